@@ -1,0 +1,1 @@
+"""The callee's wing: who calls me, and may they."""

@@ -1,0 +1,215 @@
+"""Spending: an id counts once, whichever worker sees it first.
+
+A store remembers an id until the token or proof that carries it would be refused for its age anyway.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from mstoken.errors import SettingsError, VerifierUnavailable
+
+
+class ReplayStore(Protocol):
+    """Remembers spent ids. Every method raises `VerifierUnavailable` where the store is out of reach."""
+
+    async def spend(self, token_id: str, expires_at: float) -> bool:
+        """True for the first use of `token_id`, False ever after; atomic among all that share the store.
+
+        It may be forgotten after `expires_at`, seconds since the epoch.
+        """
+        ...
+
+    async def ready(self) -> None:
+        """Returns if ids can be spent now."""
+        ...
+
+    async def aclose(self) -> None:
+        """Lets go of files and connections."""
+        ...
+
+
+class MemoryReplayStore:
+    """Spent ids in this process's memory: for one worker only, and for tests.
+
+    Ids are kept in sets by the minute in which they expire, so that forgetting a minute is one step.
+    """
+
+    _SLOT_SECONDS = 60
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._slots: dict[int, set[bytes]] = {}
+
+    async def spend(self, token_id: str, expires_at: float) -> bool:
+        """See `ReplayStore.spend`."""
+        key = token_id.encode()
+        with self._lock:
+            now_slot = int(self._clock() // self._SLOT_SECONDS)
+            for passed in [slot for slot in self._slots if slot < now_slot]:
+                del self._slots[passed]
+            if any(key in ids for ids in self._slots.values()):
+                return False
+            self._slots.setdefault(int(expires_at // self._SLOT_SECONDS), set()).add(key)
+            return True
+
+    async def ready(self) -> None:
+        """See `ReplayStore.ready`: memory is always there."""
+
+    async def aclose(self) -> None:
+        """See `ReplayStore.aclose`."""
+        with self._lock:
+            self._slots.clear()
+
+
+class SQLiteReplayStore:
+    """Spent ids in a file that all workers of one machine share.
+
+    A spend is one insert, about ten microseconds, made right on the event loop. Only when another worker is writing
+    at that very moment does it wait its turn, in a thread and on a connection of its own. The file is a cache of
+    minutes: it may be deleted while no service runs.
+    """
+
+    _WAIT_SECONDS = 2.0
+    _PURGE_EVERY_SECONDS = 5.0
+    _PURGE_ROWS = 2_000
+
+    def __init__(self, path: str | Path, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._at_once = _SpentFile(Path(path), wait_seconds=0)
+        self._patient = _SpentFile(Path(path), wait_seconds=self._WAIT_SECONDS)
+        self._purge_due = clock() + self._PURGE_EVERY_SECONDS
+        self._purging: asyncio.Future[None] | None = None
+
+    async def spend(self, token_id: str, expires_at: float) -> bool:
+        """See `ReplayStore.spend`."""
+        self._purge_if_due()
+        try:
+            return self._at_once.insert(token_id, expires_at)
+        except _BusyError:
+            pass
+        try:
+            return await asyncio.to_thread(self._patient.insert, token_id, expires_at)
+        except _BusyError:
+            raise VerifierUnavailable("The store of spent ids is locked.") from None
+
+    async def ready(self) -> None:
+        """See `ReplayStore.ready`."""
+        self._at_once.open()
+
+    async def aclose(self) -> None:
+        """See `ReplayStore.aclose`."""
+        if self._purging is not None:
+            await asyncio.wait([self._purging])
+        self._at_once.close()
+        self._patient.close()
+
+    def _purge_if_due(self) -> None:
+        now = self._clock()
+        if now >= self._purge_due and (self._purging is None or self._purging.done()):
+            self._purge_due = now + self._PURGE_EVERY_SECONDS
+            self._purging = asyncio.get_running_loop().run_in_executor(None, self._purge, int(now))
+
+    def _purge(self, now: int) -> None:
+        """Forgets what has expired, a little at a time so that spends go on in between."""
+        # Where the file fails, the spends themselves say so; forgetting can wait for the next turn.
+        with contextlib.suppress(_BusyError, VerifierUnavailable):
+            while self._patient.delete_expired(now, self._PURGE_ROWS) == self._PURGE_ROWS:
+                pass
+
+
+class _BusyError(Exception):
+    """Another worker held the file for as long as this connection waits."""
+
+
+class _SpentFile:
+    """One connection to the file of spent ids; each call is one transaction.
+
+    Opened at first use, so that no connection is carried over into a forked worker.
+    """
+
+    def __init__(self, path: Path, *, wait_seconds: float) -> None:
+        self._path = path
+        self._wait_seconds = wait_seconds
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    def insert(self, token_id: str, expires_at: float) -> bool:
+        """Whether the id was not there yet. Raises `_BusyError` and `VerifierUnavailable`."""
+        rows = self._execute(
+            "INSERT INTO spent (id, expires_at) VALUES (?, ?) ON CONFLICT (id) DO NOTHING",
+            (token_id.encode(), int(expires_at) + 1),
+        )
+        return rows == 1
+
+    def delete_expired(self, now: int, limit: int) -> int:
+        """How many ids, of those that expired before `now`, were deleted; `limit` at most."""
+        return self._execute(
+            "DELETE FROM spent WHERE id IN (SELECT id FROM spent WHERE expires_at < ? LIMIT ?)", (now, limit)
+        )
+
+    def open(self) -> None:
+        """Raises `VerifierUnavailable` where the file cannot be made or read."""
+        with self._lock:
+            self._connected()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _execute(self, statement: str, parameters: tuple[bytes | int, ...]) -> int:
+        with self._lock:
+            try:
+                return self._connected().execute(statement, parameters).rowcount
+            except sqlite3.Error as error:
+                if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                    raise _BusyError from error
+                raise _unusable(error) from error
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._connection = self._connect()
+            except (sqlite3.Error, OSError) as error:
+                raise _unusable(error) from error
+        return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=5.0, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS spent (id BLOB PRIMARY KEY, expires_at INTEGER NOT NULL) WITHOUT ROWID"
+            )
+            connection.execute("CREATE INDEX IF NOT EXISTS spent_by_expiry ON spent (expires_at)")
+            connection.execute(f"PRAGMA busy_timeout = {int(self._wait_seconds * 1000)}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _unusable(error: Exception) -> VerifierUnavailable:
+    return VerifierUnavailable(f"The store of spent ids cannot be used ({type(error).__name__}: {error}).")
+
+
+def replay_store(url: str) -> ReplayStore:
+    """The store at `url`: `memory:`, or `sqlite:///relative/path` or `sqlite:////absolute/path`.
+
+    Raises `SettingsError` for anything else.
+    """
+    if url == "memory:":
+        return MemoryReplayStore()
+    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+        return SQLiteReplayStore(url.removeprefix("sqlite:///"))
+    raise SettingsError(f"MSTOKEN_REPLAY_URL is {url!r}: memory: or sqlite:///path is wanted.")

@@ -1,0 +1,56 @@
+"""Where custom tokens come from.
+
+A `Minter` makes the custom token that a service signs in with. `AdminMinter` has firebase-admin sign in this very
+process. Whoever may sign custom tokens may be anyone, so that is right for a laptop and for the token service, and
+for nobody else.
+"""
+
+from typing import Protocol
+
+import google.auth.exceptions
+from firebase_admin import auth, exceptions
+
+from mstoken.admin import admin_app
+from mstoken.caller.flow import Blocking, Flow
+from mstoken.claims import ServiceClaims
+from mstoken.errors import SignInError, SignInRefused, SignInUnavailable
+from mstoken.settings import Settings
+
+
+class Minter(Protocol):
+    """Makes custom tokens for service identities."""
+
+    def mint(self, claims: ServiceClaims) -> Flow[str]:
+        """A flow that ends with a custom token for `claims.uid`, its developer claims those of `claims`.
+
+        Raises `SignInRefused` where asking again will not help, `SignInUnavailable` where it may.
+        """
+        ...
+
+
+class AdminMinter:
+    """firebase-admin signs here: with the service account's key, by IAM's signBlob, or not at all on the emulator.
+
+    Source: Firebase, "Create custom tokens", using a service account or letting the Admin SDK discover one.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._app = admin_app(settings)
+
+    def mint(self, claims: ServiceClaims) -> Flow[str]:
+        """See `Minter.mint`."""
+        try:
+            token = yield Blocking(
+                lambda: auth.create_custom_token(claims.uid, claims.as_developer_claims(), self._app)
+            )
+        except (ValueError, exceptions.FirebaseError, google.auth.exceptions.GoogleAuthError) as error:
+            raise _sign_in_error(claims.uid, error) from error
+        return str(token, "ascii")
+
+
+def _sign_in_error(uid: str, error: Exception) -> SignInError:
+    """What a failure to sign means to a caller: no signer at all is for good, no network is for now."""
+    cause = error.__cause__ or error
+    if isinstance(error, exceptions.FirebaseError) or isinstance(cause, google.auth.exceptions.TransportError):
+        return SignInUnavailable(uid, f"the custom token could not be signed ({type(cause).__name__})")
+    return SignInRefused(uid, f"there is nothing to sign a custom token with: {error}")

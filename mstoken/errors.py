@@ -1,0 +1,243 @@
+"""Every error that mstoken raises, nested by what the one who catches it can do.
+
+    MsTokenError
+    ├── SettingsError             mend the configuration; nothing was started
+    ├── SignInError               caller: no service token could be had
+    │   ├── SignInRefused         Firebase said no: mend the identity or the API key
+    │   └── SignInUnavailable     Firebase did not answer: try again later
+    └── Refusal                   callee: this call does not come in
+        ├── ServiceTokenRefused   401, about X-MS-TOKEN
+        │   ├── TokenMissing            token_missing
+        │   ├── TokenMalformed          token_malformed
+        │   ├── TokenUntrusted          token_untrusted
+        │   ├── TokenExpired            token_expired
+        │   ├── TokenStale              token_stale
+        │   ├── TokenReplayed           token_replayed
+        │   ├── TokenWrongAudience      token_wrong_audience
+        │   ├── TokenNotService         token_not_service
+        │   └── IdentityDisabled        identity_disabled
+        ├── UserTokenRefused      401, about Authorization: Bearer
+        │   ├── UserTokenMissing        user_token_missing
+        │   ├── UserTokenInvalid        user_token_invalid
+        │   └── UserTokenRevoked        user_token_revoked
+        ├── CallerNotAllowed      403, caller_not_allowed: known, but not for this route
+        └── VerifierUnavailable   503, verifier_unavailable: cannot tell now, so nobody comes in
+
+The last word of each line is the stable `code` of the refusal. Errors carry facts as attributes; their texts are
+for people and never hold a token.
+"""
+
+from typing import ClassVar, Literal
+
+SERVICE_SCHEME = "MsToken"
+"""The challenge's auth-scheme for `X-MS-TOKEN` (RFC 9110, section 11.1)."""
+
+
+class MsTokenError(Exception):
+    """The root of every error that this library raises on purpose."""
+
+
+class SettingsError(MsTokenError):
+    """A setting is missing or wrong. The text names the variable, what was read and what is wanted."""
+
+
+class SignInError(MsTokenError):
+    """No service token could be had for `identity`, the uid that tried to sign in."""
+
+    def __init__(self, identity: str, reason: str) -> None:
+        super().__init__(f"{identity} could not sign in to Firebase: {reason}")
+        self.identity = identity
+        self.reason = reason
+
+
+class SignInRefused(SignInError):
+    """Firebase or the signer said no, and will say so again until something is mended."""
+
+
+class SignInUnavailable(SignInError):
+    """Firebase or the signer could not be reached, or asked to wait `retry_after_seconds`."""
+
+    def __init__(self, identity: str, reason: str, *, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(identity, reason)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Refusal(MsTokenError):
+    """A call that the callee does not let in.
+
+    `status` is the HTTP status, `code` the stable name of the reason, `title` the reason in words; `detail` is about
+    this one call. `retry_after_seconds` is set where waiting may help.
+    """
+
+    status: ClassVar[Literal[401, 403, 503]]
+    code: ClassVar[str]
+    title: ClassVar[str]
+    retry_after_seconds: int | None = None
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail
+
+    def challenges(self, realm: str) -> tuple[str, ...]:
+        """The `WWW-Authenticate` challenges for the service `realm`; empty where none is due (RFC 9110, 11.6.1)."""
+        return ()
+
+
+class ServiceTokenRefused(Refusal):
+    """The service token in `X-MS-TOKEN` is missing or does not count."""
+
+    status = 401
+
+    def challenges(self, realm: str) -> tuple[str, ...]:
+        """One `MsToken` challenge whose `error` is this refusal's code."""
+        return (f'{SERVICE_SCHEME} realm="{realm}", error="{self.code}"',)
+
+
+class TokenMissing(ServiceTokenRefused):
+    """No token at all. `users_too` says that a user's token would have done as well."""
+
+    code = "token_missing"
+    title = "A service token is missing"
+
+    def __init__(self, *, users_too: bool = False) -> None:
+        super().__init__(
+            "Send a service token in X-MS-TOKEN, or a user's in Authorization: Bearer."
+            if users_too
+            else "Send a service token in X-MS-TOKEN."
+        )
+        self.users_too = users_too
+
+    def challenges(self, realm: str) -> tuple[str, ...]:
+        """A bare challenge for each kind of token that would have done (RFC 6750, section 3.1: no error code)."""
+        service = f'{SERVICE_SCHEME} realm="{realm}"'
+        return (service, f'Bearer realm="{realm}"') if self.users_too else (service,)
+
+
+class TokenMalformed(ServiceTokenRefused):
+    """What came is no JWT: wrong size, wrong alphabet, wrong JSON, or more than one header line."""
+
+    code = "token_malformed"
+    title = "The service token is malformed"
+
+
+class TokenUntrusted(ServiceTokenRefused):
+    """The signature, the issuer or the project is not ours."""
+
+    code = "token_untrusted"
+    title = "The service token is not to be trusted"
+
+
+class TokenExpired(ServiceTokenRefused):
+    """The token's own `exp` has passed."""
+
+    code = "token_expired"
+    title = "The service token has expired"
+
+
+class TokenStale(ServiceTokenRefused):
+    """The token is alive, but was issued `age_seconds` ago and only `max_age_seconds` count as fresh."""
+
+    code = "token_stale"
+    title = "The service token is not fresh"
+
+    def __init__(self, age_seconds: int, max_age_seconds: int) -> None:
+        super().__init__(f"It was issued {age_seconds} s ago; {max_age_seconds} s are allowed.")
+        self.age_seconds = age_seconds
+        self.max_age_seconds = max_age_seconds
+
+
+class TokenReplayed(ServiceTokenRefused):
+    """The token's id has been spent before."""
+
+    code = "token_replayed"
+    title = "The service token has been used before"
+
+
+class TokenWrongAudience(ServiceTokenRefused):
+    """The token is for the service `audience`, and this one is `expected`."""
+
+    code = "token_wrong_audience"
+    title = "The service token is for another service"
+
+    def __init__(self, audience: str, expected: str) -> None:
+        super().__init__(f"It is for {audience}, and this is {expected}.")
+        self.audience = audience
+        self.expected = expected
+
+
+class TokenNotService(ServiceTokenRefused):
+    """A good Firebase token, but no service's: a user's, or one whose `ms` claim we do not know."""
+
+    code = "token_not_service"
+    title = "The token is not a service token"
+
+
+class IdentityDisabled(ServiceTokenRefused):
+    """The service identity `identity` is disabled, deleted, or was revoked after the token was issued."""
+
+    code = "identity_disabled"
+    title = "The service identity is disabled or revoked"
+
+    def __init__(self, identity: str) -> None:
+        super().__init__(f"{identity} may not call any more.")
+        self.identity = identity
+
+
+class UserTokenRefused(Refusal):
+    """The user's token in `Authorization: Bearer` is missing or does not count."""
+
+    status = 401
+
+    def challenges(self, realm: str) -> tuple[str, ...]:
+        """A `Bearer` challenge, error `invalid_token` (RFC 6750, section 3.1)."""
+        return (f'Bearer realm="{realm}", error="invalid_token", error_description="{self.title}"',)
+
+
+class UserTokenMissing(UserTokenRefused):
+    """No user token where one is needed."""
+
+    code = "user_token_missing"
+    title = "A user's token is missing"
+
+    def challenges(self, realm: str) -> tuple[str, ...]:
+        """A bare `Bearer` challenge (RFC 6750, section 3.1: no error code where nothing was sent)."""
+        return (f'Bearer realm="{realm}"',)
+
+
+class UserTokenInvalid(UserTokenRefused):
+    """Not a live Firebase ID token of a user of this project: malformed, forged, expired, or a service's."""
+
+    code = "user_token_invalid"
+    title = "The user's token is not valid"
+
+
+class UserTokenRevoked(UserTokenRefused):
+    """The user logged out after the token was issued, or is disabled or deleted."""
+
+    code = "user_token_revoked"
+    title = "The user's token has been revoked"
+
+
+class CallerNotAllowed(Refusal):
+    """`caller` is who it says, but this route is not for it."""
+
+    status = 403
+    code = "caller_not_allowed"
+    title = "This caller may not make this call"
+
+    def __init__(self, caller: str) -> None:
+        super().__init__(f"{caller} may not make this call.")
+        self.caller = caller
+
+
+class VerifierUnavailable(Refusal):
+    """Whether the token is good cannot be told now; `reason` says what is missing, for the log and for operators."""
+
+    status = 503
+    code = "verifier_unavailable"
+    title = "Tokens cannot be verified now"
+
+    def __init__(self, reason: str, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds

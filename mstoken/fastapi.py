@@ -1,0 +1,153 @@
+"""FastAPI's adapter: who may call a route is one dependency, and refusals are problem details.
+
+app = FastAPI()
+protect(app, TokenVerifier("product"))
+
+@app.get("/products")
+async def list_products(caller: Annotated[Caller, Depends(allow(users=True, services={"billing"}))]): ...
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Request, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
+from fastapi.security.http import HTTPAuthorizationCredentials
+from pydantic import BaseModel, ConfigDict
+from starlette.responses import JSONResponse
+
+from mstoken.callee.callers import Admission, Caller
+from mstoken.callee.verifier import TokenVerifier
+from mstoken.claims import SERVICE_TOKEN_HEADER
+from mstoken.errors import Refusal, VerifierUnavailable
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+_SERVICE_TOKEN = APIKeyHeader(
+    name=SERVICE_TOKEN_HEADER,
+    scheme_name="ServiceToken",
+    description="A Firebase ID token of a service identity, made for this service and for one call.",
+    auto_error=False,
+)
+_USER_TOKEN = HTTPBearer(
+    scheme_name="UserToken",
+    bearerFormat="JWT",
+    description="A Firebase ID token of a signed-in user.",
+    auto_error=False,
+)
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457, section 3.1), with a stable `code` as extension member."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str | None = None
+
+
+def documented_problem(description: str) -> dict[str, Any]:
+    """An entry of a route's `responses` for an answer in problem details.
+
+    The schema stands in the entry itself: a FastAPI `model` would also be announced as `application/json`.
+    """
+    return {"description": description, "content": {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
+
+
+_ServiceToken = Annotated[str | None, Security(_SERVICE_TOKEN)]
+_UserToken = Annotated[HTTPAuthorizationCredentials | None, Security(_USER_TOKEN)]
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: documented_problem("No token, or one that does not count."),
+    403: documented_problem("The caller is known and may not make this call."),
+    503: documented_problem("Tokens cannot be verified now; try again after `Retry-After` seconds."),
+}
+"""What a route with `allow` may answer besides its own: for its `responses`."""
+
+
+def allow(*, users: bool | Collection[str] = False, services: Collection[str] = ()) -> Callable[..., Awaitable[Caller]]:
+    """A dependency that gives the verified `Caller`, its service token spent, or refuses the call.
+
+    `users` is True for every signed-in user, or the set of roles (custom claim `role`) that may call. `services` are
+    the names of the services that may. Raises ValueError, when the route is made, where nobody could ever come in.
+    """
+    admission = Admission.of(users, services)
+
+    async def caller(request: Request) -> Caller:
+        verifier: TokenVerifier = request.app.state.mstoken_verifier
+        return await verifier.authorize(
+            admission,
+            service_tokens=request.headers.getlist(SERVICE_TOKEN_HEADER),
+            authorizations=request.headers.getlist("Authorization"),
+        )
+
+    # The parameters that nobody reads put the security schemes into the OpenAPI document.
+    if not admission.services:
+
+        async def user_only(request: Request, _user: _UserToken) -> Caller:
+            return await caller(request)
+
+        return user_only
+    if not admission.users:
+
+        async def service_only(request: Request, _service: _ServiceToken) -> Caller:
+            return await caller(request)
+
+        return service_only
+
+    async def user_or_service(request: Request, _user: _UserToken, _service: _ServiceToken) -> Caller:
+        return await caller(request)
+
+    return user_or_service
+
+
+def protect(app: FastAPI, verifier: TokenVerifier) -> None:
+    """Makes `verifier` the one that the app's `allow` dependencies ask, opens and closes it with the app, and answers
+    refusals as `application/problem+json`. Call it once, before the app serves.
+    """
+    app.state.mstoken_verifier = verifier
+    app.add_exception_handler(Refusal, _answer)
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        async with verifier, inner(app) as state:
+            yield state
+
+    app.router.lifespan_context = lifespan
+
+
+def problem_response(
+    status: int,
+    code: str,
+    title: str,
+    detail: str | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    **members: Any,
+) -> JSONResponse:
+    """An `application/problem+json` response (RFC 9457); `members` are further extension members."""
+    body = Problem(title=title, status=status, code=code, detail=detail, **members)
+    return JSONResponse(body.model_dump(exclude_none=True, mode="json"), status, headers, media_type=PROBLEM_MEDIA_TYPE)
+
+
+def refusal_response(refusal: Refusal, realm: str) -> JSONResponse:
+    """A refusal as a response of the service `realm`: status, code, challenge, and `Retry-After` where one is due."""
+    headers = {"Cache-Control": "no-store"}
+    if challenges := refusal.challenges(realm):
+        headers["WWW-Authenticate"] = ", ".join(challenges)
+    if refusal.retry_after_seconds is not None:
+        headers["Retry-After"] = str(refusal.retry_after_seconds)
+    # What an operator needs to know of an outage is in the log and at /readyz; a stranger needs none of it.
+    detail = None if isinstance(refusal, VerifierUnavailable) else refusal.detail
+    return problem_response(refusal.status, refusal.code, refusal.title, detail, headers=headers)
+
+
+async def _answer(request: Request, refusal: Exception) -> JSONResponse:
+    assert isinstance(refusal, Refusal)  # noqa: S101 - what the handler is registered for
+    verifier: TokenVerifier = request.app.state.mstoken_verifier
+    return refusal_response(refusal, verifier.audience)

@@ -1,0 +1,121 @@
+"""What a process must know to call or to be called: project, API key, emulator, replay store."""
+
+import os
+import re
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mstoken.errors import SettingsError
+
+EMULATOR_VARIABLE = "FIREBASE_AUTH_EMULATOR_HOST"
+DEMO_PREFIX = "demo-"
+"""Project ids that begin so exist on emulators only (Firebase, Emulator Suite: "Run with a demo project")."""
+
+
+class Settings(BaseSettings):
+    """Read from the environment when built; arguments, by field name, take precedence.
+
+    | field | variable | |
+    |---|---|---|
+    | project_id | GOOGLE_CLOUD_PROJECT | the Firebase project |
+    | emulator_host | FIREBASE_AUTH_EMULATOR_HOST | `host:port` of the Auth emulator; unset in production |
+    | api_key | MSTOKEN_API_KEY | the project's web API key; callers need it, on the emulator any will do |
+    | replay_url | MSTOKEN_REPLAY_URL | where spent ids are kept: `memory:` or `sqlite:///path` |
+
+    Raises `SettingsError`, naming the variable, what was read and what is wanted. A process that would talk to the
+    emulator in a project which may be a real one does not start.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    project_id: str = Field(validation_alias="GOOGLE_CLOUD_PROJECT")
+    emulator_host: str | None = Field(default=None, validation_alias=EMULATOR_VARIABLE)
+    api_key: SecretStr | None = Field(default=None, validation_alias="MSTOKEN_API_KEY")
+    replay_url: str = Field(default="sqlite:///.mstoken/spent-ids.db", validation_alias="MSTOKEN_REPLAY_URL")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from None
+
+    @field_validator("project_id")
+    @classmethod
+    def _project_id_is_one(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z][a-z0-9-]{4,61}[a-z0-9]", value):
+            raise ValueError("a Firebase project id is wanted, such as demo-shop")
+        return value
+
+    @field_validator("emulator_host")
+    @classmethod
+    def _emulator_host_has_a_port(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", value):
+            raise ValueError("host:port without a scheme is wanted, such as 127.0.0.1:9099")
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _api_key_is_not_empty(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().strip():
+            raise ValueError("the web API key from the Firebase console's project settings is wanted")
+        return value
+
+    @model_validator(mode="after")
+    def _emulator_only_with_a_demo_project(self) -> "Settings":
+        if self.emulator_host and not self.project_id.startswith(DEMO_PREFIX):
+            raise SettingsError(
+                f"{EMULATOR_VARIABLE} is set ({self.emulator_host}), and GOOGLE_CLOUD_PROJECT is {self.project_id!r}: "
+                f"against the emulator a project whose id begins with {DEMO_PREFIX!r} is wanted; in production unset "
+                f"{EMULATOR_VARIABLE}, since firebase-admin verifies no signature while it is set."
+            )
+        return self
+
+    @property
+    def identity_toolkit_url(self) -> str:
+        """Where accounts sign in: the Identity Toolkit REST API's address, up to and including `/v1`."""
+        return self._google_api("identitytoolkit.googleapis.com")
+
+    @property
+    def secure_token_url(self) -> str:
+        """Where refresh tokens are exchanged: the Secure Token REST API's address, up to and including `/v1`."""
+        return self._google_api("securetoken.googleapis.com")
+
+    @property
+    def web_api_key(self) -> str:
+        """The API key to send. Raises `SettingsError` where a production project has none."""
+        if self.api_key is not None:
+            return self.api_key.get_secret_value()
+        if self.emulator_host:
+            return "emulator"
+        raise SettingsError(
+            "MSTOKEN_API_KEY is not set: the web API key from the Firebase console's project settings is wanted."
+        )
+
+    def check_process_environment(self) -> None:
+        """Raises `SettingsError` where firebase-admin, which reads the variable itself, would see another emulator."""
+        seen = os.environ.get(EMULATOR_VARIABLE) or None
+        if seen != self.emulator_host:
+            raise SettingsError(
+                f"{EMULATOR_VARIABLE} is {seen!r} in the environment, and these settings say {self.emulator_host!r}: "
+                "firebase-admin goes by the environment, so both must say the same."
+            )
+
+    def _google_api(self, host: str) -> str:
+        return f"http://{self.emulator_host}/{host}/v1" if self.emulator_host else f"https://{host}/v1"
+
+
+def _explain(error: ValidationError) -> str:
+    """One sentence for each setting that is wrong; secrets are not repeated."""
+    sentences = []
+    for fault in error.errors():
+        name = str(fault["loc"][0]) if fault["loc"] else "settings"
+        field = Settings.model_fields.get(name)
+        variable = str(field.validation_alias) if field else name
+        if fault["type"] == "missing":
+            sentences.append(f"{variable} is not set: it is needed.")
+            continue
+        read = "(hidden)" if variable == "MSTOKEN_API_KEY" else repr(fault["input"])
+        sentences.append(f"{variable} is {read}: {fault['msg'].removeprefix('Value error, ')}.")
+    return " ".join(sentences)

@@ -1,0 +1,148 @@
+"""Firebase for tests, in memory: for the tests of services that use mstoken, and for our own.
+
+firebase = FakeFirebase()
+protect(app, firebase.verifier("product"))
+client.get("/products", headers=firebase.service_headers("billing", to="product"))
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+
+from mstoken.callee.firebase import IdentityStatus
+from mstoken.callee.replay import MemoryReplayStore, ReplayStore
+from mstoken.callee.verifier import TokenVerifier
+from mstoken.caller.flow import Flow
+from mstoken.caller.identity import ServiceIdentity
+from mstoken.claims import SERVICE_TOKEN_HEADER, ServiceClaims, service_uid
+from mstoken.errors import TokenUntrusted, VerifierUnavailable
+from mstoken.settings import Settings
+
+TOKEN_LIFETIME_SECONDS = 3600
+
+
+class FakeFirebase:
+    """A Firebase project in memory. Its tokens are signed with a secret that only this instance knows, so that what
+    it did not issue does not pass; it checks no times, as the emulator does not.
+
+    Set `down` to make it answer nothing; `sign_ins` and `look_ups` count what it was asked.
+    """
+
+    def __init__(self, project_id: str = "demo-test", *, clock: Callable[[], float] = time.time) -> None:
+        self.project_id = project_id
+        self.down = False
+        self.sign_ins = 0
+        self.look_ups = 0
+        self._clock = clock
+        self._secret = secrets.token_bytes(32)
+        self._identities: dict[str, IdentityStatus] = {}
+
+    def verifier(self, audience: str, *, replay: ReplayStore | None = None) -> TokenVerifier:
+        """A verifier for the service `audience` that asks this Firebase; spent ids are kept in memory."""
+        replay = replay or MemoryReplayStore(clock=self._clock)
+        return TokenVerifier(audience, firebase=self, replay=replay, clock=self._clock)
+
+    def identity(self, service: str) -> ServiceIdentity:
+        """The identity of `service`, which signs in here."""
+        settings = Settings(project_id=self.project_id, emulator_host=None, api_key=SecretStr("fake"))
+        return ServiceIdentity(service, settings, minter=_FakeMinter(self), transport=httpx.MockTransport(self._answer))
+
+    def user_headers(
+        self, uid: str, *, role: str | None = None, email: str | None = None, name: str | None = None
+    ) -> dict[str, str]:
+        """The header of a user who has just logged in."""
+        told = {"role": role, "email": email, "name": name}
+        claims = {key: value for key, value in told.items() if value is not None}
+        return {"Authorization": f"Bearer {self.issue(uid, provider='password', **claims)}"}
+
+    def service_headers(self, service: str, *, to: str) -> dict[str, str]:
+        """The header of a service that has just signed in for one call to the service `to`."""
+        claims = ServiceClaims.fresh(service, to).as_developer_claims()
+        return {SERVICE_TOKEN_HEADER: self.issue(service_uid(service), provider="custom", **claims)}
+
+    def issue(self, uid: str, *, provider: str, **claims: Any) -> str:
+        """An ID token with the claims that Firebase gives every token, and `claims` over them."""
+        now = int(self._clock())
+        self._identities.setdefault(uid, IdentityStatus(disabled=False, valid_since=0))
+        payload = {
+            "iss": f"https://securetoken.google.com/{self.project_id}",
+            "aud": self.project_id,
+            "sub": uid,
+            "iat": now,
+            "auth_time": now,
+            "exp": now + TOKEN_LIFETIME_SECONDS,
+            "firebase": {"identities": {}, "sign_in_provider": provider},
+        }
+        return self._sign({"alg": "RS256", "typ": "JWT", "kid": "fake"}, payload | claims)
+
+    def disable(self, uid: str) -> None:
+        """What an administrator does in the console."""
+        self._identities[uid] = IdentityStatus(disabled=True, valid_since=0)
+
+    def revoke(self, uid: str) -> None:
+        """Makes every token of `uid` that was issued before the next second worthless."""
+        self._identities[uid] = IdentityStatus(disabled=False, valid_since=int(self._clock()) + 1)
+
+    async def verify(self, token: str) -> dict[str, Any]:
+        """See `mstoken.callee.firebase.Firebase.verify`."""
+        if self.down:
+            raise VerifierUnavailable("The fake Firebase is down.")
+        return self._claims(token)
+
+    async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
+        """See `mstoken.callee.firebase.Firebase.look_up`."""
+        if self.down:
+            raise VerifierUnavailable("The fake Firebase is down.")
+        self.look_ups += 1
+        return {uid: self._identities[uid] for uid in uids if uid in self._identities}
+
+    def mint(self, claims: ServiceClaims) -> str:
+        """A custom token, good for a sign-in here."""
+        return self._sign({"alg": "RS256"}, {"uid": claims.uid, "claims": claims.as_developer_claims()})
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        """Identity Toolkit's `accounts:signInWithCustomToken`."""
+        self.sign_ins += 1
+        if self.down:
+            return httpx.Response(503)
+        custom = self._claims(json.loads(request.content)["token"])
+        if self._identities.get(custom["uid"], IdentityStatus(disabled=False, valid_since=0)).disabled:
+            return httpx.Response(400, json={"error": {"message": "USER_DISABLED"}})
+        token = self.issue(custom["uid"], provider="custom", **custom["claims"])
+        return httpx.Response(200, json={"idToken": token, "refreshToken": "thrown-away", "expiresIn": "3600"})
+
+    def _sign(self, header: dict[str, Any], payload: dict[str, Any]) -> str:
+        body = ".".join(_base64url(json.dumps(part).encode()) for part in (header, payload))
+        return f"{body}.{self._signature(body)}"
+
+    def _signature(self, body: str) -> str:
+        return _base64url(hmac.digest(self._secret, body.encode(), hashlib.sha256))
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        body, _, signature = token.rpartition(".")
+        if not hmac.compare_digest(self._signature(body), signature):
+            raise TokenUntrusted("The fake Firebase did not issue it.")
+        part = body.partition(".")[2]
+        claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        return claims
+
+
+class _FakeMinter:
+    def __init__(self, firebase: FakeFirebase) -> None:
+        self._firebase = firebase
+
+    def mint(self, claims: ServiceClaims) -> Flow[str]:
+        return self._firebase.mint(claims)
+        yield  # what makes it a flow: nothing to wait for here
+
+
+def _base64url(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
