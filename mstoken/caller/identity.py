@@ -102,12 +102,11 @@ class ServiceIdentity:
             client.close()
 
     async def aclose(self) -> None:
-        """Closes the connections that `token` left open in this event loop, and those of `token_sync`."""
+        """Closes the connections that `token` left open in this event loop; other loops and threads keep theirs."""
         with self._lock:
             client = self._async_clients.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await client.aclose()
-        self.close()
 
     def __enter__(self) -> Self:
         return self

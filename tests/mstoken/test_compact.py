@@ -1,0 +1,109 @@
+"""Taking a JWT apart: one reading of every byte, or none."""
+
+import base64
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mstoken import compact
+
+
+def part(text: str | bytes) -> str:
+    """`text` as one part of a token."""
+    raw = text.encode() if isinstance(text, str) else text
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+HEADER = part('{"alg":"RS256"}')
+
+
+def token(payload: str | bytes, signature: str = "") -> str:
+    """A token with `payload` inside."""
+    return f"{HEADER}.{part(payload)}.{signature}"
+
+
+def test_header_and_payload_come_out() -> None:
+    """A well-formed token gives its two objects."""
+    signed = token('{"sub":"svc:billing","n":1.5}', part("signature"))
+    assert compact.unverified(signed) == ({"alg": "RS256"}, {"sub": "svc:billing", "n": 1.5})
+
+
+def test_an_empty_signature_is_for_the_verifier_to_judge() -> None:
+    """The Auth emulator signs nothing; the third part may be empty here."""
+    assert compact.unverified(token("{}")).payload == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "three parts"),
+        ("hello", "three parts"),
+        ("a.b", "three parts"),
+        (token("{}") + "x.y", "three parts"),
+        (token("{}") + "AA==", "three parts"),
+        (" " + token("{}"), "three parts"),
+        (token("{}") + "\n", "three parts"),
+        (token("{}") + "," + token("{}"), "three parts"),
+        (token("{}") + "+/.", "three parts"),
+        (f"{HEADER}.é.", "three parts"),
+        (token("{}") + "A", "base64url"),
+        (token("{}") + "AB", "canonical"),
+        (token("[]"), "not a JSON object"),
+        (token("1"), "not a JSON object"),
+        (token("{"), "not JSON"),
+        (token(b'{"a":"\xff"}'), "not UTF-8"),
+        (token('{"sub":"a","sub":"b"}'), "a key stands twice"),
+        (token('{"a":{"b":1,"b":2}}'), "a key stands twice"),
+        (token('{"exp":NaN}'), "JSON does not have"),
+        (token('{"exp":-Infinity}'), "JSON does not have"),
+        (token('{"exp":1e400}'), "out of range"),
+        (token('{"exp":-1e400}'), "out of range"),
+        (token('{"exp":' + "9" * 30 + "}"), "out of range"),
+        (token('{"a":' + "[" * 20 + "]" * 20 + "}"), "too deeply"),
+        (token('{"a":' + "[" * 2900 + "]" * 2900 + "}"), "too deeply"),
+        (f"{HEADER}.{'A' * 9000}.", "longer than"),
+    ],
+    ids=lambda value: value[:24] if len(value) > 40 else value,
+)
+def test_odd_tokens_are_refused(text: str, fault: str) -> None:
+    """What could be read in two ways is not read at all, and the reason does not repeat the token."""
+    with pytest.raises(ValueError, match=fault) as caught:
+        compact.unverified(text)
+    assert HEADER not in str(caught.value)
+
+
+def test_a_token_of_exactly_the_limit_passes() -> None:
+    """8 KiB are allowed, one byte more is not."""
+    longest = token("{}", "A" * (compact.MAX_TOKEN_BYTES - len(token("{}"))))
+    assert len(longest) == 8192
+    assert compact.unverified(longest).payload == {}
+    with pytest.raises(ValueError, match="longer than"):
+        compact.unverified(longest + "A")
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    """No text makes it raise anything but ValueError."""
+    with contextlib.suppress(ValueError):
+        compact.unverified(text)
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200))
+def test_any_bytes_inside_are_read_or_refused(header: bytes, payload: bytes) -> None:
+    """Nor do any bytes behind the base64url."""
+    with contextlib.suppress(ValueError):
+        compact.unverified(f"{part(header)}.{part(payload)}.")
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(st.dictionaries(st.text(), SCALARS | st.text() | st.lists(SCALARS)))
+def test_ordinary_claims_survive(claims: dict[str, object]) -> None:
+    """Any JSON object of ordinary depth comes out as it went in."""
+    text = token(json.dumps(claims))
+    if len(text) <= compact.MAX_TOKEN_BYTES:
+        assert compact.unverified(text).payload == claims

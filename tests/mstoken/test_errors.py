@@ -1,0 +1,89 @@
+"""The tree of errors, and what each refusal tells the one who is refused."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mstoken import errors
+
+CODES = {
+    "token_missing": 401,
+    "token_malformed": 401,
+    "token_untrusted": 401,
+    "token_expired": 401,
+    "token_stale": 401,
+    "token_replayed": 401,
+    "token_wrong_audience": 401,
+    "token_not_service": 401,
+    "identity_disabled": 401,
+    "caller_not_allowed": 403,
+    "verifier_unavailable": 503,
+    "user_token_missing": 401,
+    "user_token_invalid": 401,
+    "user_token_revoked": 401,
+}
+REFUSALS: list[errors.Refusal] = [
+    errors.TokenMissing(),
+    errors.TokenMalformed(),
+    errors.TokenUntrusted(),
+    errors.TokenExpired(),
+    errors.TokenStale(61, 60),
+    errors.TokenReplayed(),
+    errors.TokenWrongAudience("user", "product"),
+    errors.TokenNotService(),
+    errors.IdentityDisabled("svc:billing"),
+    errors.CallerNotAllowed("svc:billing"),
+    errors.VerifierUnavailable("no certificates"),
+    errors.UserTokenMissing(),
+    errors.UserTokenInvalid(),
+    errors.UserTokenRevoked(),
+]
+
+
+def test_every_refusal_has_its_stable_code_and_status() -> None:
+    """The codes and statuses are those that callers have been promised."""
+    assert {refusal.code: refusal.status for refusal in REFUSALS} == CODES
+
+
+def test_the_tree_in_the_docstring_is_the_tree() -> None:
+    """Each class stands in the module's drawing, and each name in the drawing is a class."""
+    drawn = set(re.findall(r"[└├]── (\w+)", errors.__doc__ or "")) | {"MsTokenError"}
+    assert drawn == {
+        name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)
+    }
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.code)
+def test_a_challenge_comes_with_401_and_only_with_401(refusal: errors.Refusal) -> None:
+    """RFC 9110, section 15.5.2: a 401 carries at least one challenge."""
+    assert bool(refusal.challenges("product")) == (refusal.status == 401)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.code)
+def test_challenges_are_well_formed(refusal: errors.Refusal) -> None:
+    """RFC 9110, section 11.6.1: a scheme, then parameters with quoted values."""
+    for challenge in refusal.challenges("product"):
+        assert re.fullmatch(r'(MsToken|Bearer) \w+="[^"\\]*"(, \w+="[^"\\]*")*', challenge)
+
+
+def test_a_missing_token_names_every_kind_that_would_do() -> None:
+    """Where users may call too, the Bearer challenge stands beside ours, and neither names an error."""
+    assert errors.TokenMissing(users_too=True).challenges("product") == (
+        'MsToken realm="product"',
+        'Bearer realm="product"',
+    )
+
+
+def test_facts_are_attributes() -> None:
+    """Whoever handles a refusal reads numbers and names, not texts."""
+    stale = errors.TokenStale(75, 60)
+    assert (stale.age_seconds, stale.max_age_seconds) == (75, 60)
+    wrong = errors.TokenWrongAudience("user", "product")
+    assert (wrong.audience, wrong.expected) == ("user", "product")
+    assert errors.SignInUnavailable("svc:billing", "busy", retry_after_seconds=9).retry_after_seconds == 9
+
+
+def test_errors_imports_nothing_of_ours() -> None:
+    """The bottom of the ground floor stands on nothing."""
+    assert "mstoken" not in re.findall(r"^(?:from|import) (\w+)", Path(errors.__file__).read_text(), re.MULTILINE)

@@ -1,0 +1,154 @@
+"""The FastAPI adapter over HTTP: statuses, challenges, problem details, OpenAPI."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import httpx
+import pytest
+from fastapi import Depends, FastAPI
+
+from mstoken import Caller
+from mstoken.callee.replay import MemoryReplayStore
+from mstoken.errors import VerifierUnavailable
+from mstoken.fastapi import REFUSALS, allow, protect
+from mstoken.testing import FakeFirebase
+
+
+def shop(firebase: FakeFirebase, app: FastAPI | None = None) -> FastAPI:
+    """An app with a route for each kind of caller."""
+    app = app or FastAPI()
+
+    @app.get("/users", responses=REFUSALS)
+    async def users(caller: Annotated[Caller, Depends(allow(users=True))]) -> str:
+        return str(caller)
+
+    @app.get("/services", responses=REFUSALS)
+    async def services(caller: Annotated[Caller, Depends(allow(services={"billing"}))]) -> str:
+        return str(caller)
+
+    @app.get("/both", responses=REFUSALS)
+    async def both(caller: Annotated[Caller, Depends(allow(users={"admin"}, services={"billing"}))]) -> str:
+        return str(caller)
+
+    protect(app, firebase.verifier("product"))
+    return app
+
+
+@pytest.fixture
+def firebase() -> FakeFirebase:
+    return FakeFirebase()
+
+
+@pytest.fixture
+async def client(firebase: FakeFirebase) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app=shop(firebase))
+    async with httpx.AsyncClient(transport=transport, base_url="http://product") as client:
+        yield client
+
+
+async def test_callers_come_in(firebase: FakeFirebase, client: httpx.AsyncClient) -> None:
+    """Users and services reach the routes that are for them."""
+    assert (await client.get("/users", headers=firebase.user_headers("anna"))).json() == "user:anna"
+    billing = firebase.service_headers("billing", to="product")
+    assert (await client.get("/services", headers=billing)).json() == "svc:billing"
+    admin = firebase.user_headers("root", role="admin")
+    assert (await client.get("/both", headers=admin)).json() == "user:root"
+
+
+async def test_a_401_is_a_problem_with_a_challenge(firebase: FakeFirebase, client: httpx.AsyncClient) -> None:
+    """RFC 9457 for the body, RFC 9110 for the challenge; no cache keeps either."""
+    billing = firebase.service_headers("billing", to="product")
+    await client.get("/services", headers=billing)
+    response = await client.get("/services", headers=billing)
+    assert response.status_code == 401
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["www-authenticate"] == 'MsToken realm="product", error="token_replayed"'
+    assert response.headers["cache-control"] == "no-store"
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "The service token has been used before",
+        "status": 401,
+        "code": "token_replayed",
+    }
+
+
+async def test_every_kind_of_token_that_would_do_is_named(client: httpx.AsyncClient) -> None:
+    """Whoever sends nothing learns what to send."""
+    response = await client.get("/both")
+    assert response.json()["code"] == "token_missing"
+    assert response.headers["www-authenticate"] == 'MsToken realm="product", Bearer realm="product"'
+    response = await client.get("/users")
+    assert (response.json()["code"], response.headers["www-authenticate"]) == (
+        "user_token_missing",
+        'Bearer realm="product"',
+    )
+
+
+async def test_a_403_has_no_challenge(firebase: FakeFirebase, client: httpx.AsyncClient) -> None:
+    """Another token would not help."""
+    response = await client.get("/both", headers=firebase.user_headers("anna"))
+    assert (response.status_code, response.json()["code"]) == (403, "caller_not_allowed")
+    assert "www-authenticate" not in response.headers
+
+
+async def test_an_outage_says_when_to_come_back_and_nothing_else(
+    firebase: FakeFirebase, client: httpx.AsyncClient
+) -> None:
+    """503 with Retry-After; what is broken inside is not told to strangers."""
+    firebase.down = True
+    response = await client.get("/services", headers=firebase.service_headers("billing", to="product"))
+    assert (response.status_code, response.json()["code"]) == (503, "verifier_unavailable")
+    assert int(response.headers["retry-after"]) >= 1
+    assert "detail" not in response.json()
+
+
+async def test_repeated_header_lines_are_seen(firebase: FakeFirebase, client: httpx.AsyncClient) -> None:
+    """The adapter hands on every line, in any case, so that the verifier can refuse two."""
+    token = firebase.service_headers("billing", to="product")["X-MS-TOKEN"]
+    response = await client.get("/services", headers=[("x-ms-token", token), ("X-MS-Token", token)])
+    assert response.json()["code"] == "token_malformed"
+
+
+async def test_the_openapi_document_names_the_schemes(client: httpx.AsyncClient) -> None:
+    """Each route lists the tokens that it takes, and its refusals as problem details only."""
+    document = (await client.get("/openapi.json")).json()
+    assert document["paths"]["/users"]["get"]["security"] == [{"UserToken": []}]
+    assert document["paths"]["/services"]["get"]["security"] == [{"ServiceToken": []}]
+    assert document["paths"]["/both"]["get"]["security"] == [{"UserToken": []}, {"ServiceToken": []}]
+    assert document["components"]["securitySchemes"]["ServiceToken"]["name"] == "X-MS-TOKEN"
+    for status in ("401", "403", "503"):
+        assert document["paths"]["/both"]["get"]["responses"][status]["content"].keys() == {"application/problem+json"}
+
+
+class WatchedStore(MemoryReplayStore):
+    """A replay store that knows whether it was closed."""
+
+    closed = False
+
+    async def ready(self) -> None:
+        if self.closed:
+            raise VerifierUnavailable("closed")
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def test_the_verifier_lives_as_long_as_the_app(firebase: FakeFirebase) -> None:
+    """`protect` joins the app's own lifespan, and closes the verifier last."""
+    store = WatchedStore()
+    events: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, str]]:
+        events.append("open")
+        yield {"mark": "kept"}
+        events.append(f"closed before the verifier: {not store.closed}")
+
+    app = FastAPI(lifespan=lifespan)
+    protect(app, firebase.verifier("product", replay=store))
+    async with app.router.lifespan_context(app) as state:
+        assert state == {"mark": "kept"}
+        assert not store.closed
+    assert store.closed
+    assert events == ["open", "closed before the verifier: True"]
