@@ -113,7 +113,10 @@ class FakeFirebase:
         self.sign_ins += 1
         if self.down:
             return httpx.Response(503)
-        custom = self._claims(json.loads(request.content)["token"])
+        try:
+            custom = self._claims(json.loads(request.content)["token"])
+        except TokenUntrusted:
+            return httpx.Response(400, json={"error": {"message": "INVALID_CUSTOM_TOKEN"}})
         if self._identities.get(custom["uid"], IdentityStatus(disabled=False, valid_since=0)).disabled:
             return httpx.Response(400, json={"error": {"message": "USER_DISABLED"}})
         token = self.issue(custom["uid"], provider="custom", **custom["claims"])

@@ -1,0 +1,49 @@
+"""Rules about the tests and about the library as a whole."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import mstoken
+
+ROOT = Path(__file__).parent.parent
+TEST_FILES = sorted(Path(__file__).parent.rglob("test_*.py"))
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_test_says_what_it_is_about(path: Path) -> None:
+    """Each test's docstring states a behaviour, so that the suite reads as the specification."""
+    functions = (
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    silent = [node.name for node in functions if node.name.startswith("test_") and not ast.get_docstring(node)]
+    assert not silent
+
+
+def test_the_public_surface() -> None:
+    """What `import mstoken` offers is what is listed here; a change is deliberate."""
+    assert sorted(mstoken.__all__) == [
+        "Caller",
+        "ServiceCaller",
+        "ServiceIdentity",
+        "Settings",
+        "TokenVerifier",
+        "UserCaller",
+    ]
+
+
+def test_every_library_module_has_a_test_file() -> None:
+    """The tests mirror the tree."""
+    modules = {
+        path.relative_to(ROOT / "mstoken").with_suffix("")
+        for path in (ROOT / "mstoken").rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    tested = {
+        path.relative_to(ROOT / "tests/mstoken").with_name(path.name.removeprefix("test_")).with_suffix("")
+        for path in (ROOT / "tests/mstoken").rglob("test_*.py")
+    }
+    assert modules <= tested
