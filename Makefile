@@ -1,0 +1,33 @@
+# Each target sets up what is missing first. PYTHON is any Python from 3.11 on; ARGS are the runner's options, such
+# as make run ARGS="--port-offset 1000 --workers 2".
+PYTHON ?= python3
+BIN := .venv/bin
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+.PHONY: run demo test lint types setup lock clean
+
+run demo: setup
+	@exec $(BIN)/python -m emulator $@ $(ARGS)
+
+test: setup
+	@$(BIN)/coverage erase && $(BIN)/coverage run -m pytest && $(BIN)/coverage combine --quiet && exec $(BIN)/coverage report
+
+lint: setup
+	@$(BIN)/ruff check && $(BIN)/ruff format --check && exec $(BIN)/lint-imports
+
+types: setup
+	@$(BIN)/mypy && exec $(BIN)/mypy --python-executable functions/venv/bin/python functions
+
+setup:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "Python 3.11 or newer is needed as $(PYTHON); make PYTHON=... names another." >&2; exit 1; }
+	@exec $(PYTHON) emulator/bootstrap.py
+
+# Both files of exact versions, anew from pyproject.toml and functions/requirements.in; uv must be on the PATH.
+lock:
+	@$(COMPILE) --all-extras --group shop --group dev pyproject.toml -o requirements.txt
+	@$(COMPILE) -c requirements.txt functions/requirements.in -o functions/requirements.txt
+
+clean:
+	@rm -rf .venv node_modules functions/venv .data .coverage .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,30 @@
+"""`python -m emulator run | demo`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from emulator.ports import Ports
+from emulator.runner import Runner, use_emulator
+from emulator.stack import ROOT, Stack
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command that the arguments name, and returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m emulator", description="The whole shop on this machine.")
+    parser.add_argument("command", choices=("run", "demo"), help="demo ends after its purchase, run stays up")
+    parser.add_argument("--port-offset", type=int, default=0, metavar="N", help="added to every port")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes for each service")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="for databases and logs; emptied of them first")
+    options = parser.parse_args(arguments)
+    # A folder for each offset, so that two runners side by side do not share one.
+    data = options.data or ROOT / ".data" / (f"run+{options.port_offset}" if options.port_offset else "run")
+    stack = Stack(Ports.shifted(options.port_offset), data.resolve(), workers=options.workers)
+    use_emulator(stack)
+    return Runner(stack, Console()).run(stay=options.command == "run")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

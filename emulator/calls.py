@@ -1,0 +1,63 @@
+"""The calls between services, read from the lines that each callee logs about who called it."""
+
+import json
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+from emulator.errors import Unexpected
+from emulator.stack import SERVICES, Stack
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call that a service verified. The token is named by its id; the token itself is in no log."""
+
+    caller: str
+    callee: str
+    audience: str
+    age_seconds: float
+    token_id: str
+    verdict: str
+
+
+def service_calls(stack: Stack) -> list[Call]:
+    """Every call of a service to a service so far, in the order in which the callees logged them."""
+    found = [
+        (str(line["time"]), service, line)
+        for service in SERVICES
+        for line in log_lines(stack, service)
+        if line.get("event") == "call" and line.get("mode") == "fresh"
+    ]
+    return [
+        Call(
+            caller=line["caller"],
+            callee=service,
+            audience=line["audience"],
+            age_seconds=line["age_seconds"],
+            token_id=line["token_id"],
+            verdict=line["verdict"],
+        )
+        for _, service, line in sorted(found, key=itemgetter(0))
+    ]
+
+
+def accepted_call(stack: Stack, caller: str, callee: str) -> Call:
+    """The first call of caller ("svc:billing") that callee accepted. Raises Unexpected when there is none."""
+    for call in service_calls(stack):
+        if (call.caller, call.callee, call.verdict) == (caller, callee, "accepted"):
+            return call
+    raise Unexpected(f"The log of {callee} shows no call of {caller} that was accepted.")
+
+
+def log_lines(stack: Stack, service: str) -> list[dict[str, Any]]:
+    """The structured lines of a service's log; anything else in it is passed over."""
+    found = []
+    for text in stack.log(service).read_text().splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict):
+            found.append(line)
+    return found

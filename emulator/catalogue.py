@@ -1,0 +1,24 @@
+"""The products of emulator/seed/catalogue.json, added as an administrator adds them: one POST /products each."""
+
+import json
+from typing import Any
+
+from emulator.logins import ADMIN
+from emulator.shop_client import logged_in
+from emulator.stack import SEED, Stack
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """The products to sell, as POST /products takes them."""
+    by_category: dict[str, list[dict[str, Any]]] = json.loads((SEED / "catalogue.json").read_text())
+    return [product for products in by_category.values() for product in products]
+
+
+def add_catalogue(stack: Stack) -> int:
+    """Adds the products that the shop does not have yet, by name, and returns how many. Raises Unexpected."""
+    with logged_in(stack, ADMIN) as admin:
+        present = {product["name"] for product in admin.products()}
+        missing = [product for product in catalogue() if product["name"] not in present]
+        for product in missing:
+            admin.call("POST", "product", "/products", 201, json=product)
+    return len(missing)

@@ -1,0 +1,19 @@
+"""The users of emulator/seed/auth_export, whom the Auth emulator imports at its start."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Login:
+    """A demo user: who it is, and what to log in with. These passwords are public."""
+
+    role: str
+    name: str
+    email: str
+    password: str
+
+
+ADMIN = Login("administrator", "Ines Carvalho", "admin@example.com", "admin-demo-password")
+MAYA = Login("customer", "Maya Lindgren", "maya@example.com", "maya-demo-password")
+TOMAS = Login("customer", "Tomas Rivera", "tomas@example.com", "tomas-demo-password")
+LOGINS = (ADMIN, MAYA, TOMAS)

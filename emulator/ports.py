@@ -1,0 +1,69 @@
+"""The ports that everything listens on, all on 127.0.0.1."""
+
+import random
+import socket
+from dataclasses import asdict, dataclass, fields
+
+from emulator.errors import PortTaken
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """One port for everything that listens; the defaults are those of firebase.json and of the services."""
+
+    auth: int = 9099
+    functions: int = 5001
+    tasks: int = 9499
+    eventarc: int = 9299
+    hub: int = 4400
+    logging: int = 4500
+    user: int = 8001
+    product: int = 8002
+    billing: int = 8003
+
+    @classmethod
+    def shifted(cls, offset: int) -> "Ports":
+        """The default ports, each higher by offset."""
+        return cls(**{field.name: getattr(cls, field.name) + offset for field in fields(cls)})
+
+    def taken(self) -> dict[str, int]:
+        """Those that something listens on now: name -> port."""
+        return {name: port for name, port in asdict(self).items() if is_taken(port)}
+
+    def check(self) -> None:
+        """Raises PortTaken, naming the first port that is not free, who wants it, and what to do."""
+        for name, port in self.taken().items():
+            raise PortTaken(
+                f"Port {port}, wanted for {name}, is taken: end what uses it"
+                f' (lsof -i :{port} names it), or move all ports with make run ARGS="--port-offset 1000".'
+            )
+
+
+def is_taken(port: int) -> bool:
+    """Whether something listens on the port."""
+    with socket.socket() as client:
+        client.settimeout(1)
+        if client.connect_ex((HOST, port)) == 0:
+            return True
+    with socket.socket() as server:
+        # As servers do it, so that connections that ended a moment ago do not count.
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            server.bind((HOST, port))
+        except OSError:
+            return True
+    return False
+
+
+def free_offset() -> int:
+    """An offset at which all ports are free.
+
+    Drawn at random below the range from which the system takes ports for outgoing connections, since one of those
+    could take a port between this check and its use.
+    """
+    for offset in random.sample(range(10_000, 22_000, 20), 100):
+        if not Ports.shifted(offset).taken():
+            return offset
+    raise PortTaken("None of a hundred port offsets is free on this machine.")

@@ -1,0 +1,60 @@
+"""Fixtures for tests that need the Firebase emulators; the other tests start nothing."""
+
+import os
+import secrets
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from emulator.ports import HOST, Ports, free_offset
+from emulator.processes import Supervisor
+from emulator.stack import PROJECT, Stack
+from mstoken import Settings
+from mstoken.settings import EMULATOR_VARIABLE
+
+
+@pytest.fixture(scope="session")
+def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack whose Firebase emulators run: those that run already, or else some of our own on free ports.
+
+    Tests share the emulators and their project, since the Auth emulator serves one project to callers with an API
+    key; so they make up users of their own, and leave others alone.
+    """
+    folder = tmp_path_factory.mktemp("emulators")
+    running = os.environ.get(EMULATOR_VARIABLE) or f"{HOST}:{Ports.auth}"
+    if _is_ours(running):
+        yield Stack(Ports(), folder, emulator_host=running)
+        return
+    stack = Stack(Ports.shifted(free_offset()), folder, project=f"demo-test-{secrets.token_hex(4)}")
+    supervisor = Supervisor()
+    try:
+        stack.start_emulators(supervisor)
+        yield stack
+    finally:
+        supervisor.stop()
+
+
+def _is_ours(auth_host: str) -> bool:
+    """Whether an Auth emulator is there, and beside it the functions emulator with this project's functions."""
+    try:
+        auth = httpx.get(f"http://{auth_host}/").json()
+        health = httpx.get(f"http://{HOST}:{Ports.functions}/{PROJECT}/us-central1/health").json()
+    except (httpx.TransportError, ValueError):
+        return False
+    return bool(auth.get("authEmulator", {}).get("ready") and health.get("project") == PROJECT)
+
+
+@pytest.fixture
+def auth_emulator(emulators: Stack) -> Iterator[Settings]:
+    """Settings for a running Auth emulator.
+
+    The environment points to it as well during the test: firebase-admin finds its emulator in no other way.
+    """
+    before = os.environ.get(EMULATOR_VARIABLE)
+    os.environ[EMULATOR_VARIABLE] = emulators.auth_host
+    yield emulators.settings
+    if before is None:
+        del os.environ[EMULATOR_VARIABLE]
+    else:
+        os.environ[EMULATOR_VARIABLE] = before

@@ -1,0 +1,20 @@
+"""The seeded catalogue: what it holds."""
+
+from emulator.catalogue import catalogue
+from emulator.purchase import BASKET
+
+
+def test_the_catalogue_holds_at_least_forty_different_products() -> None:
+    """There are 40 products or more, each with a name of its own, a sentence, a price in dollars, and stock."""
+    products = catalogue()
+    assert len({product["name"] for product in products}) == len(products) >= 40
+    for product in products:
+        assert product["description"].endswith(".")
+        assert product["price"]["amount"] > 0
+        assert product["price"]["currency"] == "USD"
+        assert product["stock"] > 0
+
+
+def test_the_demo_buys_from_the_catalogue() -> None:
+    """Everything in the demo's basket is in the catalogue."""
+    assert BASKET.keys() <= {product["name"] for product in catalogue()}

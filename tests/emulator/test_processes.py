@@ -1,0 +1,133 @@
+"""Processes: they are watched, and none is left when they are stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from emulator import tied
+from emulator.errors import Interrupted, NotReady, ProcessDied
+from emulator.processes import Process, Supervisor, is_alive
+
+WAIT_SECONDS = 20.0
+
+PARENT_OF_STUBBORN = """
+import subprocess, sys, time
+stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGINT,"
+stubborn += " signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", stubborn], start_new_session={new_session})
+print(child.pid, flush=True)
+{then}
+"""
+
+
+@pytest.fixture
+def supervisor() -> Iterator[Supervisor]:
+    """A supervisor whose processes end with the test."""
+    supervisor = Supervisor()
+    yield supervisor
+    supervisor.stop()
+
+
+@pytest.fixture
+def start(supervisor: Supervisor, tmp_path: Path) -> Callable[[str], Process]:
+    """Starts Python code as a process named "it"."""
+
+    def start_code(code: str) -> Process:
+        command = [sys.executable, "-c", code]
+        return supervisor.start("it", command, env=dict(os.environ), cwd=tmp_path, log=tmp_path / "it.log")
+
+    return start_code
+
+
+def gone(pid: int) -> bool:
+    """Whether no such process runs."""
+    try:
+        return not is_alive(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_wait_until_returns_when_ready(supervisor: Supervisor, start: Callable[[str], Process]) -> None:
+    """Waiting ends as soon as the condition holds."""
+    process = start("print('ready', flush=True); import time; time.sleep(600)")
+    supervisor.wait_until(partial(process.has_said, "ready"), "it", WAIT_SECONDS)
+    assert not process.exited.is_set()
+
+
+def test_waiting_ends_when_the_process_dies(supervisor: Supervisor, start: Callable[[str], Process]) -> None:
+    """A process that ends while it is waited for is named, with its status and the last lines of its log."""
+    start("print('cannot go on'); raise SystemExit(3)")
+    with pytest.raises(ProcessDied, match="it ended with status 3") as caught:
+        supervisor.wait_until(lambda: False, "it", WAIT_SECONDS)
+    assert caught.value.last_lines == "cannot go on"
+
+
+def test_a_killed_process_is_noticed(supervisor: Supervisor, start: Callable[[str], Process]) -> None:
+    """A process that a signal ends while all is up is named, with the signal."""
+    process = start("print('ready', flush=True); import time; time.sleep(600)")
+    supervisor.wait_until(partial(process.has_said, "ready"), "it", WAIT_SECONDS)
+    process.popen.kill()
+    with pytest.raises(ProcessDied, match="it ended by signal 9"):
+        supervisor.check(WAIT_SECONDS)
+
+
+def test_waiting_has_a_deadline(supervisor: Supervisor, start: Callable[[str], Process]) -> None:
+    """A process that is never ready is given up after the deadline."""
+    start("import time; time.sleep(600)")
+    with pytest.raises(NotReady, match="it was not ready after 0 s"):
+        supervisor.wait_until(lambda: False, "it", 0.2)
+
+
+def test_interrupt_ends_any_wait(supervisor: Supervisor) -> None:
+    """Interrupting is noticed by the next wait."""
+    supervisor.interrupt()
+    with pytest.raises(Interrupted):
+        supervisor.check(None)
+
+
+@pytest.mark.parametrize("new_session", [False, True])
+def test_stop_ends_grandchildren(supervisor: Supervisor, start: Callable[[str], Process], new_session: bool) -> None:
+    """Stopping a process kills its children too, also those that ignore signals or have a session of their own."""
+    process = start(PARENT_OF_STUBBORN.format(new_session=new_session, then="time.sleep(600)"))
+    supervisor.wait_until(partial(process.has_said, "up"), "it", WAIT_SECONDS)
+    child = int(process.log.read_text().split()[0])
+    supervisor.stop()
+    assert gone(process.popen.pid)
+    assert gone(child)
+
+
+def test_stop_ends_orphans(supervisor: Supervisor, start: Callable[[str], Process]) -> None:
+    """What a process that is gone has left behind is killed too."""
+    process = start(PARENT_OF_STUBBORN.format(new_session=False, then="raise SystemExit(0)"))
+    process.exited.wait(WAIT_SECONDS)
+    orphan = int(process.log.read_text().split()[0])
+    assert not gone(orphan)
+    supervisor.stop()
+    assert gone(orphan)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_process_does_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """A parent that gets SIGKILL takes the processes that it started with it."""
+    child = "import time; print('up', flush=True); time.sleep(600)"
+    code = (
+        "import os, subprocess, sys;"
+        f"subprocess.run([sys.executable, {tied.__file__!r}, str(os.getpid()), sys.executable, '-c', {child!r}])"
+    )
+    log = tmp_path / "log"
+    with log.open("wb") as output, subprocess.Popen([sys.executable, "-c", code], stdout=output) as parent:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while "up" not in log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        (started,) = psutil.Process(parent.pid).children()
+        os.kill(parent.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs([started], timeout=WAIT_SECONDS)
+    assert not alive

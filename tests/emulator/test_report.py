@@ -1,0 +1,30 @@
+"""What the runner shows."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from emulator import report
+from emulator.logins import LOGINS
+from emulator.ports import Ports
+from emulator.stack import Stack
+
+
+@pytest.mark.parametrize(("amount", "text"), [(1999, "19.99 USD"), (5, "0.05 USD"), (123456, "1,234.56 USD")])
+def test_money_is_shown_in_major_units(amount: int, text: str) -> None:
+    """Minor units are shown with a decimal point, two digits after it, and the currency."""
+    assert report.money({"amount": amount, "currency": "USD"}) == text
+
+
+def test_addresses_and_log_ins_are_shown_whole() -> None:
+    """On a terminal 80 columns wide every address and every log-in can be copied in one piece."""
+    output = io.StringIO()
+    stack = Stack(Ports(), Path("/shop"))
+    report.show_addresses(Console(file=output, width=80), stack)
+    for text in (stack.url("product") + "/docs", stack.function_url("health")):
+        assert text in output.getvalue()
+    for login in LOGINS:
+        assert login.email in output.getvalue()
+        assert login.password in output.getvalue()

@@ -1,0 +1,72 @@
+"""The whole way of a token, through the Auth emulator: mint, sign in, verify, look up, spend."""
+
+import secrets
+
+import pytest
+from firebase_admin import auth
+
+from mstoken import ServiceCaller, ServiceIdentity, Settings, TokenVerifier
+from mstoken.admin import admin_app
+from mstoken.callee.callers import Admission
+from mstoken.callee.firebase import AdminFirebase
+from mstoken.callee.replay import MemoryReplayStore
+from mstoken.claims import service_uid
+from mstoken.errors import Refusal, SignInRefused, SignInUnavailable, VerifierUnavailable
+from tests.mstoken.test_settings import environment
+
+
+@pytest.fixture
+def service() -> str:
+    """A service that no other test disables."""
+    return f"test-{secrets.token_hex(6)}"
+
+
+def verifier(settings: Settings) -> TokenVerifier:
+    """The service product, as settings make it but for where ids are kept."""
+    return TokenVerifier("product", settings, replay=MemoryReplayStore())
+
+
+async def test_a_token_makes_its_way(auth_emulator: Settings, service: str) -> None:
+    """What the caller's wing made, the callee's wing accepts, once."""
+    admission = Admission.of(False, {service})
+    async with ServiceIdentity(service, auth_emulator) as identity, verifier(auth_emulator) as product:
+        token = await identity.token("product")
+        caller = await product.authorize(admission, service_tokens=[token], authorizations=[])
+        assert isinstance(caller, ServiceCaller)
+        assert (caller.service, caller.audience) == (service, "product")
+        with pytest.raises(Refusal) as caught:
+            await product.authorize(admission, service_tokens=[token], authorizations=[])
+    assert caught.value.code == "token_replayed"
+
+
+async def test_sync_sign_ins_too(auth_emulator: Settings, service: str) -> None:
+    """Two tokens in one second differ by their ids alone, and both count."""
+    async with verifier(auth_emulator) as product:
+        with ServiceIdentity(service, auth_emulator) as identity:
+            tokens = [identity.token_sync("product") for _ in range(2)]
+        for token in tokens:
+            await product.authorize(Admission.of(False, {service}), service_tokens=[token], authorizations=[])
+
+
+async def test_an_administrator_disables_a_service(auth_emulator: Settings, service: str) -> None:
+    """Its token stops working at the callee, and it cannot sign in for another."""
+    async with ServiceIdentity(service, auth_emulator) as identity, verifier(auth_emulator) as product:
+        token = await identity.token("product")
+        auth.update_user(service_uid(service), disabled=True, app=admin_app(auth_emulator))
+        with pytest.raises(Refusal) as caught:
+            await product.authorize(Admission.of(False, {service}), service_tokens=[token], authorizations=[])
+        assert caught.value.code == "identity_disabled"
+        with pytest.raises(SignInRefused, match="USER_DISABLED"):
+            await identity.token("product")
+
+
+async def test_nobody_at_the_emulators_address() -> None:
+    """Both wings call it an outage."""
+    nobody = "127.0.0.1:9"
+    with environment(FIREBASE_AUTH_EMULATOR_HOST=nobody):
+        settings = Settings(project_id="demo-nobody", emulator_host=nobody)
+        async with ServiceIdentity("billing", settings) as identity:
+            with pytest.raises(SignInUnavailable, match="ConnectError"):
+                await identity.token("product")
+        with pytest.raises(VerifierUnavailable):
+            await AdminFirebase(settings).look_up(["svc:billing"])

@@ -1,0 +1,103 @@
+"""A shop of processes for the tests, with people who use it."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from emulator.logins import Login
+from emulator.ports import Ports, free_offset
+from emulator.processes import Supervisor
+from emulator.shop_client import anyone, logged_in
+from emulator.stack import Stack
+
+
+def _running(emulators: Stack, data: Path, workers: int) -> Iterator[Stack]:
+    stack = replace(
+        emulators,
+        ports=Ports.shifted(free_offset()),
+        data=data,
+        emulator_host=emulators.auth_host,
+        workers=workers,
+    )
+    supervisor = Supervisor()
+    try:
+        stack.start_services(supervisor)
+        yield stack
+    finally:
+        supervisor.stop()
+
+
+@pytest.fixture(scope="session")
+def stack(emulators: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The three services, one process each."""
+    yield from _running(emulators, tmp_path_factory.mktemp("stack"), workers=1)
+
+
+@pytest.fixture(scope="session")
+def stack_of_workers(emulators: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The three services, two worker processes each."""
+    yield from _running(emulators, tmp_path_factory.mktemp("stack-of-workers"), workers=2)
+
+
+@pytest.fixture(params=["stack", "stack_of_workers"])
+def either_stack(request: pytest.FixtureRequest) -> Stack:
+    """The three services, with one process each and then with two."""
+    stack: Stack = request.getfixturevalue(request.param)
+    return stack
+
+
+@pytest.fixture
+def sign_up(stack: Stack) -> Callable[[str], Login]:
+    """Signs up a new customer by the name given."""
+
+    def sign_up_as(name: str) -> Login:
+        login = Login("customer", name, f"{secrets.token_hex(8)}@example.com", secrets.token_urlsafe(12))
+        body = {"email": login.email, "password": login.password, "display_name": name}
+        with anyone(stack) as client:
+            client.call("POST", "user", "/signup", 201, json=body)
+        return login
+
+    return sign_up_as
+
+
+@pytest.fixture
+def customer(sign_up: Callable[[str], Login]) -> Login:
+    """A customer."""
+    return sign_up("Wanda Okoro")
+
+
+@pytest.fixture
+def stranger(sign_up: Callable[[str], Login]) -> Login:
+    """Another customer."""
+    return sign_up("Piet de Boer")
+
+
+@pytest.fixture
+def admin(stack: Stack, sign_up: Callable[[str], Login]) -> Login:
+    """An administrator: a user whose custom claim `role` the Auth emulator's admin API has set."""
+    login = sign_up("Ines Carvalho")
+    accounts = f"http://{stack.auth_host}/identitytoolkit.googleapis.com/v1/projects/{stack.project}/accounts"
+    owner = {"Authorization": "Bearer owner"}
+    found = httpx.post(f"{accounts}:lookup", json={"email": [login.email]}, headers=owner).json()
+    change = {"localId": found["users"][0]["localId"], "customAttributes": '{"role":"admin"}'}
+    httpx.post(f"{accounts}:update", json=change, headers=owner).raise_for_status()
+    return replace(login, role="administrator")
+
+
+@pytest.fixture
+def offer(admin: Login) -> Callable[[Stack], dict[str, Any]]:
+    """Adds a product to a shop as an administrator, and gives what the shop answers."""
+
+    def offer_product(stack: Stack) -> dict[str, Any]:
+        price = {"amount": 1999, "currency": "USD"}
+        product = {"name": "Tea pot", "description": "It holds tea.", "price": price, "stock": 100}
+        with logged_in(stack, admin) as client:
+            added: dict[str, Any] = client.call("POST", "product", "/products", 201, json=product)
+        return added
+
+    return offer_product

@@ -1,0 +1,62 @@
+"""A customer buys something: through processes, over HTTP, with real sign-ins at the Auth emulator."""
+
+import re
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from emulator.calls import accepted_call
+from emulator.logins import Login
+from emulator.shop_client import ShopClient, logged_in
+from emulator.stack import SERVICES, Stack
+
+JWT = re.compile(r"eyJ[\w-]{10,}\.[\w-]{10,}\.")
+ADDRESS = {"name": "Wanda Okoro", "line1": "1 Quay", "city": "Cork", "postal_code": "T12", "country": "IE"}
+
+
+def buy(client: ShopClient, product: dict[str, Any], quantity: int) -> dict[str, Any]:
+    """Has a bill made for so many of a product."""
+    body = {"items": [{"product_id": product["id"], "quantity": quantity}]}
+    key = {"Idempotency-Key": secrets.token_hex(16)}
+    bill: dict[str, Any] = client.call("POST", "billing", "/bills", 201, json=body, headers=key)
+    return bill
+
+
+def test_a_customer_buys_something(
+    either_stack: Stack, offer: Callable[[Stack], dict[str, Any]], customer: Login
+) -> None:
+    """A bill has the product's price times the quantity, is found again, and can be delivered; also with workers."""
+    product = offer(either_stack)
+    with logged_in(either_stack, customer) as client:
+        bill = buy(client, product, 3)
+        assert bill["total"] == {"amount": 5997, "currency": "USD"}
+        assert client.call("GET", "billing", f"/bills/{bill['id']}", 200) == bill
+        assert [found["id"] for found in client.call("GET", "billing", "/bills", 200)["items"]] == [bill["id"]]
+        path = f"/bills/{bill['id']}/delivery"
+        assert client.call("POST", "billing", path, 202, json={"address": ADDRESS})["status"] == "requested"
+        assert client.call("GET", "billing", path, 200)["status"] == "requested"
+
+
+def test_the_call_behind_a_bill_is_logged(
+    stack: Stack, offer: Callable[[Stack], dict[str, Any]], customer: Login
+) -> None:
+    """Product's log says that Billing called it with a token made for it, seconds old, and with which id."""
+    with logged_in(stack, customer) as client:
+        buy(client, offer(stack), 1)
+    call = accepted_call(stack, "svc:billing", "product")
+    assert call.audience == "product"
+    assert 0 <= call.age_seconds < 60
+    assert re.fullmatch(r"[\w-]{22}", call.token_id)
+
+
+def test_no_secret_reaches_a_log(
+    stack: Stack, emulators: Stack, offer: Callable[[Stack], dict[str, Any]], customer: Login
+) -> None:
+    """After a purchase no log, of a service or of our emulators, holds a token or the customer's password."""
+    with logged_in(stack, customer) as client:
+        buy(client, offer(stack), 1)
+    logs = [path.read_text() for data in (stack.data, emulators.data) for path in data.glob("logs/*.log")]
+    assert len(logs) >= len(SERVICES)
+    for text in logs:
+        assert not JWT.search(text)
+        assert customer.password not in text

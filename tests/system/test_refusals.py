@@ -1,0 +1,179 @@
+"""What Product and Billing refuse over HTTP, and with which code."""
+
+import asyncio
+import base64
+import json
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+
+from emulator.logins import Login
+from emulator.shop_client import TIMEOUT_SECONDS, logged_in
+from emulator.stack import Stack
+from mstoken import ServiceIdentity, Settings
+
+LOG_OUT_SECONDS = 15.0
+RACERS = 50
+
+
+@pytest.fixture
+def billing(auth_emulator: Settings) -> Iterator[ServiceIdentity]:
+    """Billing's identity, held by this process."""
+    with ServiceIdentity("billing", auth_emulator) as identity:
+        yield identity
+
+
+@pytest.fixture
+def user_token(stack: Stack, customer: Login) -> str:
+    """A customer's ID token."""
+    body = {"email": customer.email, "password": customer.password}
+    answer = httpx.post(f"{stack.url('user')}/login", json=body, timeout=TIMEOUT_SECONDS)
+    return str(answer.json()["id_token"])
+
+
+def answer(stack: Stack, *headers: tuple[str, str]) -> tuple[int, str]:
+    """Status and code of Product's answer to a list of its products, asked for with these header lines."""
+    response = httpx.get(f"{stack.url('product')}/products", headers=list(headers), timeout=TIMEOUT_SECONDS)
+    return response.status_code, str(response.json().get("code", ""))
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    """What a token says, unverified."""
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    return claims
+
+
+def issued_ago(token: str, seconds: int) -> str:
+    """The same unsigned token, issued so many seconds earlier."""
+    header, _, signature = token.split(".")
+    claims = claims_of(token)
+    for name in ("iat", "auth_time"):
+        claims[name] -= seconds
+    changed = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"{header}.{changed}.{signature}"
+
+
+def wait_until(holds: Callable[[], bool], seconds: float) -> None:
+    """Returns as soon as the condition holds, and fails when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not after {seconds} s"
+        time.sleep(0.1)
+
+
+def test_billing_may_list_products(stack: Stack, billing: ServiceIdentity) -> None:
+    """A token as Billing makes it for Product is served: what follows is refused for its own reason."""
+    assert answer(stack, ("X-MS-TOKEN", billing.token_sync("product"))) == (200, "")
+
+
+def test_no_token(stack: Stack) -> None:
+    """A call without any token is refused as token_missing."""
+    assert answer(stack) == (401, "token_missing")
+
+
+def test_a_users_token_as_a_services(stack: Stack, user_token: str) -> None:
+    """A user's token in X-MS-TOKEN is refused as token_not_service."""
+    assert answer(stack, ("X-MS-TOKEN", user_token)) == (401, "token_not_service")
+
+
+def test_a_services_token_as_a_users(stack: Stack, billing: ServiceIdentity) -> None:
+    """A service's token in Authorization is refused as user_token_invalid."""
+    header = ("Authorization", f"Bearer {billing.token_sync('product')}")
+    assert answer(stack, header) == (401, "user_token_invalid")
+
+
+def test_a_token_for_another_service(stack: Stack, billing: ServiceIdentity) -> None:
+    """A token made for User is refused by Product as token_wrong_audience."""
+    assert answer(stack, ("X-MS-TOKEN", billing.token_sync("user"))) == (401, "token_wrong_audience")
+
+
+def test_an_old_token(stack: Stack, billing: ServiceIdentity) -> None:
+    """A token issued more than 60 seconds ago is refused as token_stale."""
+    token = issued_ago(billing.token_sync("product"), 62)
+    assert answer(stack, ("X-MS-TOKEN", token)) == (401, "token_stale")
+
+
+def test_a_used_token(stack: Stack, billing: ServiceIdentity) -> None:
+    """A token's second use is refused as token_replayed."""
+    header = ("X-MS-TOKEN", billing.token_sync("product"))
+    assert answer(stack, header) == (200, "")
+    assert answer(stack, header) == (401, "token_replayed")
+
+
+async def test_a_race_with_one_token(either_stack: Stack, billing: ServiceIdentity) -> None:
+    """Of 50 requests that race with one token exactly one is served, also where two workers take them."""
+    headers = {"X-MS-TOKEN": billing.token_sync("product")}
+    url = f"{either_stack.url('product')}/products"
+    # A connection each, so that both workers get some.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(limits=limits, timeout=TIMEOUT_SECONDS) as client:
+        responses = await asyncio.gather(*(client.get(url, headers=headers) for _ in range(RACERS)))
+    codes = Counter(response.json().get("code", "served") for response in responses)
+    assert codes == {"served": 1, "token_replayed": RACERS - 1}
+
+
+def test_two_header_lines(stack: Stack, billing: ServiceIdentity) -> None:
+    """Two X-MS-TOKEN lines are refused as token_malformed, each good in itself as they may be."""
+    lines = [("X-MS-TOKEN", billing.token_sync("product")) for _ in range(2)]
+    assert answer(stack, *lines) == (401, "token_malformed")
+
+
+@pytest.mark.parametrize("text", ["a.b." + "c" * 9 * 1024, "no token at all", "eyJhbGciOiJub25lIn0.e30"])
+def test_what_is_no_token(stack: Stack, text: str) -> None:
+    """Nine KiB of header, and text that is no JWT, are refused as token_malformed."""
+    assert answer(stack, ("X-MS-TOKEN", text)) == (401, "token_malformed")
+
+
+def test_a_customer_cannot_see_anothers_bill(
+    stack: Stack, offer: Callable[[Stack], dict[str, Any]], customer: Login, stranger: Login
+) -> None:
+    """To everybody but its user and administrators a bill does not exist."""
+    items = {"items": [{"product_id": offer(stack)["id"], "quantity": 1}]}
+    key = {"Idempotency-Key": secrets.token_hex(16)}
+    with logged_in(stack, customer) as owner, logged_in(stack, stranger) as other:
+        bill = owner.call("POST", "billing", "/bills", 201, json=items, headers=key)
+        other.call("GET", "billing", f"/bills/{bill['id']}", 404)
+        other.call("POST", "billing", f"/bills/{bill['id']}/delivery", 404, json={})
+        assert other.call("GET", "billing", "/bills", 200)["items"] == []
+        owner.call("GET", "billing", f"/bills/{bill['id']}", 200)
+
+
+def test_only_an_administrator_adds_products(
+    stack: Stack, billing: ServiceIdentity, customer: Login, offer: Callable[[Stack], dict[str, Any]]
+) -> None:
+    """Neither a customer nor Billing's identity can add a product: 403, caller_not_allowed."""
+    added = offer(stack)
+    product = {name: added[name] for name in ("name", "description", "price", "stock")}
+    service = {"X-MS-TOKEN": billing.token_sync("product")}
+    with logged_in(stack, customer) as client:
+        refused = client.call("POST", "product", "/products", 403, json=product)
+    assert refused["code"] == "caller_not_allowed"
+    response = httpx.post(f"{stack.url('product')}/products", json=product, headers=service)
+    assert (response.status_code, response.json()["code"]) == (403, "caller_not_allowed")
+
+
+def test_after_log_out_no_service_takes_the_token(stack: Stack, user_token: str) -> None:
+    """The ID token issued before a log-out is refused by User at once, and by the others within seconds."""
+    routes = {"user": "/profile", "product": "/products", "billing": "/bills"}
+    headers = {"Authorization": f"Bearer {user_token}"}
+
+    def code(service: str) -> str:
+        response = httpx.get(stack.url(service) + routes[service], headers=headers, timeout=TIMEOUT_SECONDS)
+        return str(response.json().get("code", "served"))
+
+    def is_refused(service: str) -> bool:
+        return code(service) == "user_token_revoked"
+
+    assert {service: code(service) for service in routes} == dict.fromkeys(routes, "served")
+    # Firebase revokes what was issued in an earlier second; this one is left alone.
+    wait_until(lambda: time.time() >= claims_of(user_token)["iat"] + 1, 2)
+    httpx.post(f"{stack.url('user')}/logout", headers=headers, timeout=TIMEOUT_SECONDS).raise_for_status()
+    assert is_refused("user")
+    for service in ("product", "billing"):
+        wait_until(partial(is_refused, service), LOG_OUT_SECONDS)

@@ -1,0 +1,77 @@
+"""The README's samples do what the README says."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from emulator.ports import HOST, Ports, free_offset
+from emulator.processes import Supervisor
+from emulator.stack import ROOT, Stack
+from mstoken.settings import EMULATOR_VARIABLE
+
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Path:
+    """A folder with the README's Python samples under the names that the README gives them."""
+    named = re.findall(r"\(`(\w+\.py)`\)[^`]*(?:`[^`]*`[^`]*)*?```python\n(.*?)```", README, re.DOTALL)
+    for name, text in named:
+        (tmp_path / name).write_text(text)
+    assert {path.name for path in tmp_path.iterdir()} == {"product.py", "billing.py"}
+    return tmp_path
+
+
+@pytest.fixture
+def environment(emulators: Stack) -> dict[str, str]:
+    """The variables that the README says to export."""
+    return os.environ | {"GOOGLE_CLOUD_PROJECT": emulators.project, EMULATOR_VARIABLE: emulators.auth_host}
+
+
+@pytest.fixture
+def product_url(samples: Path, environment: dict[str, str]) -> Iterator[str]:
+    """The callee of the README, served as the README says."""
+    port = Ports.shifted(free_offset()).product
+    url = f"http://{HOST}:{port}"
+    supervisor = Supervisor()
+    command = [sys.executable, "-m", "uvicorn", "product:app", "--port", str(port)]
+    try:
+        supervisor.start("product", command, env=environment, cwd=samples, log=samples / "product.log")
+        supervisor.wait_until(lambda: _answers(url), "product", 30)
+        yield url
+    finally:
+        supervisor.stop()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/openapi.json").is_success
+    except httpx.TransportError:
+        return False
+
+
+def test_the_caller_reaches_the_callee(samples: Path, environment: dict[str, str], product_url: str) -> None:
+    """The ten lines of each side, run as they stand: Billing is let in, and a stranger is not."""
+    done = subprocess.run(
+        [sys.executable, "billing.py"],
+        cwd=samples,
+        env=environment | {"PRODUCT_URL": product_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "['a teapot, for svc:billing']\n", done.stderr
+    assert httpx.get(f"{product_url}/products").json()["code"] == "token_missing"
+
+
+def test_the_links_lead_somewhere() -> None:
+    """Every file that the README links to is there."""
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
