@@ -1,0 +1,204 @@
+"""The Billing service's tables."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Row,
+    Select,
+    String,
+    Table,
+    UniqueConstraint,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from services.billing.bills import Bill, IdempotencyKey, Line
+from services.billing.deliveries import Delivery, Event, Status
+from services.common.database import Database
+
+metadata = MetaData()
+
+bills = Table(
+    "bills",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("uid", String(128), nullable=False),
+    Column("status", String(10), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("idempotency_key", String(255), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    UniqueConstraint("uid", "idempotency_key", name="one_bill_for_a_key"),
+    Index("bills_of_a_user", "uid", "id"),
+)
+
+bill_lines = Table(
+    "bill_lines",
+    metadata,
+    Column("bill_id", String(32), ForeignKey("bills.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("product_id", String(32), nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("unit_amount", BigInteger, nullable=False),
+    Column("quantity", Integer, nullable=False),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("bill_id", String(32), ForeignKey("bills.id"), nullable=False, unique=True),
+    Column("status", String(10), nullable=False),
+    Column("address", JSON, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+)
+
+
+class BillStore:
+    """Bills with their lines. Every call raises `DatabaseUnavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, bill: Bill, key: IdempotencyKey) -> bool:
+        """Keeps a new bill. False, and nothing kept, where its user has a bill under that key."""
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(bills).values(_bill_columns(bill, key)))
+                await connection.execute(insert(bill_lines), _line_columns(bill))
+        except IntegrityError:
+            return False
+        return True
+
+    async def under_key(self, uid: str, key: str) -> tuple[Bill, str] | None:
+        """The user's bill under that key, and the fingerprint of the request that made it."""
+        query = select(bills).where(bills.c.uid == uid, bills.c.idempotency_key == key)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(_with_lines(query))).all()
+        return (_bill(rows), rows[0].fingerprint) if rows else None
+
+    async def get(self, bill_id: str, uid: str | None) -> Bill | None:
+        """The bill, if there is one and it is the user's; anyone's, where `uid` is None."""
+        query = _of(uid).where(bills.c.id == bill_id)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(_with_lines(query))).all()
+        return _bill(rows) if rows else None
+
+    async def find(self, *, uid: str | None, before: str | None, limit: int) -> Sequence[Bill]:
+        """Up to `limit` bills, the latest first, those before the id `before`; the user's or, for None, anyone's."""
+        query = _of(uid).order_by(bills.c.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(bills.c.id < before)
+        async with self._database.read() as connection:
+            rows = await connection.execute(_with_lines(query))
+            return [_bill(list(group)) for _, group in groupby(rows, key=lambda row: row.id)]
+
+
+class DeliveryStore:
+    """Deliveries. Every call raises `DatabaseUnavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, delivery: Delivery) -> bool:
+        """Keeps a new delivery. False, and nothing kept, where its bill has one."""
+        values = {
+            "id": delivery.id,
+            "bill_id": delivery.bill_id,
+            "status": delivery.status,
+            "address": dict(delivery.address),
+            "created_at": delivery.created_at,
+            "updated_at": delivery.updated_at,
+        }
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(deliveries).values(values))
+        except IntegrityError:
+            return False
+        return True
+
+    async def of_bill(self, bill_id: str) -> Delivery | None:
+        """The bill's delivery, or None."""
+        async with self._database.read() as connection:
+            query = select(deliveries).where(deliveries.c.bill_id == bill_id)
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else _delivery(row)
+
+    async def advance(
+        self, delivery_id: str, *, to: Event, from_any_of: Sequence[Status], at: datetime
+    ) -> Delivery | None:
+        """Moves the delivery on if it stands at one of `from_any_of`. What it is then, or None if there is none."""
+        one = deliveries.c.id == delivery_id
+        async with self._database.write() as connection:
+            movable = one & deliveries.c.status.in_(from_any_of)
+            await connection.execute(update(deliveries).where(movable).values(status=to, updated_at=at))
+            row = (await connection.execute(select(deliveries).where(one))).one_or_none()
+        return None if row is None else _delivery(row)
+
+
+def _of(uid: str | None) -> Select[Any]:
+    return select(bills) if uid is None else select(bills).where(bills.c.uid == uid)
+
+
+def _with_lines(query: Select[Any]) -> Select[Any]:
+    """The bills of `query`, latest first, each with its lines in their order: a row for a line."""
+    some = query.subquery()
+    lines = [column for column in bill_lines.c if column.name != "bill_id"]
+    joined = select(some, *lines).join_from(some, bill_lines, some.c.id == bill_lines.c.bill_id)
+    return joined.order_by(some.c.id.desc(), bill_lines.c.position)
+
+
+def _bill(rows: Sequence[Row[Any]]) -> Bill:
+    first = rows[0]
+    lines = [Line(row.product_id, row.name, row.unit_amount, row.quantity) for row in rows]
+    return Bill(first.id, first.uid, first.status, _utc(first.created_at), first.currency, lines)
+
+
+def _delivery(row: Row[Any]) -> Delivery:
+    times = {"created_at": _utc(row.created_at), "updated_at": _utc(row.updated_at)}
+    return Delivery(**{**row._mapping, **times})
+
+
+def _utc(time: datetime) -> datetime:
+    """A time from the database: SQLite keeps no time zone, and all that we write is UTC."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _bill_columns(bill: Bill, key: IdempotencyKey) -> dict[str, Any]:
+    return {
+        "id": bill.id,
+        "uid": bill.uid,
+        "status": bill.status,
+        "created_at": bill.created_at,
+        "currency": bill.currency,
+        "idempotency_key": key.value,
+        "fingerprint": key.fingerprint,
+    }
+
+
+def _line_columns(bill: Bill) -> list[dict[str, Any]]:
+    return [
+        {
+            "bill_id": bill.id,
+            "position": position,
+            "product_id": line.product_id,
+            "name": line.name,
+            "unit_amount": line.unit_amount,
+            "quantity": line.quantity,
+        }
+        for position, line in enumerate(bill.lines)
+    ]

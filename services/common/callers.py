@@ -1,0 +1,17 @@
+"""Who is calling, as routes like to have it."""
+
+from typing import Annotated
+
+from fastapi import Depends
+
+from mstoken import Caller, UserCaller
+from mstoken.fastapi import allow
+
+
+def _user(caller: Annotated[Caller, Depends(allow(users=True))]) -> UserCaller:
+    assert isinstance(caller, UserCaller)  # noqa: S101 - `allow` lets no service in here
+    return caller
+
+
+SignedInUser = Annotated[UserCaller, Depends(_user)]
+"""Any signed-in user, and no service."""

@@ -1,0 +1,46 @@
+"""Errors with an answer: each says how it looks on the wire, and knows nothing of HTTP frameworks.
+
+    Fault
+    ├── BadCursor             422  cursor_invalid
+    ├── DatabaseUnavailable   503  database_unavailable
+    └── each service's own, beside what they are about
+
+`services.common.problems` turns them into problem details (RFC 9457).
+"""
+
+from typing import ClassVar
+
+
+class Fault(Exception):
+    """Something that a caller is told: `status` and the stable `code`, `title` in words, `detail` about this case.
+
+    `retry_after_seconds` is set where waiting may help, `challenge` where `WWW-Authenticate` is due
+    (RFC 9110, section 11.6.1).
+    """
+
+    status: ClassVar[int]
+    code: str
+    title: str
+    retry_after_seconds: ClassVar[int | None] = None
+    challenge: ClassVar[str | None] = None
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail
+
+
+class BadCursor(Fault):
+    """The cursor is none that a page of this list gave."""
+
+    status = 422
+    code = "cursor_invalid"
+    title = "The cursor is not one of this list"
+
+
+class DatabaseUnavailable(Fault):
+    """The database cannot be reached, or is too busy to answer in time."""
+
+    status = 503
+    code = "database_unavailable"
+    title = "The database does not answer"
+    retry_after_seconds = 1

@@ -1,0 +1,90 @@
+"""Every error that an app answers, as problem details (RFC 9457)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from mstoken.fastapi import documented_problem, problem_response
+from services.common.faults import Fault
+
+_MAX_FIELD_ERRORS = 20
+_MAX_FIELD_LENGTH = 200
+
+_ALWAYS: Mapping[int, str] = {
+    422: "The request is not as this document says; `errors` names each place, and never repeats what was sent.",
+    500: "A defect in the service. The log has it under the answer's `X-Request-ID`.",
+    503: "Something that the service needs does not answer; try again after `Retry-After` seconds.",
+}
+_WITH_BODY: Mapping[int, str] = {
+    400: "The body cannot be read at all.",
+    413: "The body is longer than this service takes.",
+}
+_FRAMEWORKS: Mapping[int, tuple[str, str]] = {
+    400: ("body_unreadable", "The body cannot be read"),
+    404: ("not_found", "There is nothing here"),
+    405: ("method_not_allowed", "This path does not take this method"),
+    413: ("body_too_large", "The body is too long"),
+}
+"""Code and title of what the framework itself, or `services.common.middleware`, refuses."""
+
+
+def documented(*faults: type[Fault], body: bool = False) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: what every call may answer, and what `faults` add. `body` says that it takes one."""
+    texts = {**_ALWAYS, **(_WITH_BODY if body else {})}
+    for fault in faults:
+        text = f"{fault.title} (`{fault.code}`)."
+        texts[fault.status] = f"{texts[fault.status]} {text}" if fault.status in texts else text
+    return {status: documented_problem(text) for status, text in sorted(texts.items())}
+
+
+def install(app: FastAPI) -> None:
+    """Makes the app answer its own faults, the framework's and bad requests as `application/problem+json`."""
+    app.add_exception_handler(Fault, _answer_fault)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(RequestValidationError, _answer_bad_request)
+
+
+def fault_response(fault: Fault) -> JSONResponse:
+    """A fault on the wire, with `Retry-After` and `WWW-Authenticate` where they are due."""
+    headers = {}
+    if fault.retry_after_seconds is not None:
+        headers["Retry-After"] = str(fault.retry_after_seconds)
+    if fault.challenge is not None:
+        headers["WWW-Authenticate"] = fault.challenge
+    return problem_response(fault.status, fault.code, fault.title, fault.detail, headers=headers)
+
+
+def internal_error() -> JSONResponse:
+    """What a stranger hears of a defect: that there is one."""
+    return problem_response(500, "internal_error", "The service has a defect")
+
+
+def _answer_fault(_request: Request, fault: Exception) -> JSONResponse:
+    assert isinstance(fault, Fault)  # noqa: S101 - what the handler is registered for
+    return fault_response(fault)
+
+
+def _answer_http_exception(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - what the handler is registered for
+    code, title = _FRAMEWORKS.get(error.status_code, (f"http_{error.status_code}", "The request failed"))
+    return problem_response(error.status_code, code, title, headers=error.headers)
+
+
+def _answer_bad_request(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - what the handler is registered for
+    errors = [_field_error(fault) for fault in error.errors()[:_MAX_FIELD_ERRORS]]
+    return problem_response(422, "request_invalid", "The request is not valid", errors=errors)
+
+
+def _field_error(fault: Mapping[str, Any]) -> dict[str, str]:
+    """Where the request is wrong, and how. The value itself is left out: it may be a password."""
+    place: Sequence[object] = fault["loc"]
+    return {
+        "in": str(place[0]),
+        "field": ".".join(str(step) for step in place[1:])[:_MAX_FIELD_LENGTH],
+        "message": str(fault["msg"]),
+    }

@@ -1,0 +1,26 @@
+"""Products."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Makes the table."""
+    op.create_table(
+        "products",
+        sa.Column("id", sa.String(32), primary_key=True),
+        sa.Column("name", sa.String(200), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("currency", sa.String(3), nullable=False),
+        sa.Column("stock", sa.Integer(), nullable=False),
+        sa.Column("search_text", sa.Text(), nullable=False),
+    )
+
+
+def downgrade() -> None:
+    """Drops the table, with what is in it."""
+    op.drop_table("products")

@@ -1,0 +1,75 @@
+"""The Product service over HTTP."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query
+
+from mstoken.fastapi import REFUSALS, allow
+from services.common.faults import BadCursor
+from services.common.ids import ID_PATTERN
+from services.common.pages import Page, PageQuery
+from services.common.problems import documented
+from services.product.catalogue import Catalogue, ProductNotFound
+from services.product.schemas import NewProduct, ProductChanges, ProductShape, columns
+
+MAX_IDS = 100
+
+_READERS = [Depends(allow(users=True, services={"billing"}))]
+_ADMINS = [Depends(allow(users={"admin"}))]
+
+ProductId = Annotated[str, Path(pattern=ID_PATTERN)]
+Ids = Annotated[
+    str | None,
+    Query(
+        pattern=rf"^[A-Za-z0-9_-]{{1,64}}(,[A-Za-z0-9_-]{{1,64}}){{0,{MAX_IDS - 1}}}$",
+        description=f"Only these products: up to {MAX_IDS} ids with commas between them; unknown ones are passed over.",
+    ),
+]
+Words = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        description="Only products with this in their name or description, in upper or lower case.",
+    ),
+]
+
+
+def router(catalogue: Catalogue) -> APIRouter:
+    """The routes over this catalogue."""
+    routes = APIRouter(prefix="/products", tags=["products"])
+
+    @routes.get("", dependencies=_READERS, responses=REFUSALS | documented(BadCursor))
+    async def list_products(page: PageQuery, ids: Ids = None, q: Words = None) -> Page[ProductShape]:
+        """Products, the oldest first."""
+        wanted = None if ids is None else set(ids.split(","))
+        items, next_cursor = await catalogue.page(page, ids=wanted, words=q)
+        return Page(items=[ProductShape.of(item) for item in items], next_cursor=next_cursor)
+
+    @routes.get("/{product_id}", dependencies=_READERS, responses=REFUSALS | documented(ProductNotFound))
+    async def get_product(product_id: ProductId) -> ProductShape:
+        """One product."""
+        return ProductShape.of(await catalogue.get(product_id))
+
+    @routes.post("", status_code=201, dependencies=_ADMINS, responses=REFUSALS | documented(body=True))
+    async def add_product(body: NewProduct) -> ProductShape:
+        """Adds a product."""
+        price = body.price
+        return ProductShape.of(
+            await catalogue.add(body.name, body.description, price.amount, price.currency, body.stock)
+        )
+
+    @routes.patch("/{product_id}", dependencies=_ADMINS, responses=REFUSALS | documented(ProductNotFound, body=True))
+    async def change_product(product_id: ProductId, changes: ProductChanges) -> ProductShape:
+        """Changes what is sent, and leaves the rest. Bills that exist keep the prices that they were made with."""
+        return ProductShape.of(await catalogue.change(product_id, columns(changes)))
+
+    @routes.delete(
+        "/{product_id}", status_code=204, dependencies=_ADMINS, responses=REFUSALS | documented(ProductNotFound)
+    )
+    async def delete_product(product_id: ProductId) -> None:
+        """Takes a product out of the catalogue. Bills that exist keep what they say of it."""
+        await catalogue.remove(product_id)
+
+    return routes

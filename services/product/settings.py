@@ -1,0 +1,15 @@
+"""What the Product service reads from its environment."""
+
+from pydantic import Field
+
+from services.common.settings import ServiceSettings
+
+
+class ProductSettings(ServiceSettings):
+    """See `ServiceSettings`."""
+
+    database_url: str = Field(
+        default="sqlite+aiosqlite:///.data/product.db",
+        validation_alias="DATABASE_URL",
+        pattern=r"^[a-z]+\+[a-z]+://.+$",
+    )

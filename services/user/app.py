@@ -1,0 +1,49 @@
+"""The User service: accounts at Firebase, profiles here. `uvicorn --factory services.user.app:create_app`."""
+
+from pathlib import Path
+
+import httpx
+from fastapi import FastAPI
+
+from mstoken import Settings, TokenVerifier
+from services.common import logs
+from services.common.app import build
+from services.common.database import Database
+from services.user.accounts import Accounts
+from services.user.firebase import TIMEOUT, AdminSessions, IdentityToolkit, Sessions
+from services.user.profiles import Profiles
+from services.user.routes import router
+from services.user.settings import UserSettings
+from services.user.store import ProfileStore
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def create_app(
+    settings: UserSettings | None = None,
+    *,
+    firebase: Settings | None = None,
+    verifier: TokenVerifier | None = None,
+    sessions: Sessions | None = None,
+    client: httpx.AsyncClient | None = None,
+) -> FastAPI:
+    """The app. Without `settings` it is a process of its own: it reads the environment and takes over the log.
+
+    `firebase` are the settings of the project, from the environment if left out; `verifier`, `sessions` and `client`
+    (to Firebase's REST API) stand in for the real ones. Raises `SettingsError`.
+    """
+    if settings is None:
+        logs.configure("user")
+        settings = UserSettings()
+    firebase = firebase or Settings()
+    verifier = verifier or TokenVerifier("user", firebase)
+    client = client or httpx.AsyncClient(timeout=TIMEOUT)
+    database = Database(settings.database_url, MIGRATIONS)
+    profiles = Profiles(ProfileStore(database))
+    accounts = Accounts(
+        IdentityToolkit(firebase, client),
+        sessions or AdminSessions(firebase),
+        profiles,
+        forget=verifier.forget,
+    )
+    return build("User", router(accounts, profiles), verifier=verifier, database=database, resources=[client])

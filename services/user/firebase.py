@@ -1,0 +1,173 @@
+"""Accounts at Firebase Auth: what its REST API and firebase-admin say, in our words.
+
+Sources: Firebase Auth REST API ("Sign up with email / password", "Sign in with email / password", "Exchange a refresh
+token for an ID token"); Firebase, "Manage User Sessions".
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import google.auth.exceptions
+import httpx
+from firebase_admin import auth, exceptions
+
+from mstoken import Settings
+from mstoken.admin import admin_app
+from mstoken.compact import unverified
+from services.common.faults import Fault
+from services.user.faults import (
+    AccountRefused,
+    CredentialsInvalid,
+    EmailTaken,
+    FirebaseUnavailable,
+    RefreshTokenInvalid,
+    TooManyAttempts,
+    UserNotFound,
+)
+
+TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a log-in gives. `expires_in` is the ID token's life in seconds, `auth_time` the time of the log-in, in
+    seconds since the epoch.
+    """
+
+    uid: str
+    id_token: str
+    refresh_token: str
+    expires_in: int
+    auth_time: int
+    display_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether an account is disabled, and from when on its log-ins count, in seconds since the epoch."""
+
+    disabled: bool
+    valid_since: int
+
+
+class Sessions(Protocol):
+    """What only an administrator may ask of Firebase. Both raise `UserNotFound` and `FirebaseUnavailable`."""
+
+    async def standing(self, uid: str) -> Standing:
+        """How the account stands at this moment."""
+        ...
+
+    async def end(self, uid: str, valid_since: int) -> None:
+        """Ends every session of the account that began before `valid_since`, in seconds since the epoch."""
+        ...
+
+
+_ERRORS: Mapping[str, Callable[[], Fault]] = {
+    "EMAIL_EXISTS": EmailTaken,
+    "EMAIL_NOT_FOUND": CredentialsInvalid,
+    "INVALID_PASSWORD": CredentialsInvalid,
+    "INVALID_LOGIN_CREDENTIALS": CredentialsInvalid,
+    "USER_DISABLED": CredentialsInvalid,
+    "INVALID_EMAIL": partial(AccountRefused, "Firebase does not take this e-mail address."),
+    "WEAK_PASSWORD": partial(AccountRefused, "Firebase finds this password too weak."),
+    "PASSWORD_DOES_NOT_MEET_REQUIREMENTS": partial(AccountRefused, "The password does not meet the project's policy."),
+    "TOO_MANY_ATTEMPTS_TRY_LATER": TooManyAttempts,
+}
+_REFRESH_ERRORS: Mapping[str, Callable[[], Fault]] = {
+    "TOKEN_EXPIRED": RefreshTokenInvalid,
+    "INVALID_REFRESH_TOKEN": RefreshTokenInvalid,
+    "USER_DISABLED": RefreshTokenInvalid,
+    "USER_NOT_FOUND": RefreshTokenInvalid,
+}
+
+
+class IdentityToolkit:
+    """Firebase Auth's REST API, with the project's API key. Every call raises `FirebaseUnavailable`."""
+
+    def __init__(self, settings: Settings, client: httpx.AsyncClient) -> None:
+        """`client` comes with time-outs; whoever made it closes it. Raises `SettingsError` without an API key."""
+        self._accounts_url = settings.identity_toolkit_url
+        self._token_url = settings.secure_token_url
+        self._api_key = settings.web_api_key
+        self._client = client
+
+    async def sign_up(self, email: str, password: str, display_name: str | None) -> Session:
+        """Makes an account and logs in. Raises `EmailTaken`, `AccountRefused`, `TooManyAttempts`."""
+        body = {"email": email, "password": password, "returnSecureToken": True}
+        if display_name is not None:
+            body["displayName"] = display_name
+        return _session(await self._post(f"{self._accounts_url}/accounts:signUp", _ERRORS, json=body))
+
+    async def log_in(self, email: str, password: str) -> Session:
+        """Raises `CredentialsInvalid`, `TooManyAttempts`."""
+        body = {"email": email, "password": password, "returnSecureToken": True}
+        return _session(await self._post(f"{self._accounts_url}/accounts:signInWithPassword", _ERRORS, json=body))
+
+    async def refresh(self, refresh_token: str) -> Session:
+        """A new ID token for the session of `refresh_token`. Raises `RefreshTokenInvalid`."""
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        answer = await self._post(f"{self._token_url}/token", _REFRESH_ERRORS, data=form)
+        names = {"localId": "user_id", "idToken": "id_token", "refreshToken": "refresh_token"}
+        return _session({ours: answer.get(theirs) for ours, theirs in (names | {"expiresIn": "expires_in"}).items()})
+
+    async def _post(self, url: str, errors: Mapping[str, Callable[[], Fault]], **body: Any) -> dict[str, Any]:
+        try:
+            response = await self._client.post(url, params={"key": self._api_key}, **body)
+            answer = response.json()
+        except (httpx.TransportError, ValueError) as error:
+            raise FirebaseUnavailable from error
+        if not isinstance(answer, dict):
+            raise FirebaseUnavailable
+        if response.is_success:
+            return answer
+        raise errors.get(_error_code(answer), FirebaseUnavailable)()
+
+
+class AdminSessions:
+    """`Sessions` through firebase-admin, which blocks: each call has a thread of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._app = admin_app(settings)
+
+    async def standing(self, uid: str) -> Standing:
+        """See `Sessions.standing`."""
+        user = await self._ask(auth.get_user, uid)
+        return Standing(user.disabled, int(user.tokens_valid_after_timestamp or 0) // 1000)
+
+    async def end(self, uid: str, valid_since: int) -> None:
+        """See `Sessions.end`."""
+        await self._ask(auth.update_user, uid, valid_since=valid_since)
+
+    async def _ask(self, call: Any, uid: str, **values: Any) -> Any:
+        try:
+            return await asyncio.to_thread(call, uid, app=self._app, **values)
+        except auth.UserNotFoundError as error:
+            raise UserNotFound from error
+        except (exceptions.FirebaseError, google.auth.exceptions.GoogleAuthError) as error:
+            raise FirebaseUnavailable from error
+
+
+def _error_code(answer: Mapping[str, Any]) -> str:
+    """The name in an error answer such as `{"error": {"message": "WEAK_PASSWORD : 6 characters at least"}}`."""
+    error = answer.get("error")
+    message = error.get("message") if isinstance(error, dict) else None
+    return message.partition(":")[0].strip() if isinstance(message, str) else ""
+
+
+def _session(answer: Mapping[str, Any]) -> Session:
+    """Raises `FirebaseUnavailable` where a part is missing: an account with a second factor gives none either."""
+    try:
+        return Session(
+            uid=str(answer["localId"]),
+            id_token=str(answer["idToken"]),
+            refresh_token=str(answer["refreshToken"]),
+            expires_in=int(answer["expiresIn"]),
+            # Nobody else could have put a word in: the token comes straight from Firebase.
+            auth_time=int(unverified(answer["idToken"]).payload["auth_time"]),
+            display_name=answer.get("displayName") or None,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise FirebaseUnavailable from error

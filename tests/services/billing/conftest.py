@@ -1,0 +1,125 @@
+"""The Billing service between the real Product service and a User service of a few lines."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from mstoken.testing import FakeFirebase
+from services.billing.app import create_app
+from services.billing.neighbours import Neighbours
+from services.billing.settings import BillingSettings
+from services.product.app import create_app as create_product
+from services.product.settings import ProductSettings
+from services.user.app import create_app as create_user
+from services.user.settings import UserSettings
+from tests.services.shop import KETTLE, StubbornTransport, answered, serving
+from tests.services.user.fakes import SETTINGS, FakeProject
+
+
+class Switch(httpx.AsyncBaseTransport):
+    """A way to an app that can be cut: while `fate` is set, requests meet that instead. Counts what went through."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._way = httpx.ASGITransport(app=app)
+        self.fate: httpx.AsyncBaseTransport | None = None
+        self.requests: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return await (self.fate or self._way).handle_async_request(request)
+
+    def meets(self, fate: httpx.Response | Exception) -> None:
+        """From now on every request meets this."""
+        self.fate = StubbornTransport(fate)
+
+
+@dataclass
+class Shop:
+    """Three services and their customers."""
+
+    billing: httpx.AsyncClient
+    product: httpx.AsyncClient
+    user: httpx.AsyncClient
+    to_product: Switch
+    to_user: Switch
+    firebase: FakeFirebase
+    maya: dict[str, str]
+    tomas: dict[str, str]
+    admin: dict[str, str]
+    keys: int = field(default=0)
+
+    async def offer(self, **changes: Any) -> dict[str, Any]:
+        """A product that an administrator has added."""
+        body = KETTLE | changes
+        added: dict[str, Any] = answered(await self.product.post("/products", json=body, headers=self.admin), 201)
+        return added
+
+    async def order(
+        self, *items: tuple[str, int], by: dict[str, str] | None = None, key: str | None = None
+    ) -> httpx.Response:
+        """What Billing answers to a request for a bill."""
+        self.keys += 1
+        headers = (by or self.maya) | {"Idempotency-Key": key or f"key-{self.keys}"}
+        body = {"items": [{"product_id": product_id, "quantity": quantity} for product_id, quantity in items]}
+        return await self.billing.post("/bills", json=body, headers=headers)
+
+    async def bill(self, **changes: Any) -> dict[str, Any]:
+        """Maya's bill for one kettle."""
+        made: dict[str, Any] = answered(await self.order(((await self.offer(**changes))["id"], 1)), 201)
+        return made
+
+    async def bills(self, viewer: dict[str, str] | None = None) -> list[dict[str, Any]]:
+        """The bills that Maya, or another viewer, sees."""
+        items: list[dict[str, Any]] = answered(
+            await self.billing.get("/bills", params={"limit": "100"}, headers=viewer or self.maya)
+        )["items"]
+        return items
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    """A shop with nothing sold yet."""
+
+    def database(service: str) -> str:
+        return f"sqlite+aiosqlite:///{tmp_path / service}.db"
+
+    project = FakeProject()
+    firebase = project.firebase
+    product = create_product(ProductSettings(database_url=database("product")), verifier=firebase.verifier("product"))
+    user = create_user(
+        UserSettings(database_url=database("user")),
+        firebase=SETTINGS,
+        verifier=firebase.verifier("user"),
+        sessions=project,
+        client=project.client(),
+    )
+    to_product, to_user = Switch(product), Switch(user)
+    settings = BillingSettings(database_url=database("billing"))
+    neighbours = Neighbours(
+        settings,
+        firebase.identity("billing"),
+        transports={"product": to_product, "user": to_user},
+        deadline_seconds=0.5,
+    )
+    billing = create_app(settings, verifier=firebase.verifier("billing"), neighbours=neighbours)
+    async with (
+        serving(product) as to_the_product,
+        serving(user) as to_the_user,
+        serving(billing) as to_billing,
+    ):
+        yield Shop(
+            to_billing,
+            to_the_product,
+            to_the_user,
+            to_product,
+            to_user,
+            firebase,
+            maya=firebase.user_headers("maya", email="maya@example.com", name="Maya Lindgren"),
+            tomas=firebase.user_headers("tomas"),
+            admin=firebase.user_headers("ines", role="admin"),
+        )

@@ -1,0 +1,230 @@
+"""Bills over HTTP: services/billing with the real Product service"""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.common.ids import new_id
+from tests.services.billing.conftest import Shop
+from tests.services.shop import answered, refused
+
+
+async def test_a_bill(shop: Shop) -> None:
+    """A bill has a line for each product in the order asked for, at Product's prices, and their sum."""
+    kettle = await shop.offer(name="Kettle", price={"amount": 4990, "currency": "USD"})
+    cups = await shop.offer(name="Cups", price={"amount": 1999, "currency": "USD"})
+    bill = answered(await shop.order((cups["id"], 3), (kettle["id"], 1)), 201)
+    assert datetime.now(UTC) - datetime.fromisoformat(bill.pop("created_at")) < timedelta(minutes=1)
+    assert bill == {
+        "id": bill["id"],
+        "user_id": "maya",
+        "status": "issued",
+        "lines": [
+            {
+                "product_id": cups["id"],
+                "name": "Cups",
+                "quantity": 3,
+                "unit_price": {"amount": 1999, "currency": "USD"},
+                "amount": {"amount": 5997, "currency": "USD"},
+            },
+            {
+                "product_id": kettle["id"],
+                "name": "Kettle",
+                "quantity": 1,
+                "unit_price": {"amount": 4990, "currency": "USD"},
+                "amount": {"amount": 4990, "currency": "USD"},
+            },
+        ],
+        "total": {"amount": 10987, "currency": "USD"},
+    }
+
+
+async def test_a_bill_keeps_its_prices(shop: Shop) -> None:
+    """A bill stays as it was made when its products change, and when they are deleted."""
+    kettle = await shop.offer()
+    bill = answered(await shop.order((kettle["id"], 2)), 201)
+    path, change = f"/products/{kettle['id']}", {"name": "Pot", "price": {"amount": 1, "currency": "EUR"}}
+    answered(await shop.product.patch(path, json=change, headers=shop.admin))
+    assert answered(await shop.billing.get(f"/bills/{bill['id']}", headers=shop.maya)) == bill
+    assert (await shop.product.delete(path, headers=shop.admin)).status_code == 204
+    assert answered(await shop.billing.get(f"/bills/{bill['id']}", headers=shop.maya)) == bill
+
+
+async def test_the_largest_bill(shop: Shop) -> None:
+    """The highest prices, quantities and number of lines add up, and come back, to the last unit."""
+    price, stock = {"amount": 100_000_000, "currency": "USD"}, 1_000_000
+    ids = [(await shop.offer(price=price, stock=stock))["id"] for _ in range(100)]
+    bill = answered(await shop.order(*((product_id, 1000) for product_id in ids)), 201)
+    assert bill["total"]["amount"] == 10**13
+    assert [line["product_id"] for line in bill["lines"]] == ids
+    assert await shop.bills() == [bill]
+
+
+@pytest.mark.parametrize("quantity", [0, -1, 1001, 10**30, 1.5, "1", None, True])
+async def test_what_is_no_quantity(shop: Shop, quantity: Any) -> None:
+    """A quantity is a whole number from 1 to 1000; anything else makes no bill."""
+    kettle = await shop.offer()
+    refused(await shop.order((kettle["id"], quantity)), 422, "request_invalid")
+    assert await shop.bills() == []
+
+
+@pytest.mark.parametrize("count", [0, 101])
+async def test_too_few_and_too_many_lines(shop: Shop, count: int) -> None:
+    """A bill has 1 to 100 lines."""
+    refused(await shop.order(*((new_id(), 1) for _ in range(count))), 422, "request_invalid")
+
+
+@pytest.mark.parametrize("product_id", ["", "a,b", "a\0", "x" * 33, "a/b", None])
+async def test_what_is_no_products_id(shop: Shop, product_id: Any) -> None:
+    """Text that could mean something else to Product is no id."""
+    refused(await shop.order((product_id, 1)), 422, "request_invalid")
+    assert shop.to_product.requests == []
+
+
+async def test_a_product_that_does_not_exist(shop: Shop) -> None:
+    """One unknown product among others, and there is no bill."""
+    kettle, unknown = await shop.offer(), new_id()
+    problem = refused(await shop.order((kettle["id"], 1), (unknown, 1)), 422, "product_unknown")
+    assert unknown in problem["detail"]
+    assert await shop.bills() == []
+
+
+async def test_a_product_twice(shop: Shop) -> None:
+    """A product that stands in the request twice makes no bill: its quantities may be a mistake."""
+    kettle = await shop.offer()
+    refused(await shop.order((kettle["id"], 1), (kettle["id"], 2)), 422, "product_repeated")
+    assert await shop.bills() == []
+
+
+async def test_two_currencies(shop: Shop) -> None:
+    """Products in two currencies make no bill."""
+    dollars = await shop.offer()
+    euros = await shop.offer(price={"amount": 1, "currency": "EUR"})
+    problem = refused(await shop.order((dollars["id"], 1), (euros["id"], 1)), 422, "currencies_mixed")
+    assert problem["detail"] == "These products are in EUR and USD."
+    assert await shop.bills() == []
+
+
+async def test_less_than_asked_for(shop: Shop) -> None:
+    """The last one can be bought; more than there are make no bill."""
+    kettle = await shop.offer(stock=2)
+    refused(await shop.order((kettle["id"], 3)), 409, "out_of_stock")
+    assert await shop.bills() == []
+    answered(await shop.order((kettle["id"], 2)), 201)
+
+
+async def test_the_same_request_again(shop: Shop) -> None:
+    """The same key and items give the same bill again, also when Product is gone or asks another price."""
+    kettle = await shop.offer()
+    bill = answered(await shop.order((kettle["id"], 1), key="k"), 201)
+    await shop.product.delete(f"/products/{kettle['id']}", headers=shop.admin)
+    assert answered(await shop.order((kettle["id"], 1), key="k"), 201) == bill
+    assert await shop.bills() == [bill]
+
+
+async def test_the_same_key_for_something_else(shop: Shop) -> None:
+    """A key that made one bill makes no other, be it other products or another quantity."""
+    kettle, cups = await shop.offer(), await shop.offer()
+    bill = answered(await shop.order((kettle["id"], 1), key="k"), 201)
+    refused(await shop.order((kettle["id"], 2), key="k"), 422, "idempotency_key_reused")
+    refused(await shop.order((cups["id"], 1), key="k"), 422, "idempotency_key_reused")
+    assert await shop.bills() == [bill]
+
+
+async def test_a_key_is_its_users_own(shop: Shop) -> None:
+    """Two users may have the same key, and neither gets the other's bill by it."""
+    kettle = await shop.offer()
+    mayas = answered(await shop.order((kettle["id"], 1), key="k"), 201)
+    tomas = answered(await shop.order((kettle["id"], 1), key="k", by=shop.tomas), 201)
+    assert (mayas["user_id"], tomas["user_id"]) == ("maya", "tomas")
+    assert mayas["id"] != tomas["id"]
+
+
+async def test_a_race_with_one_key(shop: Shop) -> None:
+    """The same request many times at once makes one bill, and every answer is that bill."""
+    kettle = await shop.offer()
+    responses = await asyncio.gather(*(shop.order((kettle["id"], 1), key="k") for _ in range(12)))
+    bills = [answered(response, 201) for response in responses]
+    assert bills == [bills[0]] * 12
+    assert await shop.bills() == [bills[0]]
+    assert len(shop.to_product.requests) > 1, "the requests did not race"
+
+
+async def test_a_race_with_one_key_for_two_things(shop: Shop) -> None:
+    """Of two different requests at once under one key, one makes its bill and the other is refused."""
+    kettle = await shop.offer()
+    responses = await asyncio.gather(*(shop.order((kettle["id"], quantity), key="k") for quantity in (1, 2)))
+    assert sorted(response.status_code for response in responses) == [201, 422]
+    assert len(await shop.bills()) == 1
+
+
+async def test_a_refused_request_does_not_use_up_its_key(shop: Shop) -> None:
+    """A request that made no bill may be sent again under its key once it can be served."""
+    kettle = await shop.offer(stock=0)
+    refused(await shop.order((kettle["id"], 1), key="k"), 409, "out_of_stock")
+    await shop.product.patch(f"/products/{kettle['id']}", json={"stock": 1}, headers=shop.admin)
+    answered(await shop.order((kettle["id"], 1), key="k"), 201)
+
+
+@pytest.mark.parametrize("keys", [[], [""], ["a b"], ["x" * 256], ["a", "b"], [b"\xe9"]])
+async def test_what_is_no_key(shop: Shop, keys: list[Any]) -> None:
+    """Without exactly one sound Idempotency-Key there is no bill."""
+    kettle = await shop.offer()
+    body = {"items": [{"product_id": kettle["id"], "quantity": 1}]}
+    headers = [*shop.maya.items(), *(("Idempotency-Key", key) for key in keys)]
+    refused(await shop.billing.post("/bills", json=body, headers=headers), 400, "idempotency_key_missing")
+    assert await shop.bills() == []
+
+
+async def test_a_bill_is_its_users_own(shop: Shop) -> None:
+    """To other users a bill does not exist, by any path; an administrator sees it."""
+    bill = await shop.bill()
+    for path in (f"/bills/{bill['id']}", f"/bills/{bill['id']}/invoice", f"/bills/{bill['id']}/delivery"):
+        foreign = refused(await shop.billing.get(path, headers=shop.tomas), 404, "bill_not_found")
+        unknown = await shop.billing.get(path.replace(bill["id"], new_id()), headers=shop.tomas)
+        assert refused(unknown, 404, "bill_not_found") == foreign
+    answer = await shop.billing.post(f"/bills/{bill['id']}/delivery", json={}, headers=shop.tomas)
+    refused(answer, 404, "bill_not_found")
+    assert await shop.bills(shop.tomas) == []
+    assert answered(await shop.billing.get(f"/bills/{bill['id']}", headers=shop.admin)) == bill
+    assert await shop.bills(shop.admin) == [bill]
+
+
+async def test_bills_are_for_users(shop: Shop) -> None:
+    """No service and nobody without a token has to do with bills."""
+    service = shop.firebase.service_headers("product", to="billing")
+    refused(await shop.order((new_id(), 1), by=service), 403, "caller_not_allowed")
+    refused(await shop.billing.get("/bills"), 401, "user_token_missing")
+
+
+async def test_pages_of_bills(shop: Shop) -> None:
+    """Bills come the latest first, each once and with its own lines, in pages that follow each other."""
+    first, second = await shop.offer(name="One"), await shop.offer(name="Two")
+    made = []
+    for quantity in range(1, 6):
+        made.append(answered(await shop.order((first["id"], quantity), (second["id"], quantity)), 201))
+        await asyncio.sleep(0.002)
+    seen: list[dict[str, Any]] = []
+    params = {"limit": "2"}
+    while True:
+        page = answered(await shop.billing.get("/bills", params=params, headers=shop.maya))
+        seen += page["items"]
+        if page["next_cursor"] is None:
+            break
+        params["cursor"] = page["next_cursor"]
+    assert seen == made[::-1]
+
+
+async def test_the_openapi_document(shop: Shop) -> None:
+    """The document says that a bill needs a key, and how its making can end."""
+    document = answered(await shop.billing.get("/openapi.json"))
+    operation = document["paths"]["/bills"]["post"]
+    assert [(parameter["name"], parameter["required"]) for parameter in operation["parameters"]] == [
+        ("Idempotency-Key", True)
+    ]
+    expected = {"201", "400", "401", "403", "409", "413", "422", "500", "502", "503"}
+    assert set(operation["responses"]) == expected
+    invoice = document["paths"]["/bills/{bill_id}/invoice"]["get"]["responses"]["200"]
+    assert set(invoice["content"]) == {"text/html"}

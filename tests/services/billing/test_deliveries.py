@@ -1,0 +1,155 @@
+"""Deliveries over HTTP: services/billing with the real User service"""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from services.common.ids import new_id
+from tests.services.billing.conftest import Shop
+from tests.services.shop import ADDRESS, answered, refused
+
+
+async def deliver(shop: Shop, bill: dict[str, Any], body: dict[str, Any] | None = None) -> httpx.Response:
+    return await shop.billing.post(f"/bills/{bill['id']}/delivery", json=body, headers=shop.maya)
+
+
+async def report(shop: Shop, delivery: dict[str, Any], status: str) -> httpx.Response:
+    headers = shop.firebase.service_headers("delivery", to="billing")
+    return await shop.billing.post(f"/deliveries/{delivery['id']}/events", json={"status": status}, headers=headers)
+
+
+async def live_at(shop: Shop, address: dict[str, Any]) -> None:
+    answered(await shop.user.patch("/profile", json={"address": address}, headers=shop.maya))
+
+
+async def test_a_delivery_to_an_address(shop: Shop) -> None:
+    """A delivery is requested to the address that is sent, and can be looked at from then on."""
+    bill = await shop.bill()
+    delivery = answered(await deliver(shop, bill, {"address": ADDRESS}), 202)
+    assert (delivery["bill_id"], delivery["status"], delivery["address"]) == (bill["id"], "requested", ADDRESS)
+    path = f"/bills/{bill['id']}/delivery"
+    assert answered(await shop.billing.get(path, headers=shop.maya)) == delivery
+    assert answered(await shop.billing.get(path, headers=shop.admin)) == delivery
+    assert shop.to_user.requests == []
+
+
+@pytest.mark.parametrize("body", [None, {}, {"address": None}])
+async def test_a_delivery_to_the_address_in_the_profile(shop: Shop, body: dict[str, Any] | None) -> None:
+    """Without an address a delivery goes to the one in the user's profile."""
+    await live_at(shop, ADDRESS)
+    delivery = answered(await deliver(shop, await shop.bill(), body), 202)
+    assert delivery["address"] == ADDRESS
+
+
+async def test_an_administrator_asks_for_the_users_address(shop: Shop) -> None:
+    """The profile is that of the bill's user, whoever asks."""
+    await live_at(shop, ADDRESS)
+    bill = await shop.bill()
+    answer = await shop.billing.post(f"/bills/{bill['id']}/delivery", headers=shop.admin)
+    assert answered(answer, 202)["address"] == ADDRESS
+
+
+async def test_no_address_anywhere(shop: Shop) -> None:
+    """Where neither the request nor the profile has an address, or User knows no such user, nothing is requested."""
+    bill = await shop.bill()
+    refused(await deliver(shop, bill), 422, "address_missing")
+    answered(await shop.user.get("/profile", headers=shop.maya))
+    refused(await deliver(shop, bill), 422, "address_missing")
+    answer = await shop.billing.get(f"/bills/{bill['id']}/delivery", headers=shop.maya)
+    refused(answer, 404, "delivery_not_found")
+
+
+async def test_user_out_of_reach(shop: Shop) -> None:
+    """While User cannot be asked for the address, nothing is requested."""
+    shop.to_user.meets(httpx.ConnectError("refused"))
+    refused(await deliver(shop, await shop.bill()), 503, "user_unavailable")
+
+
+@pytest.mark.parametrize("change", [{"country": "ZZ"}, {"city": None}, {"planet": "Mars"}])
+async def test_what_is_no_address(shop: Shop, change: dict[str, Any]) -> None:
+    """A delivery goes to a whole address in a country that there is."""
+    answer = await deliver(shop, await shop.bill(), {"address": ADDRESS | change})
+    refused(answer, 422, "request_invalid")
+
+
+async def test_a_delivery_asked_for_again(shop: Shop) -> None:
+    """Asked for again, with the same address or none, it is the same delivery, wherever it has come to."""
+    bill = await shop.bill()
+    delivery = answered(await deliver(shop, bill, {"address": ADDRESS}), 202)
+    assert answered(await deliver(shop, bill, {"address": ADDRESS}), 202) == delivery
+    assert answered(await deliver(shop, bill), 202) == delivery
+    answered(await report(shop, delivery, "dispatched"))
+    again = answered(await deliver(shop, bill), 202)
+    assert (again["id"], again["status"]) == (delivery["id"], "dispatched")
+
+
+async def test_a_delivery_to_elsewhere(shop: Shop) -> None:
+    """A delivery that was asked for is not redirected in silence."""
+    bill = await shop.bill()
+    delivery = answered(await deliver(shop, bill, {"address": ADDRESS}), 202)
+    refused(await deliver(shop, bill, {"address": ADDRESS | {"city": "Salem"}}), 409, "address_fixed")
+    assert answered(await deliver(shop, bill), 202) == delivery
+
+
+async def test_a_race_for_one_delivery(shop: Shop) -> None:
+    """The same request many times at once makes one delivery, and every answer is that one."""
+    bill = await shop.bill()
+    requests = (deliver(shop, bill, {"address": ADDRESS}) for _ in range(12))
+    deliveries = [answered(response, 202) for response in await asyncio.gather(*requests)]
+    assert deliveries == [deliveries[0]] * 12
+
+
+@pytest.mark.parametrize(
+    ("events", "status"),
+    [
+        (["dispatched"], "dispatched"),
+        (["dispatched", "delivered"], "delivered"),
+        (["dispatched", "failed"], "failed"),
+        (["delivered"], "delivered"),
+        (["failed"], "failed"),
+        (["dispatched", "dispatched"], "dispatched"),
+        (["delivered", "dispatched"], "delivered"),
+        (["failed", "dispatched"], "failed"),
+        (["delivered", "failed"], "delivered"),
+        (["failed", "delivered"], "failed"),
+    ],
+)
+async def test_a_delivery_goes_forward_only(shop: Shop, events: list[str], status: str) -> None:
+    """Events move a delivery on; one that is repeated or late changes nothing, and is no error."""
+    delivery = answered(await deliver(shop, await shop.bill(), {"address": ADDRESS}), 202)
+    for event in events:
+        reported = answered(await report(shop, delivery, event))
+    assert reported["status"] == status
+    path = f"/bills/{delivery['bill_id']}/delivery"
+    assert answered(await shop.billing.get(path, headers=shop.maya)) == reported
+
+
+async def test_a_late_event_does_not_touch_the_time(shop: Shop) -> None:
+    """What changes nothing is no change: the time of the last one stays."""
+    delivery = answered(await deliver(shop, await shop.bill(), {"address": ADDRESS}), 202)
+    delivered = answered(await report(shop, delivery, "delivered"))
+    assert delivered["updated_at"] > delivered["created_at"]
+    assert answered(await report(shop, delivery, "dispatched")) == delivered
+
+
+@pytest.mark.parametrize("status", ["requested", "lost", "", None])
+async def test_what_is_no_event(shop: Shop, status: Any) -> None:
+    """A delivery can be dispatched, delivered and failed, and nothing else."""
+    delivery = answered(await deliver(shop, await shop.bill(), {"address": ADDRESS}), 202)
+    refused(await report(shop, delivery, status), 422, "request_invalid")
+
+
+async def test_an_event_of_no_delivery(shop: Shop) -> None:
+    """What happened to a delivery that does not exist is not found."""
+    refused(await report(shop, {"id": new_id()}, "dispatched"), 404, "delivery_not_found")
+
+
+async def test_only_the_delivery_service_reports(shop: Shop) -> None:
+    """Neither the customer, nor an administrator, nor another service says what happened to a delivery."""
+    delivery = answered(await deliver(shop, await shop.bill(), {"address": ADDRESS}), 202)
+    path, body = f"/deliveries/{delivery['id']}/events", {"status": "delivered"}
+    for headers in (shop.maya, shop.admin, shop.firebase.service_headers("product", to="billing")):
+        refused(await shop.billing.post(path, json=body, headers=headers), 403, "caller_not_allowed")
+    refused(await shop.billing.post(path, json=body), 401, "token_missing")

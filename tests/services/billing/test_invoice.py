@@ -1,0 +1,90 @@
+"""services/billing/invoice.py, and its route"""
+
+import base64
+import hashlib
+import re
+
+import httpx
+import pytest
+
+from services.billing.invoice import money
+from tests.services.billing.conftest import Shop
+from tests.services.shop import ADDRESS, answered, refused
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "text"),
+    [
+        (0, "USD", "0.00 USD"),
+        (5, "EUR", "0.05 EUR"),
+        (123456789, "USD", "1,234,567.89 USD"),
+        (1234, "JPY", "1,234 JPY"),
+        (1234, "KWD", "1.234 KWD"),
+    ],
+)
+def test_money(amount: int, currency: str, text: str) -> None:
+    """Each currency is written with as many digits as its minor unit has."""
+    assert money(amount, currency) == text
+
+
+async def invoice(shop: Shop, bill_id: str) -> httpx.Response:
+    response = await shop.billing.get(f"/bills/{bill_id}/invoice", headers=shop.maya)
+    assert response.status_code == 200, response.text
+    return response
+
+
+async def test_an_invoice(shop: Shop) -> None:
+    """An invoice shows the seller, the customer with the address, the lines, the total and the delivery."""
+    answered(await shop.user.patch("/profile", json={"address": ADDRESS | {"name": "M. L."}}, headers=shop.maya))
+    bill = await shop.bill(name="Kettle")
+    response = await invoice(shop, bill["id"])
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert response.text.startswith("<!doctype html>")
+    for part in ("Demo Shop", "Maya Lindgren", "12 Harbour Street", "97201", "Kettle", "49.90 USD", bill["id"]):
+        assert part in response.text
+    assert "Not asked for yet" in response.text
+    delivery = ADDRESS | {"line2": "Floor 3", "city": "Salem"}
+    path = f"/bills/{bill['id']}/delivery"
+    answered(await shop.billing.post(path, json={"address": delivery}, headers=shop.maya), 202)
+    page = (await invoice(shop, bill["id"])).text
+    assert all(part in page for part in ("Requested", "Floor 3", "Salem", "Portland"))
+
+
+async def test_an_invoice_is_text_and_nothing_else(shop: Shop) -> None:
+    """Names that look like HTML are shown as they are, and do nothing."""
+    answered(await shop.user.patch("/profile", json={"display_name": "<b>&'\""}, headers=shop.maya))
+    bill = await shop.bill(name="<script>alert(1)</script>")
+    page = (await invoice(shop, bill["id"])).text
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "&lt;b&gt;&amp;&#39;&#34;" in page
+
+
+async def test_an_invoice_may_load_and_run_nothing(shop: Shop) -> None:
+    """The page's policy allows its own style sheet by its hash, and nothing else; nobody may keep or frame it."""
+    response = await invoice(shop, (await shop.bill())["id"])
+    [style] = re.findall(r"<style>(.*?)</style>", response.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = response.headers["Content-Security-Policy"]
+    assert policy.startswith(f"default-src 'none'; style-src 'sha256-{digest}';")
+    assert "frame-ancestors 'none'" in policy
+    assert "style=" not in response.text
+    assert response.headers["Cache-Control"] == "private, no-store"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_an_invoice_for_a_user_whom_user_does_not_know(shop: Shop) -> None:
+    """Without a profile the delivery's address says who the customer is, and without one nobody does."""
+    bill = await shop.bill()
+    assert "Not named" in (await invoice(shop, bill["id"])).text
+    path = f"/bills/{bill['id']}/delivery"
+    answered(await shop.billing.post(path, json={"address": ADDRESS}, headers=shop.maya), 202)
+    assert "Not named" not in (await invoice(shop, bill["id"])).text
+
+
+async def test_an_invoice_while_user_is_out_of_reach(shop: Shop) -> None:
+    """An invoice without its customer is none: the caller is told to come back."""
+    bill = await shop.bill()
+    shop.to_user.meets(httpx.ConnectError("refused"))
+    answer = await shop.billing.get(f"/bills/{bill['id']}/invoice", headers=shop.maya)
+    refused(answer, 503, "user_unavailable")

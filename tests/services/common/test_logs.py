@@ -1,0 +1,73 @@
+"""services/common/logs.py"""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from structlog.contextvars import bound_contextvars
+
+from services.common import logs
+
+NAMES = ("", "uvicorn", "uvicorn.error", "uvicorn.access", "httpx", "httpcore")
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    """Where the log goes; logging is put back afterwards as it was."""
+    loggers = [logging.getLogger(name) for name in NAMES]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    stream = io.StringIO()
+    logs.configure("product", stream=stream)
+    yield stream
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_record_is_a_json_object(stream: io.StringIO) -> None:
+    """A record of the standard library is one line of JSON with its extra fields, the service and the request."""
+    with bound_contextvars(request_id="r1"):
+        logging.getLogger("mstoken.calls").info("call", extra={"caller": "svc:billing", "age_seconds": 0.1})
+    [line] = lines(stream)
+    assert line.pop("time").endswith("Z")
+    assert line == {
+        "event": "call",
+        "level": "info",
+        "logger": "mstoken.calls",
+        "service": "product",
+        "request_id": "r1",
+        "caller": "svc:billing",
+        "age_seconds": 0.1,
+    }
+
+
+def test_a_traceback_stays_in_its_line_and_shows_no_variables(stream: io.StringIO) -> None:
+    """An exception is logged with its traceback, without the values of local variables."""
+    password = "hunter2"
+    try:
+        _ = 1 / (len(password) - 7)
+    except ZeroDivisionError:
+        logging.getLogger("x").exception("defect")
+    [line] = lines(stream)
+    assert "ZeroDivisionError" in line["exception"]
+    assert "hunter2" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("name", ["httpx", "uvicorn.access"])
+def test_loggers_that_write_addresses_are_quiet(stream: io.StringIO, name: str) -> None:
+    """Httpx and uvicorn do not write the addresses that they see, where keys may stand in the query."""
+    logging.getLogger(name).info('HTTP Request: POST https://example.com/?key=secret "HTTP/1.1 200 OK"')
+    assert lines(stream) == []
+
+
+def test_uvicorn_speaks_json_too(stream: io.StringIO) -> None:
+    """What uvicorn says of itself is in the same form as all else."""
+    logging.getLogger("uvicorn.error").info("Started server process")
+    assert [line["event"] for line in lines(stream)] == ["Started server process"]

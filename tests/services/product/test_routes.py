@@ -1,0 +1,208 @@
+"""The Product service over HTTP: services/product, whole"""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from mstoken.testing import FakeFirebase
+from services.common.ids import new_id
+from tests.services.shop import KETTLE, answered, refused
+
+
+@pytest.fixture
+def admin(firebase: FakeFirebase) -> dict[str, str]:
+    """The header of an administrator."""
+    return firebase.user_headers("ines", role="admin")
+
+
+@pytest.fixture
+def customer(firebase: FakeFirebase) -> dict[str, str]:
+    """The header of a customer."""
+    return firebase.user_headers("maya")
+
+
+async def add(product: httpx.AsyncClient, admin: dict[str, str], **changes: Any) -> dict[str, Any]:
+    added: dict[str, Any] = answered(await product.post("/products", json=KETTLE | changes, headers=admin), 201)
+    return added
+
+
+async def test_a_product_is_added_and_read(
+    product: httpx.AsyncClient, admin: dict[str, str], customer: dict[str, str]
+) -> None:
+    """What an administrator adds, a customer reads."""
+    added = await add(product, admin)
+    assert added == KETTLE | {"id": added["id"]}
+    assert answered(await product.get(f"/products/{added['id']}", headers=customer)) == added
+
+
+async def test_a_description_may_be_left_out(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
+    """A product needs no description."""
+    body = {name: value for name, value in KETTLE.items() if name != "description"}
+    assert answered(await product.post("/products", json=body, headers=admin), 201)["description"] == ""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": ""},
+        {"name": "a\0b"},
+        {"description": "a\0b"},
+        {"description": "x" * 4001},
+        {"price": {"amount": 10**9, "currency": "USD"}},
+        {"price": {"amount": -1, "currency": "USD"}},
+        {"price": 1999},
+        {"stock": -1},
+        {"stock": 10**30},
+        {"stock": None},
+        {"discount": 1},
+    ],
+)
+async def test_what_is_no_product(product: httpx.AsyncClient, admin: dict[str, str], change: dict[str, Any]) -> None:
+    """A product that is out of bounds is refused, and none is added."""
+    refused(await product.post("/products", json=KETTLE | change, headers=admin), 422, "request_invalid")
+    assert answered(await product.get("/products", headers=admin))["items"] == []
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
+async def test_only_administrators_change_the_catalogue(
+    product: httpx.AsyncClient, admin: dict[str, str], firebase: FakeFirebase, method: str
+) -> None:
+    """A customer may not change the catalogue, nor may Billing's identity, nor nobody."""
+    added = await add(product, admin)
+    path = "/products" if method == "POST" else f"/products/{added['id']}"
+    for headers in firebase.user_headers("maya"), firebase.service_headers("billing", to="product"):
+        refused(await product.request(method, path, json=KETTLE, headers=headers), 403, "caller_not_allowed")
+    refused(await product.request(method, path, json=KETTLE), 401, "user_token_missing")
+    assert answered(await product.get("/products", headers=admin))["items"] == [added]
+
+
+async def test_billing_reads_and_others_do_not(product: httpx.AsyncClient, firebase: FakeFirebase) -> None:
+    """Billing may list products with its own token; another service may not, and nobody without a token."""
+    answered(await product.get("/products", headers=firebase.service_headers("billing", to="product")))
+    user = firebase.service_headers("user", to="product")
+    refused(await product.get("/products", headers=user), 403, "caller_not_allowed")
+    refused(await product.get("/products"), 401, "token_missing")
+
+
+async def test_a_product_is_changed_in_part(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
+    """A change sets what it names and leaves the rest; an empty one changes nothing."""
+    added = await add(product, admin)
+    path = f"/products/{added['id']}"
+    price = {"amount": 0, "currency": "EUR"}
+    assert answered(await product.patch(path, json={"price": price}, headers=admin)) == added | {"price": price}
+    changed = answered(await product.patch(path, json={"name": "Pot", "stock": 0}, headers=admin))
+    assert changed == added | {"price": price, "name": "Pot", "stock": 0}
+    assert answered(await product.patch(path, json={}, headers=admin)) == changed
+    assert answered(await product.get(path, headers=admin)) == changed
+
+
+@pytest.mark.parametrize("changes", [{"name": None}, {"price": None}, {"id": "x"}, {"stock": "1"}, {"name": "\0"}])
+async def test_what_is_no_change(product: httpx.AsyncClient, admin: dict[str, str], changes: dict[str, Any]) -> None:
+    """Nothing of a product can be cleared, and nothing be set that it does not have."""
+    added = await add(product, admin)
+    refused(
+        await product.patch(f"/products/{added['id']}", json=changes, headers=admin),
+        422,
+        "request_invalid",
+    )
+
+
+async def test_a_deleted_product_is_gone(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
+    """After its deletion there is no such product, for any method."""
+    path = f"/products/{(await add(product, admin))['id']}"
+    assert (await product.delete(path, headers=admin)).status_code == 204
+    refused(await product.get(path, headers=admin), 404, "product_not_found")
+    refused(await product.patch(path, json={"stock": 1}, headers=admin), 404, "product_not_found")
+    refused(await product.patch(path, json={}, headers=admin), 404, "product_not_found")
+    refused(await product.delete(path, headers=admin), 404, "product_not_found")
+
+
+@pytest.mark.parametrize("product_id", ["x", "%00", "A" * 32, "0" * 33])
+async def test_what_is_no_id(product: httpx.AsyncClient, customer: dict[str, str], product_id: str) -> None:
+    """Text that can be no product's id is refused as such."""
+    refused(await product.get(f"/products/{product_id}", headers=customer), 422, "request_invalid")
+
+
+async def names(product: httpx.AsyncClient, headers: dict[str, str], **params: str) -> list[str]:
+    page = answered(await product.get("/products", params=params, headers=headers))
+    return [item["name"] for item in page["items"]]
+
+
+async def test_by_ids(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
+    """Asked for by their ids, products come once each, and unknown ids are passed over."""
+    first, _, third = [await add(product, admin, name=name) for name in ("one", "two", "three")]
+    ids = ",".join([first["id"], third["id"], first["id"], new_id(), "unknown"])
+    assert sorted(await names(product, admin, ids=ids)) == ["one", "three"]
+
+
+@pytest.mark.parametrize("ids", ["", ",", "a,,b", "a b", ",".join(["a"] * 101), "x" * 65])
+async def test_what_are_no_ids(product: httpx.AsyncClient, customer: dict[str, str], ids: str) -> None:
+    """An empty id, one too many, or one too long is refused."""
+    refused(await product.get("/products", params={"ids": ids}, headers=customer), 422, "request_invalid")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("kettle", ["Kettle, 100 %"]),
+        ("KETTLE", ["Kettle, 100 %"]),
+        ("%", ["Kettle, 100 %"]),
+        ("_", ["under_score"]),
+        ("/", []),
+        ("écru", ["ÉCRU tea"]),
+        ("strasse", ["Straße map"]),
+        ("it pours", ["Kettle, 100 %", "under_score", "ÉCRU tea", "Straße map"]),
+    ],
+)
+async def test_search(product: httpx.AsyncClient, admin: dict[str, str], words: str, found: list[str]) -> None:
+    """A search finds words in names and descriptions, in any case and any script, and knows no wildcards."""
+    for name in ("Kettle, 100 %", "under_score", "ÉCRU tea", "Straße map"):
+        await add(product, admin, name=name)
+    assert sorted(await names(product, admin, q=words)) == sorted(found)
+
+
+async def test_a_search_finds_the_new_name(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
+    """A renamed product is found by its new name, and not by the old."""
+    added = await add(product, admin, name="Kettle")
+    await product.patch(f"/products/{added['id']}", json={"name": "Pot"}, headers=admin)
+    assert await names(product, admin, q="pot") == ["Pot"]
+    assert await names(product, admin, q="kettle") == []
+
+
+async def test_pages(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
+    """Pages follow each other without gap or repetition, though products are added and deleted meanwhile."""
+    added = [(await add(product, admin, name=f"n{number}"))["id"] for number in range(5)]
+    seen: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        params = {"limit": "2"} | ({"cursor": cursor} if cursor else {})
+        page = answered(await product.get("/products", params=params, headers=admin))
+        assert len(page["items"]) <= 2
+        seen += [item["id"] for item in page["items"]]
+        cursor = page["next_cursor"]
+        await product.delete(f"/products/{seen[0]}", headers=admin)
+    assert seen == sorted(added)
+
+
+@pytest.mark.parametrize("limit", ["0", "101", "-1", "x", "9" * 30])
+async def test_what_is_no_limit(product: httpx.AsyncClient, customer: dict[str, str], limit: str) -> None:
+    """A page has 1 to 100 items."""
+    refused(await product.get("/products", params={"limit": limit}, headers=customer), 422, "request_invalid")
+
+
+async def test_a_bad_cursor(product: httpx.AsyncClient, customer: dict[str, str]) -> None:
+    """A cursor that no page gave is refused as such."""
+    refused(await product.get("/products", params={"cursor": "abc"}, headers=customer), 422, "cursor_invalid")
+
+
+async def test_the_openapi_document(product: httpx.AsyncClient) -> None:
+    """The document has both kinds of token, and says for each route who may call and how it refuses."""
+    document = answered(await product.get("/openapi.json"))
+    assert set(document["components"]["securitySchemes"]) == {"ServiceToken", "UserToken"}
+    operations = document["paths"]["/products"]
+    assert operations["get"]["security"] == [{"UserToken": []}, {"ServiceToken": []}]
+    assert operations["post"]["security"] == [{"UserToken": []}]
+    assert set(operations["post"]["responses"]) == {"201", "400", "401", "403", "413", "422", "500", "503"}
+    assert set(operations["post"]["responses"]["422"]["content"]) == {"application/problem+json"}
+    assert "HTTPValidationError" not in document["components"]["schemas"]

@@ -1,0 +1,61 @@
+"""What the tests of the services share: apps served in this process, and people and things to serve."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+ADDRESS = {
+    "name": "Maya Lindgren",
+    "line1": "12 Harbour Street",
+    "line2": None,
+    "city": "Portland",
+    "postal_code": "97201",
+    "country": "US",
+}
+KETTLE = {
+    "name": "Kettle",
+    "description": "It pours.",
+    "price": {"amount": 4990, "currency": "USD"},
+    "stock": 10,
+}
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an app that has started up and is shut down at the end."""
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://service") as client,
+    ):
+        yield client
+
+
+def refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The problem details in an answer that has this status and code; fails where it has not."""
+    assert response.headers["Content-Type"] == "application/problem+json", response.text
+    problem: dict[str, Any] = response.json()
+    assert (response.status_code, problem["status"], problem["code"]) == (status, status, code), problem
+    return problem
+
+
+def answered(response: httpx.Response, status: int = 200) -> Any:
+    """The JSON in an answer that has this status; fails where it has not."""
+    assert response.status_code == status, response.text
+    return response.json()
+
+
+class StubbornTransport(httpx.AsyncBaseTransport):
+    """A network on which every request meets the same fate: an answer, or an error of httpx."""
+
+    def __init__(self, fate: httpx.Response | Exception) -> None:
+        self.fate = fate
+        self.requests: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        if isinstance(self.fate, Exception):
+            raise self.fate
+        return self.fate

@@ -1,0 +1,212 @@
+"""services/user/firebase.py: against answers made up here, and against the Auth emulator"""
+
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from firebase_admin import auth
+
+from mstoken import Settings, UserCaller
+from mstoken.admin import admin_app
+from mstoken.compact import unverified
+from mstoken.errors import SettingsError
+from mstoken.settings import EMULATOR_VARIABLE
+from services.common.faults import Fault
+from services.user.accounts import Accounts
+from services.user.faults import (
+    AccountRefused,
+    CredentialsInvalid,
+    EmailTaken,
+    FirebaseUnavailable,
+    RefreshTokenInvalid,
+    TooManyAttempts,
+    UserNotFound,
+)
+from services.user.firebase import TIMEOUT, AdminSessions, IdentityToolkit, Session, Standing
+from services.user.profiles import Profiles
+from tests.services.user.fakes import FakeProject, failure
+from tests.services.user.test_accounts import MemoryProfiles
+
+PASSWORD = "correct-horse-battery"
+
+
+@pytest.mark.parametrize(
+    ("message", "fault"),
+    [
+        ("EMAIL_EXISTS", EmailTaken),
+        ("EMAIL_NOT_FOUND", CredentialsInvalid),
+        ("INVALID_PASSWORD", CredentialsInvalid),
+        ("INVALID_LOGIN_CREDENTIALS", CredentialsInvalid),
+        ("USER_DISABLED", CredentialsInvalid),
+        ("INVALID_EMAIL", AccountRefused),
+        ("WEAK_PASSWORD : Password should be at least 6 characters", AccountRefused),
+        ("PASSWORD_DOES_NOT_MEET_REQUIREMENTS : Missing password requirements: [x]", AccountRefused),
+        ("TOO_MANY_ATTEMPTS_TRY_LATER : Access has been temporarily disabled", TooManyAttempts),
+        ("OPERATION_NOT_ALLOWED", FirebaseUnavailable),
+        ("API key not valid. Please pass a valid API key.", FirebaseUnavailable),
+    ],
+)
+async def test_each_error_of_firebase_in_our_words(message: str, fault: type[Fault]) -> None:
+    """What Firebase says is wrong comes out as the fault that a caller can act on."""
+    project = FakeProject()
+    project.fate = failure(message)
+    toolkit = project.toolkit()
+    with pytest.raises(fault):
+        await toolkit.sign_up("maya@example.com", PASSWORD, None)
+    with pytest.raises(fault):
+        await toolkit.log_in("maya@example.com", PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("message", "fault"),
+    [
+        ("TOKEN_EXPIRED", RefreshTokenInvalid),
+        ("INVALID_REFRESH_TOKEN", RefreshTokenInvalid),
+        ("USER_DISABLED", RefreshTokenInvalid),
+        ("USER_NOT_FOUND", RefreshTokenInvalid),
+        ("PROJECT_NUMBER_MISMATCH", FirebaseUnavailable),
+    ],
+)
+async def test_each_error_of_a_refresh_in_our_words(message: str, fault: type[Fault]) -> None:
+    """A refresh token that does not count is told from a Firebase that does not work."""
+    project = FakeProject()
+    project.fate = failure(message)
+    with pytest.raises(fault):
+        await project.toolkit().refresh("x")
+
+
+@pytest.mark.parametrize(
+    "fate",
+    [
+        httpx.ConnectError("no route"),
+        httpx.ReadTimeout("too slow"),
+        httpx.Response(500, text="<html>"),
+        httpx.Response(503, json={"error": "down"}),
+        httpx.Response(200, text="<html>"),
+        httpx.Response(200, json=[]),
+        httpx.Response(200, json={}),
+        httpx.Response(200, json={"localId": "u", "refreshToken": "r", "expiresIn": "1", "idToken": "no.jwt"}),
+        httpx.Response(200, json={"mfaPendingCredential": "x", "localId": "u"}),
+    ],
+)
+async def test_an_outage_is_not_the_users_fault(fate: httpx.Response | Exception) -> None:
+    """A Firebase that cannot be reached, or answers with something else, is an outage and never a bad password."""
+    project = FakeProject()
+    project.fate = fate
+    toolkit = project.toolkit()
+    for call in toolkit.log_in("a@example.com", PASSWORD), toolkit.refresh("x"):
+        with pytest.raises(FirebaseUnavailable):
+            await call
+
+
+def test_production_needs_an_api_key() -> None:
+    """Without an API key a production project stops the service at its start."""
+    with pytest.raises(SettingsError, match="MSTOKEN_API_KEY"):
+        IdentityToolkit(Settings(project_id="shop-prod"), httpx.AsyncClient())
+
+
+def _caller(session: Session) -> UserCaller:
+    claims = unverified(session.id_token).payload
+    return UserCaller.from_claims(claims)
+
+
+def _alive(session: Session, standing: Standing) -> bool:
+    return session.auth_time >= standing.valid_since
+
+
+@pytest.fixture
+async def toolkit(auth_emulator: Settings) -> AsyncIterator[IdentityToolkit]:
+    """The Auth emulator's REST API."""
+    async with httpx.AsyncClient(timeout=TIMEOUT) as client:
+        yield IdentityToolkit(auth_emulator, client)
+
+
+@pytest.fixture
+def sessions(auth_emulator: Settings) -> AdminSessions:
+    """The Auth emulator's sessions."""
+    return AdminSessions(auth_emulator)
+
+
+@pytest.fixture
+def email() -> str:
+    """An e-mail address that nobody has."""
+    return f"{secrets.token_hex(8)}@example.com"
+
+
+async def test_the_emulator_signs_up_and_logs_in(toolkit: IdentityToolkit, email: str) -> None:
+    """An account can be made, logged in to, and refreshed; its ID tokens have its name."""
+    made = await toolkit.sign_up(email, PASSWORD, "Maya")
+    again = await toolkit.log_in(email, PASSWORD)
+    assert (again.uid, again.display_name, again.expires_in) == (made.uid, "Maya", 3600)
+    refreshed = await toolkit.refresh(again.refresh_token)
+    assert refreshed.uid == made.uid
+    assert unverified(refreshed.id_token).payload["name"] == "Maya"
+    assert abs(refreshed.auth_time - time.time()) < 10
+
+
+async def test_the_emulator_refuses(toolkit: IdentityToolkit, email: str) -> None:
+    """What is wrong with an account or a token is told in the words that production uses."""
+    await toolkit.sign_up(email, PASSWORD, None)
+    with pytest.raises(EmailTaken):
+        await toolkit.sign_up(email, PASSWORD, None)
+    with pytest.raises(AccountRefused):
+        await toolkit.sign_up(f"x{email}", "short", None)
+    with pytest.raises(CredentialsInvalid):
+        await toolkit.log_in(email, "wrong-password")
+    with pytest.raises(CredentialsInvalid):
+        await toolkit.log_in(f"x{email}", PASSWORD)
+    with pytest.raises(RefreshTokenInvalid):
+        await toolkit.refresh("made-up")
+
+
+async def test_the_emulators_disabled_account(
+    toolkit: IdentityToolkit, sessions: AdminSessions, auth_emulator: Settings, email: str
+) -> None:
+    """A disabled account cannot log in, nor refresh, and looks like a wrong password to strangers."""
+    session = await toolkit.sign_up(email, PASSWORD, None)
+    auth.update_user(session.uid, disabled=True, app=admin_app(auth_emulator))
+    assert (await sessions.standing(session.uid)).disabled
+    with pytest.raises(CredentialsInvalid):
+        await toolkit.log_in(email, PASSWORD)
+    with pytest.raises(RefreshTokenInvalid):
+        await toolkit.refresh(session.refresh_token)
+
+
+async def test_the_emulators_sessions_end(
+    toolkit: IdentityToolkit, sessions: AdminSessions, auth_emulator: Settings, email: str
+) -> None:
+    """After a log-out neither token of the session counts, and a log-in right behind it does."""
+    store = MemoryProfiles()
+    accounts = Accounts(toolkit, sessions, Profiles(store), forget=lambda _uid: None)
+    session = await accounts.sign_up(email, PASSWORD, None)
+    caller = _caller(session)
+    await accounts.log_out(caller)
+    assert not _alive(session, await sessions.standing(session.uid))
+    with pytest.raises(RefreshTokenInvalid):
+        await accounts.refresh(session.refresh_token)
+    again = await accounts.log_in(email, PASSWORD)
+    assert _alive(again, await sessions.standing(again.uid))
+    assert (await accounts.refresh(again.refresh_token)).uid == session.uid
+
+
+async def test_sessions_of_a_firebase_that_is_gone(toolkit: IdentityToolkit) -> None:
+    """A Firebase that firebase-admin cannot reach is an outage."""
+    settings = Settings(project_id="demo-gone", emulator_host="127.0.0.1:9")
+    before = os.environ[EMULATOR_VARIABLE]
+    os.environ[EMULATOR_VARIABLE] = "127.0.0.1:9"
+    try:
+        with pytest.raises(FirebaseUnavailable):
+            await AdminSessions(settings).standing("maya")
+    finally:
+        os.environ[EMULATOR_VARIABLE] = before
+
+
+async def test_nobodys_sessions(sessions: AdminSessions) -> None:
+    """Who has no account has no sessions."""
+    with pytest.raises(UserNotFound):
+        await sessions.standing("nobody")
+    with pytest.raises(UserNotFound):
+        await sessions.end("nobody", 1)

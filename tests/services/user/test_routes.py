@@ -1,0 +1,241 @@
+"""The User service over HTTP: services/user, whole"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from services.user.app import create_app
+from services.user.settings import UserSettings
+from tests.services.shop import ADDRESS, answered, refused, serving
+from tests.services.user.fakes import SETTINGS, FakeProject, failure
+
+MAYA = {"email": "maya@example.com", "password": "password-1"}
+
+
+@pytest.fixture
+def project() -> FakeProject:
+    """A Firebase project in memory."""
+    return FakeProject()
+
+
+@pytest.fixture
+async def user(project: FakeProject, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """The User service, with nobody in it."""
+    app = create_app(
+        UserSettings(database_url=f"sqlite+aiosqlite:///{tmp_path / 'user.db'}"),
+        firebase=SETTINGS,
+        verifier=project.verifier(),
+        sessions=project,
+        client=project.client(),
+    )
+    async with serving(app) as client:
+        yield client
+
+
+async def sign_up(user: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
+    session: dict[str, Any] = answered(await user.post("/signup", json=MAYA | changes), 201)
+    return session
+
+
+def bearer(session: dict[str, Any]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {session['id_token']}"}
+
+
+async def test_sign_up_log_in_and_refresh(user: httpx.AsyncClient) -> None:
+    """Whoever has signed up can log in and refresh, and each answer is a session, kept out of caches."""
+    made = await sign_up(user)
+    response = await user.post("/login", json=MAYA)
+    session = answered(response)
+    assert response.headers["Cache-Control"] == "no-store"
+    assert set(session) == set(made) == {"uid", "id_token", "refresh_token", "expires_in"}
+    assert (session["uid"], session["expires_in"]) == (made["uid"], 3600)
+    body = {"refresh_token": session["refresh_token"]}
+    assert answered(await user.post("/token/refresh", json=body))["uid"] == made["uid"]
+
+
+async def test_an_email_address_has_no_case(user: httpx.AsyncClient, project: FakeProject) -> None:
+    """Upper and lower case, and blanks around it, make no other account of an e-mail address."""
+    await sign_up(user, email=" Maya@Example.COM ")
+    assert project.accounts[0].email == "maya@example.com"
+    answered(await user.post("/login", json=MAYA | {"email": "MAYA@example.com"}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"email": "maya"},
+        {"email": "maya@"},
+        {"email": "\0@example.com"},
+        {"email": "a" * 300 + "@example.com"},
+        {"email": None},
+        {"password": "seven77"},
+        {"password": "x" * 129},
+        {"password": "\ud800 password"},
+        {"password": 12345678},
+        {"display_name": ""},
+        {"display_name": "x" * 201},
+        {"role": "admin"},
+    ],
+)
+async def test_what_is_no_account(user: httpx.AsyncClient, project: FakeProject, change: dict[str, Any]) -> None:
+    """What cannot be an account is refused before Firebase hears of it, and no password comes back."""
+    body = json.dumps(MAYA | change)  # in ASCII, which can spell half a surrogate pair
+    response = await user.post("/signup", content=body, headers={"Content-Type": "application/json"})
+    refused(response, 422, "request_invalid")
+    assert "password-1" not in response.text
+    assert project.requests == []
+
+
+async def test_an_email_address_that_is_taken(user: httpx.AsyncClient) -> None:
+    """A second account with the same e-mail address is refused."""
+    await sign_up(user)
+    refused(await user.post("/signup", json=MAYA), 409, "email_taken")
+
+
+async def test_wrong_and_unknown_and_disabled_look_the_same(user: httpx.AsyncClient, project: FakeProject) -> None:
+    """A stranger cannot tell a wrong password from an unknown address or a disabled account."""
+    await sign_up(user)
+    answers = [await user.post("/login", json=MAYA | {"password": "wrong"})]
+    answers.append(await user.post("/login", json=MAYA | {"email": "nobody@example.com"}))
+    project.accounts[0].disabled = True
+    answers.append(await user.post("/login", json=MAYA))
+    for answer in answers:
+        refused(answer, 401, "credentials_invalid")
+        assert answer.headers["WWW-Authenticate"] == 'Bearer realm="user"'
+    assert len({answer.text for answer in answers}) == 1
+
+
+async def test_too_many_attempts(user: httpx.AsyncClient, project: FakeProject) -> None:
+    """When Firebase has seen too many attempts, the caller hears when to come back."""
+    project.fate = failure("TOO_MANY_ATTEMPTS_TRY_LATER : later")
+    response = await user.post("/login", json=MAYA)
+    refused(response, 429, "too_many_attempts")
+    assert response.headers["Retry-After"] == "60"
+
+
+async def test_firebase_out_of_reach(user: httpx.AsyncClient, project: FakeProject) -> None:
+    """While Firebase cannot be reached nobody logs in, and that is said as it is."""
+    project.fate = httpx.ConnectError("no route")
+    response = await user.post("/login", json=MAYA)
+    refused(response, 503, "firebase_unavailable")
+    assert response.headers["Retry-After"] == "5"
+
+
+async def test_log_out(user: httpx.AsyncClient) -> None:
+    """After a log-out neither token of the session works, and a log-in that follows at once does."""
+    session = await sign_up(user)
+    answered(await user.get("/profile", headers=bearer(session)))
+    response = await user.post("/logout", headers=bearer(session))
+    assert (response.status_code, response.content) == (204, b"")
+    refused(await user.get("/profile", headers=bearer(session)), 401, "user_token_revoked")
+    body = {"refresh_token": session["refresh_token"]}
+    refused(await user.post("/token/refresh", json=body), 401, "refresh_token_invalid")
+    again = answered(await user.post("/login", json=MAYA))
+    answered(await user.get("/profile", headers=bearer(again)))
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/logout"), ("GET", "/profile"), ("PATCH", "/profile")])
+async def test_what_takes_a_user(user: httpx.AsyncClient, project: FakeProject, method: str, path: str) -> None:
+    """Log-out and profile are for users, not for services, nor for nobody."""
+    refused(await user.request(method, path, json={}), 401, "user_token_missing")
+    service = project.firebase.service_headers("billing", to="user")
+    refused(await user.request(method, path, json={}, headers=service), 403, "caller_not_allowed")
+
+
+async def test_a_profile_begins_with_what_the_account_has(user: httpx.AsyncClient, project: FakeProject) -> None:
+    """A new user's profile has name and e-mail address, from the sign-up or else from the token."""
+    session = await sign_up(user, display_name=" Maya Lindgren ")
+    profile = answered(await user.get("/profile", headers=bearer(session)))
+    empty = {"phone": None, "address": None}
+    assert profile == {"uid": "uid-0", "email": "maya@example.com", "display_name": "Maya Lindgren"} | empty
+    headers = project.firebase.user_headers("other", email="o@example.com", name="Other")
+    profile = answered(await user.get("/profile", headers=headers))
+    assert profile == {"uid": "other", "email": "o@example.com", "display_name": "Other"} | empty
+
+
+async def test_first_visits_at_once(user: httpx.AsyncClient, project: FakeProject) -> None:
+    """A new user whose first requests come at the same moment has one profile."""
+    requests = [user.get("/profile", headers=project.firebase.user_headers("maya", name="Maya")) for _ in range(8)]
+    profiles = [answered(response) for response in await asyncio.gather(*requests)]
+    assert profiles == [profiles[0]] * 8
+
+
+async def test_a_profile_is_changed_in_part(user: httpx.AsyncClient) -> None:
+    """A change sets what it names, null clears it, and the rest stays."""
+    headers = bearer(await sign_up(user, display_name="Maya"))
+    phone = "+15035550142"
+    answered(await user.patch("/profile", json={"phone": phone, "address": ADDRESS}, headers=headers))
+    changed = answered(await user.patch("/profile", json={"display_name": None}, headers=headers))
+    assert changed == {
+        "uid": "uid-0",
+        "email": "maya@example.com",
+        "display_name": None,
+        "phone": phone,
+        "address": ADDRESS,
+    }
+    assert answered(await user.patch("/profile", json={}, headers=headers)) == changed
+    cleared = answered(await user.patch("/profile", json={"address": None}, headers=headers))
+    assert cleared == changed | {"address": None}
+    assert answered(await user.get("/profile", headers=headers)) == cleared
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"phone": "5035550142"},
+        {"phone": "+1 503 555"},
+        {"phone": "+0123"},
+        {"phone": "+1234567890123456"},
+        {"address": ADDRESS | {"country": "ZZ"}},
+        {"address": {"city": "Portland"}},
+        {"email": "new@example.com"},
+        {"uid": "x"},
+        {"display_name": "a\0b"},
+    ],
+)
+async def test_what_is_no_change(user: httpx.AsyncClient, changes: dict[str, Any]) -> None:
+    """Phone numbers are E.164, addresses whole and in a country, and nothing else can be changed."""
+    headers = bearer(await sign_up(user))
+    refused(await user.patch("/profile", json=changes, headers=headers), 422, "request_invalid")
+
+
+async def test_billing_asks_for_a_user(user: httpx.AsyncClient, project: FakeProject) -> None:
+    """Billing gets what a bill needs of a user, and no more."""
+    session = await sign_up(user, display_name="Maya Lindgren")
+    answered(await user.patch("/profile", json={"address": ADDRESS, "phone": "+15035550142"}, headers=bearer(session)))
+    response = await user.get("/users/uid-0", headers=project.firebase.service_headers("billing", to="user"))
+    assert answered(response) == {"uid": "uid-0", "name": "Maya Lindgren", "address": ADDRESS}
+
+
+async def test_billing_asks_for_nobody(user: httpx.AsyncClient, project: FakeProject) -> None:
+    """A user who was never here is not found."""
+    headers = project.firebase.service_headers("billing", to="user")
+    refused(await user.get("/users/nobody", headers=headers), 404, "user_not_found")
+
+
+async def test_only_billing_asks_for_users(user: httpx.AsyncClient, project: FakeProject) -> None:
+    """No user sees another through this service, administrators included, and no other service does."""
+    for headers in (
+        project.firebase.user_headers("ines", role="admin"),
+        project.firebase.service_headers("product", to="user"),
+    ):
+        refused(await user.get("/users/uid-0", headers=headers), 403, "caller_not_allowed")
+    refused(await user.get("/users/uid-0"), 401, "token_missing")
+
+
+async def test_passwords_and_tokens_reach_no_log(user: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever a sign-up, a log-in, a refresh and a refusal write, no secret is in it."""
+    caplog.set_level("INFO")
+    session = await sign_up(user)
+    await user.post("/login", json=MAYA | {"password": "password-2"})
+    await user.post("/token/refresh", json={"refresh_token": session["refresh_token"]})
+    await user.post("/signup", json=MAYA | {"email": "no"})
+    written = "".join(str(record.__dict__) for record in caplog.records if record.name != "httpx")
+    assert "/token/refresh" in written
+    secrets = ["password-1", "password-2", session["id_token"], session["refresh_token"]]
+    assert not [secret for secret in secrets if secret in written]
