@@ -28,7 +28,6 @@ from services.billing.faults import (
 from services.billing.neighbours import Neighbours
 from services.billing.schemas import BillShape, DeliveryEvent, DeliveryRequest, DeliveryShape, Order
 from services.common.callers import SignedInUser
-from services.common.faults import BadCursor
 from services.common.ids import ID_PATTERN
 from services.common.pages import Page, PageQuery
 from services.common.problems import documented
@@ -95,7 +94,7 @@ def _add_bill_routes(routes: APIRouter, bills: Bills) -> None:
         items = [Item(item.product_id, item.quantity) for item in order.items]
         return BillShape.of(await bills.make(caller, items, key))
 
-    @routes.get("/bills", tags=["bills"], responses=REFUSALS | documented(BadCursor))
+    @routes.get("/bills", tags=["bills"], responses=REFUSALS | documented())
     async def list_bills(caller: SignedInUser, page: PageQuery) -> Page[BillShape]:
         """The caller's bills, the latest first; an administrator sees everyone's."""
         items, next_cursor = await bills.page(caller, page)

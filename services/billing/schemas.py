@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.billing.bills import MAX_ITEMS, MAX_QUANTITY, Bill, Line
 from services.billing.deliveries import Event, Status
-from services.common.shapes import Address, Shape, Sum
+from services.common.shapes import WHOLE, Address, Shape, Sum
 
 
 class ItemShape(Shape):
@@ -16,7 +16,7 @@ class ItemShape(Shape):
     model_config = ConfigDict(title="Item")
 
     product_id: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]{1,32}$")]
-    quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY)]
+    quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY), WHOLE]
 
 
 class Order(Shape):

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,13 +12,14 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, event, make_url, text
+from sqlalchemy import URL, Connection, event, make_url, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from services.common.faults import DatabaseUnavailable
 
+_alembic = threading.Lock()
 _log = logging.getLogger("services.database")
 
 BUSY_SECONDS = 10.0
@@ -31,7 +33,7 @@ class Database:
     Raises sqlalchemy.exc.ArgumentError for a URL that is none.
     """
 
-    def __init__(self, url: str, migrations: Path) -> None:
+    def __init__(self, url: str | URL, migrations: Path) -> None:
         self._url = make_url(url)
         self._migrations = migrations
         # Without hide_parameters an error would carry customers' data into the log.
@@ -52,8 +54,20 @@ class Database:
         """
         if self._is_sqlite:
             await asyncio.to_thread(_make_sqlite_file, Path(self._url.database or ""))
-        async with self.write() as connection:
-            await connection.run_sync(_upgrade, self._migrations)
+        # Alembic keeps the migration that it is at in module globals, so it runs undisturbed, in a thread and a loop
+        # of its own.
+        await asyncio.to_thread(self._migrate)
+
+    def _migrate(self) -> None:
+        with _alembic:
+            asyncio.run(Database(self._url, self._migrations)._upgrade_and_close())
+
+    async def _upgrade_and_close(self) -> None:
+        try:
+            async with self.write() as connection:
+                await connection.run_sync(_upgrade, self._migrations)
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         """Closes every connection."""

@@ -1,7 +1,6 @@
 """Errors with an answer: each says how it looks on the wire, and knows nothing of HTTP frameworks.
 
     Fault
-    ├── BadCursor             422  cursor_invalid
     ├── DatabaseUnavailable   503  database_unavailable
     └── each service's own, beside what they are about
 
@@ -27,14 +26,6 @@ class Fault(Exception):
     def __init__(self, detail: str | None = None) -> None:
         super().__init__(detail or self.title)
         self.detail = detail
-
-
-class BadCursor(Fault):
-    """The cursor is none that a page of this list gave."""
-
-    status = 422
-    code = "cursor_invalid"
-    title = "The cursor is not one of this list"
 
 
 class DatabaseUnavailable(Fault):

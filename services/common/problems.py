@@ -7,10 +7,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 
 from mstoken.fastapi import documented_problem, problem_response
 from services.common.faults import Fault
 
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _MAX_FIELD_ERRORS = 20
 _MAX_FIELD_LENGTH = 200
 
@@ -68,10 +70,21 @@ def _answer_fault(_request: Request, fault: Exception) -> JSONResponse:
     return fault_response(fault)
 
 
-def _answer_http_exception(_request: Request, error: Exception) -> JSONResponse:
+def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - what the handler is registered for
     code, title = _FRAMEWORKS.get(error.status_code, (f"http_{error.status_code}", "The request failed"))
-    return problem_response(error.status_code, code, title, headers=error.headers)
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+    return problem_response(error.status_code, code, title, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """All methods of the path (RFC 9110, section 10.2.1). Starlette names only those of the first route it matches."""
+
+    def takes(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return ", ".join(filter(takes, _METHODS))
 
 
 def _answer_bad_request(_request: Request, error: Exception) -> JSONResponse:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
 
 from services.common.countries import COUNTRIES
 
@@ -18,6 +18,14 @@ def _line(max_length: int) -> StringConstraints:
     """One line of text that is not blank; blanks around it are dropped."""
     return StringConstraints(min_length=1, max_length=max_length, pattern=_LINE, strip_whitespace=True)
 
+
+def _whole(value: object) -> object:
+    """To JSON Schema, as to JSON, 1.0 is an integer (JSON Schema Validation, section 6.1.1)."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Marks a strict `int`, behind its bounds: before them, pydantic would leave them out of the JSON Schema."""
 
 Name = Annotated[str, _line(200)]
 Line = Annotated[str, _line(200)]
@@ -62,7 +70,7 @@ class Shape(BaseModel):
 class Money(Shape):
     """A sum of money, in the currency's minor units: 19.99 USD is `{"amount": 1999, "currency": "USD"}`."""
 
-    amount: int = Field(ge=0, le=MAX_AMOUNT)
+    amount: Annotated[int, Field(ge=0, le=MAX_AMOUNT), WHOLE]
     currency: Currency
 
 

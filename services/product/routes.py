@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 
 from mstoken.fastapi import REFUSALS, allow
-from services.common.faults import BadCursor
 from services.common.ids import ID_PATTERN
 from services.common.pages import Page, PageQuery
 from services.common.problems import documented
@@ -40,7 +39,7 @@ def router(catalogue: Catalogue) -> APIRouter:
     """The routes over this catalogue."""
     routes = APIRouter(prefix="/products", tags=["products"])
 
-    @routes.get("", dependencies=_READERS, responses=REFUSALS | documented(BadCursor))
+    @routes.get("", dependencies=_READERS, responses=REFUSALS | documented())
     async def list_products(page: PageQuery, ids: Ids = None, q: Words = None) -> Page[ProductShape]:
         """Products, the oldest first."""
         wanted = None if ids is None else set(ids.split(","))

@@ -5,10 +5,10 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from services.common.shapes import Money, Name, Shape, Text
+from services.common.shapes import WHOLE, Money, Name, Shape, Text
 from services.product.catalogue import Product
 
-Stock = Annotated[int, Field(ge=0, le=1_000_000, description="How many there are.")]
+Stock = Annotated[int, Field(ge=0, le=1_000_000, description="How many there are."), WHOLE]
 
 
 class NewProduct(Shape):

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from mstoken import UserCaller
 from services.user.faults import RefreshTokenInvalid, UserNotFound
@@ -78,5 +79,7 @@ class Accounts:
         valid_since = max(int(self._clock()), caller.issued_at) + 1
         while (remaining := valid_since - self._clock()) > 0:
             await self._sleep(remaining)
-        await self._sessions.end(caller.uid, valid_since)
+        # An account that was deleted meanwhile has no sessions left to end.
+        with suppress(UserNotFound):
+            await self._sessions.end(caller.uid, valid_since)
         self._forget(caller.uid)

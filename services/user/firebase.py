@@ -160,14 +160,15 @@ def _error_code(answer: Mapping[str, Any]) -> str:
 def _session(answer: Mapping[str, Any]) -> Session:
     """Raises `FirebaseUnavailable` where a part is missing: an account with a second factor gives none either."""
     try:
+        # Nobody else could have put a word in: the token comes straight from Firebase.
+        claims = unverified(answer["idToken"]).payload
         return Session(
             uid=str(answer["localId"]),
             id_token=str(answer["idToken"]),
             refresh_token=str(answer["refreshToken"]),
             expires_in=int(answer["expiresIn"]),
-            # Nobody else could have put a word in: the token comes straight from Firebase.
-            auth_time=int(unverified(answer["idToken"]).payload["auth_time"]),
-            display_name=answer.get("displayName") or None,
+            auth_time=int(claims["auth_time"]),
+            display_name=claims.get("name") or None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise FirebaseUnavailable from error

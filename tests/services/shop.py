@@ -1,7 +1,8 @@
 """What the tests of the services share: apps served in this process, and people and things to serve."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx
@@ -21,6 +22,20 @@ KETTLE = {
     "price": {"amount": 4990, "currency": "USD"},
     "stock": 10,
 }
+LOGGERS = ("", "uvicorn", "uvicorn.error", "uvicorn.access", "httpx", "httpcore")
+
+
+@contextmanager
+def logging_as_before() -> Iterator[None]:
+    """Puts back the loggers that a service's process takes over."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    try:
+        yield
+    finally:
+        for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)
 
 
 @asynccontextmanager

@@ -53,9 +53,9 @@ async def test_a_bill_keeps_its_prices(shop: Shop) -> None:
 
 
 async def test_the_largest_bill(shop: Shop) -> None:
-    """The highest prices, quantities and number of lines add up, and come back, to the last unit."""
+    """The highest prices, quantities and number of lines add up, and come back in their order, to the last unit."""
     price, stock = {"amount": 100_000_000, "currency": "USD"}, 1_000_000
-    ids = [(await shop.offer(price=price, stock=stock))["id"] for _ in range(100)]
+    ids = [(await shop.offer(price=price, stock=stock))["id"] for _ in range(100)][::-1]
     bill = answered(await shop.order(*((product_id, 1000) for product_id in ids)), 201)
     assert bill["total"]["amount"] == 10**13
     assert [line["product_id"] for line in bill["lines"]] == ids

@@ -11,9 +11,12 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from services.billing import app as billing
 from services.common.database import Database
 from services.common.faults import DatabaseUnavailable
+from services.product import app as product
 from services.product.app import MIGRATIONS
+from services.user import app as user
 
 OPEN = """
 import asyncio, sys
@@ -22,7 +25,7 @@ from services.common.database import Database
 
 async def main() -> None:
     database = Database(sys.argv[1], Path(sys.argv[2]))
-    sys.stdin.readline()
+    print("opening", flush=True)
     await database.open()
     await database.close()
 
@@ -52,21 +55,57 @@ async def value(database: Database) -> int:
 
 
 async def test_processes_that_start_together_migrate_once(tmp_path: Path) -> None:
-    """Four processes that open a new database at the same moment all succeed, and the tables are there."""
+    """Processes that open a new database at the same moment all succeed, and the tables are there."""
+    (tmp_path / "deep").mkdir()
+    blocker = sqlite3.connect(tmp_path / "deep" / "x.db", isolation_level=None)
+    blocker.execute("PRAGMA journal_mode = WAL")
+    blocker.execute("BEGIN IMMEDIATE")
     processes = [
         await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", OPEN, url(tmp_path), str(MIGRATIONS)),
-            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        for _ in range(4)
+        for _ in range(3)
     ]
-    ends = await asyncio.gather(*(process.communicate(b"\n") for process in processes))
-    assert [process.returncode for process in processes] == [0] * 4, ends
-    with sqlite3.connect(tmp_path / "deep" / "x.db") as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
-        connection.execute("SELECT id FROM products")
-    connection.close()
+    for process in processes:
+        assert process.stdout
+        assert await process.stdout.readline() == b"opening\n"
+    # All of them are at the point where only one may go on.
+    await asyncio.sleep(0.5)
+    blocker.execute("COMMIT")
+    ends = await asyncio.gather(*(process.communicate() for process in processes))
+    assert [process.returncode for process in processes] == [0] * 3, ends
+    assert blocker.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+    blocker.execute("SELECT id FROM products")
+    blocker.close()
+
+
+async def test_a_new_file_that_is_in_use_is_waited_for(tmp_path: Path) -> None:
+    """The switch to WAL, for which SQLite does not wait while another connection writes, is tried until it works."""
+    (tmp_path / "deep").mkdir()
+    blocker = sqlite3.connect(tmp_path / "deep" / "x.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    database = Database(url(tmp_path), MIGRATIONS)
+    opening = asyncio.create_task(database.open())
+    await asyncio.sleep(0.1)
+    assert not opening.done()
+    blocker.execute("COMMIT")
+    await opening
+    assert blocker.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
+    await database.close()
+    blocker.close()
+
+
+async def test_databases_of_one_process_open_together(tmp_path: Path) -> None:
+    """Several databases that one process opens at the same moment do not mix up their migrations."""
+    migrations = (product.MIGRATIONS, user.MIGRATIONS, billing.MIGRATIONS)
+    databases = [Database(url(tmp_path / folder.parent.name), folder) for folder in migrations]
+    await asyncio.gather(*(database.open() for database in databases))
+    for database, table in zip(databases, ("products", "profiles", "bills"), strict=True):
+        async with database.read() as connection:
+            assert (await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one() == 0
+        await database.close()
 
 
 async def test_writers_take_turns(database: Database) -> None:

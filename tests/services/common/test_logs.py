@@ -10,21 +10,16 @@ import pytest
 from structlog.contextvars import bound_contextvars
 
 from services.common import logs
-
-NAMES = ("", "uvicorn", "uvicorn.error", "uvicorn.access", "httpx", "httpcore")
+from tests.services.shop import logging_as_before
 
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
     """Where the log goes; logging is put back afterwards as it was."""
-    loggers = [logging.getLogger(name) for name in NAMES]
-    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
     stream = io.StringIO()
-    logs.configure("product", stream=stream)
-    yield stream
-    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        logger.handlers, logger.propagate = handlers, propagate
-        logger.setLevel(level)
+    with logging_as_before():
+        logs.configure("product", stream=stream)
+        yield stream
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:

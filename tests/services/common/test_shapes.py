@@ -38,7 +38,18 @@ def test_what_is_no_address(change: dict[str, Any]) -> None:
         Address.model_validate(ADDRESS | change)
 
 
-@pytest.mark.parametrize("amount", [-1, MAX_AMOUNT + 1, 2**70, 1.5, "1", True, None])
+def test_one_point_nought_is_one() -> None:
+    """JSON has one kind of number: 1.0 is as whole as 1."""
+    assert Money.model_validate({"amount": 1.0, "currency": "USD"}) == Money(amount=1, currency="USD")
+
+
+def test_the_bounds_are_documented() -> None:
+    """Whoever reads the JSON Schema knows what an amount may be."""
+    amount = Money.model_json_schema()["properties"]["amount"]
+    assert (amount["type"], amount["minimum"], amount["maximum"]) == ("integer", 0, MAX_AMOUNT)
+
+
+@pytest.mark.parametrize("amount", [float("inf"), float("nan"), 1e30, -1, MAX_AMOUNT + 1, 2**70, 1.5, "1", True, None])
 def test_what_is_no_amount(amount: object) -> None:
     """An amount is a whole number within bounds, and nothing that looks like one."""
     with pytest.raises(ValidationError):

@@ -129,6 +129,13 @@ async def names(product: httpx.AsyncClient, headers: dict[str, str], **params: s
     return [item["name"] for item in page["items"]]
 
 
+async def test_a_path_names_all_its_methods(product: httpx.AsyncClient) -> None:
+    """A method that a path does not take gets those that it takes, of all its routes (RFC 9110, section 10.2.1)."""
+    response = await product.put(f"/products/{new_id()}")
+    refused(response, 405, "method_not_allowed")
+    assert response.headers["Allow"] == "GET, PATCH, DELETE"
+
+
 async def test_by_ids(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
     """Asked for by their ids, products come once each, and unknown ids are passed over."""
     first, _, third = [await add(product, admin, name=name) for name in ("one", "two", "three")]
@@ -191,9 +198,10 @@ async def test_what_is_no_limit(product: httpx.AsyncClient, customer: dict[str, 
     refused(await product.get("/products", params={"limit": limit}, headers=customer), 422, "request_invalid")
 
 
-async def test_a_bad_cursor(product: httpx.AsyncClient, customer: dict[str, str]) -> None:
-    """A cursor that no page gave is refused as such."""
-    refused(await product.get("/products", params={"cursor": "abc"}, headers=customer), 422, "cursor_invalid")
+@pytest.mark.parametrize("cursor", ["", "abc", "A" * 21 + "B", "A" * 23, "é" * 22, "A" * 20 + "==", "\0" * 22])
+async def test_a_bad_cursor(product: httpx.AsyncClient, customer: dict[str, str], cursor: str) -> None:
+    """A cursor that no page can have given is refused."""
+    refused(await product.get("/products", params={"cursor": cursor}, headers=customer), 422, "request_invalid")
 
 
 async def test_the_openapi_document(product: httpx.AsyncClient) -> None:

@@ -119,7 +119,6 @@ class FakeProject:
         self._sessions[refresh_token] = (account, auth_time)
         return {
             "localId": account.uid,
-            "displayName": account.display_name or "",
             "idToken": self._id_token(account, auth_time),
             "refreshToken": refresh_token,
             "expiresIn": "3600",

@@ -1,0 +1,61 @@
+"""The apps as their processes make them: services/*/app.py, from the environment"""
+
+import importlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+
+from mstoken import Settings
+from mstoken.errors import SettingsError
+from tests.services.shop import answered, logging_as_before, serving
+
+SERVICES = ("user", "product", "billing")
+
+
+def factory(service: str) -> Callable[[], FastAPI]:
+    create_app: Callable[[], FastAPI] = importlib.import_module(f"services.{service}.app").create_app
+    return create_app
+
+
+@pytest.fixture
+def environment(auth_emulator: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a process of the shop is told."""
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", auth_emulator.project_id)
+    monkeypatch.setenv("DATABASE_URL", f"sqlite+aiosqlite:///{tmp_path / 'service.db'}")
+    monkeypatch.setenv("MSTOKEN_REPLAY_URL", f"sqlite:///{tmp_path / 'spent.db'}")
+
+
+@pytest.fixture
+def _logging_as_before() -> Iterator[None]:
+    """Puts logging back, which a process takes over."""
+    with logging_as_before():
+        yield
+
+
+@pytest.mark.usefixtures("environment", "_logging_as_before")
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_process_starts_and_is_ready(service: str) -> None:
+    """Each service starts from its environment alone, and is ready."""
+    async with serving(factory(service)()) as client:
+        assert answered(await client.get("/readyz")) == {"status": "ready"}
+
+
+@pytest.mark.usefixtures("environment", "_logging_as_before")
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_process_does_not_start_with_wrong_settings(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that is told something impossible says so and does not start."""
+    monkeypatch.setenv("DATABASE_URL", "nowhere")
+    with pytest.raises(SettingsError, match="DATABASE_URL"):
+        factory(service)()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_service_imports_another(service: str) -> None:
+    """A service knows the library and what all services share, and no other service."""
+    others = [f"services.{other}" for other in SERVICES if other != service]
+    folder = Path(__file__).parents[2] / "services" / service
+    modules = [*folder.rglob("*.py")]
+    assert modules
+    assert not [module for module in modules if any(other in module.read_text() for other in others)]
