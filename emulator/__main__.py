@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
     data = options.data or ROOT / ".data" / (f"run+{options.port_offset}" if options.port_offset else "run")
     stack = Stack(Ports.shifted(options.port_offset), data.resolve(), workers=options.workers)
     use_emulator(stack)
-    return Runner(stack, Console()).run(stay=options.command == "run")
+    return Runner(stack, Console(highlight=False)).run(stay=options.command == "run")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def money(value: dict[str, Any]) -> str:
 
 def _heading(console: Console, text: str) -> None:
     console.print()
-    console.print(text, style="bold", highlight=False)
+    console.print(text, style="bold")
 
 
 def _table(*columns: str) -> Table:
@@ -56,7 +56,7 @@ def show_calls(console: Console, calls: Sequence[Call]) -> None:
 def show_refusal(console: Console, refusal: dict[str, Any]) -> None:
     """That a token is served once only; refusal is the problem+json that its second use got."""
     _heading(console, "One token, sent to Product twice")
-    console.print(f"first   200 served\nsecond  {refusal['status']} {refusal['code']}", highlight=False)
+    console.print(f"first   200 served\nsecond  {refusal['status']} {refusal['code']}")
     console.print(
         "For this the runner signed in as svc:billing itself. On a laptop anyone can be any service,"
         " since the Auth emulator checks no signature."
@@ -73,7 +73,7 @@ def show_addresses(console: Console, stack: Stack) -> None:
     addresses.add_row("function health", stack.function_url("health"))
     addresses.add_row("tasks emulator", stack.url("tasks"))
     console.print(addresses)
-    console.print(f"Logs and databases are in {stack.data}", soft_wrap=True, highlight=False)
+    console.print(f"Logs and databases are in {stack.data}", soft_wrap=True)
     _heading(console, "Demo log-ins")
     logins = _table("Role", "Name", "E-mail", "Password")
     for login in LOGINS:

@@ -51,9 +51,9 @@ class Runner:
         except Interrupted:
             return OK if stay else CUT_SHORT
         except RunnerError as error:
-            self._console.print(f"[red]Failed:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+            self._console.print(f"[red]Failed:[/red] {escape(str(error))}", soft_wrap=True)
             if isinstance(error, ProcessDied):
-                self._console.print(error.last_lines, highlight=False, markup=False, soft_wrap=True)
+                self._console.print(error.last_lines, markup=False, soft_wrap=True)
             return FAILED
         finally:
             self._stop()
@@ -88,7 +88,7 @@ class Runner:
             except Unexpected:
                 self._supervisor.check()  # That a process died tells more than that it did not answer.
                 raise
-        self._console.print(f"{what}: done in {time.monotonic() - started:.1f} s", highlight=False)
+        self._console.print(f"{what}: done in {time.monotonic() - started:.1f} s")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._supervisor.interrupt()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from emulator import bootstrap
-from emulator.bootstrap import Part, SetupError, digest, make, make_all, why_failed
+from emulator.bootstrap import Part, SetupError, digest, make, make_all, parts, why_failed
 
 WAIT_SECONDS = 20.0
 
@@ -95,6 +95,26 @@ def checkout(tmp_path: Path) -> Path:
         (tmp_path / name).touch()
     (tmp_path / "bin").mkdir()
     return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changed", "text", "stale"),
+    [
+        ("requirements.txt", "a==2", {".venv"}),
+        ("functions/requirements.txt", "a==2", {"functions/venv"}),
+        ("package-lock.json", "{}", {"node_modules"}),
+        ("pyproject.toml", "[build-system]\n[project]\nversion = '2'\n[tool.hatch]\n", {".venv"}),
+        ("pyproject.toml", "[build-system]\n[project]\n[tool.hatch]\n[tool.ruff]\nfix = true\n", set()),
+    ],
+)
+def test_a_change_makes_anew_only_what_is_made_from_it(
+    checkout: Path, changed: str, text: str, stale: set[str]
+) -> None:
+    """A part is out of date when its own lock file or packaging has changed, and only then."""
+    before = {made.name: made.made_from for made in parts(checkout)}
+    (checkout / changed).write_text(text)
+    after = {made.name: made.made_from for made in parts(checkout)}
+    assert {name for name in after if after[name] != before[name]} == stale
 
 
 def command(checkout: Path, name: str, script: str) -> None:

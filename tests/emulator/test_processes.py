@@ -1,7 +1,6 @@
 """Processes: they are watched, and none is left when they are stopped."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -115,19 +114,23 @@ def test_stop_ends_orphans(supervisor: Supervisor, start: Callable[[str], Proces
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
-def test_a_process_does_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
-    """A parent that gets SIGKILL takes the processes that it started with it."""
-    child = "import time; print('up', flush=True); time.sleep(600)"
+def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """A parent that gets SIGKILL takes the processes that it started with it, and what those have started."""
+    command = PARENT_OF_STUBBORN.format(new_session=False, then="time.sleep(600)")
     code = (
         "import os, subprocess, sys;"
-        f"subprocess.run([sys.executable, {tied.__file__!r}, str(os.getpid()), sys.executable, '-c', {child!r}])"
+        f"subprocess.run([sys.executable, {tied.__file__!r}, str(os.getpid()), sys.executable, '-c', {command!r}],"
+        " start_new_session=True)"
     )
     log = tmp_path / "log"
     with log.open("wb") as output, subprocess.Popen([sys.executable, "-c", code], stdout=output) as parent:
         deadline = time.monotonic() + WAIT_SECONDS
         while "up" not in log.read_text() and time.monotonic() < deadline:
             time.sleep(0.02)
-        (started,) = psutil.Process(parent.pid).children()
-        os.kill(parent.pid, signal.SIGKILL)
-    _, alive = psutil.wait_procs([started], timeout=WAIT_SECONDS)
-    assert not alive
+        family = psutil.Process(parent.pid).children(recursive=True)
+        assert int(log.read_text().split()[0]) in {member.pid for member in family}
+        parent.kill()
+    deadline = time.monotonic() + WAIT_SECONDS
+    while any(is_alive(member) for member in family):
+        assert time.monotonic() < deadline, family
+        time.sleep(0.02)

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -61,11 +62,19 @@ class RunningRunner:
         assert not self.stack.ports.taken()
         return self._process.returncode
 
+    def wait_until_gone(self) -> None:
+        """Returns once nothing that it started runs any more; fails when something stays."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while left := [process for process in self.family if is_alive(process)]:
+            assert time.monotonic() < deadline, left
+            time.sleep(0.1)
+
     def kill(self) -> None:
         """Ends it in any case, and with it what it started."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.communicate()
+        assert self._process.stdout is not None
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
 
 
 @pytest.fixture
@@ -108,11 +117,22 @@ def test_run_stays_up_until_it_is_interrupted(start: Callable[..., RunningRunner
     assert runner.output.endswith("Everything is stopped.\n")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_nothing_outlives_a_runner_that_is_killed(start: Callable[..., RunningRunner]) -> None:
+    """When the runner itself gets SIGKILL, everything that it started ends, functions included."""
+    runner = start("run")
+    runner.read_until("Everything is up.")
+    assert any("functions-framework" in " ".join(process.cmdline()) for process in runner.family)
+    runner.kill()
+    runner.wait_until_gone()
+
+
 def test_run_ends_when_a_service_dies(start: Callable[..., RunningRunner]) -> None:
     """When a service dies, run names it with the last lines of its log, stops the others, and ends with status 1."""
     runner = start("run")
     runner.read_until("Everything is up.")
-    (product,) = (process for process in runner.family if "services.product.app:create_app" in process.cmdline())
+    uvicorn = ["uvicorn", "--factory", "services.product.app:create_app"]
+    (product,) = (process for process in runner.family if process.cmdline()[2:5] == uvicorn)
     product.kill()
     assert runner.end() == 1
     assert "Failed: product ended by signal 9" in runner.output
