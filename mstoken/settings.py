@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -22,7 +23,8 @@ class Settings(BaseSettings):
     | project_id | GOOGLE_CLOUD_PROJECT | the Firebase project |
     | emulator_host | FIREBASE_AUTH_EMULATOR_HOST | `host:port` of the Auth emulator; unset in production |
     | api_key | MSTOKEN_API_KEY | the project's web API key; callers need it, on the emulator any will do |
-    | replay_url | MSTOKEN_REPLAY_URL | where spent ids are kept: `memory:` or `sqlite:///path` |
+    | replay_url | MSTOKEN_REPLAY_URL | where spent ids are kept: `memory:`, `sqlite:///path` or `redis://host` |
+    | certificates_file | MSTOKEN_CERTIFICATES_FILE | Google's certificates in a file, where nothing can be fetched |
 
     Raises `SettingsError`, naming the variable, what was read and what is wanted. A process that would talk to the
     emulator in a project which may be a real one does not start.
@@ -34,6 +36,8 @@ class Settings(BaseSettings):
     emulator_host: str | None = Field(default=None, validation_alias=EMULATOR_VARIABLE)
     api_key: SecretStr | None = Field(default=None, validation_alias="MSTOKEN_API_KEY")
     replay_url: str = Field(default="sqlite:///.mstoken/spent-ids.db", validation_alias="MSTOKEN_REPLAY_URL")
+
+    certificates_file: Path | None = Field(default=None, validation_alias="MSTOKEN_CERTIFICATES_FILE")
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -81,6 +85,12 @@ class Settings(BaseSettings):
     def secure_token_url(self) -> str:
         """Where refresh tokens are exchanged: the Secure Token REST API's address, up to and including `/v1`."""
         return self._google_api("securetoken.googleapis.com")
+
+    @property
+    def certificates_url(self) -> str:
+        """Where the certificates of ID tokens are published; on a laptop, by the signed emulator."""
+        path = "/robot/v1/metadata/x509/securetoken@system.gserviceaccount.com"
+        return f"http://{self.emulator_host}{path}" if self.emulator_host else f"https://www.googleapis.com{path}"
 
     @property
     def web_api_key(self) -> str:

@@ -11,14 +11,15 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
 from pydantic import SecretStr
 
 from mstoken.callee.firebase import IdentityStatus
-from mstoken.callee.replay import MemoryReplayStore, ReplayStore
+from mstoken.callee.replay.memory import MemoryReplayStore
+from mstoken.callee.replay.store import ReplayStore
 from mstoken.callee.verifier import TokenVerifier
 from mstoken.caller.flow import Flow
 from mstoken.caller.identity import ServiceIdentity
@@ -33,7 +34,8 @@ class FakeFirebase:
     """A Firebase project in memory. Its tokens are signed with a secret that only this instance knows, so that what
     it did not issue does not pass; it checks no times, as the emulator does not.
 
-    Set `down` to make it answer nothing; `sign_ins` and `look_ups` count what it was asked.
+    While `down` is set it signs nobody in and looks nobody up; tokens are still verified, as with certificates in
+    memory. `sign_ins` and `look_ups` count what it was asked.
     """
 
     def __init__(self, project_id: str = "demo-test", *, clock: Callable[[], float] = time.time) -> None:
@@ -60,7 +62,7 @@ class FakeFirebase:
     ) -> dict[str, str]:
         """The header of a user who has just logged in."""
         told = {"role": role, "email": email, "name": name}
-        claims = {key: value for key, value in told.items() if value is not None}
+        claims: dict[str, Any] = {key: value for key, value in told.items() if value is not None}
         return {"Authorization": f"Bearer {self.issue(uid, provider='password', **claims)}"}
 
     def service_headers(self, service: str, *, to: str) -> dict[str, str]:
@@ -68,8 +70,8 @@ class FakeFirebase:
         claims = ServiceClaims.fresh(service, to).as_developer_claims()
         return {SERVICE_TOKEN_HEADER: self.issue(service_uid(service), provider="custom", **claims)}
 
-    def issue(self, uid: str, *, provider: str, **claims: Any) -> str:
-        """An ID token with the claims that Firebase gives every token, and `claims` over them."""
+    def issue(self, uid: str, *, provider: str, header: Mapping[str, Any] | None = None, **claims: Any) -> str:
+        """An ID token as Firebase issues it; `claims` over its claims, `header` over its header."""
         now = int(self._clock())
         self._identities.setdefault(uid, IdentityStatus(disabled=False, valid_since=0))
         payload = {
@@ -81,7 +83,7 @@ class FakeFirebase:
             "exp": now + TOKEN_LIFETIME_SECONDS,
             "firebase": {"identities": {}, "sign_in_provider": provider},
         }
-        return self._sign({"alg": "RS256", "typ": "JWT", "kid": "fake"}, payload | claims)
+        return self._sign({"alg": "RS256", "typ": "JWT", "kid": "fake", **(header or {})}, payload | claims)
 
     def disable(self, uid: str) -> None:
         """What an administrator does in the console."""
@@ -91,10 +93,18 @@ class FakeFirebase:
         """Makes every token of `uid` that was issued before the next second worthless."""
         self._identities[uid] = IdentityStatus(disabled=False, valid_since=int(self._clock()) + 1)
 
-    async def verify(self, token: str) -> dict[str, Any]:
+    async def open(self) -> None:
+        """See `mstoken.callee.firebase.Firebase.open`: there is nothing to do."""
+
+    async def aclose(self) -> None:
+        """See `mstoken.callee.firebase.Firebase.aclose`: there is nothing to do."""
+
+    def ready(self) -> str | None:
+        """See `mstoken.callee.firebase.Firebase.ready`: what this Firebase verifies with is always in memory."""
+        return None
+
+    async def verify(self, token: str, key_id: str) -> dict[str, Any]:
         """See `mstoken.callee.firebase.Firebase.verify`."""
-        if self.down:
-            raise VerifierUnavailable("The fake Firebase is down.")
         return self._claims(token)
 
     async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:

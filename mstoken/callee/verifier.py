@@ -10,7 +10,7 @@ from typing import Any, Self
 from mstoken import compact
 from mstoken.callee.callers import Admission, Caller, ServiceCaller, UserCaller
 from mstoken.callee.firebase import CLOCK_SKEW_SECONDS, AdminFirebase, Firebase
-from mstoken.callee.replay import ReplayStore, replay_store
+from mstoken.callee.replay.store import ReplayStore, replay_store
 from mstoken.callee.status import StatusCache
 from mstoken.claims import UID_PREFIX, ServiceClaims, service_name, token_digest
 from mstoken.errors import (
@@ -33,6 +33,11 @@ from mstoken.settings import Settings
 
 MAX_AGE_SECONDS = 60
 """How old a fresh token may be."""
+ID_TOKEN_LIFETIME_SECONDS = 3600
+"""How long every Firebase ID token lives (Firebase, "Manage User Sessions")."""
+MAX_KEY_ID_CHARACTERS = 128
+_OPTIONAL_WHITESPACE = " \t"
+"""What a server may have left around a header's value (RFC 9110, section 5.5)."""
 
 _calls = logging.getLogger("mstoken.calls")
 
@@ -62,7 +67,7 @@ class TokenVerifier:
         if firebase is None or replay is None:
             settings = settings or Settings()
             firebase = firebase or AdminFirebase(settings)
-            replay = replay or replay_store(settings.replay_url)
+            replay = replay or replay_store(settings.replay_url, self.audience)
         self._firebase = firebase
         self._replay = replay
         self._clock = clock
@@ -90,19 +95,37 @@ class TokenVerifier:
         record.write("accepted", self._clock())
         return caller
 
-    async def ready(self) -> None:
-        """Returns if tokens can be verified now. Raises `VerifierUnavailable`, whose reason says what is missing."""
+    async def ready(self) -> list[str]:
+        """Returns if tokens can be verified now: what is wrong all the same, a sentence each.
+
+        Raises `VerifierUnavailable`, whose reason says what is missing.
+        """
+        certificates_fault = self._firebase.ready()
         await self._replay.ready()
+        faults = {"Certificates": certificates_fault, "Identity status": self._status.fault}
+        return [f"{what}: {fault}" for what, fault in faults.items() if fault]
 
     def forget(self, uid: str) -> None:
         """Drops what is known of an identity's status, so that a log-out here counts here at once."""
         self._status.forget(uid)
 
     async def aclose(self) -> None:
-        """Lets go of the replay store."""
+        """Ends the background work, and lets go of the replay store."""
+        await self._status.aclose()
+        await self._firebase.aclose()
         await self._replay.aclose()
 
+    async def open(self) -> None:
+        """Fetches the certificates, and keeps them and the status of identities fresh from now on.
+
+        An outage is no obstacle: calls are refused with 503 until it is over. A verifier that nobody opened fetches
+        what it needs when the first token comes.
+        """
+        await self._firebase.open()
+        await self._status.open()
+
     async def __aenter__(self) -> Self:
+        await self.open()
         return self
 
     async def __aexit__(
@@ -126,7 +149,7 @@ class TokenVerifier:
         """Checks 1 to 6: one JWT, Firebase's, a service's, for us, of a live identity, fresh."""
         if len(header_lines) != 1:
             raise TokenMalformed("More than one X-MS-TOKEN header line.")
-        claims = await self._verified(header_lines[0])
+        claims = await self._verified(header_lines[0].strip(_OPTIONAL_WHITESPACE))
         ms = ServiceClaims.parse(claims)
         if ms.audience != self.audience:
             raise TokenWrongAudience(ms.audience, self.audience)
@@ -143,11 +166,11 @@ class TokenVerifier:
         """The user whose ID token is the one Bearer credential (RFC 6750, section 2.1)."""
         if len(header_lines) != 1:
             raise UserTokenInvalid("More than one Authorization header line.")
-        scheme, _, token = header_lines[0].partition(" ")
+        scheme, _, token = header_lines[0].strip(_OPTIONAL_WHITESPACE).partition(" ")
         if scheme.lower() != "bearer":
             raise UserTokenInvalid("Authorization is not of the scheme Bearer.")
         try:
-            claims = await self._verified(token.strip(" "))
+            claims = await self._verified(token.lstrip(" "))
         except ServiceTokenRefused as error:
             raise UserTokenInvalid(error.title.replace("service token", "token") + ".") from error
         if "ms" in claims or claims["sub"].startswith(UID_PREFIX):
@@ -162,16 +185,22 @@ class TokenVerifier:
         firebase-admin checks no times against the emulator, and `auth_time` nowhere; all three are needed here.
         """
         try:
-            compact.unverified(token)
+            header, unverified_claims = compact.unverified(token)
         except ValueError as error:
             raise TokenMalformed(f"It is {error}.") from None
-        claims = await self._firebase.verify(token)
-        expires_at, issued_at, auth_time = (_seconds(claims, name) for name in ("exp", "iat", "auth_time"))
+        key_id = _key_id(header)
+        # Looked at before they are verified, since google-auth computes with whatever it finds there.
+        expires_at, issued_at, auth_time = (_seconds(unverified_claims, name) for name in ("exp", "iat", "auth_time"))
+        claims = await self._firebase.verify(token, key_id)
         now = self._clock()
         if now - CLOCK_SKEW_SECONDS >= expires_at:
             raise TokenExpired
         if not auth_time <= issued_at <= now + CLOCK_SKEW_SECONDS:
             raise TokenUntrusted("It comes from the future.")
+        if expires_at - issued_at > ID_TOKEN_LIFETIME_SECONDS:
+            raise TokenUntrusted("It lives longer than ID tokens do.")
+        if not isinstance(claims.get("firebase"), dict) or "tenant" in claims["firebase"]:
+            raise TokenUntrusted("It is of a tenant of the project, or of no sign-in at all.")
         return claims
 
     async def _spend(self, caller: ServiceCaller) -> None:
@@ -179,6 +208,22 @@ class TokenVerifier:
         keep_until = self._clock() + MAX_AGE_SECONDS + 2 * CLOCK_SKEW_SECONDS
         if not await self._replay.spend(caller.token_id, keep_until):
             raise TokenReplayed
+
+
+def _key_id(header: Mapping[str, Any]) -> str:
+    """The key that the header names, if it is a header as Firebase's ID tokens have it.
+
+    Sources: Firebase, "Verify ID tokens using a third-party JWT library"; RFC 7515, section 4.1.11 (`crit`); RFC 8725,
+    sections 3.1 (one algorithm) and 3.11 (explicit types).
+    """
+    key_id = header.get("kid")
+    if header.get("alg") != "RS256":
+        raise TokenUntrusted("It is not signed with RS256.")
+    if header.get("typ", "JWT") != "JWT" or "crit" in header:
+        raise TokenUntrusted("Its header asks for something that no ID token needs.")
+    if not isinstance(key_id, str) or not 0 < len(key_id) <= MAX_KEY_ID_CHARACTERS:
+        raise TokenUntrusted("It names no key.")
+    return key_id
 
 
 def _seconds(claims: Mapping[str, Any], name: str) -> int:

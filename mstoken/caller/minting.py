@@ -14,6 +14,7 @@ from mstoken.admin import admin_app
 from mstoken.caller.flow import Blocking, Flow
 from mstoken.claims import ServiceClaims
 from mstoken.errors import SignInError, SignInRefused, SignInUnavailable
+from mstoken.foreign import Meaning, meaning_of
 from mstoken.settings import Settings
 
 
@@ -50,7 +51,8 @@ class AdminMinter:
 
 def _sign_in_error(uid: str, error: Exception) -> SignInError:
     """What a failure to sign means to a caller: no signer at all is for good, no network is for now."""
-    cause = error.__cause__ or error
-    if isinstance(error, exceptions.FirebaseError) or isinstance(cause, google.auth.exceptions.TransportError):
+    # firebase-admin wraps whatever kept it from finding a signer in a ValueError.
+    cause = error.__cause__ if type(error) is ValueError and isinstance(error.__cause__, Exception) else error
+    if meaning_of(cause) is Meaning.OUTAGE:
         return SignInUnavailable(uid, f"the custom token could not be signed ({type(cause).__name__})")
     return SignInRefused(uid, f"there is nothing to sign a custom token with: {error}")

@@ -9,7 +9,7 @@ from mstoken import ServiceCaller, ServiceIdentity, Settings, TokenVerifier
 from mstoken.admin import admin_app
 from mstoken.callee.callers import Admission
 from mstoken.callee.firebase import AdminFirebase
-from mstoken.callee.replay import MemoryReplayStore
+from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.claims import service_uid
 from mstoken.errors import Refusal, SignInRefused, SignInUnavailable, VerifierUnavailable
 from tests.mstoken.test_settings import environment

@@ -9,7 +9,7 @@ import pytest
 from fastapi import Depends, FastAPI
 
 from mstoken import Caller
-from mstoken.callee.replay import MemoryReplayStore
+from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.errors import VerifierUnavailable
 from mstoken.fastapi import REFUSALS, allow, protect
 from mstoken.testing import FakeFirebase

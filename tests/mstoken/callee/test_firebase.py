@@ -1,11 +1,166 @@
-"""What errors of firebase-admin and google-auth amount to."""
+"""firebase-admin, fed from memory: as in production, and what its errors amount to."""
 
+import asyncio
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import firebase_admin
 import google.auth.exceptions
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from firebase_admin import auth, exceptions
 
-from mstoken.callee.firebase import refusal_for
-from mstoken.errors import Refusal, TokenExpired, TokenUntrusted, VerifierUnavailable
+from emulator.signed_auth import KeyRing, TokenOrder
+from mstoken.callee.certificates import CertificateCache, CertificateFile
+from mstoken.callee.firebase import AdminFirebase, hand_over_certificates, refusal_for
+from mstoken.errors import Refusal, SettingsError, TokenExpired, TokenUntrusted, VerifierUnavailable
+from mstoken.settings import Settings
+from tests.mstoken.test_settings import environment
+
+PROJECT = "demo-production"
+
+
+@pytest.fixture(scope="module")
+def keys() -> KeyRing:
+    """What Google signs and publishes with."""
+    return KeyRing()
+
+
+@pytest.fixture(scope="module")
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A service account's key file, made up, such as firebase-admin wants to see before it does anything."""
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    account = {
+        "type": "service_account",
+        "project_id": PROJECT,
+        "private_key": private.decode(),
+        "client_email": f"product@{PROJECT}.iam.gserviceaccount.com",
+        "token_uri": "http://127.0.0.1:9/token",
+    }
+    path = tmp_path_factory.mktemp("credentials") / "account.json"
+    path.write_text(json.dumps(account))
+    return path
+
+
+@pytest.fixture
+async def firebase(keys: KeyRing, credentials: Path, tmp_path: Path) -> AsyncIterator[AdminFirebase]:
+    """firebase-admin as in production: no emulator, the certificates in a file, no network."""
+    path = tmp_path / "certificates.json"
+    path.write_text(json.dumps(keys.published()))
+    with environment(GOOGLE_APPLICATION_CREDENTIALS=str(credentials)):
+        firebase = AdminFirebase(Settings(project_id=PROJECT, certificates_file=path))
+        await firebase.open()
+        yield firebase
+        await firebase.aclose()
+
+
+def token(keys: KeyRing, **changes: Any) -> str:
+    """A token as Firebase issues it, with `changes` to its payload."""
+    now = int(time.time())
+    payload = {
+        "iss": f"https://securetoken.google.com/{PROJECT}",
+        "aud": PROJECT,
+        "sub": "svc:billing",
+        "iat": now,
+        "auth_time": now,
+        "exp": now + 3600,
+    }
+    return keys.make(TokenOrder(payload=payload | changes))
+
+
+async def test_firebase_admin_verifies_with_our_certificates(firebase: AdminFirebase, keys: KeyRing) -> None:
+    """This fails when firebase-admin keeps its fetcher elsewhere: see `hand_over_certificates`."""
+    claims = await firebase.verify(token(keys), keys.signing.key_id)
+    assert claims["uid"] == "svc:billing"
+    assert firebase._verifies_in_memory
+
+
+async def test_verifying_takes_no_thread(firebase: AdminFirebase, keys: KeyRing) -> None:
+    """It runs on the event loop from beginning to end."""
+    before = threading.active_count()
+    coroutine = firebase.verify(token(keys), keys.signing.key_id)
+    with pytest.raises(StopIteration) as end:
+        coroutine.send(None)
+    assert end.value.value["sub"] == "svc:billing"
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        ({"exp": 1_700_000_000, "iat": 1_600_000_000}, TokenExpired),
+        ({"aud": "demo-other"}, TokenUntrusted),
+        ({"aud": [PROJECT]}, TokenUntrusted),
+        ({"iss": "https://securetoken.google.com/demo-other"}, TokenUntrusted),
+        ({"iss": f"https://session.firebase.google.com/{PROJECT}"}, TokenUntrusted),
+        ({"sub": ""}, TokenUntrusted),
+        ({"sub": "x" * 129}, TokenUntrusted),
+        ({"sub": 7}, TokenUntrusted),
+    ],
+)
+async def test_what_firebase_admin_refuses(
+    firebase: AdminFirebase, keys: KeyRing, changes: dict[str, Any], refusal: type[Refusal]
+) -> None:
+    """Its errors are told apart: expired, or not to be trusted."""
+    with pytest.raises(refusal):
+        await firebase.verify(token(keys, **changes), keys.signing.key_id)
+
+
+async def test_another_key_is_refused(firebase: AdminFirebase, keys: KeyRing) -> None:
+    """A signature of a key that is not published, under the id of one that is, or under its own."""
+    payload = json.loads(json.dumps({"aud": PROJECT, "iss": f"https://securetoken.google.com/{PROJECT}", "sub": "x"}))
+    now = int(time.time())
+    payload |= {"iat": now, "exp": now + 60}
+    forged = keys.make(TokenOrder(payload=payload, key="other"))
+    with pytest.raises(TokenUntrusted):
+        await firebase.verify(forged, keys.signing.key_id)
+    unknown = keys.make(TokenOrder(header={"kid": "unknown"}, payload=payload))
+    with pytest.raises(TokenUntrusted):
+        await firebase.verify(unknown, "unknown")
+
+
+async def test_the_variable_may_not_appear_later(firebase: AdminFirebase, keys: KeyRing) -> None:
+    """firebase-admin would stop verifying at that moment; the verifier stops first."""
+    with environment(FIREBASE_AUTH_EMULATOR_HOST="127.0.0.1:9099"), pytest.raises(SettingsError):
+        await firebase.verify(token(keys), keys.signing.key_id)
+
+
+class MovedAdmin:
+    """A firebase-admin that keeps nothing where we look for it."""
+
+
+async def test_a_firebase_admin_that_has_moved_its_fetcher_still_verifies(
+    credentials: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said in the log, and firebase-admin fetches for itself, in a thread."""
+    with environment(GOOGLE_APPLICATION_CREDENTIALS=str(credentials)):
+        app = firebase_admin.initialize_app(options={"projectId": PROJECT}, name="moved")
+        auth._get_client(app)._token_verifier = MovedAdmin()
+        assert hand_over_certificates(app, CertificateCache(CertificateFile(tmp_path / "none"))) is False
+        firebase_admin.delete_app(app)
+    assert "it fetches them itself" in caplog.text
+
+
+async def test_without_credentials_the_process_does_not_start(tmp_path: Path) -> None:
+    """Looking up identities would fail later, at the first call."""
+    with (
+        environment(GOOGLE_APPLICATION_CREDENTIALS=str(tmp_path / "missing.json")),
+        pytest.raises(SettingsError, match="no credentials"),
+    ):
+        AdminFirebase(Settings(project_id="demo-no-credentials"))
+
+
+async def test_looking_up_while_google_is_away(firebase: AdminFirebase) -> None:
+    """It is an outage, after no more than the deadline."""
+    with pytest.raises(VerifierUnavailable):
+        await asyncio.wait_for(firebase.look_up(["svc:billing"]), 30)
 
 
 @pytest.mark.parametrize(
@@ -16,6 +171,7 @@ from mstoken.errors import Refusal, TokenExpired, TokenUntrusted, VerifierUnavai
         (auth.CertificateFetchError("x", None), VerifierUnavailable),
         (exceptions.UnavailableError("x"), VerifierUnavailable),
         (exceptions.UnknownError("x"), VerifierUnavailable),
+        (google.auth.exceptions.MalformedError("x"), TokenUntrusted),
         (google.auth.exceptions.TransportError("x"), VerifierUnavailable),
         (google.auth.exceptions.DefaultCredentialsError("x"), VerifierUnavailable),
     ],
@@ -29,3 +185,11 @@ def test_a_defect_in_the_program_is_not_hidden() -> None:
     """Errors of neither library come out as they are."""
     with pytest.raises(ZeroDivisionError):
         refusal_for(ZeroDivisionError())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_the_app() -> Iterator[None]:
+    """The app of these tests has credentials that no other test should find."""
+    yield
+    for name in [name for name in firebase_admin._apps if PROJECT in name]:
+        firebase_admin.delete_app(firebase_admin.get_app(name))

@@ -8,7 +8,7 @@ import pytest
 
 from mstoken import ServiceCaller, TokenVerifier, UserCaller
 from mstoken.callee.callers import Admission, Caller
-from mstoken.callee.replay import MemoryReplayStore
+from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.claims import ServiceClaims, token_digest
 from mstoken.errors import MsTokenError, Refusal, VerifierUnavailable
 from mstoken.testing import FakeFirebase
@@ -122,6 +122,49 @@ async def test_check_2_nothing_from_the_future(callee: Callee) -> None:
     assert await callee.code(callee.service_token(iat=now + 5, auth_time=now + 5)) == "accepted"
     assert await callee.code(callee.service_token(iat=now + 6, auth_time=now)) == "token_untrusted"
     assert await callee.code(callee.service_token(iat=now, auth_time=now + 1)) == "token_untrusted"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"alg": "none"},
+        {"alg": "HS256"},
+        {"alg": None},
+        {"alg": ["RS256"]},
+        {"kid": None},
+        {"kid": ""},
+        {"kid": 7},
+        {"kid": "k" * 129},
+        {"typ": "at+jwt"},
+        {"typ": None},
+        {"crit": []},
+        {"crit": ["exp"]},
+    ],
+)
+async def test_check_2_a_header_that_no_id_token_has(callee: Callee, header: dict[str, Any]) -> None:
+    """One algorithm, one key, and nothing to understand (RFC 8725, section 3.1; RFC 7515, section 4.1.11)."""
+    token = callee.firebase.issue("svc:billing", provider="custom", header=header)
+    assert await callee.code(token) == "token_untrusted"
+
+
+async def test_check_2_a_tenant_is_another_world(callee: Callee) -> None:
+    """Its users are not the project's."""
+    tenant = {"sign_in_provider": "custom", "identities": {}, "tenant": "other"}
+    assert await callee.code(callee.service_token(firebase=tenant)) == "token_untrusted"
+    assert await callee.code(user=f"Bearer {callee.user_token(firebase=tenant)}") == "user_token_invalid"
+    assert await callee.code(callee.service_token(firebase="custom")) == "token_untrusted"
+
+
+async def test_check_2_no_id_token_lives_longer_than_an_hour(callee: Callee) -> None:
+    """One that says so is none."""
+    now = int(callee.clock())
+    assert await callee.code(callee.service_token(exp=now + 3600)) == "accepted"
+    assert await callee.code(callee.service_token(exp=now + 3601)) == "token_untrusted"
+
+
+async def test_whitespace_around_a_value_is_no_part_of_it(callee: Callee) -> None:
+    """RFC 9110, section 5.5: some servers leave it there."""
+    assert await callee.code(f" \t{callee.service_token()}\t ") == "accepted"
 
 
 async def test_check_3_a_user_is_no_service(callee: Callee) -> None:
@@ -265,6 +308,16 @@ async def test_an_outage_of_the_store_lets_no_service_in(callee: Callee) -> None
     assert await callee.code(user=f"Bearer {callee.user_token()}") == "accepted"
     with pytest.raises(VerifierUnavailable, match="away"):
         await callee.verifier.ready()
+
+
+async def test_what_is_wrong_is_said_while_it_does_no_harm(callee: Callee) -> None:
+    """Ready with a warning: the status of identities is known, but cannot be asked for anew."""
+    token = callee.service_token
+    assert await callee.code(token()) == "accepted"
+    assert await callee.verifier.ready() == []
+    callee.firebase.down = True
+    assert await callee.code(token("new")) == "verifier_unavailable"
+    assert await callee.verifier.ready() == ["Identity status: The fake Firebase is down."]
 
 
 async def test_each_call_is_one_log_line(callee: Callee, caplog: pytest.LogCaptureFixture) -> None:

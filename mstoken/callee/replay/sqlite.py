@@ -1,7 +1,4 @@
-"""Spending: an id counts once, whichever worker sees it first.
-
-A store remembers an id until the token or proof that carries it would be refused for its age anyway.
-"""
+"""Spent ids in a file, for all workers of one machine."""
 
 import asyncio
 import contextlib
@@ -10,62 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
-from mstoken.errors import SettingsError, VerifierUnavailable
-
-
-class ReplayStore(Protocol):
-    """Remembers spent ids. Every method raises `VerifierUnavailable` where the store is out of reach."""
-
-    async def spend(self, token_id: str, expires_at: float) -> bool:
-        """True for the first use of `token_id`, False ever after; atomic among all that share the store.
-
-        It may be forgotten after `expires_at`, seconds since the epoch.
-        """
-        ...
-
-    async def ready(self) -> None:
-        """Returns if ids can be spent now."""
-        ...
-
-    async def aclose(self) -> None:
-        """Lets go of files and connections."""
-        ...
-
-
-class MemoryReplayStore:
-    """Spent ids in this process's memory: for one worker only, and for tests.
-
-    Ids are kept in sets by the minute in which they expire, so that forgetting a minute is one step.
-    """
-
-    _SLOT_SECONDS = 60
-
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._slots: dict[int, set[bytes]] = {}
-
-    async def spend(self, token_id: str, expires_at: float) -> bool:
-        """See `ReplayStore.spend`."""
-        key = token_id.encode()
-        with self._lock:
-            now_slot = int(self._clock() // self._SLOT_SECONDS)
-            for passed in [slot for slot in self._slots if slot < now_slot]:
-                del self._slots[passed]
-            if any(key in ids for ids in self._slots.values()):
-                return False
-            self._slots.setdefault(int(expires_at // self._SLOT_SECONDS), set()).add(key)
-            return True
-
-    async def ready(self) -> None:
-        """See `ReplayStore.ready`: memory is always there."""
-
-    async def aclose(self) -> None:
-        """See `ReplayStore.aclose`."""
-        with self._lock:
-            self._slots.clear()
+from mstoken.errors import VerifierUnavailable
 
 
 class SQLiteReplayStore:
@@ -201,15 +144,3 @@ class _SpentFile:
 
 def _unusable(error: Exception) -> VerifierUnavailable:
     return VerifierUnavailable(f"The store of spent ids cannot be used ({type(error).__name__}: {error}).")
-
-
-def replay_store(url: str) -> ReplayStore:
-    """The store at `url`: `memory:`, or `sqlite:///relative/path` or `sqlite:////absolute/path`.
-
-    Raises `SettingsError` for anything else.
-    """
-    if url == "memory:":
-        return MemoryReplayStore()
-    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
-        return SQLiteReplayStore(url.removeprefix("sqlite:///"))
-    raise SettingsError(f"MSTOKEN_REPLAY_URL is {url!r}: memory: or sqlite:///path is wanted.")

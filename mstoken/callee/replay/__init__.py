@@ -1,0 +1,1 @@
+"""Spending: an id counts once, whichever worker sees it first."""

@@ -1,0 +1,209 @@
+"""The proxy that makes the Auth emulator honest, before an Auth emulator in memory."""
+
+import base64
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from google.auth import jwt
+
+from emulator.signed_auth import CERTIFICATES_PATH, STILL_PUBLISHED_SECONDS, KeyRing, TokenOrder, create_app
+from tests.clock import FakeClock
+
+SIGN_IN = "/identitytoolkit.googleapis.com/v1/accounts:signInWithCustomToken"
+
+
+def unsigned(payload: dict[str, Any], alg: str = "none") -> str:
+    """A token as the Auth emulator makes it."""
+    parts = (json.dumps(part).encode() for part in ({"alg": alg, "typ": "JWT"}, payload))
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts) + "."
+
+
+def id_token() -> str:
+    """An ID token of the emulator, good for an hour."""
+    now = int(time.time())
+    issuer = "https://securetoken.google.com/demo-shop"
+    return unsigned({"iss": issuer, "aud": "demo-shop", "sub": "svc:billing", "iat": now, "exp": now + 3600})
+
+
+class FakeAuthEmulator:
+    """Answers sign-ins with unsigned tokens, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx.Request] = []
+        self.token = id_token()
+        self.down = False
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if self.down:
+            raise httpx.ConnectError("the emulator has ended")
+        self.requests.append(request)
+        if request.url.path == SIGN_IN:
+            return httpx.Response(200, json={"idToken": self.token, "refreshToken": "refresh", "expiresIn": "3600"})
+        if request.url.path == "/plain":
+            return httpx.Response(418, text="short and stout", headers={"X-Emulator": "yes"})
+        return httpx.Response(404, json={"error": {"message": "NOT_FOUND"}})
+
+
+@pytest.fixture
+def emulator() -> FakeAuthEmulator:
+    return FakeAuthEmulator()
+
+
+@pytest.fixture
+async def proxy(emulator: FakeAuthEmulator) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the proxy before that emulator."""
+    app = create_app("127.0.0.1:9099", transport=httpx.MockTransport(emulator))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1:9100") as client,
+    ):
+        yield client
+
+
+async def sign_in(proxy: httpx.AsyncClient) -> str:
+    """The ID token of a sign-in through the proxy."""
+    token: str = (await proxy.post(SIGN_IN, params={"key": "x"}, json={"token": "custom"})).json()["idToken"]
+    return token
+
+
+async def certificates(proxy: httpx.AsyncClient) -> dict[str, str]:
+    found: dict[str, str] = (await proxy.get(CERTIFICATES_PATH)).json()
+    return found
+
+
+async def test_id_tokens_are_signed(proxy: httpx.AsyncClient) -> None:
+    """google-auth verifies them with the published certificates, and finds what the emulator said."""
+    token = await sign_in(proxy)
+    claims = jwt.decode(token, certs=await certificates(proxy), audience="demo-shop")
+    assert claims["sub"] == "svc:billing"
+    header = jwt.decode_header(token)
+    assert (header["alg"], header["typ"]) == ("RS256", "JWT")
+
+
+async def test_requests_arrive_as_they_were_sent(proxy: httpx.AsyncClient, emulator: FakeAuthEmulator) -> None:
+    """Method, path, query, headers and body."""
+    await proxy.request(
+        "PATCH", "/v1/projects/demo-shop/a%2Fb?x=1&x=2", headers={"Authorization": "Bearer owner"}, content=b"body"
+    )
+    (request,) = emulator.requests
+    assert request.method == "PATCH"
+    assert request.url.raw_path == b"/v1/projects/demo-shop/a%2Fb?x=1&x=2"
+    assert request.url.host == "127.0.0.1"
+    assert request.headers["authorization"] == "Bearer owner"
+    assert request.content == b"body"
+
+
+async def test_other_answers_come_back_as_they_are(proxy: httpx.AsyncClient) -> None:
+    """Status, headers and body."""
+    response = await proxy.get("/plain")
+    assert (response.status_code, response.text, response.headers["x-emulator"]) == (418, "short and stout", "yes")
+
+
+async def test_only_unsigned_id_tokens_are_signed(proxy: httpx.AsyncClient, emulator: FakeAuthEmulator) -> None:
+    """A token that claims an algorithm, another issuer's, or plain text stays what it is."""
+    for text in (unsigned({"iss": "https://securetoken.google.com/x"}, alg="RS256"), unsigned({"iss": "me"}), "a.b."):
+        emulator.token = text
+        assert await sign_in(proxy) == text
+
+
+async def test_certificates_may_be_cached(proxy: httpx.AsyncClient) -> None:
+    """With a max-age, as Google's."""
+    response = await proxy.get(CERTIFICATES_PATH)
+    assert "max-age=21600" in response.headers["cache-control"]
+
+
+async def test_an_emulator_that_is_away(proxy: httpx.AsyncClient, emulator: FakeAuthEmulator) -> None:
+    """503 in Firebase's form; the certificates are still served."""
+    emulator.down = True
+    response = await proxy.post(SIGN_IN, json={})
+    assert (response.status_code, response.json()["error"]["code"]) == (503, 503)
+    assert await certificates(proxy)
+
+
+async def test_rotation_without_notice(proxy: httpx.AsyncClient) -> None:
+    """A new key signs at once; the old certificate stays published, so that tokens outlive the rotation."""
+    before = await sign_in(proxy)
+    new = (await proxy.post("/_signed/rotate")).json()["key_id"]
+    after = await sign_in(proxy)
+    assert jwt.decode_header(after)["kid"] == new != jwt.decode_header(before)["kid"]
+    for token in (before, after):
+        jwt.decode(token, certs=await certificates(proxy))
+
+
+async def test_rotation_with_notice(proxy: httpx.AsyncClient) -> None:
+    """An announced certificate is published before its key signs."""
+    new = (await proxy.post("/_signed/announce")).json()["key_id"]
+    assert new in await certificates(proxy)
+    assert jwt.decode_header(await sign_in(proxy))["kid"] != new
+    assert (await proxy.post("/_signed/rotate")).json()["key_id"] == new
+    assert jwt.decode_header(await sign_in(proxy))["kid"] == new
+
+
+def test_old_certificates_go_in_the_end() -> None:
+    """When no token that they verify can be alive."""
+    clock = FakeClock()
+    keys = KeyRing(clock=clock)
+    old = keys.signing.key_id
+    keys.rotate()
+    clock.advance(STILL_PUBLISHED_SECONDS - 1)
+    assert old in keys.published()
+    clock.advance(1)
+    assert old not in keys.published()
+
+
+@pytest.mark.parametrize(
+    ("scope", "broken"),
+    [("all", {"auth", "certificates"}), ("auth", {"auth"}), ("certificates", {"certificates"})],
+)
+async def test_it_can_be_told_to_fail(proxy: httpx.AsyncClient, scope: str, broken: set[str]) -> None:
+    """All of it, or a part, until it is told otherwise."""
+
+    async def failing() -> set[str]:
+        answers = {"auth": await proxy.post(SIGN_IN, json={}), "certificates": await proxy.get(CERTIFICATES_PATH)}
+        return {name for name, answer in answers.items() if answer.status_code == 503}
+
+    await proxy.put("/_signed/faults", json={"status": 503, "scope": scope})
+    assert await failing() == broken
+    await proxy.put("/_signed/faults", json={})
+    assert await failing() == set()
+
+
+async def test_it_can_be_told_to_be_slow(proxy: httpx.AsyncClient) -> None:
+    """Answers come late, and are right."""
+    await proxy.put("/_signed/faults", json={"delay_seconds": 0.2, "scope": "certificates"})
+    started = time.monotonic()
+    assert await certificates(proxy)
+    assert time.monotonic() - started >= 0.2
+
+
+async def test_a_mistake_in_steering_is_told(proxy: httpx.AsyncClient) -> None:
+    """A fault that does not exist is not quietly ignored."""
+    assert (await proxy.put("/_signed/faults", json={"slow": True})).status_code == 422
+
+
+async def test_tokens_to_order(proxy: httpx.AsyncClient) -> None:
+    """Signed by the published key, by another under its name, or not at all; with any header and any payload."""
+
+    async def order(**wanted: Any) -> str:
+        token: str = (await proxy.post("/_signed/tokens", json=wanted)).json()["token"]
+        return token
+
+    good = await order(payload={"iat": 1, "exp": 9_999_999_999})
+    assert jwt.decode(good, certs=await certificates(proxy))["iat"] == 1
+    other = await order(payload={"iat": 1, "exp": 9_999_999_999}, key="other")
+    assert jwt.decode_header(other)["kid"] == jwt.decode_header(good)["kid"]
+    with pytest.raises(ValueError, match="signature"):
+        jwt.decode(other, certs=await certificates(proxy))
+    assert (await order(key="none", header={"alg": "none"})).endswith(".")
+    odd = await order(payload_text='{"exp": NaN, "exp": 1}')
+    assert base64.urlsafe_b64decode(odd.split(".")[1] + "==") == b'{"exp": NaN, "exp": 1}'
+
+
+def test_an_order_may_hold_bytes_that_are_no_text() -> None:
+    """Surrogates stand for bytes that are not UTF-8."""
+    token = KeyRing().make(TokenOrder(payload_text='{"sub":"\udcff"}'))
+    assert b"\xff" in base64.urlsafe_b64decode(token.split(".")[1] + "==")

@@ -1,0 +1,194 @@
+"""Spent ids in a Redis, which the tests start themselves."""
+
+import asyncio
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from mstoken.callee.replay.redis import RedisReplayStore
+from mstoken.errors import VerifierUnavailable
+from tests.clock import FakeClock
+from tests.mstoken.callee.replay.contract import SharedReplayStoreContract
+
+START_SECONDS = 20.0
+
+needs_redis = pytest.mark.skipif(
+    shutil.which("redis-server") is None, reason="redis-server is not installed (Debian: apt install redis-server)"
+)
+
+
+class RedisServer:
+    """A Redis of our own: on a free port, with its files in a folder of its own, gone when the test is."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self, *options: str) -> None:
+        """Returns when it answers."""
+        self._process = subprocess.Popen(
+            [
+                "redis-server",
+                "--port",
+                str(self.port),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--dir",
+                self._folder,
+                *options,
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        with redis.Redis(port=self.port) as client:
+            for _ in range(int(START_SECONDS / 0.05)):
+                try:
+                    client.ping()
+                    return
+                except redis.ConnectionError:
+                    with pytest.raises(subprocess.TimeoutExpired):
+                        self._process.wait(0.05)
+        raise AssertionError("redis-server did not answer in time")
+
+    def command(self, *words: str) -> None:
+        with redis.Redis(port=self.port) as client:
+            client.execute_command(*words)
+
+    def kill(self) -> None:
+        """As a crash would."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def hang(self) -> None:
+        """Connections stay open, and nothing answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@needs_redis
+class TestRedisReplayStore(SharedReplayStoreContract):
+    """The store in a Redis."""
+
+    @pytest.fixture
+    def url(self, server: RedisServer) -> str:
+        return server.url
+
+    @pytest.fixture
+    async def store(self, url: str, clock: FakeClock) -> AsyncIterator[RedisReplayStore]:
+        store = RedisReplayStore(url, clock=clock)
+        yield store
+        await store.aclose()
+
+    async def test_ids_expire_by_themselves(self, store: RedisReplayStore, url: str, clock: FakeClock) -> None:
+        """Redis is told for how long each id counts."""
+        await store.spend("one", clock() + 70)
+        with redis.Redis.from_url(url) as client:
+            (key,) = client.scan_iter("*")
+            assert 69_000 < client.pttl(key) <= 70_000
+
+    async def test_what_expires_at_once_is_still_spent_once(self, store: RedisReplayStore, clock: FakeClock) -> None:
+        """A time that has passed is no error."""
+        assert await store.spend("late", clock() - 5) is True
+
+    async def test_a_restart_is_survived(self, store: RedisReplayStore, server: RedisServer, clock: FakeClock) -> None:
+        """A connection that died with the server is made anew within the same spend."""
+        assert await store.spend("one", clock() + 60) is True
+        server.kill()
+        server.start()
+        assert await store.spend("two", clock() + 60) is True
+
+    async def test_a_lost_answer_does_not_refuse_the_call(self, server: RedisServer, clock: FakeClock) -> None:
+        """The command is repeated, finds this call's own mark, and the call comes in; the next one does not."""
+        async with LosesFirstAnswer(server.port) as url:
+            store = RedisReplayStore(url, clock=clock)
+            assert await store.spend("one", clock() + 60) is True
+            assert await store.spend("one", clock() + 60) is False
+            await store.aclose()
+
+    async def test_a_server_that_is_away_is_an_outage(
+        self, store: RedisReplayStore, server: RedisServer, clock: FakeClock
+    ) -> None:
+        """Nobody comes in."""
+        await store.spend("one", clock() + 60)
+        server.kill()
+        with pytest.raises(VerifierUnavailable, match="cannot be used"):
+            await store.spend("two", clock() + 60)
+        with pytest.raises(VerifierUnavailable, match="cannot be used"):
+            await store.ready()
+
+    async def test_a_server_that_hangs_is_an_outage(
+        self, store: RedisReplayStore, server: RedisServer, clock: FakeClock
+    ) -> None:
+        """It is given up in seconds."""
+        await store.ready()
+        server.hang()
+        async with asyncio.timeout(10):
+            with pytest.raises(VerifierUnavailable, match="cannot be used"):
+                await store.spend("one", clock() + 60)
+        server.go_on()
+
+    async def test_a_server_that_is_full_is_an_outage(
+        self, store: RedisReplayStore, server: RedisServer, clock: FakeClock
+    ) -> None:
+        """An id that could not be written down does not count."""
+        server.command("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(VerifierUnavailable, match="OutOfMemory"):
+            await store.spend("one", clock() + 60)
+
+
+class LosesFirstAnswer:
+    """A proxy before a Redis that cuts the connection when the answer to the first SET should come back."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._lost = False
+
+    async def __aenter__(self) -> str:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            while command := await reader.read(65536):
+                upstream_writer.write(command)
+                answer = await upstream_reader.read(65536)
+                if b"SET\r\n" in command and b"SETINFO" not in command and not self._lost:
+                    self._lost = True
+                    return
+                writer.write(answer)
+        finally:
+            upstream_writer.close()
+            writer.close()
