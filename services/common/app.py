@@ -1,18 +1,61 @@
 """The skeleton that every service is built on."""
 
-from collections.abc import AsyncIterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Literal
+from functools import wraps
+from typing import Literal, ParamSpec
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from mstoken import TokenVerifier
+from mstoken.errors import SettingsError, VerifierUnavailable
 from mstoken.fastapi import documented_problem, protect
-from services.common import problems
+from services.common import logs, problems
 from services.common.database import Database
+from services.common.faults import Fault
 from services.common.middleware import BodyLimit, RequestLog
+
+STARTUP_FAILURE = 3
+"""The exit status that tells uvicorn and gunicorn that a new worker would fail in the same way."""
+
+_log = logging.getLogger("services")
+
+P = ParamSpec("P")
+
+
+def own_process(service: str) -> Callable[[Callable[P, FastAPI]], Callable[P, FastAPI]]:
+    """For an app's factory: called without arguments, it is the beginning of a process.
+
+    Then it takes over the log, and a wrong setting ends the process with one line that says so.
+    """
+
+    def decorate(factory: Callable[P, FastAPI]) -> Callable[P, FastAPI]:
+        @wraps(factory)
+        def create(*args: P.args, **kwargs: P.kwargs) -> FastAPI:
+            if args or kwargs:
+                return factory(*args, **kwargs)
+            logs.configure(service)
+            try:
+                return factory()  # type: ignore[call-arg] # every argument of a factory has a default
+            except SettingsError as error:
+                _log.critical(str(error))
+                raise SystemExit(STARTUP_FAILURE) from None
+
+        return create
+
+    return decorate
+
+
+class VerificationUnavailable(Fault):
+    """Tokens cannot be verified now. Operators are told why; callers of other routes are not."""
+
+    status = 503
+    code = VerifierUnavailable.code
+    title = VerifierUnavailable.title
+    retry_after_seconds = 1
 
 
 class Health(BaseModel):
@@ -22,9 +65,10 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """The service can do its work."""
+    """The service can do its work. `warnings` says what is wrong all the same, a sentence each."""
 
     status: Literal["ready"] = "ready"
+    warnings: list[str] = []
 
 
 def build(
@@ -77,10 +121,12 @@ def _probes(verifier: TokenVerifier, database: Database) -> APIRouter:
 
     @router.get("/readyz", responses={503: documented_problem("It cannot, for now.")})
     async def readiness() -> Readiness:
-        """Whether the database answers and tokens can be verified."""
+        """Whether the database answers and tokens can be verified; if not, what is missing."""
         await database.ready()
-        await verifier.ready()
-        return Readiness()
+        try:
+            return Readiness(warnings=await verifier.ready())
+        except VerifierUnavailable as outage:
+            raise VerificationUnavailable(outage.reason) from outage
 
     return router
 

@@ -20,7 +20,7 @@ class Fault(Exception):
     status: ClassVar[int]
     code: str
     title: str
-    retry_after_seconds: ClassVar[int | None] = None
+    retry_after_seconds: int | None = None
     challenge: ClassVar[str | None] = None
 
     def __init__(self, detail: str | None = None) -> None:

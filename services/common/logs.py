@@ -11,9 +11,10 @@ _QUIET = ("httpx", "httpcore", "uvicorn.access")
 """Loggers that write addresses with API keys in them, or what our own request log has already said."""
 
 
-def configure(service: str, *, stream: TextIO = sys.stdout) -> None:
-    """Sends every record of this process to `stream` as JSON: `event`, `level`, `time`, `service`, the record's own
-    extra fields, and `request_id` while a request is being answered. To be called once, by the process's factory.
+def configure(service: str, *, stream: TextIO | None = None) -> None:
+    """Sends every record of this process to `stream` (stdout if left out) as JSON: `event`, `level`, `time`,
+    `service`, the record's own extra fields, and `request_id` while a request is being answered. To be called once, by
+    the process's factory.
     """
 
     def name_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -36,7 +37,7 @@ def configure(service: str, *, stream: TextIO = sys.stdout) -> None:
             structlog.processors.JSONRenderer(),
         ],
     )
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]

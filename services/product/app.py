@@ -5,8 +5,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from mstoken import TokenVerifier
-from services.common import logs
-from services.common.app import build
+from services.common.app import build, own_process
 from services.common.database import Database
 from services.product.catalogue import Catalogue
 from services.product.routes import router
@@ -16,14 +15,13 @@ from services.product.store import ProductStore
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
+@own_process("product")
 def create_app(settings: ProductSettings | None = None, *, verifier: TokenVerifier | None = None) -> FastAPI:
-    """The app. Without `settings` it is a process of its own: it reads the environment and takes over the log.
+    """The app. Without arguments it is a process of its own: it reads the environment and takes over the log.
 
     `verifier` stands in for the one that the environment describes. Raises `SettingsError`.
     """
-    if settings is None:
-        logs.configure("product")
-        settings = ProductSettings()
+    settings = settings or ProductSettings()
     database = Database(settings.database_url, MIGRATIONS)
     catalogue = Catalogue(ProductStore(database))
     return build("Product", router(catalogue), verifier=verifier or TokenVerifier("product"), database=database)

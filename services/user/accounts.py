@@ -6,9 +6,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from mstoken import UserCaller
-from services.user.faults import RefreshTokenInvalid, UserNotFound
+from services.user.attempts import Attempts
+from services.user.faults import CredentialsInvalid, FirebaseUnavailable, RefreshTokenInvalid, UserNotFound
 from services.user.firebase import IdentityToolkit, Session, Sessions
 from services.user.profiles import Profiles
+
+FAILED_LOG_IN_SECONDS = 0.5
+"""How long a log-in that fails takes: longer than Firebase needs, so that the time tells nothing."""
 
 
 class Accounts:
@@ -23,6 +27,7 @@ class Accounts:
         toolkit: IdentityToolkit,
         sessions: Sessions,
         profiles: Profiles,
+        attempts: Attempts,
         *,
         forget: Callable[[str], None],
         clock: Callable[[], float] = time.time,
@@ -31,6 +36,7 @@ class Accounts:
         self._toolkit = toolkit
         self._sessions = sessions
         self._profiles = profiles
+        self._attempts = attempts
         self._forget = forget
         self._clock = clock
         self._sleep = sleep
@@ -44,9 +50,22 @@ class Accounts:
         await self._profiles.seen(session.uid, email, display_name)
         return session
 
-    async def log_in(self, email: str, password: str) -> Session:
-        """A new session. Raises `CredentialsInvalid`, `TooManyAttempts` and `FirebaseUnavailable`."""
-        session = await self._toolkit.log_in(email, password)
+    async def log_in(self, email: str, password: str, address: str) -> Session:
+        """A new session, for somebody at the network address `address`.
+
+        Raises `CredentialsInvalid`, after the same time whatever was wrong; `TooManyAttempts`; `FirebaseUnavailable`.
+        """
+        fails_at = self._clock() + FAILED_LOG_IN_SECONDS
+        attempt = await self._attempts.begin(email, address)
+        try:
+            session = await self._toolkit.log_in(email, password)
+        except CredentialsInvalid:
+            await self._sleep(max(0.0, fails_at - self._clock()))
+            raise
+        except FirebaseUnavailable:
+            await self._attempts.undecided(attempt)
+            raise
+        await self._attempts.succeeded(attempt)
         await self._profiles.seen(session.uid, email, session.display_name)
         return session
 

@@ -6,19 +6,20 @@ import httpx
 from fastapi import FastAPI
 
 from mstoken import Settings, TokenVerifier
-from services.common import logs
-from services.common.app import build
+from services.common.app import build, own_process
 from services.common.database import Database
 from services.user.accounts import Accounts
+from services.user.attempts import Attempts
 from services.user.firebase import TIMEOUT, AdminSessions, IdentityToolkit, Sessions
 from services.user.profiles import Profiles
 from services.user.routes import router
 from services.user.settings import UserSettings
-from services.user.store import ProfileStore
+from services.user.store import AttemptStore, ProfileStore
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
+@own_process("user")
 def create_app(
     settings: UserSettings | None = None,
     *,
@@ -27,14 +28,12 @@ def create_app(
     sessions: Sessions | None = None,
     client: httpx.AsyncClient | None = None,
 ) -> FastAPI:
-    """The app. Without `settings` it is a process of its own: it reads the environment and takes over the log.
+    """The app. Without arguments it is a process of its own: it reads the environment and takes over the log.
 
     `firebase` are the settings of the project, from the environment if left out; `verifier`, `sessions` and `client`
     (to Firebase's REST API) stand in for the real ones. Raises `SettingsError`.
     """
-    if settings is None:
-        logs.configure("user")
-        settings = UserSettings()
+    settings = settings or UserSettings()
     firebase = firebase or Settings()
     verifier = verifier or TokenVerifier("user", firebase)
     client = client or httpx.AsyncClient(timeout=TIMEOUT)
@@ -44,6 +43,7 @@ def create_app(
         IdentityToolkit(firebase, client),
         sessions or AdminSessions(firebase),
         profiles,
+        Attempts(AttemptStore(database)),
         forget=verifier.forget,
     )
     return build("User", router(accounts, profiles), verifier=verifier, database=database, resources=[client])

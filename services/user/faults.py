@@ -60,12 +60,16 @@ class AccountRefused(Fault):
 
 
 class TooManyAttempts(Fault):
-    """Firebase has seen too many log-ins fail."""
+    """Too many log-ins have failed, as we count or as Firebase does."""
 
     status = 429
     code = "too_many_attempts"
     title = "Too many attempts; wait before the next"
     retry_after_seconds = 60
+
+    def __init__(self, *, retry_after_seconds: int = 60) -> None:
+        super().__init__()
+        self.retry_after_seconds = retry_after_seconds
 
 
 class FirebaseUnavailable(Fault):

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
 from mstoken import Caller
 from mstoken.fastapi import REFUSALS, allow
@@ -49,9 +49,10 @@ def _add_account_routes(routes: APIRouter, accounts: Accounts) -> None:
         tags=["accounts"],
         responses=documented(CredentialsInvalid, TooManyAttempts, FirebaseUnavailable, body=True),
     )
-    async def log_in(body: LogIn, response: Response) -> SessionShape:
-        """Logs in."""
-        session = await accounts.log_in(body.email, body.password.get_secret_value())
+    async def log_in(body: LogIn, request: Request, response: Response) -> SessionShape:
+        """Logs in. Too many failures, for an account or from an address, end that for a quarter of an hour."""
+        address = request.client.host if request.client else ""
+        session = await accounts.log_in(body.email, body.password.get_secret_value(), address)
         return _sent(SessionShape.model_validate(session), response)
 
     @routes.post(

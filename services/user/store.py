@@ -4,10 +4,25 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, MetaData, Row, String, Table, insert, select, update
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    MetaData,
+    Row,
+    String,
+    Table,
+    delete,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from services.common.database import Database
+from services.user.attempts import Attempt
 from services.user.profiles import Profile
 
 metadata = MetaData()
@@ -21,6 +36,18 @@ profiles = Table(
     Column("phone", String(16)),
     Column("address", JSON(none_as_null=True)),
     Column("updated_at", DateTime(timezone=True), nullable=False),
+)
+
+login_attempts = Table(
+    "login_attempts",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("account", String(64), nullable=False),
+    Column("network", String(64), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Index("attempts_on_an_account", "account", "at"),
+    Index("attempts_from_a_network", "network", "at"),
+    Index("attempts_by_age", "at"),
 )
 
 
@@ -50,6 +77,44 @@ class ProfileStore:
         async with self._database.write() as connection:
             statement = update(profiles).where(profiles.c.uid == uid)
             await connection.execute(statement.values({**changes, "updated_at": datetime.now(UTC)}))
+
+
+class AttemptStore:
+    """Log-ins that have not succeeded. Every call raises `DatabaseUnavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, attempt: Attempt, *, since: int, account_limit: int, network_limit: int) -> int | None:
+        """Keeps an attempt, and forgets those before `since`.
+
+        Where its account or its network has reached the limit it is not kept, and the answer is the time of the
+        attempt whose forgetting makes room, in seconds.
+        """
+        limits = (
+            (login_attempts.c.account, attempt.account, account_limit),
+            (login_attempts.c.network, attempt.network, network_limit),
+        )
+        async with self._database.write() as connection:
+            await connection.execute(delete(login_attempts).where(login_attempts.c.at < since))
+            for column, value, limit in limits:
+                latest = select(login_attempts.c.at).where(column == value).order_by(login_attempts.c.at.desc())
+                in_the_way = (await connection.execute(latest.offset(limit - 1).limit(1))).scalar_one_or_none()
+                if in_the_way is not None:
+                    return int(in_the_way)
+            values = {"id": attempt.id, "account": attempt.account, "network": attempt.network, "at": attempt.at}
+            await connection.execute(insert(login_attempts).values(values))
+        return None
+
+    async def remove(self, account: str) -> None:
+        """Forgets all attempts on an account."""
+        async with self._database.write() as connection:
+            await connection.execute(delete(login_attempts).where(login_attempts.c.account == account))
+
+    async def withdraw(self, attempt: Attempt) -> None:
+        """Forgets one attempt."""
+        async with self._database.write() as connection:
+            await connection.execute(delete(login_attempts).where(login_attempts.c.id == attempt.id))
 
 
 _SELECT = select(*(column for column in profiles.c if column.name != "updated_at"))

@@ -1,6 +1,7 @@
 """The apps as their processes make them: services/*/app.py, from the environment"""
 
 import importlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import pytest
 from fastapi import FastAPI
 
 from mstoken import Settings
-from mstoken.errors import SettingsError
 from tests.services.shop import answered, logging_as_before, serving
 
 SERVICES = ("user", "product", "billing")
@@ -39,16 +39,22 @@ def _logging_as_before() -> Iterator[None]:
 async def test_a_process_starts_and_is_ready(service: str) -> None:
     """Each service starts from its environment alone, and is ready."""
     async with serving(factory(service)()) as client:
-        assert answered(await client.get("/readyz")) == {"status": "ready"}
+        assert answered(await client.get("/readyz")) == {"status": "ready", "warnings": []}
 
 
 @pytest.mark.usefixtures("environment", "_logging_as_before")
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_process_does_not_start_with_wrong_settings(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that is told something impossible says so and does not start."""
+def test_a_process_does_not_start_with_wrong_settings(
+    service: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A service that is told something impossible says so, and ends so that uvicorn does not try again."""
     monkeypatch.setenv("DATABASE_URL", "nowhere")
-    with pytest.raises(SettingsError, match="DATABASE_URL"):
+    with pytest.raises(SystemExit) as caught:
         factory(service)()
+    assert caught.value.code == 3
+    line = json.loads(capsys.readouterr().out)
+    assert (line["level"], line["service"]) == ("critical", service)
+    assert "DATABASE_URL" in line["event"]
 
 
 @pytest.mark.parametrize("service", SERVICES)

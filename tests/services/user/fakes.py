@@ -12,10 +12,12 @@ from pydantic import SecretStr
 
 from mstoken import Settings, TokenVerifier
 from mstoken.callee.firebase import IdentityStatus
-from mstoken.callee.replay import MemoryReplayStore
+from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.testing import FakeFirebase
+from services.user.attempts import Attempt
 from services.user.faults import UserNotFound
 from services.user.firebase import IdentityToolkit, Standing
+from tests.clock import FakeClock
 
 SETTINGS = Settings(project_id="demo-test", emulator_host=None, api_key=SecretStr("web-api-key"))
 
@@ -43,6 +45,7 @@ class FakeProject:
         self.accounts: list[Account] = []
         self.requests: list[httpx.Request] = []
         self.fate: httpx.Response | Exception | None = None
+        self.takes_seconds: dict[str, float] = {}
         self._clock = clock
         self._sessions: dict[str, tuple[Account, int]] = {}
 
@@ -56,8 +59,15 @@ class FakeProject:
     def toolkit(self) -> IdentityToolkit:
         return IdentityToolkit(SETTINGS, self.client())
 
-    async def verify(self, token: str) -> dict[str, Any]:
-        return await self.firebase.verify(token)
+    async def open(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+    def ready(self) -> str | None:
+        return self.firebase.ready()
+
+    async def verify(self, token: str, key_id: str) -> dict[str, Any]:
+        return await self.firebase.verify(token, key_id)
 
     async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
         found = {account.uid: account for account in self.accounts}
@@ -80,6 +90,7 @@ class FakeProject:
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
+        self._take_time(request)
         if isinstance(self.fate, Exception):
             raise self.fate
         if self.fate is not None:
@@ -94,6 +105,12 @@ class FakeProject:
             return self._signed_up(body)
         assert request.url.path == "/v1/accounts:signInWithPassword"
         return self._logged_in(body)
+
+    def _take_time(self, request: httpx.Request) -> None:
+        """Moves a clock that a test moves, for requests about an e-mail address that takes its time."""
+        for email, seconds in self.takes_seconds.items():
+            if email.encode() in request.content and isinstance(self._clock, FakeClock):
+                self._clock.advance(seconds)
 
     def _signed_up(self, body: dict[str, Any]) -> httpx.Response:
         if any(account.email == body["email"] for account in self.accounts):
@@ -142,8 +159,31 @@ class FakeProject:
         )
 
     def _id_token(self, account: Account, auth_time: int) -> str:
-        names = {"name": account.display_name} if account.display_name else {}
+        names: dict[str, Any] = {"name": account.display_name} if account.display_name else {}
         return self.firebase.issue(account.uid, provider="password", auth_time=auth_time, email=account.email, **names)
+
+
+class MemoryAttempts:
+    """Failed log-ins in a list: what `services.user.store.AttemptStore` keeps in a table."""
+
+    def __init__(self) -> None:
+        self.attempts: list[Attempt] = []
+
+    async def add(self, attempt: Attempt, *, since: int, account_limit: int, network_limit: int) -> int | None:
+        self.attempts = [kept for kept in self.attempts if kept.at >= since]
+        of_account = [kept.at for kept in self.attempts if kept.account == attempt.account]
+        of_network = [kept.at for kept in self.attempts if kept.network == attempt.network]
+        for times, limit in ((of_account, account_limit), (of_network, network_limit)):
+            if len(times) >= limit:
+                return sorted(times)[-limit]
+        self.attempts.append(attempt)
+        return None
+
+    async def remove(self, account: str) -> None:
+        self.attempts = [kept for kept in self.attempts if kept.account != account]
+
+    async def withdraw(self, attempt: Attempt) -> None:
+        self.attempts.remove(attempt)
 
 
 def failure(message: str, status: int = 400) -> httpx.Response:

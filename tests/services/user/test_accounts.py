@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 
 from mstoken import UserCaller
-from services.user.accounts import Accounts
-from services.user.faults import CredentialsInvalid, RefreshTokenInvalid
+from services.user.accounts import FAILED_LOG_IN_SECONDS, Accounts
+from services.user.attempts import MOST_OF_AN_ACCOUNT, Attempts
+from services.user.faults import CredentialsInvalid, FirebaseUnavailable, RefreshTokenInvalid, TooManyAttempts
 from services.user.profiles import Profile, Profiles
 from tests.clock import FakeClock
-from tests.services.user.fakes import FakeProject
+from tests.services.user.fakes import FakeProject, MemoryAttempts, failure
+
+HOME = "192.0.2.1"
 
 
 class MemoryProfiles:
@@ -36,11 +39,13 @@ class Shop:
         self.clock = FakeClock(now)
         self.project = FakeProject(clock=self.clock)
         self.store = MemoryProfiles()
+        self.attempts = MemoryAttempts()
         self.forgotten: list[str] = []
         self.accounts = Accounts(
             self.project.toolkit(),
             self.project,
             Profiles(self.store),
+            Attempts(self.attempts, clock=self.clock),
             forget=self.forgotten.append,
             clock=self.clock,
             sleep=self.sleep,
@@ -74,7 +79,7 @@ async def test_log_out_ends_when_a_new_log_in_will_count(shop: Shop) -> None:
     """Once the log-out is answered, a log-in is of a time that the revocation does not cover."""
     await sign_up(shop)
     await shop.accounts.log_out(shop.caller(issued_at=1_800_000_000))
-    session = await shop.accounts.log_in("maya@example.com", "password-1")
+    session = await shop.accounts.log_in("maya@example.com", "password-1", HOME)
     assert session.auth_time >= shop.project.accounts[0].valid_since
     assert shop.clock() == 1_800_000_001
 
@@ -112,7 +117,13 @@ async def test_a_sleep_that_ends_early_is_slept_again() -> None:
     profiles = Profiles(shop.store)
     toolkit = shop.project.toolkit()
     accounts = Accounts(
-        toolkit, shop.project, profiles, forget=shop.forgotten.append, clock=shop.clock, sleep=light_sleep
+        toolkit,
+        shop.project,
+        profiles,
+        Attempts(shop.attempts),
+        forget=shop.forgotten.append,
+        clock=shop.clock,
+        sleep=light_sleep,
     )
     await accounts.log_out(shop.caller(issued_at=1_800_000_000))
     assert shop.clock() >= 1_800_000_001
@@ -155,14 +166,14 @@ async def test_sign_up_and_log_in_leave_a_profile(shop: Shop) -> None:
     await sign_up(shop)
     assert shop.store.profiles["uid-0"] == Profile("uid-0", "maya@example.com", "Maya")
     shop.store.profiles.clear()
-    await shop.accounts.log_in("maya@example.com", "password-1")
+    await shop.accounts.log_in("maya@example.com", "password-1", HOME)
     assert shop.store.profiles["uid-0"] == Profile("uid-0", "maya@example.com", "Maya")
 
 
 async def test_a_failed_log_in_leaves_nothing(shop: Shop) -> None:
     """Nobody gets a profile by a wrong password."""
     with pytest.raises(CredentialsInvalid):
-        await shop.accounts.log_in("maya@example.com", "password-1")
+        await shop.accounts.log_in("maya@example.com", "password-1", HOME)
     assert shop.store.profiles == {}
 
 
@@ -170,3 +181,63 @@ async def test_log_out_of_a_deleted_account(shop: Shop) -> None:
     """An account that was deleted has no sessions to end, and that is what was asked for."""
     await shop.accounts.log_out(shop.caller(issued_at=1_800_000_000))
     assert shop.forgotten == ["uid-0"]
+
+
+@pytest.mark.parametrize("email", ["maya@example.com", "nobody@example.com", "disabled@example.com"])
+async def test_a_failed_log_in_takes_the_same_time_whatever_was_wrong(shop: Shop, email: str) -> None:
+    """An unknown address, a wrong password and a disabled account differ neither in the answer nor in its time."""
+    await sign_up(shop)
+    await shop.accounts.sign_up("disabled@example.com", "password-1", None)
+    shop.project.accounts[1].disabled = True
+    shop.project.takes_seconds = {"nobody@example.com": 0.05, "maya@example.com": 0.3}
+    started = shop.clock()
+    with pytest.raises(CredentialsInvalid):
+        await shop.accounts.log_in(email, "wrong-password", HOME)
+    assert shop.clock() - started == pytest.approx(FAILED_LOG_IN_SECONDS)
+
+
+async def test_a_successful_log_in_does_not_wait(shop: Shop) -> None:
+    """The time is for those who guess."""
+    await sign_up(shop)
+    started = shop.clock()
+    await shop.accounts.log_in("maya@example.com", "password-1", HOME)
+    assert shop.clock() == started
+
+
+@pytest.mark.parametrize("email", ["maya@example.com", "nobody@example.com"])
+async def test_guessing_comes_to_an_end(shop: Shop, email: str) -> None:
+    """After ten failures not even the right password is tried, and an unknown address is treated alike."""
+    await sign_up(shop)
+    for _ in range(MOST_OF_AN_ACCOUNT):
+        with pytest.raises(CredentialsInvalid):
+            await shop.accounts.log_in(email, "wrong-password", HOME)
+    asked = len(shop.project.requests)
+    with pytest.raises(TooManyAttempts) as caught:
+        await shop.accounts.log_in(email, "password-1", HOME)
+    assert caught.value.retry_after_seconds is not None
+    assert 0 < caught.value.retry_after_seconds <= 900
+    assert len(shop.project.requests) == asked
+    shop.clock.advance(caught.value.retry_after_seconds + 1)
+    with pytest.raises(CredentialsInvalid):
+        await shop.accounts.log_in(email, "wrong-password", HOME)
+
+
+async def test_a_success_takes_the_failures_back(shop: Shop) -> None:
+    """Whoever mistypes now and then is never shut out."""
+    await sign_up(shop)
+    for _ in range(3):
+        for _ in range(MOST_OF_AN_ACCOUNT - 1):
+            with pytest.raises(CredentialsInvalid):
+                await shop.accounts.log_in("maya@example.com", "wrong-password", HOME)
+        await shop.accounts.log_in("maya@example.com", "password-1", HOME)
+
+
+async def test_an_outage_is_not_the_customers_failure(shop: Shop) -> None:
+    """Attempts that Firebase could not judge are not counted."""
+    await sign_up(shop)
+    shop.project.fate = failure("INTERNAL", 500)
+    for _ in range(MOST_OF_AN_ACCOUNT + 1):
+        with pytest.raises(FirebaseUnavailable):
+            await shop.accounts.log_in("maya@example.com", "password-1", HOME)
+    shop.project.fate = None
+    await shop.accounts.log_in("maya@example.com", "password-1", HOME)

@@ -16,6 +16,7 @@ from mstoken.errors import SettingsError
 from mstoken.settings import EMULATOR_VARIABLE
 from services.common.faults import Fault
 from services.user.accounts import Accounts
+from services.user.attempts import Attempts
 from services.user.faults import (
     AccountRefused,
     CredentialsInvalid,
@@ -27,7 +28,7 @@ from services.user.faults import (
 )
 from services.user.firebase import TIMEOUT, AdminSessions, IdentityToolkit, Session, Standing
 from services.user.profiles import Profiles
-from tests.services.user.fakes import FakeProject, failure
+from tests.services.user.fakes import FakeProject, MemoryAttempts, failure
 from tests.services.user.test_accounts import MemoryProfiles
 
 PASSWORD = "correct-horse-battery"
@@ -180,14 +181,14 @@ async def test_the_emulators_sessions_end(
 ) -> None:
     """After a log-out neither token of the session counts, and a log-in right behind it does."""
     store = MemoryProfiles()
-    accounts = Accounts(toolkit, sessions, Profiles(store), forget=lambda _uid: None)
+    accounts = Accounts(toolkit, sessions, Profiles(store), Attempts(MemoryAttempts()), forget=lambda _uid: None)
     session = await accounts.sign_up(email, PASSWORD, None)
     caller = _caller(session)
     await accounts.log_out(caller)
     assert not _alive(session, await sessions.standing(session.uid))
     with pytest.raises(RefreshTokenInvalid):
         await accounts.refresh(session.refresh_token)
-    again = await accounts.log_in(email, PASSWORD)
+    again = await accounts.log_in(email, PASSWORD, "192.0.2.1")
     assert _alive(again, await sessions.standing(again.uid))
     assert (await accounts.refresh(again.refresh_token)).uid == session.uid
 

@@ -239,3 +239,16 @@ async def test_passwords_and_tokens_reach_no_log(user: httpx.AsyncClient, caplog
     assert "/token/refresh" in written
     secrets = ["password-1", "password-2", session["id_token"], session["refresh_token"]]
     assert not [secret for secret in secrets if secret in written]
+
+
+async def test_guessing_a_password_over_http_comes_to_an_end(user: httpx.AsyncClient) -> None:
+    """429 with the seconds to wait, whoever has such an account or not; others log in as before."""
+    await sign_up(user)
+    await sign_up(user, email="tomas@example.com")
+    wrong = MAYA | {"password": "wrong-password"}
+    guesses = await asyncio.gather(*(user.post("/login", json=wrong) for _ in range(12)))
+    assert sorted(guess.status_code for guess in guesses) == [401] * 10 + [429] * 2
+    response = await user.post("/login", json=MAYA)
+    refused(response, 429, "too_many_attempts")
+    assert 0 < int(response.headers["Retry-After"]) <= 900
+    answered(await user.post("/login", json=MAYA | {"email": "tomas@example.com"}))

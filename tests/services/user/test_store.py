@@ -1,20 +1,87 @@
 """services/user/store.py"""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
+
+import pytest
 
 from services.common.database import Database
 from services.user.app import MIGRATIONS
+from services.user.attempts import Attempt
 from services.user.profiles import Profile
-from services.user.store import ProfileStore
+from services.user.store import AttemptStore, ProfileStore
+from tests.services.user.fakes import MemoryAttempts
 
 
-async def test_the_first_profile_stays(tmp_path: Path) -> None:
-    """A profile that is added when there is one changes nothing: another request was quicker."""
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """A User database with nothing in it."""
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'user.db'}", MIGRATIONS)
     await database.open()
+    yield database
+    await database.close()
+
+
+async def test_the_first_profile_stays(database: Database) -> None:
+    """A profile that is added when there is one changes nothing: another request was quicker."""
     store = ProfileStore(database)
     first = Profile("maya", "maya@example.com", "Maya")
     await store.add(first)
     await store.add(Profile("maya", None, "Someone else"))
     assert await store.get("maya") == first
-    await database.close()
+
+
+class AttemptStoreContract:
+    """What a store of failed log-ins promises; the fake of the other tests keeps it too."""
+
+    async def add(
+        self, store: AttemptStore | MemoryAttempts, number: int, account: str, network: str, at: int
+    ) -> int | None:
+        attempt = Attempt(f"{number:032x}", account, network, at)
+        return await store.add(attempt, since=at - 100, account_limit=2, network_limit=3)
+
+    async def test_an_account_has_its_limit(self, store: AttemptStore | MemoryAttempts) -> None:
+        """From wherever they come; the answer is when the one that is in the way was made."""
+        assert await self.add(store, 1, "maya", "a", 1000) is None
+        assert await self.add(store, 2, "maya", "b", 1010) is None
+        assert await self.add(store, 3, "maya", "c", 1020) == 1000
+        assert await self.add(store, 4, "tomas", "c", 1020) is None
+
+    async def test_a_network_has_its_limit(self, store: AttemptStore | MemoryAttempts) -> None:
+        """Whichever accounts it tries."""
+        for number in range(3):
+            assert await self.add(store, number, f"u{number}", "a", 1000 + number) is None
+        assert await self.add(store, 3, "u3", "a", 1010) == 1000
+        assert await self.add(store, 4, "u3", "b", 1010) is None
+
+    async def test_what_is_refused_is_not_counted(self, store: AttemptStore | MemoryAttempts) -> None:
+        """Trying on does not make the wait longer."""
+        for number in range(10):
+            await self.add(store, number, "maya", "a", 1000 + number)
+        assert await self.add(store, 10, "maya", "a", 1101) is None
+
+    async def test_attempts_are_taken_back(self, store: AttemptStore | MemoryAttempts) -> None:
+        """All of an account, or one."""
+        last = Attempt(f"{9:032x}", "maya", "a", 1000)
+        assert await self.add(store, 1, "maya", "a", 1000) is None
+        assert await store.add(last, since=900, account_limit=2, network_limit=3) is None
+        await store.withdraw(last)
+        assert await self.add(store, 2, "maya", "a", 1000) is None
+        await store.remove("maya")
+        assert await self.add(store, 3, "maya", "a", 1000) is None
+
+
+class TestAttemptStore(AttemptStoreContract):
+    """Attempts in a table."""
+
+    @pytest.fixture
+    def store(self, database: Database) -> AttemptStore:
+        return AttemptStore(database)
+
+
+class TestMemoryAttempts(AttemptStoreContract):
+    """Attempts in a list, as the tests of accounts have them."""
+
+    @pytest.fixture
+    def store(self) -> MemoryAttempts:
+        return MemoryAttempts()

@@ -1,0 +1,54 @@
+"""services/user/attempts.py"""
+
+import pytest
+
+from services.user.attempts import MOST_OF_AN_ADDRESS, Attempts
+from services.user.faults import TooManyAttempts
+from tests.clock import FakeClock
+from tests.services.user.fakes import MemoryAttempts
+
+
+@pytest.fixture
+def store() -> MemoryAttempts:
+    """Attempts in a list."""
+    return MemoryAttempts()
+
+
+@pytest.fixture
+def attempts(store: MemoryAttempts) -> Attempts:
+    """Counted by a clock that stands still."""
+    return Attempts(store, clock=FakeClock())
+
+
+async def test_an_address_may_try_so_many_accounts(attempts: Attempts) -> None:
+    """One password tried on every account comes to an end too."""
+    for number in range(MOST_OF_AN_ADDRESS):
+        await attempts.begin(f"u{number}@example.com", "192.0.2.1")
+    with pytest.raises(TooManyAttempts):
+        await attempts.begin("one-more@example.com", "192.0.2.1")
+    await attempts.begin("one-more@example.com", "192.0.2.2")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("", "not an address", True),
+    ],
+)
+async def test_what_counts_as_one_address(
+    attempts: Attempts, store: MemoryAttempts, one: str, other: str, same: bool
+) -> None:
+    """An IPv6 customer has a whole /64 to choose from; who has no address shares one."""
+    for address in (one, other):
+        await attempts.begin("maya@example.com", address)
+    networks = {attempt.network for attempt in store.attempts}
+    assert len(networks) == (1 if same else 2)
+
+
+async def test_addresses_of_people_are_not_kept(attempts: Attempts, store: MemoryAttempts) -> None:
+    """An e-mail address, or what was typed in place of one, is kept as its digest."""
+    await attempts.begin("maya@example.com", "192.0.2.1")
+    assert "maya" not in str(store.attempts)
