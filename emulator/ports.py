@@ -14,6 +14,7 @@ class Ports:
     """One port for everything that listens; the defaults are those of firebase.json and of the services."""
 
     auth: int = 9099
+    signed_auth: int = 9100
     functions: int = 5001
     tasks: int = 9499
     eventarc: int = 9299

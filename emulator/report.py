@@ -1,4 +1,4 @@
-"""What the runner shows: the purchase, the calls behind it, the refused replay, and where everything is."""
+"""What the runner shows: the purchase, the calls behind it, the refused tokens, and where everything is."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +9,7 @@ from rich.table import Table
 from emulator.calls import Call
 from emulator.logins import LOGINS
 from emulator.purchase import CUSTOMER, Purchase
+from emulator.refusals import Attempt
 from emulator.stack import SERVICES, Stack
 
 
@@ -53,13 +54,16 @@ def show_calls(console: Console, calls: Sequence[Call]) -> None:
     console.print(table)
 
 
-def show_refusal(console: Console, refusal: dict[str, Any]) -> None:
-    """That a token is served once only; refusal is the problem+json that its second use got."""
-    _heading(console, "One token, sent to Product twice")
-    console.print(f"first   200 served\nsecond  {refusal['status']} {refusal['code']}")
+def show_attempts(console: Console, attempts: Sequence[Attempt]) -> None:
+    """That a token is served once only, and a forged one never."""
+    _heading(console, "What Product makes of tokens that somebody sends it")
+    table = _table("Sent", "Answer")
+    for attempt in attempts:
+        table.add_row(attempt.sent, f"{attempt.status} {attempt.code}")
+    console.print(table)
     console.print(
-        "For this the runner signed in as svc:billing itself. On a laptop anyone can be any service,"
-        " since the Auth emulator checks no signature."
+        "For this the runner signed in as svc:billing itself. On a laptop anyone can, since the Auth emulator"
+        " takes any custom token; what it issues is signed and verified as in production."
     )
 
 
@@ -69,7 +73,8 @@ def show_addresses(console: Console, stack: Stack) -> None:
     addresses = Table(show_header=False)
     for service in SERVICES:
         addresses.add_row(service, f"{stack.url(service)}/docs")
-    addresses.add_row("auth emulator", stack.url("auth"))
+    addresses.add_row("signed auth emulator", stack.url("signed_auth"))
+    addresses.add_row("auth emulator behind it", stack.url("auth"))
     addresses.add_row("function health", stack.function_url("health"))
     addresses.add_row("tasks emulator", stack.url("tasks"))
     console.print(addresses)

@@ -16,7 +16,7 @@ from emulator.catalogue import add_catalogue
 from emulator.errors import Interrupted, ProcessDied, RunnerError, Unexpected
 from emulator.processes import Supervisor
 from emulator.purchase import CUSTOMER, buy
-from emulator.replay import try_replay
+from emulator.refusals import try_tokens
 from emulator.stack import Stack
 from mstoken.settings import EMULATOR_VARIABLE
 
@@ -72,11 +72,11 @@ class Runner:
             for callee in ("product", "user"):
                 accepted_call(self._stack, "svc:billing", callee)
         calls = service_calls(self._stack)
-        with self._step("Sending one token twice"):
-            refusal = try_replay(self._stack)
+        with self._step("Sending a token twice, and a forged one"):
+            attempts = try_tokens(self._stack)
         report.show_purchase(self._console, purchase)
         report.show_calls(self._console, calls)
-        report.show_refusal(self._console, refusal)
+        report.show_attempts(self._console, attempts)
 
     @contextmanager
     def _step(self, what: str) -> Iterator[None]:

@@ -14,6 +14,7 @@ import httpx
 from emulator.errors import RunnerError
 from emulator.ports import HOST, Ports
 from emulator.processes import Supervisor
+from emulator.signed_auth import CERTIFICATES_PATH
 from mstoken import Settings
 from mstoken.settings import EMULATOR_VARIABLE
 
@@ -34,7 +35,7 @@ OURS = ("DATABASE_URL", "PRODUCT_URL", "USER_URL", "MSTOKEN_", "GOOGLE_", "GCLOU
 class Stack:
     """One shop: where it listens, where it keeps its data, which project and Auth emulator it uses.
 
-    emulator_host is the host:port of an Auth emulator elsewhere; left out, it is the one on our own ports.
+    emulator_host is the host:port of a signed Auth emulator elsewhere; left out, it is the one on our own ports.
     workers is the number of processes for each service.
     """
 
@@ -51,8 +52,8 @@ class Stack:
 
     @property
     def auth_host(self) -> str:
-        """The host:port of the Auth emulator in use."""
-        return self.emulator_host or f"{HOST}:{self.ports.auth}"
+        """The host:port of the Auth emulator in use: the one that signs."""
+        return self.emulator_host or f"{HOST}:{self.ports.signed_auth}"
 
     def url(self, name: str) -> str:
         """The address of a service or an emulator, such as "http://127.0.0.1:8002"."""
@@ -103,6 +104,24 @@ class Stack:
         )
         supervisor.wait_until(partial(process.has_said, EMULATORS_READY), process.name, START_SECONDS)
         supervisor.wait_until(partial(_answers, self.function_url("health")), "The function health", START_SECONDS)
+        self.start_signed_auth(supervisor, f"{HOST}:{self.ports.auth}")
+
+    def start_signed_auth(self, supervisor: Supervisor, upstream: str) -> None:
+        """Starts the proxy that signs what the Auth emulator at `upstream` (host:port) issues.
+
+        Raises RunnerError and Interrupted.
+        """
+        process = supervisor.start(
+            "signed auth",
+            [
+                *(sys.executable, "-m", "emulator.signed_auth"),
+                *("--port", str(self.ports.signed_auth), "--upstream", upstream),
+            ],
+            env=_environment(),
+            cwd=ROOT,
+            log=self.log("signed_auth"),
+        )
+        supervisor.wait_until(partial(signs, f"{HOST}:{self.ports.signed_auth}"), process.name, START_SECONDS)
 
     def _firebase_config(self) -> dict[str, Any]:
         """firebase.json with our ports, and its folders as seen from our data folder, where the copy lies."""
@@ -148,6 +167,11 @@ def _answers(url: str) -> bool:
         return httpx.get(url, timeout=ANSWER_SECONDS).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
+
+
+def signs(auth_host: str) -> bool:
+    """Whether what listens at auth_host (host:port) is an Auth emulator that signs."""
+    return _answers(f"http://{auth_host}{CERTIFICATES_PATH}")
 
 
 def _environment() -> dict[str, str]:

@@ -3,13 +3,14 @@
 import os
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 
 import httpx
 import pytest
 
 from emulator.ports import HOST, Ports, free_offset
 from emulator.processes import Supervisor
-from emulator.stack import PROJECT, Stack
+from emulator.stack import PROJECT, Stack, signs
 from mstoken import Settings
 from mstoken.settings import EMULATOR_VARIABLE
 
@@ -18,18 +19,24 @@ from mstoken.settings import EMULATOR_VARIABLE
 def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack whose Firebase emulators run: those that run already, or else some of our own on free ports.
 
+    Where `npx firebase emulators:start` runs alone, it gets a signing proxy for the tests.
+
     Tests share the emulators and their project, since the Auth emulator serves one project to callers with an API
     key; so they make up users of their own, and leave others alone.
     """
     folder = tmp_path_factory.mktemp("emulators")
-    running = os.environ.get(EMULATOR_VARIABLE) or f"{HOST}:{Ports.auth}"
-    if _is_ours(running):
-        yield Stack(Ports(), folder, emulator_host=running)
-        return
-    stack = Stack(Ports.shifted(free_offset()), folder, project=f"demo-test-{secrets.token_hex(4)}")
+    running = os.environ.get(EMULATOR_VARIABLE) or f"{HOST}:{Ports.signed_auth}"
     supervisor = Supervisor()
     try:
-        stack.start_emulators(supervisor)
+        if _is_ours(running) and signs(running):
+            stack = Stack(Ports(), folder, emulator_host=running)
+        elif _is_ours(f"{HOST}:{Ports.auth}"):
+            signed_auth = Ports.shifted(free_offset()).signed_auth
+            stack = Stack(replace(Ports(), signed_auth=signed_auth), folder)
+            stack.start_signed_auth(supervisor, f"{HOST}:{Ports.auth}")
+        else:
+            stack = Stack(Ports.shifted(free_offset()), folder, project=f"demo-test-{secrets.token_hex(4)}")
+            stack.start_emulators(supervisor)
         yield stack
     finally:
         supervisor.stop()

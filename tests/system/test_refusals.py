@@ -15,8 +15,10 @@ import pytest
 
 from emulator.logins import Login
 from emulator.shop_client import TIMEOUT_SECONDS, logged_in
+from emulator.signed_auth import Key
 from emulator.stack import Stack
 from mstoken import ServiceIdentity, Settings
+from tests.attacks.forge import Forge
 
 LOG_OUT_SECONDS = 15.0
 RACERS = 50
@@ -43,20 +45,15 @@ def answer(stack: Stack, *headers: tuple[str, str]) -> tuple[int, str]:
     return response.status_code, str(response.json().get("code", ""))
 
 
+def forge(stack: Stack) -> Forge:
+    """What an attacker works with."""
+    return Forge(f"http://{stack.auth_host}", stack.project, Key())
+
+
 def claims_of(token: str) -> dict[str, Any]:
     """What a token says, unverified."""
     claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
     return claims
-
-
-def issued_ago(token: str, seconds: int) -> str:
-    """The same unsigned token, issued so many seconds earlier."""
-    header, _, signature = token.split(".")
-    claims = claims_of(token)
-    for name in ("iat", "auth_time"):
-        claims[name] -= seconds
-    changed = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
-    return f"{header}.{changed}.{signature}"
 
 
 def wait_until(holds: Callable[[], bool], seconds: float) -> None:
@@ -95,8 +92,19 @@ def test_a_token_for_another_service(stack: Stack, billing: ServiceIdentity) -> 
 
 def test_an_old_token(stack: Stack, billing: ServiceIdentity) -> None:
     """A token issued more than 60 seconds ago is refused as token_stale."""
-    token = issued_ago(billing.token_sync("product"), 62)
+    claims = claims_of(billing.token_sync("product"))
+    claims |= {name: claims[name] - 62 for name in ("iat", "auth_time")}
+    token = forge(stack).signed(claims | {"exp": claims["iat"] + 3600})
     assert answer(stack, ("X-MS-TOKEN", token)) == (401, "token_stale")
+
+
+def test_a_forged_token(stack: Stack, billing: ServiceIdentity) -> None:
+    """A token that is perfect but for its signature is refused as token_untrusted, on a laptop too."""
+    claims = claims_of(billing.token_sync("product"))
+    assert answer(stack, ("X-MS-TOKEN", forge(stack).signed(claims))) == (200, "")
+    fresh = claims_of(billing.token_sync("product"))
+    assert answer(stack, ("X-MS-TOKEN", forge(stack).self_signed(fresh))) == (401, "token_untrusted")
+    assert answer(stack, ("X-MS-TOKEN", forge(stack).unsigned(fresh, "none"))) == (401, "token_untrusted")
 
 
 def test_a_used_token(stack: Stack, billing: ServiceIdentity) -> None:

@@ -1,0 +1,40 @@
+"""The running Product service, and what an attacker works with."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from emulator.ports import Ports, free_offset
+from emulator.processes import Supervisor
+from emulator.signed_auth import Key
+from emulator.stack import Stack
+from mstoken import ServiceIdentity, Settings
+from tests.attacks.forge import Forge
+
+
+@pytest.fixture(scope="session")
+def target(emulators: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A shop of its own to attack, so that its processor time is spent on the attacks alone."""
+    ports, data = Ports.shifted(free_offset()), tmp_path_factory.mktemp("target")
+    stack = replace(emulators, ports=ports, data=data, emulator_host=emulators.auth_host)
+    supervisor = Supervisor()
+    try:
+        stack.start_services(supervisor)
+        yield stack
+    finally:
+        supervisor.stop()
+
+
+@pytest.fixture(scope="session")
+def own_key() -> Key:
+    """The attacker's own key pair."""
+    return Key()
+
+
+@pytest.fixture
+def forge(target: Stack, auth_emulator: Settings, own_key: Key) -> Forge:
+    """For tokens of services that exist: Billing has signed in at least once."""
+    with ServiceIdentity("billing", auth_emulator) as billing:
+        billing.token_sync("product")
+    return Forge(f"http://{target.auth_host}", target.project, own_key)

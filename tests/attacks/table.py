@@ -1,0 +1,305 @@
+"""Every way in that we know, a line each: the attack, what is sent, and the code that comes back.
+
+The same table stands in docs/threat-model.md; a test compares them.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.attacks.forge import ABSENT, Claims, Forge, encode
+
+Spoil = Callable[[Forge, Claims], str]
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """A token that is perfect but for one thing. In `X-MS-TOKEN` it is refused with `code`; a user's token that has
+    the same flaw, in `Authorization`, with `user_token_invalid`.
+    """
+
+    name: str
+    code: str
+    spoil: Spoil
+
+
+def _unsigned(alg: object) -> Spoil:
+    return lambda forge, claims: forge.unsigned(claims, alg)
+
+
+def _signed(**header: object) -> Spoil:
+    return lambda forge, claims: forge.signed(claims, **header)
+
+
+def _self_signed(**header: object) -> Spoil:
+    return lambda forge, claims: forge.self_signed(claims, **header)
+
+
+def _without(name: str) -> Spoil:
+    return lambda forge, claims: forge.without(claims, name)
+
+
+def _with_text(name: str, text: str) -> Spoil:
+    return lambda forge, claims: forge.with_text(claims, name, text)
+
+
+def _with_claim(name: str, value: object) -> Spoil:
+    return lambda forge, claims: forge.signed(claims | {name: value})
+
+
+def _json_serialisation(forge: Forge, claims: Claims) -> str:
+    protected, payload, signature = forge.signed(claims).split(".")
+    return json.dumps({"protected": protected, "payload": payload, "signature": signature})
+
+
+def _two_signatures(forge: Forge, claims: Claims) -> str:
+    protected, payload, signature = forge.signed(claims).split(".")
+    signatures = [{"protected": protected, "signature": signature}] * 2
+    return json.dumps({"payload": payload, "signatures": signatures})
+
+
+def _other_payload(forge: Forge, claims: Claims) -> str:
+    header, _, signature = forge.signed(claims).split(".")
+    return f"{header}.{encode(json.dumps(claims | {'role': 'admin'}).encode())}.{signature}"
+
+
+def _twice(forge: Forge, claims: Claims) -> str:
+    text = json.dumps(claims)
+    return forge.signed(text[:-1] + ', "sub": "svc:admin"}')
+
+
+def _spelled_otherwise(forge: Forge, claims: Claims) -> str:
+    """base64url leaves the last bits of some characters unused: the same bytes in another spelling."""
+    token = forge.signed(claims)
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    return token[:-1] + alphabet[alphabet.index(token[-1]) + 1]
+
+
+def _custom_token(forge: Forge, claims: Claims) -> str:
+    service = "https://identitytoolkit.googleapis.com/google.identity.identitytoolkit.v1.IdentityToolkit"
+    account = f"firebase-adminsdk@{forge.project}.iam.gserviceaccount.com"
+    return forge.signed(claims | {"aud": service, "iss": account, "sub": account, "uid": claims["sub"]})
+
+
+def _google_oidc(forge: Forge, claims: Claims) -> str:
+    return forge.signed(
+        claims | {"iss": "https://accounts.google.com", "aud": "product", "email": "billing@example.com", "sub": "117"}
+    )
+
+
+FLAWS = [
+    # RFC 8725, sections 2.1 and 3.1: the algorithm is ours to choose, not the token's.
+    *(
+        Flaw(f"alg is {json.dumps(alg)}, no signature", "token_untrusted", _unsigned(alg))
+        for alg in ("none", "None", "NONE", "nOnE", "none ", "", None, ["RS256"], {"alg": "RS256"}, 256)
+    ),
+    Flaw("no alg, no signature", "token_untrusted", lambda f, c: f.unsigned(c, ABSENT)),
+    Flaw("alg is none, a signature all the same", "token_untrusted", lambda f, c: f.unsigned(c, "none", "c2lnbmVk")),
+    *(
+        Flaw(f"alg is {alg}, over an RS256 signature", "token_untrusted", _signed(alg=alg))
+        for alg in ("RS384", "RS512", "PS256", "ES256", "EdDSA", "HS256", "rs256")
+    ),
+    Flaw("HS256, the public key as secret", "token_untrusted", lambda f, c: f.hmac_signed(c, f.public_key())),
+    Flaw("HS256, the certificate as secret", "token_untrusted", lambda f, c: f.hmac_signed(c, f.certificate())),
+    Flaw(
+        "HS256 under the name RS256, the certificate as secret",
+        "token_untrusted",
+        lambda f, c: f.hmac_signed(c, f.certificate(), alg="RS256"),
+    ),
+    Flaw("HS256, an empty secret", "token_untrusted", lambda f, c: f.hmac_signed(c, b"")),
+    # RFC 8725, section 3.10; RFC 7515, sections 4.1.2 to 4.1.6: the key is ours to choose, not the token's.
+    Flaw("an unknown key under the published kid", "token_untrusted", lambda f, c: f.self_signed(c)),
+    Flaw("jwk brings the key along", "token_untrusted", lambda f, c: f.self_signed(c, jwk=f.own_jwk())),
+    Flaw("jku says where the key is", "token_untrusted", lambda f, c: f.self_signed(c, jku="http://127.0.0.1:9/jwks")),
+    Flaw(
+        "x5u says where the certificate is", "token_untrusted", lambda f, c: f.self_signed(c, x5u="http://127.0.0.1:9/")
+    ),
+    Flaw(
+        "x5c brings the certificate along",
+        "token_untrusted",
+        lambda f, c: f.self_signed(c, x5c=[f.own_certificate_der()]),
+    ),
+    Flaw("a jwk and no kid", "token_untrusted", lambda f, c: f.self_signed(c, jwk=f.own_jwk(), kid=None)),
+    *(
+        Flaw(f"kid is {what}", "token_untrusted", _self_signed(kid=kid))
+        for what, kid in (
+            ("unknown", "unknown"),
+            ("empty", ""),
+            ("a path", "../../../../dev/null"),
+            ("a URL", "http://127.0.0.1:9/key"),
+            ("SQL", "x' UNION SELECT 'secret"),
+            ("very long", "k" * 4000),
+            ("a list", ["unknown"]),
+            ("an object", {"kid": "unknown"}),
+            ("a number", 0),
+            ("a NUL byte", "\0"),
+        )
+    ),
+    Flaw("crit asks for an extension", "token_untrusted", lambda f, c: f.signed(c, crit=["exp"], exp=1)),
+    Flaw("crit is empty", "token_untrusted", lambda f, c: f.signed(c, crit=[])),
+    Flaw("b64 is false", "token_untrusted", lambda f, c: f.signed(c, b64=False, crit=["b64"])),
+    Flaw("typ is at+jwt", "token_untrusted", lambda f, c: f.signed(c, typ="at+jwt")),
+    Flaw("typ is dpop+jwt", "token_untrusted", lambda f, c: f.signed(c, typ="dpop+jwt")),
+    # RFC 7515, sections 5.2 and 7: the signature and the serialization.
+    Flaw("an empty signature", "token_untrusted", lambda f, c: f.signed(c).rpartition(".")[0] + "."),
+    Flaw("a truncated signature", "token_untrusted", lambda f, c: f.signed(c)[:-102]),
+    Flaw("a signature of another payload", "token_untrusted", _other_payload),
+    Flaw("no signature part", "token_malformed", lambda f, c: f.signed(c).rpartition(".")[0]),
+    Flaw("a fourth part", "token_malformed", lambda f, c: f.signed(c) + ".e30"),
+    Flaw("five parts, as JWE has", "token_malformed", lambda f, c: f.signed(c) + ".e30.e30"),
+    Flaw("two signatures, JSON serialization", "token_malformed", _two_signatures),
+    Flaw("flattened JSON serialization", "token_malformed", _json_serialisation),
+    Flaw("padding", "token_malformed", lambda f, c: f.signed(c) + "=="),
+    Flaw("base64 that is not base64url", "token_malformed", lambda f, c: f.signed(c)[:-1] + "+"),
+    Flaw("base64url in another spelling", "token_malformed", _spelled_otherwise),
+    Flaw("a signature of one character", "token_malformed", lambda f, c: f.signed(c).rpartition(".")[0] + ".A"),
+    # RFC 8725, section 2.4, and RFC 8259, section 4: one reading of the JSON.
+    Flaw("a claim twice", "token_malformed", _twice),
+    Flaw("a payload that is no object", "token_malformed", lambda f, c: f.signed(json.dumps([c]))),
+    Flaw("a payload that is no JSON", "token_malformed", lambda f, c: f.signed(json.dumps(c)[:-1])),
+    Flaw("a payload of nothing", "token_malformed", lambda f, c: f.signed("")),
+    Flaw("invalid UTF-8 in a claim", "token_malformed", lambda f, c: f.with_text(c, "name", '"\udcff\udcfe"')),
+    Flaw("a NUL byte in a claim, bare", "token_malformed", lambda f, c: f.with_text(c, "name", '"\0"')),
+    Flaw("a NUL byte in sub", "token_untrusted", lambda f, c: f.signed(c | {"sub": c["sub"] + "\0", "aud": "\0"})),
+    Flaw("nesting, 2,000 deep", "token_malformed", lambda f, c: f.with_text(c, "x", "[" * 2000 + "]" * 2000)),
+    Flaw("nesting, 20 deep", "token_malformed", lambda f, c: f.with_text(c, "x", '{"x":' * 20 + "1" + "}" * 20)),
+    Flaw("a claim of 9 KiB", "token_malformed", lambda f, c: f.signed(c | {"x": "x" * 9 * 1024})),
+    Flaw("a claim of 1 MB", "token_malformed", lambda f, c: f.signed(c | {"x": "x" * 1_000_000})),
+    # Times (RFC 7519, section 4.1): each missing, of a wrong kind, and out of range.
+    *(Flaw(f"{name} is missing", "token_untrusted", _without(name)) for name in ("exp", "iat", "auth_time")),
+    *(
+        Flaw(f"{name} is {what}", code, _with_text(name, text))
+        for name in ("exp", "iat", "auth_time")
+        for what, text, code in (
+            ("a text", '"1900000000"', "token_untrusted"),
+            ("negative", "-1", "token_untrusted"),
+            ("true", "true", "token_untrusted"),
+            ("null", "null", "token_untrusted"),
+            ("a list", "[1900000000]", "token_untrusted"),
+            ("with a fraction", "1900000000.5", "token_untrusted"),
+            ("in the far future", "99999999999", "token_untrusted"),
+            ("1e400", "1e400", "token_malformed"),
+            ("NaN", "NaN", "token_malformed"),
+            ("Infinity", "Infinity", "token_malformed"),
+            ("of 5,000 digits", "9" * 5000, "token_malformed"),
+        )
+    ),
+    Flaw("exp has passed", "token_expired", lambda f, c: f.signed(c | _times(ago=3700))),
+    # Who issued it, for whom (RFC 8725, sections 3.8 and 3.9).
+    Flaw("sub is missing", "token_untrusted", lambda f, c: f.without(c, "sub")),
+    *(
+        Flaw(f"sub is {what}", "token_untrusted", _with_claim("sub", sub))
+        for what, sub in (("empty", ""), ("of 129 characters", "s" * 129), ("a number", 7), ("a list", ["svc:billing"]))
+    ),
+    *(
+        Flaw(f"iss is {what}", "token_untrusted", _with_claim("iss", iss))
+        for what, iss in (
+            ("missing", None),
+            ("another project's", "https://securetoken.google.com/demo-other"),
+            ("plain http", "http://securetoken.google.com/demo-shop"),
+            ("a list", ["https://securetoken.google.com/demo-shop"]),
+        )
+    ),
+    Flaw("aud is another project", "token_untrusted", lambda f, c: f.signed(c | {"aud": "demo-other"})),
+    Flaw("aud is a list", "token_untrusted", lambda f, c: f.signed(c | {"aud": [f.project]})),
+    Flaw("aud is missing", "token_untrusted", lambda f, c: f.without(c, "aud")),
+    Flaw(
+        "a token of another project",
+        "token_untrusted",
+        lambda f, c: f.signed(c | {"aud": "demo-other", "iss": "https://securetoken.google.com/demo-other"}),
+    ),
+    Flaw(
+        "a token of a tenant",
+        "token_untrusted",
+        lambda f, c: f.signed(c | {"firebase": c["firebase"] | {"tenant": "other-tenant"}}),
+    ),
+    Flaw(
+        "a session cookie",
+        "token_untrusted",
+        lambda f, c: f.signed(c | {"iss": f"https://session.firebase.google.com/{f.project}"}),
+    ),
+    Flaw("a custom token", "token_untrusted", _custom_token),
+    Flaw("a Google OIDC token", "token_untrusted", _google_oidc),
+    Flaw("firebase is missing", "token_untrusted", lambda f, c: f.without(c, "firebase")),
+    Flaw("firebase is a text", "token_untrusted", lambda f, c: f.signed(c | {"firebase": "custom"})),
+]
+
+
+def _times(ago: int) -> Claims:
+    now = int(time.time())
+    return {"iat": now - ago, "auth_time": now - ago, "exp": now - ago + 3600}
+
+
+def _ms(claims: Claims, **changes: object) -> Claims:
+    ms = claims["ms"] | changes
+    return claims | {"ms": {name: value for name, value in ms.items() if value is not ABSENT}}
+
+
+SERVICE_FLAWS = [
+    # What only a service's token has; none of these has a counterpart in a user's.
+    Flaw("made for another service", "token_wrong_audience", lambda f, c: f.signed(_ms(c, aud="user"))),
+    Flaw("made for two services", "token_not_service", lambda f, c: f.signed(_ms(c, aud=["product", "user"]))),
+    Flaw("made for every service", "token_not_service", lambda f, c: f.signed(_ms(c, aud="*"))),
+    Flaw("made for no service", "token_not_service", lambda f, c: f.signed(_ms(c, aud=ABSENT))),
+    Flaw("another service's name under this uid", "token_not_service", lambda f, c: f.signed(_ms(c, svc="user"))),
+    Flaw("a user's uid with a service's claim", "token_not_service", lambda f, c: f.signed(c | {"sub": "maya"})),
+    Flaw(
+        "a service's claim from a password sign-in",
+        "token_not_service",
+        lambda f, c: f.signed(c | {"firebase": {"sign_in_provider": "password"}}),
+    ),
+    Flaw("no id", "token_not_service", lambda f, c: f.signed(_ms(c, jti=ABSENT))),
+    Flaw("a short id", "token_not_service", lambda f, c: f.signed(_ms(c, jti="1"))),
+    Flaw("a list of ids", "token_not_service", lambda f, c: f.signed(_ms(c, jti=["a" * 22]))),
+    Flaw("an unknown version", "token_not_service", lambda f, c: f.signed(_ms(c, v=2))),
+    Flaw("a version that is true", "token_not_service", lambda f, c: f.signed(_ms(c, v=True))),
+    Flaw("a key instead of an id", "token_not_service", lambda f, c: f.signed(_ms(c, jti=ABSENT, jkt="x" * 43))),
+    Flaw("a key beside the id", "token_not_service", lambda f, c: f.signed(_ms(c, jkt="x" * 43))),
+    Flaw("no ms claim", "token_not_service", lambda f, c: f.without(c, "ms")),
+    Flaw("issued 61 s ago", "token_stale", lambda f, c: f.signed(c | _times(ago=61))),
+    Flaw(
+        "refreshed: new iat, old auth_time",
+        "token_stale",
+        lambda f, c: f.signed(c | {"auth_time": int(time.time()) - 61}),
+    ),
+    Flaw("a service that does not exist", "identity_disabled", lambda f, c: f.signed(f.service_claims("ghost"))),
+]
+
+
+@dataclass(frozen=True)
+class Smuggling:
+    """Header lines that hold one good token, or two: what is sent, and the status or code that comes back."""
+
+    name: str
+    code: str
+    lines: Callable[[bytes, bytes], list[bytes]]
+
+
+HEADER = b"X-MS-TOKEN"
+
+SMUGGLING = [
+    Smuggling("two header lines", "token_malformed", lambda a, b: [HEADER + b": " + a, HEADER + b": " + b]),
+    Smuggling(
+        "two header lines in two cases", "token_malformed", lambda a, b: [b"x-ms-token: " + a, b"X-Ms-Token: " + b]
+    ),
+    Smuggling("the same token on two lines", "token_malformed", lambda a, b: [HEADER + b": " + a] * 2),
+    Smuggling("one line empty, one good", "token_malformed", lambda a, b: [HEADER + b":", HEADER + b": " + a]),
+    Smuggling("two tokens joined by a comma", "token_malformed", lambda a, b: [HEADER + b": " + a + b"," + b]),
+    Smuggling("two tokens joined by comma and space", "token_malformed", lambda a, b: [HEADER + b": " + a + b", " + b]),
+    Smuggling("a token and a comma", "token_malformed", lambda a, b: [HEADER + b": " + a + b","]),
+    Smuggling("a scheme before the token", "token_malformed", lambda a, b: [HEADER + b": Bearer " + a]),
+    Smuggling("a folded line", "400 or token_malformed", lambda a, b: [HEADER + b": " + a + b"\r\n " + b]),
+    Smuggling("a space before the colon", "400 or token_missing", lambda a, b: [HEADER + b" : " + a]),
+    Smuggling("an underscore in the name", "token_missing", lambda a, b: [b"X_MS_TOKEN: " + a]),
+    Smuggling("a NUL byte in the value", "400 or token_malformed", lambda a, b: [HEADER + b": " + a + b"\0"]),
+    Smuggling(
+        "a bare line feed and another header", "400 or token_malformed", lambda a, b: [HEADER + b": " + a + b"\nX: y"]
+    ),
+    Smuggling("bytes that are not ASCII", "token_malformed", lambda a, b: [HEADER + b": " + a + b"\xc3\xa9"]),
+    Smuggling("an empty value", "token_malformed", lambda a, b: [HEADER + b":"]),
+    Smuggling("in a trailer", "token_missing", lambda a, b: [b"Trailer: " + HEADER]),
+    Smuggling("in the query", "token_missing", lambda a, b: []),
+    Smuggling("the name in another case", "accepted", lambda a, b: [b"x-mS-tOkEn: " + a]),
+    Smuggling("spaces around the value", "accepted", lambda a, b: [HEADER + b":  \t" + a + b" \t"]),
+]

@@ -1,0 +1,43 @@
+"""Requests as bytes: what no HTTP library would send."""
+
+import json
+import socket
+from dataclasses import dataclass
+
+from emulator.ports import HOST
+
+TIMEOUT_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A status, and the problem's code where there is one."""
+
+    status: int
+    code: str
+
+    def __str__(self) -> str:
+        return "accepted" if self.status == 200 else self.code or str(self.status)
+
+
+def get(port: int, header_lines: list[bytes], path: bytes = b"/products?limit=1") -> Answer:
+    """The answer to a GET with these header lines, sent to the letter."""
+    request = b"\r\n".join(
+        [b"GET " + path + b" HTTP/1.1", b"Host: product", b"Connection: close", *header_lines, b"", b""]
+    )
+    received = b""
+    with socket.create_connection((HOST, port), timeout=TIMEOUT_SECONDS) as connection:
+        try:
+            connection.sendall(request)
+            while data := connection.recv(65536):
+                received += data
+        except ConnectionError:
+            if not received:
+                raise
+    head, _, body = received.partition(b"\r\n\r\n")
+    status = int(head.split(b" ", 2)[1])
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = {}
+    return Answer(status, str(found.get("code", "")))

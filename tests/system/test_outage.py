@@ -1,0 +1,114 @@
+"""Firebase goes away under load, first hanging and then gone, and comes back."""
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from emulator.ports import HOST, Ports, free_offset
+from emulator.processes import Supervisor
+from emulator.stack import Stack
+
+OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "30"))
+"""Longer than a status counts without being asked for; `OUTAGE_SECONDS=600` makes it the ten minutes of the docs."""
+CLIENTS = 8
+WARM_UP_SECONDS = 2.0
+PAUSE_SECONDS = 0.02
+
+
+class Shop:
+    """Services before a signed emulator of their own, which a test may stop."""
+
+    def __init__(self, stack: Stack, upstream: str) -> None:
+        self.stack = stack
+        self._upstream = upstream
+        self._signed_auth = Supervisor()
+        self._services = Supervisor()
+        self.start_signed_auth()
+        stack.start_services(self._services)
+
+    def start_signed_auth(self) -> None:
+        self._signed_auth = Supervisor()
+        self.stack.start_signed_auth(self._signed_auth, self._upstream)
+
+    def hang_signed_auth(self) -> None:
+        os.kill(self._signed_auth.processes[0].popen.pid, signal.SIGSTOP)
+
+    def kill_signed_auth(self) -> None:
+        process = self._signed_auth.processes[0]
+        process.popen.kill()
+        process.exited.wait()
+
+    def log_of(self, service: str) -> str:
+        return self.stack.log(service).read_text()
+
+    def stop(self) -> None:
+        self._services.stop()
+        self._signed_auth.stop()
+
+
+@pytest.fixture
+def shop(emulators: Stack, tmp_path: Path) -> Iterator[Shop]:
+    ports = replace(Ports.shifted(free_offset()), auth=emulators.ports.auth)
+    stack = replace(emulators, ports=ports, data=tmp_path, emulator_host=None)
+    shop = Shop(stack, f"{HOST}:{emulators.ports.auth}")
+    yield shop
+    shop.stop()
+
+
+async def log_in(shop: Shop, email: str, path: str = "/login") -> str:
+    """The ID token of a customer's new session."""
+    body = {"email": email, "password": "outage-password"}
+    async with httpx.AsyncClient(timeout=30) as client:
+        answer = await client.post(shop.stack.url("user") + path, json=body)
+        token: str = answer.raise_for_status().json()["id_token"]
+        return token
+
+
+async def load(shop: Shop, token: str, seconds: float) -> Counter[int]:
+    """The statuses that a customer gets who lists products and bills for so long, over several connections."""
+    urls = [f"{shop.stack.url('product')}/products", f"{shop.stack.url('billing')}/bills"]
+    ends_at = asyncio.get_running_loop().time() + seconds
+    statuses: Counter[int] = Counter()
+
+    async def customer(client: httpx.AsyncClient) -> None:
+        while asyncio.get_running_loop().time() < ends_at:
+            for url in urls:
+                statuses[(await client.get(url, headers={"Authorization": f"Bearer {token}"})).status_code] += 1
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async with httpx.AsyncClient(timeout=30) as client:
+        await asyncio.gather(*(customer(client) for _ in range(CLIENTS)))
+    return statuses
+
+
+async def readiness(shop: Shop, service: str) -> tuple[int, str]:
+    async with httpx.AsyncClient(timeout=30) as client:
+        answer = await client.get(f"{shop.stack.url(service)}/readyz")
+        return answer.status_code, json.dumps(answer.json())
+
+
+@pytest.mark.timeout(OUTAGE_SECONDS + 120)
+async def test_an_outage_of_firebase_loses_no_verification(shop: Shop) -> None:
+    """Tokens issued before are verified all through it; /readyz and the log say what is wrong; then all is well."""
+    email = f"{secrets.token_hex(8)}@example.com"
+    token = await log_in(shop, email, "/signup")
+    assert set(await load(shop, token, WARM_UP_SECONDS)) == {200}
+    shop.hang_signed_auth()
+    assert set(await load(shop, token, OUTAGE_SECONDS / 2)) == {200}
+    shop.kill_signed_auth()
+    assert set(await load(shop, token, OUTAGE_SECONDS / 2)) == {200}
+    for service in ("product", "billing"):
+        status, body = await readiness(shop, service)
+        assert (status, "Identity status: Firebase could not be asked" in body) == (200, True)
+        assert "identity status cannot be looked up" in shop.log_of(service)
+    shop.start_signed_auth()
+    assert set(await load(shop, await log_in(shop, email), WARM_UP_SECONDS)) == {200}
