@@ -108,10 +108,13 @@ class TestRedisReplayStore(SharedReplayStoreContract):
         await store.aclose()
 
     async def test_ids_expire_by_themselves(self, store: RedisReplayStore, url: str, clock: FakeClock) -> None:
-        """Redis is told for how long each id counts."""
+        """Redis is told for how long each id counts, and a replay changes nothing of it."""
         await store.spend("one", clock() + 70)
         with redis.Redis.from_url(url) as client:
             (key,) = client.scan_iter("*")
+            mark = client.get(key)
+            assert await store.spend("one", clock() + 700) is False
+            assert client.get(key) == mark
             assert 69_000 < client.pttl(key) <= 70_000
 
     async def test_what_expires_at_once_is_still_spent_once(self, store: RedisReplayStore, clock: FakeClock) -> None:
