@@ -35,6 +35,9 @@ def remaining_seconds() -> float:
     return _ends_at.get() - asyncio.get_running_loop().time()
 
 
+GRACE_SECONDS = 0.05
+
+
 @asynccontextmanager
 async def within(seconds: float) -> AsyncIterator[asyncio.Timeout]:
     """Cancels what is done in it after `seconds`, and raises TimeoutError then.
@@ -42,6 +45,8 @@ async def within(seconds: float) -> AsyncIterator[asyncio.Timeout]:
     If what it is part of has less time than that, it ends with that, from outside, as a cancellation.
     """
     if remaining_seconds() <= 0:
+        # The time of what this is part of is over, which is about to be told from outside: no time-out of our own.
+        await asyncio.sleep(GRACE_SECONDS)
         raise TimeoutError
     own = asyncio.get_running_loop().time() + seconds
     outer = _ends_at.get()
