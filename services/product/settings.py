@@ -2,10 +2,14 @@
 
 from pydantic import Field
 
-from services.common.settings import DatabaseUrl, ServiceSettings
+from services.common.settings import ServiceSettings
 
 
 class ProductSettings(ServiceSettings):
     """See `ServiceSettings`."""
 
-    database_url: DatabaseUrl = Field(default="sqlite+aiosqlite:///.data/product.db", validation_alias="DATABASE_URL")
+    database_url: str = Field(
+        default="sqlite+aiosqlite:///.data/product.db",
+        validation_alias="DATABASE_URL",
+        pattern=r"^[a-z]+\+[a-z]+://.+$",
+    )

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,10 +24,10 @@ def project() -> FakeProject:
 
 
 @pytest.fixture
-async def user(project: FakeProject, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+async def user(project: FakeProject, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """The User service, with nobody in it."""
     app = create_app(
-        UserSettings(database_url=database_url),
+        UserSettings(database_url=f"sqlite+aiosqlite:///{tmp_path / 'user.db'}"),
         firebase=SETTINGS,
         verifier=project.verifier(),
         sessions=project,
