@@ -5,13 +5,17 @@ BIN := .venv/bin
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: run demo test lint types setup lock clean
+.PHONY: run demo test chaos lint types setup lock clean
 
 run demo: setup
 	@exec $(BIN)/python -m emulator $@ $(ARGS)
 
 test: setup
 	@$(BIN)/coverage erase && $(BIN)/coverage run -m pytest && $(BIN)/coverage combine --quiet && exec $(BIN)/coverage report
+
+# Three minutes of breaking things with each of three seeds, on each kind of database: about half an hour.
+chaos: setup
+	@CHAOS_SECONDS=180 CHAOS_SEED=1,2,3 exec $(BIN)/pytest tests/chaos
 
 lint: setup
 	@$(BIN)/ruff check && $(BIN)/ruff format --check && exec $(BIN)/lint-imports

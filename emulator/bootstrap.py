@@ -65,6 +65,7 @@ def parts(root: Path) -> list[Part]:
     # A virtual environment's scripts name its folder: a checkout that was moved needs new ones.
     python = f"{sys.version} in {root}"
     venv, functions = root / ".venv", root / "functions"
+    site_packages = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
     return [
         Part(
             ".venv",
@@ -80,9 +81,14 @@ def parts(root: Path) -> list[Part]:
             functions / "venv",
             digest(python, functions / "requirements.txt"),
             _environment(functions / "venv", functions / "requirements.txt"),
-            # firebase-tools starts functions with the command that firebase.json's runtime names (python311:
-            # python3.11, as deployed) inside this environment; a newer Python's has no such name.
-            links={"bin/python3.11": "python3"},
+            links={
+                # firebase-tools starts functions with the command that firebase.json's runtime names (python311:
+                # python3.11, as deployed) inside this environment; a newer Python's has no such name.
+                "bin/python3.11": "python3",
+                # The checkout's own mstoken and nothing beside it; what it needs stands in functions/requirements.in.
+                # An editable install would need hatchling here, and so in what is deployed.
+                f"{site_packages}/mstoken": "../../../../../mstoken",
+            },
         ),
         Part(
             "node_modules",

@@ -1,12 +1,13 @@
 """The purchase that the demo makes: a customer logs in, chooses, has a bill made, and has it delivered."""
 
 import secrets
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from emulator.errors import Unexpected
 from emulator.logins import MAYA
-from emulator.shop_client import logged_in
+from emulator.shop_client import ShopClient, logged_in
 from emulator.stack import Stack
 
 CUSTOMER = MAYA
@@ -21,6 +22,10 @@ ADDRESS = {
     "country": "US",
 }
 
+ARRIVAL_SECONDS = 60.0
+"""The function `deliver` is quick, once its process has started: twice, where the first one was killed."""
+POLL_SECONDS = 0.2
+
 
 @dataclass(frozen=True)
 class Purchase:
@@ -31,7 +36,10 @@ class Purchase:
 
 
 def buy(stack: Stack) -> Purchase:
-    """Buys the basket over HTTP. Raises Unexpected, also when the bill is not what the catalogue says."""
+    """Buys the basket over HTTP, and waits until it has arrived.
+
+    Raises Unexpected, also when the bill is not what the catalogue says.
+    """
     with logged_in(stack, CUSTOMER) as customer:
         chosen = {product["name"]: product for product in customer.products() if product["name"] in BASKET}
         if missing := BASKET.keys() - chosen.keys():
@@ -43,8 +51,20 @@ def buy(stack: Stack) -> Purchase:
         bill = customer.call("GET", "billing", f"/bills/{made['id']}", 200)
         check_total(bill, {name: chosen[name]["price"]["amount"] * count for name, count in BASKET.items()})
         # Without an address in the request Billing asks User for the one in the profile.
-        delivery = customer.call("POST", "billing", f"/bills/{bill['id']}/delivery", 202, json={})
-    return Purchase(bill, delivery)
+        customer.call("POST", "billing", f"/bills/{bill['id']}/delivery", 202, json={})
+        return Purchase(bill, arrived(customer, bill["id"]))
+
+
+def arrived(customer: ShopClient, bill_id: str, seconds: float = ARRIVAL_SECONDS) -> dict[str, Any]:
+    """The delivery of a bill, once it is delivered. Raises Unexpected when it is not in time, or failed."""
+    deadline = time.monotonic() + seconds
+    while True:
+        delivery: dict[str, Any] = customer.call("GET", "billing", f"/bills/{bill_id}/delivery", 200)
+        if delivery["status"] == "delivered":
+            return delivery
+        if delivery["status"] == "failed" or time.monotonic() > deadline:
+            raise Unexpected(f"The delivery of bill {bill_id} is {delivery['status']}, where it should be delivered.")
+        time.sleep(POLL_SECONDS)
 
 
 def check_total(bill: dict[str, Any], amounts: dict[str, int]) -> None:

@@ -22,6 +22,8 @@ from mstoken.settings import EMULATOR_VARIABLE
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 OK, FAILED, CUT_SHORT = 0, 1, 130
+CALLS = (("svc:billing", "product"), ("svc:billing", "user"), ("svc:delivery", "billing"))
+"""Which service must have called which by the time that the purchase has arrived."""
 
 
 class Runner:
@@ -67,10 +69,10 @@ class Runner:
         with self._step("Filling the catalogue"):
             add_catalogue(self._stack)
             self._supervisor.check()
-        with self._step(f"Buying as {CUSTOMER.name}"):
+        with self._step(f"Buying as {CUSTOMER.name}, and waiting for the delivery"):
             purchase = buy(self._stack)
-            for callee in ("product", "user"):
-                accepted_call(self._stack, "svc:billing", callee)
+            for caller, callee in CALLS:
+                accepted_call(self._stack, caller, callee)
         calls = service_calls(self._stack)
         with self._step("Sending a token twice, and a forged one"):
             attempts = try_tokens(self._stack)

@@ -24,10 +24,17 @@ PROJECT = "demo-shop"
 SERVICES = ("user", "product", "billing")
 EMULATORS = ("auth", "functions", "tasks", "eventarc", "hub", "logging")
 EMULATORS_READY = "All emulators ready!"
+SIGNED_AUTH_VARIABLE = "SIGNED_AUTH_EMULATOR_HOST"
+"""Tells our functions where the signed emulator is: firebase-tools sets the usual variable to the raw one."""
+PATIENCE_SECONDS = 20.0
+"""When Billing hands over anew what has not come to its end. Short: the tasks emulator keeps its tasks in memory."""
 START_SECONDS = 90.0
 ANSWER_SECONDS = 10.0
 
-OURS = ("DATABASE_URL", "PRODUCT_URL", "USER_URL", "MSTOKEN_", "GOOGLE_", "GCLOUD_", "FIREBASE_")
+OURS = (
+    *("DATABASE_URL", "PRODUCT_URL", "USER_URL", "BILLING_URL", "DELIVERY_", "MSTOKEN_"),
+    *("GOOGLE_", "GCLOUD_", "FIREBASE_", "CLOUD_TASKS_", SIGNED_AUTH_VARIABLE),
+)
 """Beginnings of the variables that decide what a process talks to: none is passed on from the user's shell."""
 
 
@@ -97,8 +104,10 @@ class Stack:
                 *("emulators:start", "--only", "auth,functions,tasks"),
                 *("--config", str(config), "--project", self.project, "--import", str(SEED)),
             ],
-            # CI keeps firebase-tools from looking for news and new versions of itself.
-            env=_environment() | {"CI": "true"},
+            # firebase-tools passes its environment on to the functions, and CI keeps it from looking for news and new
+            # versions of itself.
+            env=_environment()
+            | {"CI": "true", "BILLING_URL": self.url("billing"), SIGNED_AUTH_VARIABLE: self.auth_host},
             cwd=self.data,
             log=self.log("emulators"),
         )
@@ -135,25 +144,38 @@ class Stack:
     def start_services(self, supervisor: Supervisor) -> None:
         """Starts the three services together, and waits until all are ready. Raises RunnerError and Interrupted."""
         for service in SERVICES:
-            supervisor.start(
-                service,
-                [
-                    *(sys.executable, "-m", "uvicorn", "--factory", f"services.{service}.app:create_app"),
-                    *("--host", HOST, "--port", str(getattr(self.ports, service))),
-                    *("--workers", str(self.workers)),
-                ],
-                env=_environment() | self._service_environment(service),
-                cwd=ROOT,
-                log=self.log(service),
-            )
+            self._start_service(supervisor, service)
         for service in SERVICES:
-            supervisor.wait_until(partial(_answers, f"{self.url(service)}/readyz"), service, START_SECONDS)
+            self._wait_for_service(supervisor, service)
+
+    def start_service(self, supervisor: Supervisor, service: str) -> None:
+        """Starts one of the services, and waits until it is ready. Raises RunnerError and Interrupted."""
+        self._start_service(supervisor, service)
+        self._wait_for_service(supervisor, service)
+
+    def _start_service(self, supervisor: Supervisor, service: str) -> None:
+        supervisor.start(
+            service,
+            [
+                *(sys.executable, "-m", "uvicorn", "--factory", f"services.{service}.app:create_app"),
+                *("--host", HOST, "--port", str(getattr(self.ports, service))),
+                *("--workers", str(self.workers)),
+            ],
+            env=_environment() | self._service_environment(service),
+            cwd=ROOT,
+            log=self.log(service),
+        )
+
+    def _wait_for_service(self, supervisor: Supervisor, service: str) -> None:
+        supervisor.wait_until(partial(_answers, f"{self.url(service)}/readyz"), service, START_SECONDS)
 
     def _service_environment(self, service: str) -> dict[str, str]:
         return {
             "PYTHONUNBUFFERED": "1",
             "GOOGLE_CLOUD_PROJECT": self.project,
             EMULATOR_VARIABLE: self.auth_host,
+            "CLOUD_TASKS_EMULATOR_HOST": f"{HOST}:{self.ports.tasks}",
+            "DELIVERY_PATIENCE_SECONDS": str(PATIENCE_SECONDS),
             "DATABASE_URL": f"sqlite+aiosqlite:///{self.data / service}.db",
             "MSTOKEN_REPLAY_URL": f"sqlite:///{self.data / service}-spent.db",
             "USER_URL": self.url("user"),

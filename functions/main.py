@@ -1,11 +1,38 @@
-"""The shop's Firebase functions: so far `health`, which says that the functions runtime is up and what it runs."""
+"""The shop's Firebase functions.
+
+`health` says that the functions runtime is up and what it runs. `deliver` takes tasks from its queue and carries out
+the deliveries that they name.
+"""
 
 import json
+import logging
 import os
 import platform
+import re
+from functools import cache
 
-from firebase_functions import https_fn
+import httpx
+from firebase_functions import https_fn, options, tasks_fn
 from flask import Request, Response
+
+from mstoken import ServiceIdentity, Settings
+
+EMULATED = os.environ.get("FUNCTIONS_EMULATOR") == "true"
+EMULATOR_VARIABLE = "FIREBASE_AUTH_EMULATOR_HOST"
+TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+DELIVERY_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+STEPS = ("dispatched", "delivered")
+"""What the carrier reports, in order. It is a simulated one, so nothing ever breaks on the way."""
+ENDS = ("delivered", "failed")
+
+if EMULATED and EMULATOR_VARIABLE in os.environ:
+    # The functions emulator names the raw Auth emulator here, whatever its own environment or a file .env says (names
+    # that begin with FIREBASE_ are refused there). But the raw one's tokens are unsigned, and Billing refuses them, as
+    # it should: so on a laptop, and only there, `svc:delivery` signs in at the signed emulator, like everybody else.
+    os.environ[EMULATOR_VARIABLE] = os.environ.get("SIGNED_AUTH_EMULATOR_HOST") or "127.0.0.1:9100"
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # It logs the address of the sign-in, API key included.
+_log = logging.getLogger("functions")
 
 
 @https_fn.on_request()
@@ -17,3 +44,69 @@ def health(request: Request) -> Response:
         "runtime": f"python {platform.python_version()}",
     }
     return Response(json.dumps(answer), mimetype="application/json")
+
+
+@tasks_fn.on_task_dispatched(
+    # Some two minutes of attempts. What is not done by then is done after all: Billing hands over again whatever has
+    # not come to its end. The pauses are short, since a task keeps its place among those that run at the same time
+    # through them in the emulator; which has few places, since it starts a process for each.
+    retry_config=options.RetryConfig(max_attempts=14, min_backoff_seconds=1, max_backoff_seconds=10, max_doublings=4),
+    rate_limits=options.RateLimits(max_concurrent_dispatches=4 if EMULATED else 50),
+    timeout_sec=60,
+)
+def deliver(request: https_fn.CallableRequest[object]) -> str:
+    """Carries out the delivery in `{"delivery_id": …}` and tells Billing each step; done twice, it changes nothing.
+
+    A task that names no delivery, or one that Billing does not have, will not get better: it is dropped with a line
+    in the log. Raises where Billing could not be told, so that the queue sends the task again: `httpx.HTTPError`,
+    `mstoken.errors.MsTokenError`.
+    """
+    delivery_id = _delivery_id(request.data)
+    if delivery_id is None:
+        _log.error("A task was dropped: it names no delivery.")
+        return "dropped"
+    for step in STEPS:
+        reached = _report(delivery_id, step)
+        if reached is None:
+            _log.error("The task of delivery %s was dropped: Billing has no such delivery.", delivery_id)
+            return "dropped"
+        if reached in ENDS:
+            break
+    return "done"
+
+
+def _delivery_id(data: object) -> str | None:
+    """The delivery that a task names, if it is an id as Billing makes them: it becomes part of an address."""
+    found = data.get("delivery_id") if isinstance(data, dict) else None
+    return found if isinstance(found, str) and DELIVERY_ID.fullmatch(found) else None
+
+
+def _report(delivery_id: str, status: str) -> str | None:
+    """Tells Billing what happened to a delivery, and gives its status then, which may be a later one.
+
+    None if Billing has no delivery of that id; raises as `deliver` does.
+    """
+    answer = _billing().post(f"/deliveries/{delivery_id}/events", json={"status": status})
+    if answer.status_code == httpx.codes.NOT_FOUND and _member(answer, "code") == "delivery_not_found":
+        return None
+    answer.raise_for_status()
+    return _member(answer, "status")
+
+
+def _member(answer: httpx.Response, name: str) -> str:
+    """A member of the JSON object in an answer; "" where there is none: a 404 may come from some other machine."""
+    try:
+        content = answer.json()
+    except ValueError:
+        return ""
+    return str(content.get(name, "")) if isinstance(content, dict) else ""
+
+
+@cache
+def _billing() -> httpx.Client:
+    """Billing, as this process's `svc:delivery` calls it. Made for the first task: importing this file needs no
+    settings, since firebase-tools imports it to see which functions there are.
+    """
+    identity = ServiceIdentity("delivery", Settings(project_id=os.environ["GCLOUD_PROJECT"]))
+    url = os.environ.get("BILLING_URL") or "http://127.0.0.1:8003"
+    return httpx.Client(base_url=url, auth=identity.to("billing"), timeout=TIMEOUT)

@@ -1,6 +1,7 @@
 """Time for tests: it stands still until it is moved."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 
 class FakeClock:
@@ -14,6 +15,24 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
+
+
+class MovableTime:
+    """The time of day, which runs on from where it was moved to."""
+
+    def __init__(self) -> None:
+        self._moved = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self._moved
+
+    def advance(self, time: timedelta) -> None:
+        self._moved += time
+
+
+async def no_sleep(_seconds: float) -> None:
+    """Lets the others go on, and no time pass."""
+    await asyncio.sleep(0)
 
 
 class ManualSleep:

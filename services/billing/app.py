@@ -7,14 +7,23 @@ from fastapi import FastAPI
 from mstoken import ServiceIdentity, TokenVerifier
 from services.billing.bills import Bills
 from services.billing.deliveries import Deliveries
+from services.billing.dispatcher import Dispatcher, Queue
 from services.billing.neighbours import Neighbours
+from services.billing.order_store import OrderStore
+from services.billing.orders import FORGET_SECONDS, RESUME_SECONDS, Orders
+from services.billing.outbox import Outbox
 from services.billing.routes import router
 from services.billing.settings import BillingSettings
+from services.billing.stock import ProductStock
 from services.billing.store import BillStore, DeliveryStore
+from services.billing.tasks import FirebaseQueue
 from services.common.app import build, own_process
+from services.common.background import Repeated
 from services.common.database import Database
+from services.common.times import Clock, utc_now
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+HAND_OVERS_EVERY_SECONDS = 0.5
 
 
 @own_process("billing")
@@ -23,21 +32,34 @@ def create_app(
     *,
     verifier: TokenVerifier | None = None,
     neighbours: Neighbours | None = None,
+    queue: Queue | None = None,
+    clock: Clock = utc_now,
 ) -> FastAPI:
     """The app. Without arguments it is a process of its own: it reads the environment and takes over the log.
 
-    `verifier` and `neighbours` stand in for those that the environment describes. Raises `SettingsError`.
+    `verifier`, `neighbours` and `queue` stand in for those that the environment describes. Raises `SettingsError`.
     """
     settings = settings or BillingSettings()
     verifier = verifier or TokenVerifier("billing")
     neighbours = neighbours or Neighbours(settings, ServiceIdentity("billing"))
     database = Database(settings.database_url, MIGRATIONS)
-    bills = Bills(BillStore(database), neighbours)
+    bills = Bills(BillStore(database))
+    orders = Orders(OrderStore(database), bills, ProductStock(neighbours), clock=clock)
     deliveries = Deliveries(DeliveryStore(database), neighbours)
+    dispatcher = Dispatcher(
+        Outbox(database),
+        queue or FirebaseQueue(settings.delivery_queue),
+        patience_seconds=settings.delivery_patience_seconds,
+    )
     return build(
         "Billing",
-        router(bills, deliveries, neighbours),
+        router(orders, bills, deliveries, neighbours),
         verifier=verifier,
         database=database,
-        resources=[neighbours],
+        resources=[
+            neighbours,
+            Repeated("resume orders", orders.resume, every_seconds=RESUME_SECONDS),
+            Repeated("forget orders", orders.forget, every_seconds=FORGET_SECONDS),
+            Repeated("hand over deliveries", dispatcher.hand_over_due, every_seconds=HAND_OVERS_EVERY_SECONDS),
+        ],
     )

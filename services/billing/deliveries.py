@@ -1,6 +1,6 @@
 """Deliveries: asked for once a bill, and then they only go forward."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, TypeAlias
@@ -19,6 +19,8 @@ EARLIER: Mapping[Event, Sequence[Status]] = {
     "failed": ("requested", "dispatched"),
 }
 """From where an event leads on. From anywhere else it is repeated, or late, and changes nothing."""
+ENDS: Collection[Status] = frozenset({"delivered", "failed"})
+"""Where no event leads on from."""
 
 
 @dataclass(frozen=True, slots=True)

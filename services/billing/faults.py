@@ -3,11 +3,13 @@
     Fault
     ├── IdempotencyKeyMissing     400  idempotency_key_missing
     ├── IdempotencyKeyReused      422  idempotency_key_reused
-    ├── ItemsRefused              422, and no bill
-    │   ├── ProductRepeated            product_repeated
-    │   ├── ProductUnknown             product_unknown
-    │   └── CurrenciesMixed            currencies_mixed
-    ├── OutOfStock                409  out_of_stock, and no bill
+    ├── ProductRepeated           422  product_repeated
+    ├── BillInProgress            409  bill_in_progress            ask again
+    ├── OrderRefused                   no bill, whenever it is asked for under this key
+    │   ├── ProductUnknown        422  product_unknown
+    │   ├── CurrenciesMixed       422  currencies_mixed
+    │   ├── OutOfStock            409  out_of_stock
+    │   └── OrderGivenUp          409  order_given_up
     ├── BillNotFound              404  bill_not_found              also for another user's
     ├── DeliveryNotFound          404  delivery_not_found
     ├── AddressMissing            422  address_missing
@@ -15,7 +17,7 @@
     ├── NeighbourUnavailable      503  product_unavailable, user_unavailable
     └── NeighbourFailed           502  product_failed, user_failed
 
-The rules behind them stand in `services.billing.bills`, `deliveries` and `neighbours`.
+The rules behind them stand in `services.billing.orders`, `bills`, `deliveries` and `neighbours`.
 """
 
 from services.common.faults import Fault
@@ -37,39 +39,61 @@ class IdempotencyKeyReused(Fault):
     title = "This Idempotency-Key was used for another bill"
 
 
-class ItemsRefused(Fault):
-    """No bill can be made of these items."""
-
-    status = 422
-
-
-class ProductRepeated(ItemsRefused):
+class ProductRepeated(Fault):
     """A bill has one line for a product."""
 
+    status = 422
     code = "product_repeated"
     title = "A product stands in the bill twice"
 
 
-class ProductUnknown(ItemsRefused):
+class BillInProgress(Fault):
+    """The same request is being served just now; its answer is not there yet."""
+
+    status = 409
+    code = "bill_in_progress"
+    title = "The first request with this Idempotency-Key is not answered yet"
+    retry_after_seconds = 1
+
+
+class OrderRefused(Fault):
+    """There is no bill, and there will be none under this key: the same request gets the same answer."""
+
+
+class ProductUnknown(OrderRefused):
     """Product does not have it, or not any more."""
 
+    status = 422
     code = "product_unknown"
     title = "There is no such product"
 
 
-class CurrenciesMixed(ItemsRefused):
+class CurrenciesMixed(OrderRefused):
     """What is in two currencies has no total."""
 
+    status = 422
     code = "currencies_mixed"
     title = "A bill is in one currency"
 
 
-class OutOfStock(Fault):
+class OutOfStock(OrderRefused):
     """Product has less of it than was asked for."""
 
     status = 409
     code = "out_of_stock"
     title = "There is not enough of a product"
+
+
+class OrderGivenUp(OrderRefused):
+    """A neighbour was out of reach for longer than a customer can be expected to wait."""
+
+    status = 409
+    code = "order_given_up"
+    title = "The bill could not be made in time; ask for it under another Idempotency-Key"
+
+
+ORDERS_REFUSED = {fault.code: fault for fault in (ProductUnknown, CurrenciesMixed, OutOfStock, OrderGivenUp)}
+"""Every `OrderRefused` by its code."""
 
 
 class BillNotFound(Fault):

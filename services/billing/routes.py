@@ -14,6 +14,7 @@ from services.billing.deliveries import Deliveries
 from services.billing.faults import (
     AddressFixed,
     AddressMissing,
+    BillInProgress,
     BillNotFound,
     CurrenciesMixed,
     DeliveryNotFound,
@@ -21,11 +22,13 @@ from services.billing.faults import (
     IdempotencyKeyReused,
     NeighbourFailed,
     NeighbourUnavailable,
+    OrderGivenUp,
     OutOfStock,
     ProductRepeated,
     ProductUnknown,
 )
 from services.billing.neighbours import Neighbours
+from services.billing.orders import Orders
 from services.billing.schemas import BillShape, DeliveryEvent, DeliveryRequest, DeliveryShape, Order
 from services.common.callers import SignedInUser
 from services.common.ids import ID_PATTERN
@@ -39,7 +42,7 @@ _IDEMPOTENCY_PARAMETER = {
     "name": IDEMPOTENCY_HEADER,
     "in": "header",
     "required": True,
-    "description": "A name of yours for this request. Sent again with the same body, it gives the same bill again.",
+    "description": "A name of yours for this request. Sent again within 24 hours, it gives the same answer again.",
     "schema": {"type": "string", "pattern": "^[\\x21-\\x7e]{1,255}$"},
 }
 
@@ -55,20 +58,20 @@ def _idempotency_key(request: Request) -> str:
     return keys[0]
 
 
-def router(bills: Bills, deliveries: Deliveries, neighbours: Neighbours) -> APIRouter:
-    """The routes over these bills and deliveries; `neighbours` are asked whom an invoice is for."""
+def router(orders: Orders, bills: Bills, deliveries: Deliveries, neighbours: Neighbours) -> APIRouter:
+    """The routes over these orders, bills and deliveries; `neighbours` are asked whom an invoice is for."""
 
     async def visible_bill(bill_id: BillId, caller: SignedInUser) -> Bill:
         return await bills.get(bill_id, caller)
 
     routes = APIRouter()
-    _add_bill_routes(routes, bills)
+    _add_bill_routes(routes, orders, bills)
     _add_routes_of_a_bill(routes, visible_bill, deliveries, neighbours)
     _add_delivery_routes(routes, deliveries)
     return routes
 
 
-def _add_bill_routes(routes: APIRouter, bills: Bills) -> None:
+def _add_bill_routes(routes: APIRouter, orders: Orders, bills: Bills) -> None:
     @routes.post(
         "/bills",
         status_code=201,
@@ -78,10 +81,12 @@ def _add_bill_routes(routes: APIRouter, bills: Bills) -> None:
         | documented(
             IdempotencyKeyMissing,
             IdempotencyKeyReused,
+            BillInProgress,
             ProductRepeated,
             ProductUnknown,
             CurrenciesMixed,
             OutOfStock,
+            OrderGivenUp,
             NeighbourUnavailable,
             NeighbourFailed,
             body=True,
@@ -92,7 +97,7 @@ def _add_bill_routes(routes: APIRouter, bills: Bills) -> None:
     ) -> BillShape:
         """Makes a bill, at the prices of this moment."""
         items = [Item(item.product_id, item.quantity) for item in order.items]
-        return BillShape.of(await bills.make(caller, items, key))
+        return BillShape.of(await orders.place(caller, items, key))
 
     @routes.get("/bills", tags=["bills"], responses=REFUSALS | documented())
     async def list_bills(caller: SignedInUser, page: PageQuery) -> Page[BillShape]:

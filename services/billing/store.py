@@ -1,7 +1,7 @@
 """The Billing service's tables."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
@@ -19,17 +19,42 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    delete,
     insert,
     select,
     update,
 )
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.billing.bills import Bill, IdempotencyKey, Line
-from services.billing.deliveries import Delivery, Event, Status
+from services.billing.bills import Bill, Line
+from services.billing.deliveries import ENDS, Delivery, Event, Status
 from services.common.database import Database
+from services.common.times import utc
+
+MAX_DETAIL = 500
 
 metadata = MetaData()
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("uid", String(128), nullable=False),
+    Column("idempotency_key", String(255), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("items", JSON, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("status", String(10), nullable=False),
+    Column("problem_code", String(40), nullable=True),
+    Column("problem_detail", String(MAX_DETAIL), nullable=True),
+    Column("lease", String(32), nullable=False),
+    Column("lease_until", DateTime(timezone=True), nullable=False),
+    UniqueConstraint("uid", "idempotency_key", name="one_order_for_a_key"),
+    Index("orders_by_lease", "status", "lease_until"),
+    Index("orders_by_age", "created_at"),
+)
+"""What was asked for in the last 24 hours, and what is not settled; `services.billing.order_store` works on it."""
 
 bills = Table(
     "bills",
@@ -39,11 +64,9 @@ bills = Table(
     Column("status", String(10), nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("currency", String(3), nullable=False),
-    Column("idempotency_key", String(255), nullable=False),
-    Column("fingerprint", String(64), nullable=False),
-    UniqueConstraint("uid", "idempotency_key", name="one_bill_for_a_key"),
     Index("bills_of_a_user", "uid", "id"),
 )
+"""Bills that are issued. A bill has the id of its order."""
 
 bill_lines = Table(
     "bill_lines",
@@ -67,29 +90,24 @@ deliveries = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False),
 )
 
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("delivery_id", String(32), ForeignKey("deliveries.id"), primary_key=True),
+    Column("hand_overs", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("due_at", DateTime(timezone=True), nullable=False),
+    Column("lease", String(32), nullable=True),
+    Index("outbox_by_due_time", "due_at"),
+)
+"""Deliveries that have not come to their end; `services.billing.outbox` has them handed to the queue."""
+
 
 class BillStore:
     """Bills with their lines. Every call raises `DatabaseUnavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def add(self, bill: Bill, key: IdempotencyKey) -> bool:
-        """Keeps a new bill. False, and nothing kept, where its user has a bill under that key."""
-        try:
-            async with self._database.write() as connection:
-                await connection.execute(insert(bills).values(_bill_columns(bill, key)))
-                await connection.execute(insert(bill_lines), _line_columns(bill))
-        except IntegrityError:
-            return False
-        return True
-
-    async def under_key(self, uid: str, key: str) -> tuple[Bill, str] | None:
-        """The user's bill under that key, and the fingerprint of the request that made it."""
-        query = select(bills).where(bills.c.uid == uid, bills.c.idempotency_key == key)
-        async with self._database.read() as connection:
-            rows = (await connection.execute(_with_lines(query))).all()
-        return (_bill(rows), rows[0].fingerprint) if rows else None
 
     async def get(self, bill_id: str, uid: str | None) -> Bill | None:
         """The bill, if there is one and it is the user's; anyone's, where `uid` is None."""
@@ -115,7 +133,7 @@ class DeliveryStore:
         self._database = database
 
     async def add(self, delivery: Delivery) -> bool:
-        """Keeps a new delivery. False, and nothing kept, where its bill has one."""
+        """Keeps a new delivery, and puts it into the outbox. False, and nothing kept, where its bill has one."""
         values = {
             "id": delivery.id,
             "bill_id": delivery.bill_id,
@@ -127,6 +145,8 @@ class DeliveryStore:
         try:
             async with self._database.write() as connection:
                 await connection.execute(insert(deliveries).values(values))
+                due = {"delivery_id": delivery.id, "hand_overs": 0, "failures": 0, "due_at": delivery.created_at}
+                await connection.execute(insert(outbox).values(due))
         except IntegrityError:
             return False
         return True
@@ -141,13 +161,24 @@ class DeliveryStore:
     async def advance(
         self, delivery_id: str, *, to: Event, from_any_of: Sequence[Status], at: datetime
     ) -> Delivery | None:
-        """Moves the delivery on if it stands at one of `from_any_of`. What it is then, or None if there is none."""
+        """Moves the delivery on if it stands at one of `from_any_of`. What it is then, or None if there is none.
+
+        One that has come to its end leaves the outbox.
+        """
         one = deliveries.c.id == delivery_id
         async with self._database.write() as connection:
             movable = one & deliveries.c.status.in_(from_any_of)
             await connection.execute(update(deliveries).where(movable).values(status=to, updated_at=at))
             row = (await connection.execute(select(deliveries).where(one))).one_or_none()
+            if row is not None and row.status in ENDS:
+                await connection.execute(delete(outbox).where(outbox.c.delivery_id == delivery_id))
         return None if row is None else _delivery(row)
+
+
+async def add_bill(connection: AsyncConnection, bill: Bill) -> None:
+    """Keeps a new bill with its lines, in the transaction of `connection`."""
+    await connection.execute(insert(bills).values(_bill_columns(bill)))
+    await connection.execute(insert(bill_lines), _line_columns(bill))
 
 
 def _of(uid: str | None) -> Select[Any]:
@@ -165,28 +196,21 @@ def _with_lines(query: Select[Any]) -> Select[Any]:
 def _bill(rows: Sequence[Row[Any]]) -> Bill:
     first = rows[0]
     lines = [Line(row.product_id, row.name, row.unit_amount, row.quantity) for row in rows]
-    return Bill(first.id, first.uid, first.status, _utc(first.created_at), first.currency, lines)
+    return Bill(first.id, first.uid, first.status, utc(first.created_at), first.currency, lines)
 
 
 def _delivery(row: Row[Any]) -> Delivery:
-    times = {"created_at": _utc(row.created_at), "updated_at": _utc(row.updated_at)}
+    times = {"created_at": utc(row.created_at), "updated_at": utc(row.updated_at)}
     return Delivery(**{**row._mapping, **times})
 
 
-def _utc(time: datetime) -> datetime:
-    """A time from the database: SQLite keeps no time zone, and all that we write is UTC."""
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def _bill_columns(bill: Bill, key: IdempotencyKey) -> dict[str, Any]:
+def _bill_columns(bill: Bill) -> dict[str, Any]:
     return {
         "id": bill.id,
         "uid": bill.uid,
         "status": bill.status,
         "created_at": bill.created_at,
         "currency": bill.currency,
-        "idempotency_key": key.value,
-        "fingerprint": key.fingerprint,
     }
 
 

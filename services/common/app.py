@@ -15,7 +15,9 @@ from mstoken.errors import SettingsError, VerifierUnavailable
 from mstoken.fastapi import documented_problem, protect
 from services.common import logs, problems
 from services.common.database import Database
+from services.common.deadlines import DeadlineLimit
 from services.common.faults import Fault
+from services.common.load import LoadLimit
 from services.common.middleware import BodyLimit, RequestLog
 
 STARTUP_FAILURE = 3
@@ -105,8 +107,10 @@ def build(
     problems.install(app)
     app.include_router(_probes(verifier, database))
     app.include_router(router)
-    # The last one added is the outermost: a refused body is logged too.
+    # The last one added is the outermost: all that is refused is logged, and the time spent waiting counts.
     app.add_middleware(BodyLimit)
+    app.add_middleware(LoadLimit)
+    app.add_middleware(DeadlineLimit)
     app.add_middleware(RequestLog)
     return app
 

@@ -2,6 +2,8 @@
 
     Fault
     ├── DatabaseUnavailable   503  database_unavailable
+    ├── Overloaded            503  overloaded
+    ├── DeadlineExceeded      504  deadline_exceeded
     └── each service's own, beside what they are about
 
 `services.common.problems` turns them into problem details (RFC 9457).
@@ -35,3 +37,23 @@ class DatabaseUnavailable(Fault):
     code = "database_unavailable"
     title = "The database does not answer"
     retry_after_seconds = 1
+
+
+class Overloaded(Fault):
+    """The process has more to do than it can; it has not begun on this."""
+
+    status = 503
+    code = "overloaded"
+    title = "The service has too much to do"
+    retry_after_seconds = 1
+
+
+class DeadlineExceeded(Fault):
+    """The caller's time was over before there was an answer. What was asked for may or may not have been done.
+
+    The status is the one that google.rpc.Code has for DEADLINE_EXCEEDED.
+    """
+
+    status = 504
+    code = "deadline_exceeded"
+    title = "The time for this request is over"

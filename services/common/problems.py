@@ -19,7 +19,8 @@ _MAX_FIELD_LENGTH = 200
 _ALWAYS: Mapping[int, str] = {
     422: "The request is not as this document says; `errors` names each place, and never repeats what was sent.",
     500: "A defect in the service. The log has it under the answer's `X-Request-ID`.",
-    503: "Something that the service needs does not answer; try again after `Retry-After` seconds.",
+    503: "The service, or something that it needs, cannot answer now; try again after `Retry-After` seconds.",
+    504: "The time for the request is over (`deadline_exceeded`), whether the work was done or not.",
 }
 _WITH_BODY: Mapping[int, str] = {
     400: "The body cannot be read at all.",

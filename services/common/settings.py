@@ -1,12 +1,15 @@
 """What a service reads from its environment (the Twelve-Factor App, III), once, in its factory."""
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mstoken.errors import SettingsError
+
+DatabaseUrl: TypeAlias = Annotated[str, StringConstraints(pattern=r"^(sqlite\+aiosqlite|postgresql\+asyncpg)://.+$")]
+"""SQLAlchemy's URL of one of the two databases."""
 
 
 class ServiceSettings(BaseSettings):
@@ -14,7 +17,7 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
-    database_url: str = Field(validation_alias="DATABASE_URL", pattern=r"^[a-z]+\+[a-z]+://.+$")
+    database_url: DatabaseUrl = Field(validation_alias="DATABASE_URL")
 
     def __init__(self, **values: Any) -> None:
         """Reads the environment; `values`, by the fields' names, take precedence.

@@ -1,4 +1,4 @@
-"""The Product service: the catalogue. `uvicorn --factory services.product.app:create_app`."""
+"""The Product service: the catalogue, and reservations. `uvicorn --factory services.product.app:create_app`."""
 
 from pathlib import Path
 
@@ -6,22 +6,33 @@ from fastapi import FastAPI
 
 from mstoken import TokenVerifier
 from services.common.app import build, own_process
+from services.common.background import Repeated
 from services.common.database import Database
+from services.common.times import Clock, utc_now
 from services.product.catalogue import Catalogue
+from services.product.reservations import SWEEP_SECONDS, Reservations
 from services.product.routes import router
 from services.product.settings import ProductSettings
-from services.product.store import ProductStore
+from services.product.store import ProductStore, ReservationStore
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 @own_process("product")
-def create_app(settings: ProductSettings | None = None, *, verifier: TokenVerifier | None = None) -> FastAPI:
+def create_app(
+    settings: ProductSettings | None = None, *, verifier: TokenVerifier | None = None, clock: Clock = utc_now
+) -> FastAPI:
     """The app. Without arguments it is a process of its own: it reads the environment and takes over the log.
 
     `verifier` stands in for the one that the environment describes. Raises `SettingsError`.
     """
     settings = settings or ProductSettings()
     database = Database(settings.database_url, MIGRATIONS)
-    catalogue = Catalogue(ProductStore(database))
-    return build("Product", router(catalogue), verifier=verifier or TokenVerifier("product"), database=database)
+    reservations = Reservations(ReservationStore(database), clock=clock)
+    return build(
+        "Product",
+        router(Catalogue(ProductStore(database)), reservations),
+        verifier=verifier or TokenVerifier("product"),
+        database=database,
+        resources=[Repeated("release expired", reservations.release_expired, every_seconds=SWEEP_SECONDS)],
+    )

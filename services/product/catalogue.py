@@ -4,22 +4,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from services.common.faults import Fault
 from services.common.ids import new_id
 from services.common.pages import PageRequest, cut
-
-
-class ProductNotFound(Fault):
-    """There is no product with that id, or not any more."""
-
-    status = 404
-    code = "product_not_found"
-    title = "There is no such product"
+from services.product.faults import ProductNotFound
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A product. `amount` is the price of one, in minor units of `currency`."""
+    """A product. `amount` is the price of one, in minor units of `currency`; `stock` is what can still be bought."""
 
     id: str
     name: str

@@ -2,21 +2,41 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
 
 from mstoken.fastapi import REFUSALS, allow
 from services.common.ids import ID_PATTERN
 from services.common.pages import Page, PageQuery
 from services.common.problems import documented
-from services.product.catalogue import Catalogue, ProductNotFound
-from services.product.schemas import NewProduct, ProductChanges, ProductShape, columns
+from services.product.catalogue import Catalogue
+from services.product.faults import (
+    OutOfStock,
+    ProductNotFound,
+    ProductUnknown,
+    ReservationCommitted,
+    ReservationDiffers,
+    ReservationExpired,
+    ReservationNotFound,
+    ReservationReleased,
+)
+from services.product.reservations import Item, Reservations
+from services.product.schemas import (
+    NewProduct,
+    NewReservation,
+    ProductChanges,
+    ProductShape,
+    ReservationShape,
+    columns,
+)
 
 MAX_IDS = 100
 
 _READERS = [Depends(allow(users=True, services={"billing"}))]
 _ADMINS = [Depends(allow(users={"admin"}))]
+_BILLING = [Depends(allow(services={"billing"}))]
 
 ProductId = Annotated[str, Path(pattern=ID_PATTERN)]
+BillId = Annotated[str, Path(pattern=ID_PATTERN)]
 Ids = Annotated[
     str | None,
     Query(
@@ -35,8 +55,15 @@ Words = Annotated[
 ]
 
 
-def router(catalogue: Catalogue) -> APIRouter:
-    """The routes over this catalogue."""
+def router(catalogue: Catalogue, reservations: Reservations) -> APIRouter:
+    """The routes over this catalogue and these reservations."""
+    routes = APIRouter()
+    routes.include_router(_product_routes(catalogue))
+    routes.include_router(_reservation_routes(reservations))
+    return routes
+
+
+def _product_routes(catalogue: Catalogue) -> APIRouter:
     routes = APIRouter(prefix="/products", tags=["products"])
 
     @routes.get("", dependencies=_READERS, responses=REFUSALS | documented())
@@ -70,5 +97,38 @@ def router(catalogue: Catalogue) -> APIRouter:
     async def delete_product(product_id: ProductId) -> None:
         """Takes a product out of the catalogue. Bills that exist keep what they say of it."""
         await catalogue.remove(product_id)
+
+    return routes
+
+
+def _reservation_routes(reservations: Reservations) -> APIRouter:
+    routes = APIRouter(prefix="/reservations", tags=["for services"], dependencies=_BILLING)
+
+    @routes.post(
+        "",
+        status_code=201,
+        responses=REFUSALS
+        | {200: {"model": ReservationShape, "description": "It is reserved already."}}
+        | documented(ProductUnknown, OutOfStock, ReservationDiffers, ReservationReleased, body=True),
+    )
+    async def reserve(body: NewReservation, response: Response) -> ReservationShape:
+        """Holds stock for a bill: all of it or none, and once, however often it is asked for."""
+        items = [Item(item.product_id, item.quantity) for item in body.items]
+        reservation, is_new = await reservations.make(body.bill_id, items)
+        response.status_code = 201 if is_new else 200
+        return ReservationShape.of(reservation)
+
+    @routes.post(
+        "/{bill_id}/commit",
+        responses=REFUSALS | documented(ReservationNotFound, ReservationExpired, ReservationReleased),
+    )
+    async def commit_reservation(bill_id: BillId) -> ReservationShape:
+        """Sells what is held for a bill, for good; done again, it changes nothing."""
+        return ReservationShape.of(await reservations.commit(bill_id))
+
+    @routes.delete("/{bill_id}", status_code=204, responses=REFUSALS | documented(ReservationCommitted))
+    async def release_reservation(bill_id: BillId) -> None:
+        """Gives back what is held for a bill, which then can hold no more; done again, it changes nothing."""
+        await reservations.release(bill_id)
 
     return routes

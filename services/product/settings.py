@@ -2,14 +2,10 @@
 
 from pydantic import Field
 
-from services.common.settings import ServiceSettings
+from services.common.settings import DatabaseUrl, ServiceSettings
 
 
 class ProductSettings(ServiceSettings):
     """See `ServiceSettings`."""
 
-    database_url: str = Field(
-        default="sqlite+aiosqlite:///.data/product.db",
-        validation_alias="DATABASE_URL",
-        pattern=r"^[a-z]+\+[a-z]+://.+$",
-    )
+    database_url: DatabaseUrl = Field(default="sqlite+aiosqlite:///.data/product.db", validation_alias="DATABASE_URL")

@@ -89,14 +89,17 @@ class AttemptStore:
         """Keeps an attempt, and forgets those before `since`.
 
         Where its account or its network has reached the limit it is not kept, and the answer is the time of the
-        attempt whose forgetting makes room, in seconds.
+        attempt whose forgetting makes room, in seconds. Attempts at the same moment are counted one after the other.
         """
         limits = (
             (login_attempts.c.account, attempt.account, account_limit),
             (login_attempts.c.network, attempt.network, network_limit),
         )
         async with self._database.write() as connection:
-            await connection.execute(delete(login_attempts).where(login_attempts.c.at < since))
+            await self._database.take_turns(connection, attempt.account, attempt.network)
+            # What another transaction deletes just now is left to it.
+            old = select(login_attempts.c.id).where(login_attempts.c.at < since).with_for_update(skip_locked=True)
+            await connection.execute(delete(login_attempts).where(login_attempts.c.id.in_(old)))
             for column, value, limit in limits:
                 latest = select(login_attempts.c.at).where(column == value).order_by(login_attempts.c.at.desc())
                 in_the_way = (await connection.execute(latest.offset(limit - 1).limit(1))).scalar_one_or_none()

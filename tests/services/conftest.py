@@ -1,7 +1,9 @@
-"""Fixtures for the tests of the services: a Firebase in memory, and the Product service over it."""
+"""Fixtures for the tests of the services: databases, a Firebase in memory, and the Product service over both."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import count
 from pathlib import Path
+from typing import TypeAlias
 
 import httpx
 import pytest
@@ -9,7 +11,54 @@ import pytest
 from mstoken.testing import FakeFirebase
 from services.product.app import create_app
 from services.product.settings import ProductSettings
+from tests.postgresql import MISSING, PostgresServer, programs
 from tests.services.shop import serving
+
+NewDatabase: TypeAlias = Callable[[], str]
+"""Makes an empty database, and gives its URL."""
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresServer]:
+    """A PostgreSQL that all tests share, each with databases of its own."""
+    if programs() is None:
+        pytest.skip(MISSING)
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+def sqlite_databases(folder: Path) -> NewDatabase:
+    """Databases in a folder."""
+    numbers = count()
+    return lambda: f"sqlite+aiosqlite:///{folder / f'{next(numbers)}.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewDatabase]:
+    """Databases, which are gone after the test; it runs on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        yield sqlite_databases(tmp_path)
+        return
+    server: PostgresServer = request.getfixturevalue("postgresql")
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(server.make_database())
+        return server.url(made[-1])
+
+    yield make
+    for name in made:
+        server.drop_database(name)
+
+
+@pytest.fixture
+def database_url(new_database: NewDatabase) -> str:
+    """An empty database."""
+    return new_database()
 
 
 @pytest.fixture
@@ -19,8 +68,8 @@ def firebase() -> FakeFirebase:
 
 
 @pytest.fixture
-async def product(firebase: FakeFirebase, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def product(firebase: FakeFirebase, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """The Product service, with nothing in it."""
-    settings = ProductSettings(database_url=f"sqlite+aiosqlite:///{tmp_path / 'product.db'}")
+    settings = ProductSettings(database_url=database_url)
     async with serving(create_app(settings, verifier=firebase.verifier("product"))) as client:
         yield client

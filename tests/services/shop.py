@@ -1,7 +1,8 @@
 """What the tests of the services share: apps served in this process, and people and things to serve."""
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -60,6 +61,15 @@ def answered(response: httpx.Response, status: int = 200) -> Any:
     """The JSON in an answer that has this status; fails where it has not."""
     assert response.status_code == status, response.text
     return response.json()
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], *, within_seconds: float = 8.0) -> None:
+    """Waits until that holds, for what a service does by itself. Raises TimeoutError."""
+    async with asyncio.timeout(within_seconds):
+        while True:
+            if await holds():
+                return
+            await asyncio.sleep(0.02)
 
 
 class StubbornTransport(httpx.AsyncBaseTransport):

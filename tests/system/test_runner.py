@@ -92,12 +92,13 @@ def start(tmp_path: Path) -> Iterator[Callable[..., RunningRunner]]:
 
 
 def test_demo_shows_the_purchase_and_ends(start: Callable[..., RunningRunner]) -> None:
-    """The demo prints the bill, the calls behind it, the refused replay and forgery, but no token; it ends with 0."""
+    """The demo prints the bill, its delivery, the calls behind both, what is refused, but no token; it ends with 0."""
     runner = start("demo")
     assert runner.end() == 0, runner.output
     assert re.search(r"Total .* 123\.90 USD", runner.output)
-    for callee in ("product", "user"):
-        assert re.search(rf"svc:billing .* {callee} .* {callee} .* [\d.]+ s .* [\w-]{{22}}", runner.output)
+    assert "its delivery is delivered" in runner.output
+    for caller, callee in (("billing", "product"), ("billing", "user"), ("delivery", "billing")):
+        assert re.search(rf"svc:{caller} .* {callee} .* {callee} .* [\d.]+ s .* [\w-]{{22}}", runner.output)
     assert re.search(r"the same token again .* 401 token_replayed", runner.output)
     assert re.search(r"perfect but for its signature .* 401 token_untrusted", runner.output)
     assert "eyJ" not in runner.output

@@ -1,8 +1,9 @@
 """The Billing service between the real Product service and a User service of a few lines."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import count
 from typing import Any
 
 import httpx
@@ -17,6 +18,9 @@ from services.product.app import create_app as create_product
 from services.product.settings import ProductSettings
 from services.user.app import create_app as create_user
 from services.user.settings import UserSettings
+from tests.clock import MovableTime, no_sleep
+from tests.services.billing.fakes import FakeQueue
+from tests.services.conftest import NewDatabase
 from tests.services.shop import KETTLE, StubbornTransport, answered, serving
 from tests.services.user.fakes import SETTINGS, FakeProject
 
@@ -25,13 +29,13 @@ class Switch(httpx.AsyncBaseTransport):
     """A way to an app that can be cut: while `fate` is set, requests meet that instead. Counts what went through."""
 
     def __init__(self, app: FastAPI) -> None:
-        self._way = httpx.ASGITransport(app=app)
+        self.way = httpx.ASGITransport(app=app)
         self.fate: httpx.AsyncBaseTransport | None = None
         self.requests: list[httpx.Request] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        return await (self.fate or self._way).handle_async_request(request)
+        return await (self.fate or self.way).handle_async_request(request)
 
     def meets(self, fate: httpx.Response | Exception) -> None:
         """From now on every request meets this."""
@@ -51,6 +55,10 @@ class Shop:
     maya: dict[str, str]
     tomas: dict[str, str]
     admin: dict[str, str]
+    time: MovableTime
+    another_billing: Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
+    another_product: Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
+    """Start another process of the service, on the same database."""
     keys: int = field(default=0)
 
     async def offer(self, **changes: Any) -> dict[str, Any]:
@@ -73,6 +81,11 @@ class Shop:
         made: dict[str, Any] = answered(await self.order(((await self.offer(**changes))["id"], 1)), 201)
         return made
 
+    async def stock_of(self, product: dict[str, Any]) -> int:
+        """How many of a product can still be bought."""
+        stock: int = answered(await self.product.get(f"/products/{product['id']}", headers=self.maya))["stock"]
+        return stock
+
     async def bills(self, viewer: dict[str, str] | None = None) -> list[dict[str, Any]]:
         """The bills that Maya, or another viewer, sees."""
         items: list[dict[str, Any]] = answered(
@@ -82,35 +95,51 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+async def shop(new_database: NewDatabase) -> AsyncIterator[Shop]:
     """A shop with nothing sold yet."""
+    async with open_shop(new_database) as shop:
+        yield shop
 
-    def database(service: str) -> str:
-        return f"sqlite+aiosqlite:///{tmp_path / service}.db"
 
+@asynccontextmanager
+async def open_shop(new_database: NewDatabase, *, deadline_seconds: float = 5.0) -> AsyncIterator[Shop]:
+    """A shop with nothing sold yet, whose Billing waits for its neighbours for so long, and does not wait otherwise."""
+
+    def create_billing() -> FastAPI:
+        settings = BillingSettings(database_url=databases["billing"])
+        neighbours = Neighbours(
+            settings,
+            firebase.identity("billing"),
+            transports={"product": to_product, "user": to_user},
+            deadline_seconds=deadline_seconds,
+            clock=lambda: float(next(ticks)),
+            sleep=no_sleep,
+        )
+        verifier = firebase.verifier("billing")
+        return create_app(settings, verifier=verifier, neighbours=neighbours, queue=FakeQueue(), clock=time)
+
+    def create_product_service() -> FastAPI:
+        settings = ProductSettings(database_url=databases["product"])
+        return create_product(settings, verifier=firebase.verifier("product"), clock=time)
+
+    databases = {service: new_database() for service in ("user", "product", "billing")}
+    time = MovableTime()
+    ticks = count(step=60)
     project = FakeProject()
     firebase = project.firebase
-    product = create_product(ProductSettings(database_url=database("product")), verifier=firebase.verifier("product"))
+    product = create_product_service()
     user = create_user(
-        UserSettings(database_url=database("user")),
+        UserSettings(database_url=databases["user"]),
         firebase=SETTINGS,
         verifier=firebase.verifier("user"),
         sessions=project,
         client=project.client(),
     )
     to_product, to_user = Switch(product), Switch(user)
-    settings = BillingSettings(database_url=database("billing"))
-    neighbours = Neighbours(
-        settings,
-        firebase.identity("billing"),
-        transports={"product": to_product, "user": to_user},
-        deadline_seconds=0.5,
-    )
-    billing = create_app(settings, verifier=firebase.verifier("billing"), neighbours=neighbours)
     async with (
         serving(product) as to_the_product,
         serving(user) as to_the_user,
-        serving(billing) as to_billing,
+        serving(create_billing()) as to_billing,
     ):
         yield Shop(
             to_billing,
@@ -122,4 +151,7 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
             maya=firebase.user_headers("maya", email="maya@example.com", name="Maya Lindgren"),
             tomas=firebase.user_headers("tomas"),
             admin=firebase.user_headers("ines", role="admin"),
+            time=time,
+            another_billing=lambda: serving(create_billing()),
+            another_product=lambda: serving(create_product_service()),
         )

@@ -5,6 +5,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from services.common.ids import new_id
 from tests.services.billing.conftest import Shop
@@ -124,6 +126,36 @@ async def test_a_delivery_goes_forward_only(shop: Shop, events: list[str], statu
     assert reported["status"] == status
     path = f"/bills/{delivery['bill_id']}/delivery"
     assert answered(await shop.billing.get(path, headers=shop.maya)) == reported
+
+
+EVENTS = st.lists(st.sampled_from(["dispatched", "delivered", "failed"]), max_size=8)
+FEW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+RANK = {"requested": 0, "dispatched": 1, "delivered": 2, "failed": 2}
+
+
+@FEW
+@given(events=EVENTS)
+async def test_events_in_any_order(shop: Shop, events: list[str]) -> None:
+    """Whatever comes in whichever order, and however often, a delivery never goes back, and its first end stays."""
+    delivery = answered(await deliver(shop, await shop.bill(), {"address": ADDRESS}), 202)
+    for event in events:
+        before, delivery = delivery, answered(await report(shop, delivery, event))
+        assert RANK[delivery["status"]] >= max(RANK[before["status"]], RANK[event])
+        assert before["status"] not in ("delivered", "failed") or delivery == before
+    ends = [event for event in events if event != "dispatched"]
+    assert delivery["status"] == (ends[0] if ends else "dispatched" if events else "requested")
+
+
+@FEW
+@given(events=EVENTS)
+async def test_events_at_the_same_time(shop: Shop, events: list[str]) -> None:
+    """Events that race leave a delivery as far on as the furthest of them, and at one end only."""
+    delivery = answered(await deliver(shop, await shop.bill(), {"address": ADDRESS}), 202)
+    answers = await asyncio.gather(*(report(shop, delivery, event) for event in events))
+    path = f"/bills/{delivery['bill_id']}/delivery"
+    left = answered(await shop.billing.get(path, headers=shop.maya))["status"]
+    assert RANK[left] == max((RANK[event] for event in events), default=0)
+    assert {answered(answer)["status"] for answer in answers} <= {"dispatched", left}
 
 
 async def test_a_late_event_does_not_touch_the_time(shop: Shop) -> None:

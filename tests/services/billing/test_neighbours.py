@@ -1,18 +1,31 @@
 """services/billing/neighbours.py: Product and User out of reach, slow, hostile or strange"""
 
 import asyncio
+from pathlib import Path
 
 import httpx
 import pytest
 
 from mstoken.compact import unverified
 from mstoken.testing import FakeFirebase
-from services.billing.faults import NeighbourUnavailable
+from services.billing.faults import NeighbourFailed, NeighbourUnavailable
 from services.billing.neighbours import Neighbours
 from services.billing.settings import BillingSettings
+from services.common.breaker import MOST_FAILURES, OPEN_SECONDS, CircuitOpen
+from services.common.deadlines import within
 from services.common.ids import new_id
-from tests.services.billing.conftest import Shop
-from tests.services.shop import KETTLE, answered, refused
+from tests.clock import FakeClock
+from tests.services.billing.conftest import Shop, open_shop
+from tests.services.conftest import NewDatabase, sqlite_databases
+from tests.services.shop import KETTLE, StubbornTransport, answered, refused
+
+DOWN = [httpx.ConnectError("refused"), httpx.ReadTimeout("too slow"), httpx.Response(503), httpx.Response(504)]
+
+
+@pytest.fixture
+def new_database(tmp_path: Path) -> NewDatabase:
+    """SQLite alone: the network is the same with both."""
+    return sqlite_databases(tmp_path)
 
 
 class SlowTransport(httpx.AsyncBaseTransport):
@@ -44,11 +57,12 @@ async def test_product_does_not_answer(shop: Shop, fate: httpx.Response | Except
     assert await shop.bills() == []
 
 
-async def test_product_is_slow(shop: Shop) -> None:
+async def test_product_is_slow(new_database: NewDatabase) -> None:
     """A Product that does not come to an end is given up on."""
-    shop.to_product.fate = SlowTransport()
-    async with asyncio.timeout(5):
-        refused(await shop.order((new_id(), 1)), 503, "product_unavailable")
+    async with open_shop(new_database, deadline_seconds=0.1) as shop:
+        shop.to_product.fate = SlowTransport()
+        async with asyncio.timeout(5):
+            refused(await shop.order((new_id(), 1)), 503, "product_unavailable")
 
 
 @pytest.mark.parametrize(
@@ -88,8 +102,8 @@ async def test_billing_cannot_sign_in_now(firebase: FakeFirebase) -> None:
     firebase.down = True
     async with Neighbours(BillingSettings(), firebase.identity("billing")) as neighbours:
         with pytest.raises(NeighbourUnavailable) as caught:
-            await neighbours.offers([new_id()])
-    assert caught.value.code == "product_unavailable"
+            await neighbours.customer("maya")
+    assert caught.value.code == "user_unavailable"
 
 
 async def test_each_call_has_a_token_of_its_own(shop: Shop) -> None:
@@ -100,12 +114,10 @@ async def test_each_call_has_a_token_of_its_own(shop: Shop) -> None:
     await shop.billing.get(f"/bills/{bill['id']}/invoice", headers=shop.maya)
     requests = shop.to_product.requests + shop.to_user.requests
     claims = [unverified(request.headers["X-MS-TOKEN"]).payload["ms"] for request in requests]
-    assert [(claim["svc"], claim["aud"]) for claim in claims] == [
-        ("billing", "product"),
-        ("billing", "product"),
-        ("billing", "user"),
-    ]
-    assert len({claim["jti"] for claim in claims}) == 3
+    # Each bill reserves, and then sells.
+    expected = [("billing", "product")] * 4 + [("billing", "user")]
+    assert [(claim["svc"], claim["aud"]) for claim in claims] == expected
+    assert len({claim["jti"] for claim in claims}) == 5
     assert not [request for request in requests if "Authorization" in request.headers]
 
 
@@ -113,7 +125,7 @@ async def test_the_request_id_goes_along(shop: Shop) -> None:
     """One id finds a purchase in the logs of all the services that it touches."""
     kettle = await shop.offer()
     answered(await shop.order((kettle["id"], 1), by=shop.maya | {"X-Request-ID": "purchase-1"}), 201)
-    assert [request.headers["X-Request-ID"] for request in shop.to_product.requests] == ["purchase-1"]
+    assert [request.headers["X-Request-ID"] for request in shop.to_product.requests] == ["purchase-1"] * 2
 
 
 async def test_a_uid_stays_one_part_of_the_path(shop: Shop) -> None:
@@ -123,3 +135,167 @@ async def test_a_uid_stays_one_part_of_the_path(shop: Shop) -> None:
     async with neighbours:
         assert await neighbours.customer("../products?x") is None
     assert shop.to_user.requests[0].url.raw_path == b"/users/..%2Fproducts%3Fx"
+
+
+class Recovering(httpx.AsyncBaseTransport):
+    """A network whose first requests meet fates of their own, in their order; the others are answered."""
+
+    def __init__(self, *fates: httpx.Response | Exception) -> None:
+        self._fates = list(fates)
+        self.requests: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        fate = self._fates.pop(0) if self._fates else httpx.Response(200, json={"items": []})
+        if isinstance(fate, Exception):
+            raise fate
+        return fate
+
+
+class Waking(SlowTransport):
+    """A network that never answers, until it does."""
+
+    answers = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self.answers:
+            return httpx.Response(200, json={"items": []})
+        return await super().handle_async_request(request)
+
+
+class Slept:
+    """Sleeps no time, and knows for how long it was asked to."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+
+class Calls:
+    """Billing's calls to a Product that is nothing but a network."""
+
+    def __init__(self, firebase: FakeFirebase) -> None:
+        self.clock = FakeClock()
+        self.slept = Slept()
+        self._identity = firebase.identity("billing")
+
+    def over(self, network: httpx.AsyncBaseTransport, *, deadline_seconds: float = 60.0) -> Neighbours:
+        return Neighbours(
+            BillingSettings(),
+            self._identity,
+            transports={"product": network},
+            clock=self.clock,
+            sleep=self.slept,
+            deadline_seconds=deadline_seconds,
+        )
+
+
+async def ask(neighbours: Neighbours) -> None:
+    """A call that is answered, or raises."""
+    response = await neighbours.call("product", "GET", "/products")
+    assert response.json() == {"items": []}
+
+
+@pytest.fixture
+def calls(firebase: FakeFirebase) -> Calls:
+    """Calls in a time that stands still."""
+    return Calls(firebase)
+
+
+@pytest.mark.parametrize("fate", DOWN)
+async def test_another_try_has_a_token_of_its_own(calls: Calls, fate: httpx.Response | Exception) -> None:
+    """A call that came to nothing is made again after a moment, with a token that is not spent yet."""
+    network = Recovering(fate)
+    async with calls.over(network) as neighbours:
+        await ask(neighbours)
+    first, second = (unverified(request.headers["X-MS-TOKEN"]).payload["ms"]["jti"] for request in network.requests)
+    assert first != second
+    [pause] = calls.slept.seconds
+    assert 0 <= pause <= 0.2
+
+
+async def test_another_try_comes_when_the_neighbour_says(calls: Calls) -> None:
+    """Who is asked to come back in a while comes back after that."""
+    async with calls.over(Recovering(httpx.Response(503, headers={"Retry-After": "3"}))) as neighbours:
+        await ask(neighbours)
+    [pause] = calls.slept.seconds
+    assert 3 <= pause < 4
+
+
+async def test_no_other_try_when_there_is_no_time_for_it(calls: Calls) -> None:
+    """Who is asked to come back when it will be too late does not wait for that."""
+    network = Recovering(httpx.Response(503, headers={"Retry-After": "61"}))
+    async with calls.over(network) as neighbours:
+        with pytest.raises(NeighbourUnavailable):
+            await ask(neighbours)
+    assert (len(network.requests), calls.slept.seconds) == (1, [])
+
+
+@pytest.mark.parametrize("fate", [httpx.Response(500), httpx.Response(429), httpx.Response(403)])
+async def test_an_answer_that_will_be_the_same_is_not_asked_for_again(calls: Calls, fate: httpx.Response) -> None:
+    """A defect, a limit and a refusal are not tried again, and are no reason to leave the neighbour alone."""
+    network = StubbornTransport(fate)
+    async with calls.over(network) as neighbours:
+        for number in range(MOST_FAILURES + 1):
+            with pytest.raises((NeighbourUnavailable, NeighbourFailed)):
+                await ask(neighbours)
+            assert len(network.requests) == number + 1
+
+
+@pytest.mark.parametrize("fate", DOWN)
+async def test_a_neighbour_that_is_down_is_left_alone(calls: Calls, fate: httpx.Response | Exception) -> None:
+    """After a few failures nobody asks it, until one may see whether it is back; another neighbour is asked as ever."""
+    network = StubbornTransport(fate)
+    async with calls.over(network) as neighbours:
+        for _ in range(10):
+            with pytest.raises(NeighbourUnavailable):
+                await ask(neighbours)
+        assert len(network.requests) == MOST_FAILURES
+        calls.clock.advance(OPEN_SECONDS)
+        with pytest.raises(NeighbourUnavailable):
+            await ask(neighbours)
+        assert len(network.requests) == MOST_FAILURES + 1
+        network.fate = httpx.Response(200, json={"items": []})
+        with pytest.raises(NeighbourUnavailable):
+            await ask(neighbours)
+        calls.clock.advance(OPEN_SECONDS)
+        for _ in range(3):
+            await ask(neighbours)
+    assert len(network.requests) == MOST_FAILURES + 4
+
+
+async def test_customers_without_time_do_not_cut_a_neighbour_off(calls: Calls) -> None:
+    """Calls that end because the one who asked gives up say nothing about the neighbour."""
+    network = Waking()
+    async with calls.over(network) as neighbours:
+        for _ in range(MOST_FAILURES * 2):
+            with pytest.raises(TimeoutError):
+                async with within(0.001):
+                    await ask(neighbours)
+        network.answers = True
+        await ask(neighbours)
+
+
+async def test_a_neighbour_that_never_answers_is_down(calls: Calls) -> None:
+    """Tries that use up their own time count."""
+    async with calls.over(SlowTransport(), deadline_seconds=0.02) as neighbours:
+        for _ in range(MOST_FAILURES):
+            with pytest.raises(NeighbourUnavailable):
+                await ask(neighbours)
+        with pytest.raises(NeighbourUnavailable) as caught:
+            await ask(neighbours)
+    assert isinstance(caught.value.__cause__, CircuitOpen)
+
+
+async def test_the_time_that_is_left_goes_along(calls: Calls) -> None:
+    """A neighbour hears how long its answer is waited for: as long as the call may take, or its own caller waits."""
+    network = Recovering()
+    async with calls.over(network) as neighbours:
+        await ask(neighbours)
+        async with within(5):
+            await ask(neighbours)
+    announced = [int(request.headers["X-Envoy-Expected-Rq-Timeout-Ms"]) for request in network.requests]
+    assert 25_000 < announced[0] <= 30_000
+    assert 1_000 < announced[1] <= 5_000

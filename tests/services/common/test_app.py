@@ -294,6 +294,6 @@ async def test_other_protocols_pass_through(tmp_path: Path, firebase: FakeFireba
 def test_documented_responses_are_problems() -> None:
     """What a route may answer besides its own stands in its documentation as problem details, a fault with its code."""
     responses = documented(Teapot, body=True)
-    assert list(responses) == [400, 413, 418, 422, 500, 503]
+    assert list(responses) == [400, 413, 418, 422, 500, 503, 504]
     assert "`teapot`" in responses[418]["description"]
     assert all(list(response["content"]) == ["application/problem+json"] for response in responses.values())

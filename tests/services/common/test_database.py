@@ -1,22 +1,26 @@
-"""services/common/database.py"""
+"""services/common/database.py, on both databases and on each"""
 
 import asyncio
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from services.billing import app as billing
+from services.common import database as module
 from services.common.database import Database
 from services.common.faults import DatabaseUnavailable
 from services.product import app as product
 from services.product.app import MIGRATIONS
 from services.user import app as user
+from tests.postgresql import MISSING, PostgresServer, programs
+from tests.services.conftest import NewDatabase
 
 OPEN = """
 import asyncio, sys
@@ -31,38 +35,37 @@ async def main() -> None:
 
 asyncio.run(main())
 """
+READ_VALUE = text("SELECT value FROM counter WHERE name = 'a'")
 
 
-def url(folder: Path) -> str:
-    return f"sqlite+aiosqlite:///{folder / 'deep' / 'x.db'}"
+async def with_counter(url: str) -> Database:
+    """An open database with the Product service's tables and one more."""
+    database = Database(url, MIGRATIONS)
+    await database.open()
+    async with database.write() as connection:
+        await connection.execute(text("CREATE TABLE counter (name VARCHAR(10) PRIMARY KEY, value INTEGER)"))
+        await connection.execute(text("INSERT INTO counter VALUES ('a', 0)"))
+    return database
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    """An open database with the Product service's tables and one more."""
-    database = Database(url(tmp_path), MIGRATIONS)
-    await database.open()
-    async with database.write() as connection:
-        await connection.execute(text("CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER)"))
-        await connection.execute(text("INSERT INTO counter VALUES ('a', 0)"))
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A database with a counter."""
+    database = await with_counter(database_url)
     yield database
     await database.close()
 
 
 async def value(database: Database) -> int:
     async with database.read() as connection:
-        return int((await connection.execute(text("SELECT value FROM counter WHERE name = 'a'"))).scalar_one())
+        return int((await connection.execute(READ_VALUE)).scalar_one())
 
 
-async def test_processes_that_start_together_migrate_once(tmp_path: Path) -> None:
-    """Processes that open a new database at the same moment all succeed, and the tables are there."""
-    (tmp_path / "deep").mkdir()
-    blocker = sqlite3.connect(tmp_path / "deep" / "x.db", isolation_level=None)
-    blocker.execute("PRAGMA journal_mode = WAL")
-    blocker.execute("BEGIN IMMEDIATE")
+async def start_together(url: str, *, then: Callable[[], Awaitable[None]]) -> None:
+    """Has processes open the database until they are at the point where one may go on; all succeed after `then`."""
     processes = [
         await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", OPEN, url(tmp_path), str(MIGRATIONS)),
+            *(sys.executable, "-c", OPEN, url, str(MIGRATIONS)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -71,36 +74,16 @@ async def test_processes_that_start_together_migrate_once(tmp_path: Path) -> Non
     for process in processes:
         assert process.stdout
         assert await process.stdout.readline() == b"opening\n"
-    # All of them are at the point where only one may go on.
     await asyncio.sleep(0.5)
-    blocker.execute("COMMIT")
+    await then()
     ends = await asyncio.gather(*(process.communicate() for process in processes))
     assert [process.returncode for process in processes] == [0] * 3, ends
-    assert blocker.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
-    blocker.execute("SELECT id FROM products")
-    blocker.close()
 
 
-async def test_a_new_file_that_is_in_use_is_waited_for(tmp_path: Path) -> None:
-    """The switch to WAL, for which SQLite does not wait while another connection writes, is tried until it works."""
-    (tmp_path / "deep").mkdir()
-    blocker = sqlite3.connect(tmp_path / "deep" / "x.db", isolation_level=None)
-    blocker.execute("BEGIN IMMEDIATE")
-    database = Database(url(tmp_path), MIGRATIONS)
-    opening = asyncio.create_task(database.open())
-    await asyncio.sleep(0.1)
-    assert not opening.done()
-    blocker.execute("COMMIT")
-    await opening
-    assert blocker.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
-    await database.close()
-    blocker.close()
-
-
-async def test_databases_of_one_process_open_together(tmp_path: Path) -> None:
+async def test_databases_of_one_process_open_together(new_database: NewDatabase) -> None:
     """Several databases that one process opens at the same moment do not mix up their migrations."""
     migrations = (product.MIGRATIONS, user.MIGRATIONS, billing.MIGRATIONS)
-    databases = [Database(url(tmp_path / folder.parent.name), folder) for folder in migrations]
+    databases = [Database(new_database(), folder) for folder in migrations]
     await asyncio.gather(*(database.open() for database in databases))
     for database, table in zip(databases, ("products", "profiles", "bills"), strict=True):
         async with database.read() as connection:
@@ -109,15 +92,26 @@ async def test_databases_of_one_process_open_together(tmp_path: Path) -> None:
 
 
 async def test_writers_take_turns(database: Database) -> None:
-    """Transactions that read and then write do not lose each other's writes, and none fails for having company."""
+    """Transactions that take turns do not lose each other's writes, and none fails for having company."""
 
     async def increment() -> None:
         async with database.write() as connection:
-            read = (await connection.execute(text("SELECT value FROM counter"))).scalar_one()
+            await database.take_turns(connection, "counter", "another", "counter")
+            read = (await connection.execute(READ_VALUE)).scalar_one()
             await connection.execute(text("UPDATE counter SET value = :value"), {"value": read + 1})
 
     await asyncio.gather(*(increment() for _ in range(10)))
     assert await value(database) == 10
+
+
+async def test_a_reader_sees_one_state(database: Database) -> None:
+    """What is committed while a transaction reads, it does not see."""
+    async with database.read() as reader:
+        assert (await reader.execute(READ_VALUE)).scalar_one() == 0
+        async with database.write() as writer:
+            await writer.execute(text("UPDATE counter SET value = 7"))
+        assert (await reader.execute(READ_VALUE)).scalar_one() == 0
+    assert await value(database) == 7
 
 
 async def test_an_exception_undoes_the_transaction(database: Database) -> None:
@@ -127,6 +121,26 @@ async def test_an_exception_undoes_the_transaction(database: Database) -> None:
             await connection.execute(text("UPDATE counter SET value = 7"))
             raise ZeroDivisionError
     assert await value(database) == 0
+
+
+async def test_a_cancelled_transaction_leaves_its_connection_clean(database: Database) -> None:
+    """A request that is broken off in the middle undoes what it wrote, and holds up nobody after it."""
+    begun = asyncio.Event()
+
+    async def write_and_wait() -> None:
+        async with database.write() as connection:
+            await connection.execute(text("UPDATE counter SET value = 7"))
+            begun.set()
+            await asyncio.Event().wait()
+
+    writing = asyncio.create_task(write_and_wait())
+    await begun.wait()
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    async with asyncio.timeout(5), database.write() as connection:
+        await connection.execute(text("UPDATE counter SET value = value + 1"))
+    assert await value(database) == 1
 
 
 async def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
@@ -139,30 +153,284 @@ async def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
 async def test_foreign_keys_are_enforced(database: Database) -> None:
     """A row that refers to nothing is refused; SQLite does not do so by default."""
     async with database.write() as connection:
-        await connection.execute(text("CREATE TABLE child (parent TEXT REFERENCES counter (name))"))
-        with pytest.raises(IntegrityError):
+        await connection.execute(text("CREATE TABLE child (parent VARCHAR(10) REFERENCES counter (name))"))
+    with pytest.raises(IntegrityError):
+        async with database.write() as connection:
             await connection.execute(text("INSERT INTO child VALUES ('nobody')"))
-
-
-async def test_a_driver_error_is_an_outage_and_hides_its_parameters(
-    database: Database, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A database that cannot serve is a fault with 503, and what was to be written does not reach the log."""
-    secret = token_hex(8)
-    with pytest.raises(DatabaseUnavailable):
-        async with database.read() as connection:
-            await connection.execute(text("SELECT :secret FROM nowhere"), {"secret": secret})
-    assert "nowhere" in caplog.text
-    assert secret not in caplog.text
-
-
-async def test_a_folder_in_the_way(tmp_path: Path) -> None:
-    """A database that cannot be opened is told at the start."""
-    (tmp_path / "deep" / "x.db").mkdir(parents=True)
-    with pytest.raises(sqlite3.OperationalError):
-        await Database(url(tmp_path), MIGRATIONS).open()
 
 
 async def test_ready(database: Database) -> None:
     """An open database is ready."""
     await database.ready()
+
+
+def test_a_database_of_another_kind(tmp_path: Path) -> None:
+    """There are two kinds of database, each with the driver that it is tested with."""
+    with pytest.raises(ArgumentError, match="postgresql"):
+        Database("mysql+aiomysql://127.0.0.1/shop", MIGRATIONS)
+
+
+class TestSQLite:
+    """What a file makes special."""
+
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        return f"sqlite+aiosqlite:///{tmp_path / 'deep' / 'x.db'}"
+
+    @pytest.fixture
+    def blocker(self, tmp_path: Path) -> Iterator[sqlite3.Connection]:
+        """Another program that has the file open."""
+        (tmp_path / "deep").mkdir()
+        blocker = sqlite3.connect(tmp_path / "deep" / "x.db", isolation_level=None)
+        yield blocker
+        blocker.close()
+
+    async def test_processes_that_start_together_migrate_once(self, url: str, blocker: sqlite3.Connection) -> None:
+        """Processes that open a new database at the same moment all succeed, and the tables are there."""
+        blocker.execute("PRAGMA journal_mode = WAL")
+        blocker.execute("BEGIN IMMEDIATE")
+
+        async def let_them_go() -> None:
+            blocker.execute("COMMIT")
+
+        await start_together(url, then=let_them_go)
+        assert len(blocker.execute("SELECT version_num FROM alembic_version").fetchall()) == 1
+        blocker.execute("SELECT id FROM products")
+
+    async def test_a_new_file_that_is_in_use_is_waited_for(self, url: str, blocker: sqlite3.Connection) -> None:
+        """The switch to WAL, for which SQLite does not wait while another connection writes, is tried again."""
+        blocker.execute("BEGIN IMMEDIATE")
+        database = Database(url, MIGRATIONS)
+        opening = asyncio.create_task(database.open())
+        await asyncio.sleep(0.1)
+        assert not opening.done()
+        blocker.execute("COMMIT")
+        await opening
+        assert blocker.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
+        await database.close()
+
+    async def test_writers_take_turns_by_themselves(self, url: str) -> None:
+        """SQLite has one writer at a time, which no other overtakes between its reading and its writing."""
+        database = await with_counter(url)
+
+        async def increment() -> None:
+            async with database.write() as connection:
+                read = (await connection.execute(READ_VALUE)).scalar_one()
+                await connection.execute(text("UPDATE counter SET value = :value"), {"value": read + 1})
+
+        await asyncio.gather(*(increment() for _ in range(10)))
+        assert await value(database) == 10
+        await database.close()
+
+    async def test_a_driver_error_is_an_outage_and_hides_its_parameters(
+        self, url: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A database that cannot serve is a fault with 503, and what was to be written does not reach the log."""
+        secret = token_hex(8)
+        database = await with_counter(url)
+        with pytest.raises(DatabaseUnavailable):
+            async with database.read() as connection:
+                await connection.execute(text("SELECT :secret FROM nowhere"), {"secret": secret})
+        await database.close()
+        assert "nowhere" in caplog.text
+        assert secret not in caplog.text
+
+    async def test_a_folder_in_the_way(self, url: str, tmp_path: Path) -> None:
+        """A database that cannot be opened is told at the start."""
+        (tmp_path / "deep" / "x.db").mkdir(parents=True)
+        with pytest.raises(sqlite3.OperationalError):
+            await Database(url, MIGRATIONS).open()
+
+
+@pytest.mark.skipif(programs() is None, reason=MISSING)
+class TestPostgreSQL:
+    """What a server makes special."""
+
+    @pytest.fixture
+    def url(self, postgresql: PostgresServer) -> Iterator[str]:
+        """An empty database."""
+        name = postgresql.make_database()
+        yield postgresql.url(name)
+        postgresql.drop_database(name)
+
+    @pytest.fixture
+    async def database(self, url: str) -> AsyncIterator[Database]:
+        """A database with a counter."""
+        database = await with_counter(url)
+        yield database
+        await database.close()
+
+    @pytest.fixture
+    def server(self) -> Iterator[PostgresServer]:
+        """A server that may be broken."""
+        server = PostgresServer()
+        server.start()
+        yield server
+        server.remove()
+
+    @pytest.fixture
+    async def fragile(self, server: PostgresServer) -> AsyncIterator[Database]:
+        """A database with a counter, on that server."""
+        database = await with_counter(server.url())
+        yield database
+        await database.close()
+
+    async def test_processes_that_start_together_migrate_once(self, url: str) -> None:
+        """Processes that open a new database at the same moment all succeed, and the tables are there."""
+        blocker = Database(url, MIGRATIONS)
+        holding, let_go = asyncio.Event(), asyncio.Event()
+
+        async def hold() -> None:
+            async with blocker.write() as connection:
+                await connection.execute(text(f"SELECT pg_advisory_xact_lock({module._PostgreSQL._MIGRATIONS})"))
+                holding.set()
+                await let_go.wait()
+
+        held = asyncio.create_task(hold())
+        await holding.wait()
+
+        async def let_them_go() -> None:
+            async with blocker.read() as connection:
+                waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+                assert (await connection.execute(text(waiting))).scalar_one() == 3
+            let_go.set()
+            await held
+
+        await start_together(url, then=let_them_go)
+        async with blocker.read() as connection:
+            versions = (await connection.execute(text("SELECT version_num FROM alembic_version"))).all()
+            assert len(versions) == 1
+            await connection.execute(text("SELECT id FROM products"))
+        await blocker.close()
+
+    async def test_the_settings_of_a_connection(self, database: Database) -> None:
+        """The server knows how long anything may take, shortest first, and how far transactions are apart."""
+        names = (
+            ("lock_timeout", "4s"),
+            ("statement_timeout", "6s"),
+            ("idle_in_transaction_session_timeout", "15s"),
+            ("TimeZone", "UTC"),
+            ("jit", "off"),
+        )
+        for transaction, isolation, read_only in (
+            (database.read, "repeatable read", "on"),
+            (database.write, "read committed", "off"),
+            (database.read, "repeatable read", "on"),
+        ):
+            async with transaction() as connection:
+                wanted = (*names, ("transaction_isolation", isolation), ("transaction_read_only", read_only))
+                for name, setting in wanted:
+                    assert (await connection.execute(text(f"SHOW {name}"))).scalar_one() == setting
+
+    async def test_more_transactions_than_connections(self, database: Database) -> None:
+        """A process has so many connections and no more; transactions wait for one."""
+        connections = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+
+        async def look() -> int:
+            async with database.read() as connection:
+                await connection.execute(text("SELECT pg_sleep(0.02)"))
+                return int((await connection.execute(text(connections))).scalar_one())
+
+        seen = await asyncio.gather(*(look() for _ in range(40)))
+        assert max(seen) == module.POOL_SIZE + module.POOL_OVERFLOW
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "SELECT 1 FROM nowhere",
+            "SELECT 1 / (value - value) FROM counter",
+            "INSERT INTO counter VALUES ('far too long a name', 1)",
+        ],
+    )
+    async def test_a_wrong_statement_is_no_outage(self, database: Database, statement: str) -> None:
+        """A defect of ours is not blamed on the database, which others would ask again and again."""
+        with pytest.raises(DBAPIError):
+            async with database.write() as connection:
+                await connection.execute(text(statement))
+
+    async def test_a_value_that_the_driver_refuses_is_no_outage(self, database: Database) -> None:
+        """A number that fits into no column is a defect of ours."""
+        with pytest.raises(DBAPIError):
+            async with database.write() as connection:
+                await connection.execute(text("UPDATE counter SET value = :value"), {"value": 2**40})
+
+    async def test_a_reader_cannot_write(self, database: Database) -> None:
+        """A transaction that was to read only is held to that."""
+        with pytest.raises(DBAPIError, match="read-only"):
+            async with database.read() as connection:
+                await connection.execute(text("UPDATE counter SET value = 7"))
+
+    async def test_an_error_does_not_quote_the_row(self, database: Database) -> None:
+        """PostgreSQL's errors quote the row that they are about; what customers wrote does not reach the log."""
+        secret = token_hex(4)
+        with pytest.raises(IntegrityError) as caught:  # noqa: PT012 - the transaction has statements
+            async with database.write() as connection:
+                for _ in range(2):
+                    statement = text("INSERT INTO counter VALUES (:name, 1)")
+                    await connection.execute(statement, {"name": secret})
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert secret not in str(error)
+            error = error.__cause__
+
+    @pytest.mark.parametrize(
+        ("code", "outage"),
+        [
+            ("40001", True),
+            ("40P01", True),
+            ("55P03", True),
+            ("57014", True),
+            ("57P01", True),
+            ("53300", True),
+            ("58030", True),
+            ("22012", False),
+            ("XX000", False),
+        ],
+    )
+    async def test_which_errors_are_outages(self, database: Database, code: str, outage: bool) -> None:
+        """Transactions in each other's way, waits that were too long and a server in trouble are worth another try."""
+        statement = f"DO $$ BEGIN RAISE EXCEPTION 'made up' USING ERRCODE = '{code}'; END $$"
+        expected: Any = DatabaseUnavailable if outage else DBAPIError
+        with pytest.raises(expected):
+            async with database.write() as connection:
+                await connection.execute(text(statement))
+
+    async def test_a_deadlock_is_an_outage_for_one_of_the_two(self, database: Database) -> None:
+        """Of two transactions that wait for each other one goes on, and the other may be tried again."""
+        async with database.write() as connection:
+            await connection.execute(text("INSERT INTO counter VALUES ('b', 0)"))
+        both = asyncio.Barrier(2)
+
+        async def increment(first: str, second: str) -> None:
+            async with database.write() as connection:
+                statement = text("UPDATE counter SET value = value + 1 WHERE name = :name")
+                await connection.execute(statement, {"name": first})
+                await both.wait()
+                await connection.execute(statement, {"name": second})
+
+        ends = await asyncio.gather(increment("a", "b"), increment("b", "a"), return_exceptions=True)
+        assert [type(end) for end in ends if end is not None] == [DatabaseUnavailable]
+        assert await value(database) == 1
+
+    async def test_no_such_database(self, postgresql: PostgresServer) -> None:
+        """A database that nobody has made is told at the start."""
+        with pytest.raises(DatabaseUnavailable):
+            await Database(postgresql.url("nowhere"), MIGRATIONS).open()
+
+    async def test_a_server_that_is_away_is_an_outage(self, server: PostgresServer, fragile: Database) -> None:
+        """While the server is gone nothing is served; once it is back all is as before, without a new start of ours."""
+        server.kill()
+        with pytest.raises(DatabaseUnavailable):
+            await fragile.ready()
+        server.start()
+        assert await value(fragile) == 0
+
+    async def test_a_server_that_dies_within_a_transaction(self, server: PostgresServer, fragile: Database) -> None:
+        """Nothing of the transaction is written."""
+        with pytest.raises(DatabaseUnavailable):  # noqa: PT012 - it happens between two statements
+            async with fragile.write() as connection:
+                await connection.execute(text("UPDATE counter SET value = 7"))
+                server.kill()
+                await connection.execute(text("UPDATE counter SET value = 8"))
+        server.start()
+        assert await value(fragile) == 0

@@ -1,14 +1,16 @@
-"""services/common/migrations.py, with the migrations of every service"""
+"""services/common/migrations.py, with the migrations of every service, on both databases"""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import MetaData, create_engine, inspect
+from sqlalchemy import Connection, MetaData, inspect
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.billing import app as billing
 from services.billing import store as billing_store
@@ -24,34 +26,53 @@ SERVICES = [
     pytest.param(billing.MIGRATIONS, billing_store.metadata, id="billing"),
 ]
 
+T = TypeVar("T")
+
+
+async def on(url: str, work: Callable[[Connection], T]) -> T:
+    """What `work` returns, done in a transaction of its own, by nothing of the services'."""
+    engine = create_async_engine(url)
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(work)
+    finally:
+        await engine.dispose()
+
+
+def differences(metadata: MetaData) -> Callable[[Connection], Any]:
+    """Compares the database with the tables that a store knows."""
+    return lambda connection: compare_metadata(MigrationContext.configure(connection), metadata)
+
+
+def tables(connection: Connection) -> list[str]:
+    return inspect(connection).get_table_names()
+
 
 @pytest.mark.parametrize(("migrations", "metadata"), SERVICES)
 async def test_migrations_make_the_tables_that_the_store_knows(
-    migrations: Path, metadata: MetaData, tmp_path: Path
+    migrations: Path, metadata: MetaData, database_url: str
 ) -> None:
     """After all migrations the database is as the service's store describes it, to the last index."""
-    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'x.db'}", migrations)
+    database = Database(database_url, migrations)
     await database.open()
     await database.close()
-    engine = create_engine(f"sqlite:///{tmp_path / 'x.db'}")
-    with engine.connect() as connection:
-        differences: Any = compare_metadata(MigrationContext.configure(connection), metadata)
-    engine.dispose()
-    assert differences == []
+    assert await on(database_url, differences(metadata)) == []
 
 
 @pytest.mark.parametrize(("migrations", "metadata"), SERVICES)
-def test_migrations_can_be_taken_back(migrations: Path, metadata: MetaData, tmp_path: Path) -> None:
-    """Downgrading to the beginning leaves no table of ours behind."""
-    engine = create_engine(f"sqlite:///{tmp_path / 'x.db'}")
+async def test_migrations_can_be_taken_back(migrations: Path, metadata: MetaData, database_url: str) -> None:
+    """Downgrading to the beginning leaves nothing of ours behind, so that upgrading again makes the same tables."""
     config = Config()
     config.set_main_option("script_location", str(migrations))
     config.set_main_option("path_separator", "os")
-    with engine.begin() as connection:
+
+    def migrate(connection: Connection, to: str) -> list[str]:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        command.downgrade(config, "base")
-        left = inspect(connection).get_table_names()
-    engine.dispose()
-    assert left == ["alembic_version"]
-    assert metadata.tables
+        (command.downgrade if to == "base" else command.upgrade)(config, to)
+        return tables(connection)
+
+    for _ in range(2):
+        made = await on(database_url, lambda connection: migrate(connection, "head"))
+        assert sorted(made) == sorted([*metadata.tables, "alembic_version"])
+        assert await on(database_url, differences(metadata)) == []
+        assert await on(database_url, lambda connection: migrate(connection, "base")) == ["alembic_version"]

@@ -1,5 +1,7 @@
 """services/common/settings.py"""
 
+from typing import Any
+
 import pytest
 
 from mstoken.errors import SettingsError
@@ -21,9 +23,18 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("field", "value"), [("database_url", "postgres"), ("product_url", "127.0.0.1:8002")])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("database_url", "nowhere"),
+        ("database_url", "mysql+aiomysql://root:hunter2@db/shop"),
+        ("product_url", "127.0.0.1:8002"),
+        ("delivery_queue", "de/liver"),
+    ],
+)
 def test_a_wrong_setting_is_named(field: str, value: str) -> None:
     """A setting that cannot work stops the start with a sentence that names it and repeats no password in it."""
+    values: dict[str, Any] = {field: value}
     with pytest.raises(SettingsError, match=field.upper()) as caught:
-        BillingSettings(**{field: value})
+        BillingSettings(**values)
     assert value not in str(caught.value)

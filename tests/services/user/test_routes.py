@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,10 +23,10 @@ def project() -> FakeProject:
 
 
 @pytest.fixture
-async def user(project: FakeProject, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def user(project: FakeProject, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """The User service, with nobody in it."""
     app = create_app(
-        UserSettings(database_url=f"sqlite+aiosqlite:///{tmp_path / 'user.db'}"),
+        UserSettings(database_url=database_url),
         firebase=SETTINGS,
         verifier=project.verifier(),
         sessions=project,

@@ -1,7 +1,7 @@
 """services/user/store.py"""
 
+import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +14,9 @@ from tests.services.user.fakes import MemoryAttempts
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
+async def database(database_url: str) -> AsyncIterator[Database]:
     """A User database with nothing in it."""
-    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'user.db'}", MIGRATIONS)
+    database = Database(database_url, MIGRATIONS)
     await database.open()
     yield database
     await database.close()
@@ -77,6 +77,14 @@ class TestAttemptStore(AttemptStoreContract):
     @pytest.fixture
     def store(self, database: Database) -> AttemptStore:
         return AttemptStore(database)
+
+    async def test_attempts_at_the_same_moment_are_all_counted(self, store: AttemptStore) -> None:
+        """However many come at once, no more get through than the limits say, and forgetting is in nobody's way."""
+        await asyncio.gather(*(self.add(store, number, f"u{number}", f"n{number}", 800) for number in range(5)))
+        answers = await asyncio.gather(*(self.add(store, 10 + n, "maya", f"n{n}", 1000) for n in range(10)))
+        assert answers.count(None) == 2
+        answers = await asyncio.gather(*(self.add(store, 20 + n, f"u{n}", "one", 1000) for n in range(10)))
+        assert answers.count(None) == 3
 
 
 class TestMemoryAttempts(AttemptStoreContract):

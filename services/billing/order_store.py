@@ -1,0 +1,131 @@
+"""The Billing service's table of orders, and how one becomes a bill."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from services.billing.bills import Bill, Item
+from services.billing.faults import ORDERS_REFUSED, OrderRefused
+from services.billing.orders import IdempotencyKey, Lease, Order
+from services.billing.store import MAX_DETAIL, add_bill, orders
+from services.common.database import Database
+from services.common.times import utc
+
+
+class OrderStore:
+    """Orders. Every call raises `DatabaseUnavailable`.
+
+    What takes a lease does nothing, and says so with False, where the order is not pending or has another's lease.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, order: Order, lease: Lease, *, forget_before: datetime) -> bool:
+        """Keeps a new order. False, and nothing kept, where its user has one under that key that still counts."""
+        same_key = (orders.c.uid == order.uid) & (orders.c.idempotency_key == order.key.value)
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(delete(orders).where(same_key, _settled_before(forget_before)))
+                await connection.execute(insert(orders).values(_columns(order, lease)))
+        except IntegrityError:
+            return False
+        return True
+
+    async def under_key(self, uid: str, key: str) -> Order | None:
+        """The user's order under that key, or None."""
+        query = select(orders).where(orders.c.uid == uid, orders.c.idempotency_key == key)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else _order(row)
+
+    async def due(self, *, at: datetime, limit: int) -> Sequence[str]:
+        """Up to `limit` pending orders that nobody has a lease of, those that have waited longest first."""
+        query = select(orders.c.id).where(_takeable(at)).order_by(orders.c.lease_until).limit(limit)
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).scalars().all()
+
+    async def take(self, order_id: str, lease: Lease, *, at: datetime) -> Order | None:
+        """Gives the lease of a pending order that nobody has. The order, or None where that cannot be."""
+        one = orders.c.id == order_id
+        taken = update(orders).where(one, _takeable(at)).values(lease=lease.token, lease_until=lease.until)
+        async with self._database.write() as connection:
+            if (await connection.execute(taken)).rowcount == 0:
+                return None
+            return _order((await connection.execute(select(orders).where(one))).one())
+
+    async def keep(self, order_id: str, lease: Lease) -> bool:
+        """Holds on to the order for longer."""
+        return await self._change(order_id, lease, lease_until=lease.until)
+
+    async def free(self, order_id: str, lease: Lease, *, at: datetime) -> None:
+        """Gives the lease back, if it is still held."""
+        await self._change(order_id, lease, lease_until=at)
+
+    async def refuse(self, order_id: str, lease: Lease, problem: OrderRefused) -> bool:
+        """Writes down why there is to be no bill."""
+        detail = None if problem.detail is None else problem.detail[:MAX_DETAIL]
+        return await self._change(order_id, lease, problem_code=problem.code, problem_detail=detail)
+
+    async def abandon(self, order_id: str, lease: Lease) -> bool:
+        """Brings the order to its end, with no bill."""
+        return await self._change(order_id, lease, status="abandoned")
+
+    async def issue(self, bill: Bill, lease: Lease) -> bool:
+        """Keeps the order's bill, and brings the order to its end."""
+        async with self._database.write() as connection:
+            done = update(orders).where(_held(bill.id, lease)).values(status="issued")
+            if (await connection.execute(done)).rowcount == 0:
+                return False
+            await add_bill(connection, bill)
+        return True
+
+    async def forget(self, *, before: datetime) -> None:
+        """Drops settled orders from before that time."""
+        old = _settled_before(before)
+        async with self._database.read() as connection:
+            if (await connection.execute(select(orders.c.id).where(old).limit(1))).one_or_none() is None:
+                return  # Without the lock that writing takes.
+        async with self._database.write() as connection:
+            await connection.execute(delete(orders).where(old))
+
+    async def _change(self, order_id: str, lease: Lease, **values: Any) -> bool:
+        async with self._database.write() as connection:
+            result = await connection.execute(update(orders).where(_held(order_id, lease)).values(values))
+        return result.rowcount == 1
+
+
+def _takeable(at: datetime) -> ColumnElement[bool]:
+    return (orders.c.status == "pending") & (orders.c.lease_until <= at)
+
+
+def _held(order_id: str, lease: Lease) -> ColumnElement[bool]:
+    return (orders.c.id == order_id) & (orders.c.status == "pending") & (orders.c.lease == lease.token)
+
+
+def _settled_before(time: datetime) -> ColumnElement[bool]:
+    return (orders.c.status != "pending") & (orders.c.created_at < time)
+
+
+def _order(row: Row[Any]) -> Order:
+    problem = None if row.problem_code is None else ORDERS_REFUSED[row.problem_code](row.problem_detail)
+    key = IdempotencyKey(row.idempotency_key, row.fingerprint)
+    items = [Item(product_id, quantity) for product_id, quantity in row.items]
+    return Order(row.id, row.uid, key, items, utc(row.created_at), row.status, problem)
+
+
+def _columns(order: Order, lease: Lease) -> dict[str, Any]:
+    return {
+        "id": order.id,
+        "uid": order.uid,
+        "idempotency_key": order.key.value,
+        "fingerprint": order.key.fingerprint,
+        "items": [[item.product_id, item.quantity] for item in order.items],
+        "created_at": order.created_at,
+        "status": order.status,
+        "lease": lease.token,
+        "lease_until": lease.until,
+    }

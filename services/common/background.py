@@ -1,0 +1,65 @@
+"""What a service does by itself, beside what it is asked for."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Self
+
+from services.common.faults import Fault
+
+STOP_SECONDS = 5.0
+"""How long the end of an app waits for a job that is under way, before it breaks it off."""
+
+_log = logging.getLogger("services.background")
+
+
+class Repeated:
+    """A job that is done at an app's start, and then again and again: one of the `resources` of `build`.
+
+    Every process of a service does it, so it must not mind being done twice at once, nor being broken off. Where it
+    fails, that is logged, and it is done again when it is due.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        job: Callable[[], Awaitable[object]],
+        *,
+        every_seconds: float,
+        stop_seconds: float = STOP_SECONDS,
+    ) -> None:
+        self._name = name
+        self._job = job
+        self._every_seconds = every_seconds
+        self._stop_seconds = stop_seconds
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._stopping.clear()
+        self._task = asyncio.create_task(self._repeat(), name=self._name)
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        assert self._task is not None  # noqa: S101 - made by __aenter__
+        self._stopping.set()
+        await asyncio.wait({self._task}, timeout=self._stop_seconds)
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+    async def _repeat(self) -> None:
+        while not self._stopping.is_set():
+            await self._once()
+            try:
+                async with asyncio.timeout(self._every_seconds):
+                    await self._stopping.wait()
+            except TimeoutError:
+                continue
+
+    async def _once(self) -> None:
+        try:
+            await self._job()
+        except Fault as fault:
+            _log.warning("background", extra={"job": self._name, "fault": fault.code})
+        except Exception:
+            _log.exception("defect", extra={"job": self._name})

@@ -1,0 +1,203 @@
+"""services/billing/tasks.py: Cloud Tasks and the tasks emulator, through firebase-admin"""
+
+import asyncio
+import base64
+import json
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import firebase_admin
+import google.auth.credentials
+import pytest
+import requests
+from firebase_admin import functions
+
+from emulator.ports import HOST
+from emulator.stack import Stack
+from services.billing.dispatcher import BATCH, QueueUnavailable
+from services.billing.tasks import EMULATOR_VARIABLE, FirebaseQueue
+
+DEADLINE_SECONDS = 0.3
+
+
+class TasksServer(ThreadingHTTPServer):
+    """A tasks emulator of a few lines: it keeps what it is sent, and answers with `status` once it may `go_on`."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__((HOST, 0), _Enqueue)
+        self.status = 200
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+
+
+class _Enqueue(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        server = self.server
+        assert isinstance(server, TasksServer)
+        task = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["task"]
+        server.requests.append((self.path, task))
+        server.go_on.wait()
+        name = {"name": task["name"] or f"{self.path}/1"}
+        body = json.dumps({"task": task | name}).encode() if server.status == 200 else b"no"
+        self.send_response(server.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Says nothing."""
+
+
+@contextmanager
+def an_app(credential: firebase_admin.credentials.Base | None = None) -> Iterator[firebase_admin.App]:
+    """An app of firebase-admin's own: one that has called an emulator once always calls the same."""
+    name = f"demo-{secrets.token_hex(4)}"
+    app = firebase_admin.initialize_app(credential, {"projectId": name}, name)
+    yield app
+    firebase_admin.delete_app(app)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[TasksServer]:
+    """A tasks emulator that the environment names."""
+    with TasksServer() as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        monkeypatch.setenv(EMULATOR_VARIABLE, f"{HOST}:{server.server_port}")
+        yield server
+        server.go_on.set()
+        server.shutdown()
+
+
+@pytest.fixture
+def queue(server: TasksServer) -> Iterator[FirebaseQueue]:
+    """The queue of `deliver` there."""
+    with an_app() as app:
+        yield FirebaseQueue("deliver", app, deadline_seconds=DEADLINE_SECONDS)
+
+
+async def test_what_arrives(queue: FirebaseQueue, server: TasksServer) -> None:
+    """A task goes to the function's queue in the project, with the delivery where such a function looks."""
+    await queue.hand_over("d1", "t1")
+    [(path, task)] = server.requests
+    assert path.startswith("/projects/demo-")
+    assert path.endswith("/locations/us-central1/queues/deliver/tasks")
+    assert json.loads(base64.b64decode(task["httpRequest"]["body"])) == {"data": {"delivery_id": "d1"}}
+
+
+async def test_a_function_elsewhere(server: TasksServer) -> None:
+    """A function in another region is named with it."""
+    with an_app() as app:
+        await FirebaseQueue("locations/europe-west1/functions/deliver", app).hand_over("d1", "t1")
+    assert "/locations/europe-west1/queues/deliver/" in server.requests[0][0]
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 429])
+async def test_a_queue_that_refuses(queue: FirebaseQueue, server: TasksServer, status: int) -> None:
+    """Whatever a queue answers but yes means later."""
+    server.status = status
+    with pytest.raises(QueueUnavailable):
+        await queue.hand_over("d1", "t1")
+
+
+async def test_a_queue_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue that nobody listens for means later."""
+    with TasksServer() as closed:
+        monkeypatch.setenv(EMULATOR_VARIABLE, f"{HOST}:{closed.server_port}")
+    with an_app() as app, pytest.raises(QueueUnavailable):
+        await FirebaseQueue("deliver", app).hand_over("d1", "t1")
+
+
+async def test_a_queue_that_hangs(queue: FirebaseQueue, server: TasksServer) -> None:
+    """A hand-over ends by its deadline; while too many hang others do not begin; once they are through all is well."""
+    server.go_on.clear()
+    started = time.monotonic()
+    hanging = [queue.hand_over(f"d{number}", "t") for number in range(BATCH + 1)]
+    for end in await asyncio.gather(*hanging, return_exceptions=True):
+        assert isinstance(end, QueueUnavailable)
+    assert time.monotonic() - started < 10 * DEADLINE_SECONDS
+    assert len(server.requests) == BATCH
+    with pytest.raises(QueueUnavailable, match="earlier hand-overs hang"):
+        await queue.hand_over("d", "t")
+    server.go_on.set()
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await queue.hand_over("d", "t")
+            except QueueUnavailable:
+                await asyncio.sleep(0.05)
+
+
+class Google(google.auth.credentials.Credentials):
+    """Credentials that need not be fetched."""
+
+    service_account_email = "billing@demo.iam.gserviceaccount.com"
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.token = "a token"
+
+    def refresh(self, request: object) -> None:
+        """Nothing to do."""
+
+
+class GoogleAccount(firebase_admin.credentials.Base):  # type: ignore[misc]
+    """The same as firebase-admin likes to have them."""
+
+    def get_credential(self) -> Google:
+        return Google()
+
+
+class CloudTasks(requests.adapters.BaseAdapter):
+    """Cloud Tasks, as far as it answers the creation of a task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def send(self, request: requests.PreparedRequest, *_rest: object, **_options: object) -> requests.Response:
+        assert request.url is not None
+        assert request.url.startswith("https://cloudtasks.googleapis.com/v2/projects/demo-")
+        name = json.loads(request.body or b"")["task"]["name"]
+        known = name in self.names
+        self.names.append(name)
+        answer = requests.Response()
+        answer.request = request
+        answer.status_code = 409 if known else 200
+        error = {"code": 409, "status": "ALREADY_EXISTS", "message": "Requested entity already exists"}
+        answer._content = json.dumps({"error": error} if known else {"name": name}).encode()
+        return answer
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+async def test_a_task_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At Cloud Tasks a hand-over that is repeated has the same task name; that it is known already is no fault."""
+    monkeypatch.setenv(EMULATOR_VARIABLE, "")
+    cloud_tasks = CloudTasks()
+    with an_app(GoogleAccount()) as app:
+        # No option of firebase-admin's leads to the session that it calls Cloud Tasks with.
+        functions._get_functions_service(app)._http_client.session.mount("https://", cloud_tasks)
+        queue = FirebaseQueue("deliver", app)
+        await queue.hand_over("d1", "t1")
+        await queue.hand_over("d1", "t1")
+    assert cloud_tasks.names == [f"projects/{app.project_id}/locations/us-central1/queues/deliver/tasks/t1"] * 2
+
+
+def test_why_tasks_have_no_names_at_the_emulator(emulators: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """firebase-admin cannot read what the emulator answers to a task with a name. Once it can, name them there too."""
+    monkeypatch.setenv(EMULATOR_VARIABLE, f"{HOST}:{emulators.ports.tasks}")
+    name = secrets.token_hex(8)
+    app = firebase_admin.initialize_app(options={"projectId": emulators.project}, name=name)
+    task = {"data": "of no use to anybody"}
+    with pytest.raises(ValueError, match="Invalid resource name"):
+        functions.task_queue("deliver", app=app).enqueue(task, functions.TaskOptions(task_id=name))
+    firebase_admin.delete_app(app)

@@ -1,0 +1,68 @@
+"""services/common/background.py"""
+
+import asyncio
+import logging
+
+import pytest
+
+from services.common.background import Repeated
+from services.common.faults import DatabaseUnavailable
+
+
+class Job:
+    """A job that can be told to fail, and counts how often it was done."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.begun = 0
+        self.ended = 0
+        self.again = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self.begun += 1
+        if self.begun > 2:
+            self.again.set()
+        await asyncio.sleep(0.01)
+        if self.error:
+            raise self.error
+        self.ended += 1
+
+
+async def test_a_job_is_done_at_the_start_and_again() -> None:
+    """A job begins with the app, is repeated while it serves, and comes to its end before the app does."""
+    job = Job()
+    async with asyncio.timeout(5), Repeated("job", job, every_seconds=0.001):
+        await job.again.wait()
+    assert job.begun == job.ended
+    done = job.begun
+    await asyncio.sleep(0.03)
+    assert job.begun == done
+
+
+async def test_the_end_does_not_wait_for_the_next_time() -> None:
+    """An app that ends while a job is not due ends at once."""
+    job = Job()
+    async with asyncio.timeout(5), Repeated("job", job, every_seconds=3600):
+        await asyncio.sleep(0.05)
+    assert job.ended == 1
+
+
+async def test_a_job_that_does_not_end_is_broken_off() -> None:
+    """An app's end waits for a job under way, but not for ever."""
+    async with asyncio.timeout(5), Repeated("job", asyncio.Event().wait, every_seconds=1, stop_seconds=0.01):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("error", "event", "level"),
+    [(DatabaseUnavailable(), "background", logging.WARNING), (RuntimeError("x"), "defect", logging.ERROR)],
+)
+async def test_a_job_that_fails_is_done_again(
+    caplog: pytest.LogCaptureFixture, error: Exception, event: str, level: int
+) -> None:
+    """A job that fails, as was foreseen or not, is logged with its name, and done again when it is due."""
+    job = Job(error)
+    async with asyncio.timeout(5), Repeated("job", job, every_seconds=0.001):
+        await job.again.wait()
+    record = next(record for record in caplog.records if record.name == "services.background")
+    assert (record.message, record.levelno, record.__dict__["job"]) == (event, level, "job")

@@ -1,0 +1,167 @@
+"""services/common/deadlines.py"""
+
+import asyncio
+import math
+
+import httpx
+import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.common.deadlines import DEADLINE_HEADER, DeadlineLimit, remaining_seconds, within
+from tests.services.shop import refused
+
+
+class Worker:
+    """An app that answers when it is let to; or, if it `begins`, that begins an answer before."""
+
+    def __init__(self, *, begins: bool = False) -> None:
+        self.begins = begins
+        self.let = asyncio.Event()
+        self.started = 0
+        self.cancelled = 0
+        self.remaining = math.nan
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.started += 1
+        self.remaining = remaining_seconds()
+        if self.begins:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            await self.let.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+
+async def get(app: ASGIApp, milliseconds: str | None = None) -> httpx.Response:
+    headers = {} if milliseconds is None else {DEADLINE_HEADER: milliseconds}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://service") as client:
+        return await client.get("/", headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("announced", "most"),
+    [("5000", 5), ("90000", 30), (None, 30), ("", 30), ("soon", 30), ("-1", 30), ("1.5", 30), ("9" * 20, 30)],
+)
+async def test_how_long_a_request_has(announced: str | None, most: float) -> None:
+    """As long as its caller gives, and no longer than any request; what cannot be understood counts for nothing."""
+    worker = Worker()
+    worker.let.set()
+    assert (await get(DeadlineLimit(worker), announced)).status_code == 204
+    assert most - 2 < worker.remaining <= most
+
+
+async def test_what_comes_too_late_is_not_begun() -> None:
+    """A request whose caller has no time left costs nothing."""
+    worker = Worker()
+    refused(await get(DeadlineLimit(worker), "0"), 504, "deadline_exceeded")
+    assert worker.started == 0
+
+
+async def test_work_that_nobody_waits_for_is_cancelled() -> None:
+    """When the time is over the work ends, and an answer says so to whom it may still reach."""
+    worker = Worker()
+    refused(await get(DeadlineLimit(worker), "1"), 504, "deadline_exceeded")
+    assert (worker.started, worker.cancelled) == (1, 1)
+
+
+async def test_any_request_has_an_end() -> None:
+    """Also one whose caller would wait for ever."""
+    worker = Worker()
+    refused(await get(DeadlineLimit(worker, most_seconds=0.001)), 504, "deadline_exceeded")
+    assert worker.cancelled == 1
+
+
+async def test_an_answer_that_has_begun_is_broken_off() -> None:
+    """Half an answer is not completed by another."""
+    with pytest.raises(TimeoutError):
+        await get(DeadlineLimit(Worker(begins=True)), "1")
+
+
+async def test_a_time_out_of_the_apps_own_is_a_defect() -> None:
+    """A TimeoutError that nobody caught is not the caller's doing."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise TimeoutError("another one")
+
+    with pytest.raises(TimeoutError, match="another one"):
+        await get(DeadlineLimit(app), "5000")
+
+
+async def test_the_deadline_ends_with_its_request() -> None:
+    """What is done afterwards, or beside it, has all the time there is."""
+    worker = Worker()
+    worker.let.set()
+    await get(DeadlineLimit(worker), "5000")
+    assert remaining_seconds() == math.inf
+
+
+async def test_other_protocols_pass_through() -> None:
+    """Start-up and shut-down take as long as they take."""
+    seen: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["type"])
+        assert remaining_seconds() == math.inf
+
+    async def receive() -> Message:
+        return {}
+
+    async def send(message: Message) -> None: ...
+
+    await DeadlineLimit(app)({"type": "lifespan"}, receive, send)
+    assert seen == ["lifespan"]
+
+
+async def test_within_takes_the_sooner_of_two_ends() -> None:
+    """A part has as long as it is given, and no longer than the whole; then the whole goes on with what it has."""
+    async with within(10):
+        async with within(5):
+            assert 4 < remaining_seconds() <= 5
+        async with within(20):
+            assert 9 < remaining_seconds() <= 10
+        assert 9 < remaining_seconds() <= 10
+    assert remaining_seconds() == math.inf
+
+
+async def test_within_says_whose_time_ran_out() -> None:
+    """A part whose own time is over raises TimeoutError; where it is the whole's, the part is cancelled."""
+    ends: list[type[BaseException]] = []
+
+    async def part(seconds: float) -> None:
+        try:
+            async with within(seconds):
+                await asyncio.Event().wait()
+        except (TimeoutError, asyncio.CancelledError) as error:
+            ends.append(type(error))
+            raise
+
+    with pytest.raises(TimeoutError):
+        async with within(10):
+            await part(0.001)
+    with pytest.raises(TimeoutError):
+        async with within(0.001):
+            await part(10)
+    assert ends == [TimeoutError, asyncio.CancelledError]
+
+
+async def test_nothing_is_begun_when_the_time_is_over() -> None:
+    """Who missed being cancelled, in a task of its own say, begins nothing more."""
+    begun: list[str] = []
+
+    async def straggler(start: asyncio.Event) -> None:
+        await start.wait()
+        async with within(5):
+            begun.append("work")
+
+    start = asyncio.Event()
+    with pytest.raises(TimeoutError):  # noqa: PT012 - the time is over between two statements
+        async with within(0.001):
+            task = asyncio.create_task(straggler(start))
+            await asyncio.Event().wait()
+    start.set()
+    with pytest.raises(TimeoutError):
+        await task
+    assert begun == []

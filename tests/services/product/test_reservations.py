@@ -1,0 +1,352 @@
+"""services/product/reservations.py, with its routes and its table"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from mstoken.testing import FakeFirebase
+from services.common.database import Database
+from services.common.ids import new_id
+from services.product.app import MIGRATIONS, create_app
+from services.product.catalogue import Catalogue
+from services.product.faults import OutOfStock, ReservationCommitted, ReservationReleased
+from services.product.reservations import HOLD, Item, Reservations
+from services.product.settings import ProductSettings
+from services.product.store import ProductStore, ReservationStore, reservations
+from services.product.store import reservation_lines as lines
+from tests.clock import MovableTime
+from tests.services.shop import KETTLE, answered, eventually, refused, serving
+
+
+class Till:
+    """The Product service as Billing and an administrator use it."""
+
+    def __init__(self, product: httpx.AsyncClient, firebase: FakeFirebase) -> None:
+        self.product = product
+        self._firebase = firebase
+        self._admin = firebase.user_headers("ines", role="admin")
+
+    async def offer(self, stock: int = 10, **changes: Any) -> str:
+        """The id of a product of which there are so many."""
+        body = KETTLE | {"stock": stock} | changes
+        product_id: str = answered(await self.product.post("/products", json=body, headers=self._admin), 201)["id"]
+        return product_id
+
+    async def change(self, product_id: str, **changes: Any) -> None:
+        answered(await self.product.patch(f"/products/{product_id}", json=changes, headers=self._admin))
+
+    async def delete(self, product_id: str) -> None:
+        await self.product.delete(f"/products/{product_id}", headers=self._admin)
+
+    async def stock(self, product_id: str) -> int:
+        stock: int = answered(await self.product.get(f"/products/{product_id}", headers=self._admin))["stock"]
+        return stock
+
+    async def has(self, product_id: str, stock: int) -> bool:
+        return await self.stock(product_id) == stock
+
+    async def reserve(self, bill_id: str, *items: tuple[str, int]) -> httpx.Response:
+        wanted = [{"product_id": product_id, "quantity": quantity} for product_id, quantity in items]
+        return await self.call("POST", "/reservations", json={"bill_id": bill_id, "items": wanted})
+
+    async def commit(self, bill_id: str) -> httpx.Response:
+        return await self.call("POST", f"/reservations/{bill_id}/commit")
+
+    async def release(self, bill_id: str) -> httpx.Response:
+        return await self.call("DELETE", f"/reservations/{bill_id}")
+
+    async def call(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """What Product answers to Billing."""
+        headers = self._firebase.service_headers("billing", to="product")
+        return await self.product.request(method, path, headers=headers, **request)
+
+
+@pytest.fixture
+def till(product: httpx.AsyncClient, firebase: FakeFirebase) -> Till:
+    """The Product service, with nothing in it."""
+    return Till(product, firebase)
+
+
+async def test_a_reservation(till: Till) -> None:
+    """What is reserved is out of stock, and the answer has names and prices, in the order asked for."""
+    kettle, cups = await till.offer(10), await till.offer(5, name="Cups", price={"amount": 1, "currency": "EUR"})
+    bill_id = new_id()
+    reservation = answered(await till.reserve(bill_id, (cups, 2), (kettle, 10)), 201)
+    del reservation["expires_at"]
+    assert reservation == {
+        "bill_id": bill_id,
+        "status": "held",
+        "lines": [
+            {"product_id": cups, "name": "Cups", "price": {"amount": 1, "currency": "EUR"}, "quantity": 2},
+            {"product_id": kettle, "name": "Kettle", "price": KETTLE["price"], "quantity": 10},
+        ],
+    }
+    assert (await till.stock(kettle), await till.stock(cups)) == (0, 3)
+
+
+async def test_the_same_reservation_again(till: Till) -> None:
+    """A bill has one reservation: asked for again it is the same, at its first price, and takes nothing more."""
+    kettle, bill_id = await till.offer(10), new_id()
+    first = answered(await till.reserve(bill_id, (kettle, 3)), 201)
+    await till.change(kettle, price={"amount": 1, "currency": "EUR"})
+    assert answered(await till.reserve(bill_id, (kettle, 3)), 200) == first
+    assert await till.stock(kettle) == 7
+
+
+async def test_another_reservation_for_the_same_bill(till: Till) -> None:
+    """A bill's reservation is not exchanged for other lines."""
+    kettle, cups, bill_id = await till.offer(), await till.offer(), new_id()
+    answered(await till.reserve(bill_id, (kettle, 3)), 201)
+    for items in [(kettle, 2)], [(cups, 3)], [(kettle, 3), (cups, 1)]:
+        refused(await till.reserve(bill_id, *items), 409, "reservation_differs")
+    assert (await till.stock(kettle), await till.stock(cups)) == (7, 10)
+
+
+async def test_all_or_nothing(till: Till) -> None:
+    """Where one product is short or unknown nothing is held, and the bill may try again with less."""
+    kettle, cups, bill_id = await till.offer(10), await till.offer(1), new_id()
+    problem = refused(await till.reserve(bill_id, (kettle, 1), (cups, 2)), 409, "out_of_stock")
+    assert problem["detail"] == f"There are 1 of {cups}."
+    unknown = new_id()
+    problem = refused(await till.reserve(bill_id, (kettle, 1), (unknown, 1)), 422, "product_unknown")
+    assert unknown in problem["detail"]
+    assert (await till.stock(kettle), await till.stock(cups)) == (10, 1)
+    answered(await till.reserve(bill_id, (kettle, 1), (cups, 1)), 201)
+
+
+async def test_a_release(till: Till) -> None:
+    """What is released can be bought again, once; and the bill holds nothing after that."""
+    kettle, bill_id = await till.offer(10), new_id()
+    answered(await till.reserve(bill_id, (kettle, 3)), 201)
+    for _ in range(2):
+        assert (await till.release(bill_id)).status_code == 204
+        assert await till.stock(kettle) == 10
+    refused(await till.reserve(bill_id, (kettle, 3)), 409, "reservation_released")
+    refused(await till.commit(bill_id), 409, "reservation_released")
+
+
+async def test_a_release_that_overtakes_its_reservation(till: Till) -> None:
+    """A reservation that arrives after its own release holds nothing."""
+    kettle, bill_id = await till.offer(10), new_id()
+    assert (await till.release(bill_id)).status_code == 204
+    refused(await till.reserve(bill_id, (kettle, 3)), 409, "reservation_released")
+    assert await till.stock(kettle) == 10
+
+
+async def test_a_sale(till: Till) -> None:
+    """What is sold stays out of stock, however often that is said, and cannot be released."""
+    kettle, bill_id = await till.offer(10), new_id()
+    held = answered(await till.reserve(bill_id, (kettle, 3)), 201)
+    sold = answered(await till.commit(bill_id))
+    assert sold == held | {"status": "committed"}
+    assert answered(await till.commit(bill_id)) == sold
+    assert answered(await till.reserve(bill_id, (kettle, 3)), 200) == sold
+    refused(await till.release(bill_id), 409, "reservation_committed")
+    assert await till.stock(kettle) == 7
+
+
+async def test_nothing_to_sell(till: Till) -> None:
+    """A bill that reserved nothing sells nothing."""
+    refused(await till.commit(new_id()), 404, "reservation_not_found")
+
+
+async def test_a_deleted_product_is_not_given_back(till: Till) -> None:
+    """A product that was deleted meanwhile does not come back by a release, nor keeps others from it."""
+    kettle, cups, bill_id = await till.offer(10), await till.offer(10), new_id()
+    answered(await till.reserve(bill_id, (kettle, 3), (cups, 3)), 201)
+    await till.delete(kettle)
+    assert (await till.release(bill_id)).status_code == 204
+    assert await till.stock(cups) == 10
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bill_id": "x"},
+        {"items": []},
+        {"items": [{"product_id": "a", "quantity": 0}]},
+        {"items": [{"product_id": "a", "quantity": 10**9}]},
+        {"items": [{"product_id": "a,b", "quantity": 1}]},
+        {"items": [{"product_id": "a", "quantity": 1}] * 2},
+        {"items": [{"product_id": str(number), "quantity": 1} for number in range(101)]},
+        {"more": 1},
+    ],
+)
+async def test_what_is_no_reservation(till: Till, change: dict[str, Any]) -> None:
+    """A reservation is for a bill's id, and for 1 to 100 products, each once."""
+    body = {"bill_id": new_id(), "items": [{"product_id": "a", "quantity": 1}]} | change
+    refused(await till.call("POST", "/reservations", json=body), 422, "request_invalid")
+
+
+async def test_reservations_are_for_billing(till: Till, firebase: FakeFirebase) -> None:
+    """No user, no administrator and no other service has to do with reservations."""
+    path = f"/reservations/{new_id()}"
+    for method, where in ("POST", "/reservations"), ("POST", f"{path}/commit"), ("DELETE", path):
+        for headers in firebase.user_headers("ines", role="admin"), firebase.service_headers("user", to="product"):
+            refused(await till.product.request(method, where, headers=headers), 403, "caller_not_allowed")
+
+
+class Shelf:
+    """The products and reservations of a database, as a worker of the service has them in hand."""
+
+    def __init__(self, database: Database, time: MovableTime) -> None:
+        self.database = database
+        self.time = time
+        self.catalogue = Catalogue(ProductStore(database))
+        self.reservations = Reservations(ReservationStore(database), clock=time)
+
+    async def offer(self, stock: int) -> str:
+        return (await self.catalogue.add("Kettle", "", 4990, "USD", stock)).id
+
+    async def stock(self, product_id: str) -> int:
+        return (await self.catalogue.get(product_id)).stock
+
+    async def taken(self) -> Counter[tuple[str, str]]:
+        """How many are taken, by the product and the status of the reservation."""
+        taken: Counter[tuple[str, str]] = Counter()
+        async with self.database.read() as connection:
+            joined = select(lines.c.product_id, reservations.c.status, lines.c.quantity).join(reservations)
+            for row in await connection.execute(joined):
+                taken[row.product_id, row.status] += row.quantity
+        return taken
+
+    async def balance(self, product_id: str) -> int:
+        """What was there in the beginning."""
+        taken = await self.taken()
+        return await self.stock(product_id) + taken[product_id, "held"] + taken[product_id, "committed"]
+
+
+@pytest.fixture
+async def shelf(database_url: str) -> AsyncIterator[Shelf]:
+    """A database with nothing in it."""
+    database = Database(database_url, MIGRATIONS)
+    await database.open()
+    yield Shelf(database, MovableTime())
+    await database.close()
+
+
+async def test_what_is_held_for_too_long_is_given_back(shelf: Shelf) -> None:
+    """An abandoned reservation is given back when its time has come, once, by however many workers; a sale is not."""
+    kettle = await shelf.offer(10)
+    abandoned, sold = new_id(), new_id()
+    await shelf.reservations.make(abandoned, [Item(kettle, 3)])
+    await shelf.reservations.make(sold, [Item(kettle, 2)])
+    await shelf.reservations.commit(sold)
+    assert await shelf.reservations.release_expired() == 0
+    shelf.time.advance(HOLD)
+    released = await asyncio.gather(*(shelf.reservations.release_expired() for _ in range(5)))
+    assert sum(released) == 1
+    assert await shelf.stock(kettle) == 8
+    assert await shelf.balance(kettle) == 10
+
+
+async def test_an_expired_reservation_is_held_again(firebase: FakeFirebase, database_url: str) -> None:
+    """A bill whose reservation was given back sells nothing until it has reserved again, at the first price."""
+    time = MovableTime()
+
+    def process() -> AbstractAsyncContextManager[httpx.AsyncClient]:
+        settings = ProductSettings(database_url=database_url)
+        return serving(create_app(settings, verifier=firebase.verifier("product"), clock=time))
+
+    async with process() as client:
+        till, bill_id = Till(client, firebase), new_id()
+        kettle = await till.offer(10)
+        first = answered(await till.reserve(bill_id, (kettle, 3)), 201)
+    time.advance(HOLD)
+    async with process() as client:
+        till = Till(client, firebase)
+        await eventually(lambda: till.has(kettle, 10))
+        refused(await till.commit(bill_id), 409, "reservation_expired")
+        refused(await till.reserve(bill_id, (kettle, 4)), 409, "reservation_differs")
+        await till.change(kettle, price={"amount": 1, "currency": "EUR"}, stock=2)
+        refused(await till.reserve(bill_id, (kettle, 3)), 409, "out_of_stock")
+        await till.change(kettle, stock=10)
+        again = answered(await till.reserve(bill_id, (kettle, 3)), 200)
+        assert again["lines"] == first["lines"]
+        assert again["expires_at"] > first["expires_at"]
+        answered(await till.commit(bill_id))
+        assert await till.stock(kettle) == 7
+
+
+async def test_an_expired_reservation_can_be_released(shelf: Shelf) -> None:
+    """A bill that is given up after its reservation has expired gives back nothing twice, and holds nothing again."""
+    kettle, bill_id = await shelf.offer(10), new_id()
+    await shelf.reservations.make(bill_id, [Item(kettle, 3)])
+    shelf.time.advance(HOLD)
+    await shelf.reservations.release_expired()
+    await shelf.reservations.release(bill_id)
+    assert await shelf.stock(kettle) == 10
+    with pytest.raises(ReservationReleased):
+        await shelf.reservations.make(bill_id, [Item(kettle, 3)])
+
+
+async def test_a_held_reservation_can_be_sold_late(shelf: Shelf) -> None:
+    """What nobody has given back yet can still be sold, and is not given back after that."""
+    kettle, bill_id = await shelf.offer(10), new_id()
+    await shelf.reservations.make(bill_id, [Item(kettle, 3)])
+    shelf.time.advance(HOLD + timedelta(minutes=1))
+    await shelf.reservations.commit(bill_id)
+    assert await shelf.reservations.release_expired() == 0
+    assert await shelf.stock(kettle) == 7
+
+
+async def test_a_race_for_the_last_ones(shelf: Shelf) -> None:
+    """However many bills ask at once, in whatever order of products, not one unit too many is held."""
+    one, two = await shelf.offer(20), await shelf.offer(30)
+
+    async def reserve(number: int) -> bool:
+        items = [Item(one, 1), Item(two, 1)]
+        try:
+            await shelf.reservations.make(new_id(), items if number % 2 else items[::-1])
+        except OutOfStock:
+            return False
+        return True
+
+    assert sum(await asyncio.gather(*(reserve(number) for number in range(40)))) == 20
+    assert (await shelf.stock(one), await shelf.stock(two)) == (0, 10)
+
+
+async def test_a_race_for_one_bill(shelf: Shelf) -> None:
+    """The same bill many times at once has one reservation, and one of its requests made it."""
+    kettle, bill_id = await shelf.offer(10), new_id()
+    made = await asyncio.gather(*(shelf.reservations.make(bill_id, [Item(kettle, 3)]) for _ in range(10)))
+    assert sum(is_new for _, is_new in made) == 1
+    assert len({str(reservation) for reservation, _ in made}) == 1
+    assert await shelf.stock(kettle) == 7
+
+
+async def test_stock_is_neither_made_nor_lost(shelf: Shelf) -> None:
+    """Reservations, sales, releases and expiries of the same bills, all at once: stock + held + sold stays the same."""
+    kettle, cups = await shelf.offer(50), await shelf.offer(40)
+    bill_ids = [new_id() for _ in range(12)]
+
+    async def live(worker: int) -> None:
+        for step, bill_id in enumerate(bill_ids):
+            action = (worker * 5 + step * 3) % 7
+            try:
+                if action < 4:
+                    await shelf.reservations.make(bill_id, [Item(cups, 2), Item(kettle, step + 1)])
+                elif action == 4:
+                    await shelf.reservations.release(bill_id)
+                elif action == 5:
+                    shelf.time.advance(HOLD / 3)
+                    await shelf.reservations.release_expired()
+                else:
+                    await shelf.reservations.make(bill_id, [Item(cups, 2), Item(kettle, step + 1)])
+                    await shelf.reservations.commit(bill_id)
+            except (OutOfStock, ReservationReleased, ReservationCommitted):
+                continue
+
+    await asyncio.gather(*(live(worker) for worker in range(8)))
+    taken = await shelf.taken()
+    assert {status for _, status in taken} >= {"committed", "released"}
+    assert await shelf.balance(kettle) == 50
+    assert await shelf.balance(cups) == 40
+    assert min(await shelf.stock(kettle), await shelf.stock(cups)) >= 0

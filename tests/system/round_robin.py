@@ -1,0 +1,53 @@
+"""A plain load balancer: each connection goes to the next of several servers."""
+
+import contextlib
+import itertools
+import socket
+import threading
+from collections.abc import Sequence
+
+from emulator.ports import HOST
+
+PIECE_BYTES = 65536
+
+
+class RoundRobin:
+    """Listens on a port and passes each connection on to the next of `upstreams`, also ports; in threads of its own."""
+
+    def __init__(self, port: int, upstreams: Sequence[int]) -> None:
+        self._server = socket.create_server((HOST, port))
+        self._next = itertools.cycle(upstreams)
+        self._acceptor = threading.Thread(target=self._accept, name=f"round robin {port}", daemon=True)
+        self._acceptor.start()
+
+    def stop(self) -> None:
+        """Takes no more connections."""
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._acceptor.join()
+        self._server.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(target=_serve, args=(connection, next(self._next)), daemon=True).start()
+
+
+def _serve(connection: socket.socket, upstream: int) -> None:
+    """Passes everything on in both directions, until both ends have said all."""
+    with connection, socket.create_connection((HOST, upstream)) as server:
+        back = threading.Thread(target=_pass_on, args=(server, connection), daemon=True)
+        back.start()
+        _pass_on(connection, server)
+        back.join()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    """Until the source has no more to say, which the target then hears."""
+    with contextlib.suppress(OSError):
+        while piece := source.recv(PIECE_BYTES):
+            target.sendall(piece)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)

@@ -1,0 +1,161 @@
+"""Deliveries from the customer's request to the customer's door: Billing, its queue, the function and back."""
+
+import secrets
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from emulator.calls import accepted_call
+from emulator.catalogue import add_catalogue
+from emulator.logins import MAYA
+from emulator.ports import HOST, Ports, free_offset
+from emulator.processes import Supervisor
+from emulator.purchase import ADDRESS, arrived, buy
+from emulator.shop_client import ShopClient, logged_in
+from emulator.stack import Stack
+from services.common.ids import new_id
+
+LEASE_SECONDS = 30.0
+"""How long the claim of a process that was killed stands in the way."""
+TIMEOUT_SECONDS = 60
+
+
+class Shop:
+    """A whole shop, emulators included: the function `deliver` reports to one Billing, and a test may kill that."""
+
+    def __init__(self, data: Path) -> None:
+        self.stack = Stack(Ports.shifted(free_offset()), data, project=f"demo-test-{secrets.token_hex(4)}")
+        self._supervisor = Supervisor()
+        self._billing = Supervisor()
+        try:
+            self.stack.start_emulators(self._supervisor)
+            for service in ("user", "product"):
+                self.stack.start_service(self._supervisor, service)
+            self.start_billing()
+            add_catalogue(self.stack)
+        except BaseException:
+            self.stop()
+            raise
+
+    def start_billing(self, **other_ports: int) -> None:
+        self._billing = Supervisor()
+        replace(self.stack, ports=replace(self.stack.ports, **other_ports)).start_service(self._billing, "billing")
+
+    def kill_billing(self) -> None:
+        [process] = self._billing.processes
+        process.popen.kill()
+        process.exited.wait()
+
+    def hand_to_the_function(self, data: object) -> httpx.Response:
+        """What `deliver` answers to a task, sent as its queue sends it."""
+        return httpx.post(self.stack.function_url("deliver"), json={"data": data}, timeout=TIMEOUT_SECONDS)
+
+    def stop(self) -> None:
+        self._billing.stop()
+        self._supervisor.stop()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A shop with a full catalogue."""
+    shop = Shop(tmp_path_factory.mktemp("shop"))
+    yield shop
+    shop.stop()
+
+
+@pytest.fixture
+def customer(shop: Shop) -> Iterator[ShopClient]:
+    """Somebody who buys there."""
+    with logged_in(shop.stack, MAYA) as client:
+        yield client
+
+
+def ordered(customer: ShopClient) -> dict[str, Any]:
+    """The delivery of a new bill, as it is when it has just been asked for."""
+    product = next(customer.products())
+    items = {"items": [{"product_id": product["id"], "quantity": 1}]}
+    key = {"Idempotency-Key": secrets.token_hex(16)}
+    bill = customer.call("POST", "billing", "/bills", 201, json=items, headers=key)
+    path = f"/bills/{bill['id']}/delivery"
+    delivery: dict[str, Any] = customer.call("POST", "billing", path, 202, json={"address": ADDRESS})
+    assert delivery["status"] == "requested"
+    return delivery
+
+
+def test_a_delivery_arrives(shop: Shop) -> None:
+    """What is asked for is carried out by the function, which tells Billing as `svc:delivery`, with a fresh token."""
+    assert buy(shop.stack).delivery["status"] == "delivered"
+    call = accepted_call(shop.stack, "svc:delivery", "billing")
+    assert call.audience == "billing"
+    assert call.age_seconds < 60
+    # Neither the token that it signed in with nor the one that it sent is in a log.
+    assert "eyJ" not in shop.stack.log("emulators").read_text()
+
+
+def test_billing_is_killed_before_the_hand_over(shop: Shop, customer: ShopClient) -> None:
+    """A delivery whose Billing was killed before the queue had it arrives once Billing runs again."""
+    shop.kill_billing()
+    shop.start_billing(tasks=Ports.shifted(free_offset()).tasks)
+    delivery = ordered(customer)
+    shop.kill_billing()
+    shop.start_billing()
+    arrived(customer, delivery["bill_id"], LEASE_SECONDS + TIMEOUT_SECONDS)
+
+
+def test_a_task_that_comes_twice(shop: Shop, customer: ShopClient) -> None:
+    """A delivery that is carried out again stays as it is."""
+    delivery = arrived(customer, ordered(customer)["bill_id"])
+    answer = shop.hand_to_the_function({"delivery_id": delivery["id"]})
+    assert (answer.status_code, answer.json()) == (200, {"result": "done"})
+    assert arrived(customer, delivery["bill_id"]) == delivery
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"delivery_id": new_id()},
+        {"delivery_id": "../bills"},
+        {"delivery_id": new_id() + "\n"},
+        {"delivery_id": 7},
+        {"delivery_id": None},
+        {},
+        "a delivery",
+        None,
+    ],
+)
+def test_a_task_for_no_delivery(shop: Shop, data: object) -> None:
+    """A task that names no delivery, or one that Billing does not know, is dropped and not retried for ever."""
+    answer = shop.hand_to_the_function(data)
+    assert (answer.status_code, answer.json()) == (200, {"result": "dropped"})
+    assert "dropped" in shop.stack.log("emulators").read_text()
+
+
+class NotFound(BaseHTTPRequestHandler):
+    """Somebody who knows nothing of deliveries."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_error(404)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Says nothing."""
+
+
+def test_billing_cannot_be_told(shop: Shop, customer: ShopClient) -> None:
+    """While Billing does not answer, or another does, a task is refused, so that the queue sends it again."""
+    delivery = arrived(customer, ordered(customer)["bill_id"])
+    shop.kill_billing()
+    for delivery_id in (delivery["id"], new_id()):
+        assert shop.hand_to_the_function({"delivery_id": delivery_id}).status_code == 500
+    with HTTPServer((HOST, shop.stack.ports.billing), NotFound) as another:
+        threading.Thread(target=another.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        assert shop.hand_to_the_function({"delivery_id": delivery["id"]}).status_code == 500
+        another.shutdown()
+    shop.start_billing()
+    assert shop.hand_to_the_function({"delivery_id": delivery["id"]}).status_code == 200

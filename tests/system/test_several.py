@@ -1,0 +1,156 @@
+"""Two processes of each service, on PostgreSQL and Redis, behind a plain round robin."""
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from emulator.calls import log_lines
+from emulator.logins import ADMIN, MAYA
+from emulator.ports import Ports, free_offset
+from emulator.processes import Supervisor
+from emulator.purchase import ADDRESS, arrived
+from emulator.shop_client import TIMEOUT_SECONDS, ShopClient, logged_in
+from emulator.stack import SERVICES, Stack
+from mstoken import ServiceIdentity
+from tests.backing import BackedStack, running_servers
+from tests.mstoken.test_settings import environment
+from tests.system.round_robin import RoundRobin
+
+RACERS = 50
+DELIVERIES = 20
+
+
+class Several:
+    """The shop as its customers see it, at the balancers' ports, and the two stacks behind it."""
+
+    def __init__(self, stack: Stack, behind: list[BackedStack]) -> None:
+        self.stack = stack
+        self.behind = behind
+
+    def told_by(self, service: str, event: str) -> list[dict[str, Any]]:
+        """What both processes of a service have logged of one kind."""
+        return [line for stack in self.behind for line in log_lines(stack, service) if line.get("event") == event]
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Several]:
+    folder = tmp_path_factory.mktemp("several")
+    front = Stack(Ports.shifted(free_offset()), folder / "front", project=f"demo-test-{secrets.token_hex(4)}")
+    supervisor, balancers = Supervisor(), list[RoundRobin]()
+    with running_servers(folder) as servers:
+        try:
+            front.start_emulators(supervisor)
+            behind = [_started(front, servers.told, folder / name, supervisor) for name in ("one", "two")]
+            for service in SERVICES:
+                ports = [getattr(stack.ports, service) for stack in behind]
+                balancers.append(RoundRobin(getattr(front.ports, service), ports))
+            yield Several(front, behind)
+        finally:
+            for balancer in balancers:
+                balancer.stop()
+            supervisor.stop()
+
+
+def _started(front: Stack, told: dict[str, dict[str, str]], folder: Path, supervisor: Supervisor) -> BackedStack:
+    """A set of services whose neighbours are the balancers, and whose emulators are those of `front`."""
+    neighbours = {"USER_URL": front.url("user"), "PRODUCT_URL": front.url("product")}
+    queue = {"CLOUD_TASKS_EMULATOR_HOST": f"127.0.0.1:{front.ports.tasks}"}
+    stack = BackedStack(
+        Ports.shifted(free_offset()),
+        folder,
+        project=front.project,
+        emulator_host=front.auth_host,
+        backing={service: told[service] | neighbours | queue for service in SERVICES},
+    )
+    for service in SERVICES:
+        # Neighbours are asked when there are customers: none has to be there yet.
+        stack.start_service(supervisor, service)
+    return stack
+
+
+@pytest.fixture
+def customer(several: Several) -> Iterator[ShopClient]:
+    with logged_in(several.stack, MAYA) as client:
+        yield client
+
+
+@pytest.fixture
+def id_token(several: Several) -> str:
+    """The customer's ID token, of another session."""
+    body = {"email": MAYA.email, "password": MAYA.password}
+    answer = httpx.post(f"{several.stack.url('user')}/login", json=body, timeout=TIMEOUT_SECONDS)
+    return str(answer.json()["id_token"])
+
+
+@pytest.fixture(scope="module")
+def product(several: Several) -> dict[str, Any]:
+    thing = {"name": "Thing", "description": "", "price": {"amount": 100, "currency": "USD"}, "stock": 1000}
+    with logged_in(several.stack, ADMIN) as admin:
+        added: dict[str, Any] = admin.call("POST", "product", "/products", 201, json=thing)
+    return added
+
+
+async def race(url: str, method: str, headers: dict[str, str], **request: Any) -> list[httpx.Response]:
+    """The answers to equal requests at the same time, each on a connection of its own."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(limits=limits, timeout=TIMEOUT_SECONDS) as client:
+        calls = (client.request(method, url, headers=headers, **request) for _ in range(RACERS))
+        return await asyncio.gather(*calls)
+
+
+@pytest.fixture
+def token(several: Several) -> str:
+    """A token of Billing for Product."""
+    with (
+        environment(FIREBASE_AUTH_EMULATOR_HOST=several.stack.auth_host),
+        ServiceIdentity("billing", several.stack.settings) as identity,
+    ):
+        return identity.token_sync("product")
+
+
+async def test_a_replay_is_refused_whichever_process_it_reaches(several: Several, token: str) -> None:
+    """Of 50 requests with one token, spread over both processes, one is served."""
+    answers = await race(f"{several.stack.url('product')}/products", "GET", {"X-MS-TOKEN": token})
+    codes = Counter(answer.json().get("code", "served") for answer in answers)
+    assert codes == {"served": 1, "token_replayed": RACERS - 1}
+    assert all(any(line.get("verdict") for line in log_lines(stack, "product")) for stack in several.behind)
+
+
+async def test_one_key_makes_one_bill_over_both_processes(
+    several: Several, customer: ShopClient, id_token: str, product: dict[str, Any]
+) -> None:
+    """Of 50 equal orders under one key at the same time there is one bill; who comes too early is told to wait."""
+    key = {"Idempotency-Key": secrets.token_hex(8)}
+    order = {"items": [{"product_id": product["id"], "quantity": 1}]}
+    headers = key | {"Authorization": f"Bearer {id_token}"}
+    answers = await race(f"{several.stack.url('billing')}/bills", "POST", headers, json=order)
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    made = {answer.json()["id"] for answer in answers if answer.status_code == 201}
+    assert len(made) == 1
+    assert {customer.call("POST", "billing", "/bills", 201, json=order, headers=key)["id"]} == made
+
+
+def test_a_delivery_is_handed_over_by_one_process(
+    several: Several, customer: ShopClient, product: dict[str, Any]
+) -> None:
+    """Both processes empty the outbox, and each delivery leaves it once, and arrives."""
+    wanted, bills = set(), []
+    for _ in range(DELIVERIES):
+        items = {"items": [{"product_id": product["id"], "quantity": 1}]}
+        key = {"Idempotency-Key": secrets.token_hex(8)}
+        bill = customer.call("POST", "billing", "/bills", 201, json=items, headers=key)
+        where = f"/bills/{bill['id']}/delivery"
+        wanted.add(customer.call("POST", "billing", where, 202, json={"address": ADDRESS})["id"])
+        bills.append(bill["id"])
+    for bill_id in bills:
+        arrived(customer, bill_id)
+    handed_over = Counter(
+        line["delivery_id"] for line in several.told_by("billing", "hand_over") if "fault" not in line
+    )
+    assert {name: handed_over[name] for name in wanted} == dict.fromkeys(wanted, 1)
