@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     Column,
     DateTime,
     ForeignKey,
@@ -52,6 +53,7 @@ products = Table(
     Column("stock", Integer, nullable=False),
     # Name and description without upper and lower case: databases fold cases each in its own way, SQLite ASCII only.
     Column("search_text", Text, nullable=False),
+    CheckConstraint("stock >= 0", name="stock_not_negative"),
 )
 
 reservations = Table(
@@ -246,25 +248,22 @@ async def _take(connection: AsyncConnection, items: Sequence[Item]) -> Mapping[s
             raise ProductUnknown(f"It is {item.product_id}.")
         if (stock := found[item.product_id].stock) < item.quantity:
             raise OutOfStock(f"There are {stock} of {item.product_id}.")
-    # The condition says once more what the locks see to: whatever a database makes of them, stock is never below zero.
-    left = products.c.stock - bindparam("quantity")
-    enough = products.c.stock >= bindparam("quantity")
-    statement = update(products).where(products.c.id == bindparam("product"), enough).values(stock=left)
-    await connection.execute(statement, _quantities(items))
+    await _add_to_stock(connection, {item.product_id: -item.quantity for item in items})
     return found
 
 
 async def _give_back(connection: AsyncConnection, lines: Sequence[Line]) -> None:
     """Puts the lines back into stock, except for products that were deleted."""
-    more = products.c.stock + bindparam("quantity")
-    if lines:
-        statement = update(products).where(products.c.id == bindparam("product")).values(stock=more)
-        await connection.execute(statement, _quantities(lines))
+    await _add_to_stock(connection, {line.product_id: line.quantity for line in lines})
 
 
-def _quantities(of: Sequence[Item | Line]) -> list[dict[str, Any]]:
-    """Parameters for an update of each product, in the order of their ids."""
-    return [{"product": one.product_id, "quantity": one.quantity} for one in sorted(of, key=lambda one: one.product_id)]
+async def _add_to_stock(connection: AsyncConnection, quantities: Mapping[str, int]) -> None:
+    """Changes the stock of products by their ids, in the order of these."""
+    if quantities:
+        new = products.c.stock + bindparam("quantity")
+        statement = update(products).where(products.c.id == bindparam("product")).values(stock=new)
+        rows = [{"product": product_id, "quantity": quantities[product_id]} for product_id in sorted(quantities)]
+        await connection.execute(statement, rows)
 
 
 async def _keep(connection: AsyncConnection, bill_id: str, status: Status, expires_at: datetime) -> None:

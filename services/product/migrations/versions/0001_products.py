@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("currency", sa.String(3), nullable=False),
         sa.Column("stock", sa.Integer(), nullable=False),
         sa.Column("search_text", sa.Text(), nullable=False),
+        sa.CheckConstraint("stock >= 0", name="stock_not_negative"),
     )
 
 
