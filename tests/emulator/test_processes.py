@@ -21,7 +21,7 @@ PARENT_OF_STUBBORN = """
 import subprocess, sys, time
 stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGINT,"
 stubborn += " signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
-child = subprocess.Popen([sys.executable, "-c", stubborn], start_new_session={new_session})
+child = subprocess.Popen([sys.executable, "-c", stubborn], {options})
 print(child.pid, flush=True)
 {then}
 """
@@ -92,10 +92,10 @@ def test_interrupt_ends_any_wait(supervisor: Supervisor) -> None:
         supervisor.check(None)
 
 
-@pytest.mark.parametrize("new_session", [False, True])
-def test_stop_ends_grandchildren(supervisor: Supervisor, start: Callable[[str], Process], new_session: bool) -> None:
+@pytest.mark.parametrize("options", ["", "process_group=0", "start_new_session=True"])
+def test_stop_ends_grandchildren(supervisor: Supervisor, start: Callable[[str], Process], options: str) -> None:
     """Stopping a process kills its children too, also those that ignore signals or have a session of their own."""
-    process = start(PARENT_OF_STUBBORN.format(new_session=new_session, then="time.sleep(600)"))
+    process = start(PARENT_OF_STUBBORN.format(options=options, then="time.sleep(600)"))
     supervisor.wait_until(partial(process.has_said, "up"), "it", WAIT_SECONDS)
     child = int(process.log.read_text().split()[0])
     supervisor.stop()
@@ -104,8 +104,9 @@ def test_stop_ends_grandchildren(supervisor: Supervisor, start: Callable[[str], 
 
 
 def test_stop_ends_orphans(supervisor: Supervisor, start: Callable[[str], Process]) -> None:
-    """What a process that is gone has left behind is killed too."""
-    process = start(PARENT_OF_STUBBORN.format(new_session=False, then="raise SystemExit(0)"))
+    """What a process that is gone has left behind in its session is killed too."""
+    # In a group of its own: what stays in its parent's is killed with that, by the shim.
+    process = start(PARENT_OF_STUBBORN.format(options="process_group=0", then="raise SystemExit(0)"))
     process.exited.wait(WAIT_SECONDS)
     orphan = int(process.log.read_text().split()[0])
     assert not gone(orphan)
@@ -116,7 +117,7 @@ def test_stop_ends_orphans(supervisor: Supervisor, start: Callable[[str], Proces
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
 def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     """A parent that gets SIGKILL takes the processes that it started with it, and what those have started."""
-    command = PARENT_OF_STUBBORN.format(new_session=False, then="time.sleep(600)")
+    command = PARENT_OF_STUBBORN.format(options="", then="time.sleep(600)")
     code = (
         "import os, subprocess, sys;"
         f"subprocess.run([sys.executable, {tied.__file__!r}, str(os.getpid()), sys.executable, '-c', {command!r}],"
