@@ -9,6 +9,7 @@ from rich.console import Console
 from emulator.ports import Ports
 from emulator.runner import Runner, use_emulator
 from emulator.stack import ROOT, Stack
+from mstoken.claims import MODES
 
 
 def main(arguments: list[str]) -> int:
@@ -17,11 +18,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("command", choices=("run", "demo"), help="demo ends after its purchase, run stays up")
     parser.add_argument("--port-offset", type=int, default=0, metavar="N", help="added to every port")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes for each service")
+    parser.add_argument("--mode", choices=MODES, default="fresh", help="how services call each other (fresh)")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="for databases and logs; emptied of them first")
     options = parser.parse_args(arguments)
     # A folder for each offset, so that two runners side by side do not share one.
     data = options.data or ROOT / ".data" / (f"run+{options.port_offset}" if options.port_offset else "run")
-    stack = Stack(Ports.shifted(options.port_offset), data.resolve(), workers=options.workers)
+    stack = Stack(Ports.shifted(options.port_offset), data.resolve(), workers=options.workers, mode=options.mode)
     use_emulator(stack)
     return Runner(stack, Console(highlight=False)).run(stay=options.command == "run")
 

@@ -7,17 +7,22 @@ from typing import Any
 
 from emulator.errors import Unexpected
 from emulator.stack import SERVICES, Stack
+from mstoken.claims import MODES, Mode
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call that a service verified. The token is named by its id; the token itself is in no log."""
+    """One call that a service verified: in which mode, how old the token or the proof was, and the id that it spent.
+
+    The token itself is in no log.
+    """
 
     caller: str
     callee: str
     audience: str
+    mode: Mode
     age_seconds: float
-    token_id: str
+    one_time_id: str
     verdict: str
 
 
@@ -27,15 +32,16 @@ def service_calls(stack: Stack) -> list[Call]:
         (str(line["time"]), service, line)
         for service in SERVICES
         for line in log_lines(stack, service)
-        if line.get("event") == "call" and line.get("mode") == "fresh"
+        if line.get("event") == "call" and line.get("mode") in MODES
     ]
     return [
         Call(
             caller=line["caller"],
             callee=service,
             audience=line["audience"],
+            mode=line["mode"],
             age_seconds=line["age_seconds"],
-            token_id=line["token_id"],
+            one_time_id=line["one_time_id"],
             verdict=line["verdict"],
         )
         for _, service, line in sorted(found, key=itemgetter(0))

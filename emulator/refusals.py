@@ -1,14 +1,22 @@
-"""The demo's attempts to come in with a token that does not count."""
+"""The demo's attempts to come in with what does not count: a call sent twice, and what is forged."""
 
-import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import httpx
 
 from emulator.errors import Unexpected
 from emulator.shop_client import ShopClient, anyone
 from emulator.signed_auth import Key
 from emulator.stack import Stack
 from mstoken import ServiceIdentity
+from mstoken.claims import SERVICE_TOKEN_HEADER
+from mstoken.compact import base64url
 from mstoken.errors import SignInError
+from mstoken.proof import PROOF_HEADER
+
+PATH = "/products?limit=1"
+OTHER_PATH = "/products/another"
 
 
 @dataclass(frozen=True)
@@ -20,32 +28,52 @@ class Attempt:
     code: str
 
 
-def try_tokens(stack: Stack) -> list[Attempt]:
-    """Signs in as Billing, and sends Product a good token, the same again, and one that is forged.
+def try_calls(stack: Stack) -> list[Attempt]:
+    """Signs in as Billing, calls Product as it would, and then as somebody would who has seen or guessed the call.
 
     Raises Unexpected unless the first is served, and the others are refused for what they are.
     """
     with anyone(stack) as client, ServiceIdentity("billing", stack.settings) as billing:
         try:
-            token, another = billing.token_sync("product"), billing.token_sync("product")
+            good, another = (_headers(billing, stack.url("product")) for _ in range(2))
         except SignInError as error:
             raise Unexpected(f"Signing in as svc:billing failed: {error}") from error
-        return [
-            _attempt(client, "a fresh token of svc:billing", token, 200, "served"),
-            _attempt(client, "the same token again", token, 401, "token_replayed"),
-            _attempt(client, "a token perfect but for its signature", _forged(another), 401, "token_untrusted"),
+        forged = another | {SERVICE_TOKEN_HEADER: _forged(another[SERVICE_TOKEN_HEADER])}
+        attempts = [
+            _attempt(client, f"a call of svc:billing, {stack.mode}", PATH, good, 200, "served"),
+            _attempt(client, "the same again", PATH, good, 401, f"{_spent(stack)}_replayed"),
+            _attempt(client, "a token perfect but for its signature", PATH, forged, 401, "token_untrusted"),
         ]
+        if stack.mode == "proof":
+            stolen = {SERVICE_TOKEN_HEADER: another[SERVICE_TOKEN_HEADER]}
+            attempts += [
+                _attempt(client, "a call that was seen, to another path", OTHER_PATH, another, 401, "proof_invalid"),
+                _attempt(client, "its token alone", PATH, stolen, 401, "proof_missing"),
+            ]
+        return attempts
 
 
-def _attempt(client: ShopClient, sent: str, token: str, status: int, code: str) -> Attempt:
-    answer = client.call("GET", "product", "/products?limit=1", status, headers={"X-MS-TOKEN": token})
+def _headers(billing: ServiceIdentity, product_url: str) -> dict[str, str]:
+    """What Billing would send with its next call."""
+    request = next(billing.to("product").sync_auth_flow(httpx.Request("GET", product_url + PATH)))
+    names = (SERVICE_TOKEN_HEADER, PROOF_HEADER)
+    return {name: request.headers[name] for name in names if name in request.headers}
+
+
+def _attempt(client: ShopClient, sent: str, path: str, headers: Mapping[str, str], status: int, code: str) -> Attempt:
+    answer = client.call("GET", "product", path, status, headers=dict(headers))
     came_back = answer.get("code", "served")
     if came_back != code:
         raise Unexpected(f"Product answered {sent} with {came_back}, not {code}.")
     return Attempt(sent, status, code)
 
 
+def _spent(stack: Stack) -> str:
+    """What a call spends."""
+    return "token" if stack.mode == "fresh" else "proof"
+
+
 def _forged(token: str) -> str:
     """The same token, signed with a key of our own under the name of the published one."""
     signed = token.rpartition(".")[0]
-    return f"{signed}.{base64.urlsafe_b64encode(Key().sign(signed.encode())).rstrip(b'=').decode()}"
+    return f"{signed}.{base64url(Key().sign(signed.encode()))}"

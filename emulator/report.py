@@ -46,17 +46,19 @@ def show_purchase(console: Console, purchase: Purchase) -> None:
 
 
 def show_calls(console: Console, calls: Sequence[Call]) -> None:
-    """Which service called which, and each token's audience, age and id."""
+    """Which service called which, in which mode, and the age and id of what counted once: the token, or the proof."""
     _heading(console, "The calls between services behind it, from the callees' logs")
-    table = _table("Caller", "Called", "Audience", "Token's age", "Token's id")
+    table = _table("Caller", "Called", "Audience", "Mode", "Age", "One-time id")
     for call in calls:
-        table.add_row(call.caller, call.callee, call.audience, f"{call.age_seconds:.1f} s", call.token_id)
+        # Before the dot is the thumbprint of the key, the same for all calls of a process.
+        one_time_id = call.one_time_id.rpartition(".")[2]
+        table.add_row(call.caller, call.callee, call.audience, call.mode, f"{call.age_seconds:.1f} s", one_time_id)
     console.print(table)
 
 
 def show_attempts(console: Console, attempts: Sequence[Attempt]) -> None:
-    """That a token is served once only, and a forged one never."""
-    _heading(console, "What Product makes of tokens that somebody sends it")
+    """That a call is served once only, and a forged one never."""
+    _heading(console, "What Product makes of what somebody else sends it")
     table = _table("Sent", "Answer")
     for attempt in attempts:
         table.add_row(attempt.sent, f"{attempt.status} {attempt.code}")

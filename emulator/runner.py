@@ -16,7 +16,7 @@ from emulator.catalogue import add_catalogue
 from emulator.errors import Interrupted, ProcessDied, RunnerError, Unexpected
 from emulator.processes import Supervisor
 from emulator.purchase import CUSTOMER, buy
-from emulator.refusals import try_tokens
+from emulator.refusals import try_calls
 from emulator.stack import Stack
 from mstoken.settings import EMULATOR_VARIABLE
 
@@ -74,8 +74,8 @@ class Runner:
             for caller, callee in CALLS:
                 accepted_call(self._stack, caller, callee)
         calls = service_calls(self._stack)
-        with self._step("Sending a token twice, and a forged one"):
-            attempts = try_tokens(self._stack)
+        with self._step("Sending a call twice, and a forged one"):
+            attempts = try_calls(self._stack)
         report.show_purchase(self._console, purchase)
         report.show_calls(self._console, calls)
         report.show_attempts(self._console, attempts)

@@ -16,6 +16,7 @@ from emulator.ports import HOST, Ports
 from emulator.processes import Supervisor
 from emulator.signed_auth import CERTIFICATES_PATH
 from mstoken import Settings
+from mstoken.claims import Mode
 from mstoken.settings import EMULATOR_VARIABLE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,7 +44,7 @@ class Stack:
     """One shop: where it listens, where it keeps its data, which project and Auth emulator it uses.
 
     emulator_host is the host:port of a signed Auth emulator elsewhere; left out, it is the one on our own ports.
-    workers is the number of processes for each service.
+    workers is the number of processes for each service, mode how services call each other.
     """
 
     ports: Ports
@@ -51,11 +52,12 @@ class Stack:
     project: str = PROJECT
     emulator_host: str | None = None
     workers: int = 1
+    mode: Mode = "fresh"
 
     @property
     def settings(self) -> Settings:
         """For signing in from this process as a service of this shop."""
-        return Settings(project_id=self.project, emulator_host=self.auth_host)
+        return Settings(project_id=self.project, emulator_host=self.auth_host, mode=self.mode)
 
     @property
     def auth_host(self) -> str:
@@ -107,7 +109,8 @@ class Stack:
             # firebase-tools passes its environment on to the functions, and CI keeps it from looking for news and new
             # versions of itself.
             env=_environment()
-            | {"CI": "true", "BILLING_URL": self.url("billing"), SIGNED_AUTH_VARIABLE: self.auth_host},
+            | {"CI": "true", "BILLING_URL": self.url("billing"), SIGNED_AUTH_VARIABLE: self.auth_host}
+            | {"MSTOKEN_MODE": self.mode},
             cwd=self.data,
             log=self.log("emulators"),
         )
@@ -177,6 +180,8 @@ class Stack:
             "CLOUD_TASKS_EMULATOR_HOST": f"{HOST}:{self.ports.tasks}",
             "DELIVERY_PATIENCE_SECONDS": str(PATIENCE_SECONDS),
             "DATABASE_URL": f"sqlite+aiosqlite:///{self.data / service}.db",
+            "MSTOKEN_MODE": self.mode,
+            "MSTOKEN_BASE_URL": self.url(service),
             "MSTOKEN_REPLAY_URL": f"sqlite:///{self.data / service}-spent.db",
             "USER_URL": self.url("user"),
             "PRODUCT_URL": self.url("product"),

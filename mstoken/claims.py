@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 from mstoken.errors import TokenNotService
 
@@ -19,30 +19,55 @@ VERSION = 1
 
 _SERVICE_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _TOKEN_ID = re.compile(r"[A-Za-z0-9_-]{22}")
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
+
+Mode: TypeAlias = Literal["fresh", "proof"]
+"""A token for one call each, or a token for an hour with a proof for each call."""
+MODES: tuple[Mode, ...] = ("fresh", "proof")
+
+FRESH_SECONDS = 60
+"""How old a fresh token may be."""
+ID_TOKEN_SECONDS = 3600
+"""How long every Firebase ID token lives (Firebase, "Manage User Sessions")."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceClaims:
-    """The `ms` claim of a fresh token: `service` calls `audience`, once, under the random `token_id`."""
+    """The `ms` claim: `service` calls `audience`.
+
+    A fresh token has a random `token_id`, and counts once. A bound one has the thumbprint of a key (RFC 7638), and
+    counts with a proof of that key for each call. Exactly one of the two is not None.
+    """
 
     service: str
     audience: str
-    token_id: str
+    token_id: str | None = None
+    key_thumbprint: str | None = None
 
     @classmethod
     def fresh(cls, service: str, audience: str) -> "ServiceClaims":
         """Claims with a new id of 128 random bits, base64url (22 characters)."""
-        return cls(service, audience, secrets.token_urlsafe(16))
+        return cls(service, audience, token_id=secrets.token_urlsafe(16))
+
+    @classmethod
+    def bound(cls, service: str, audience: str, key_thumbprint: str) -> "ServiceClaims":
+        """Claims for whoever holds the key with this thumbprint, base64url of SHA-256 (43 characters)."""
+        return cls(service, audience, key_thumbprint=key_thumbprint)
 
     @property
     def uid(self) -> str:
         """The Firebase uid of the service identity, such as `svc:billing`."""
         return service_uid(self.service)
 
+    @property
+    def mode(self) -> Mode:
+        """Which kind of token these claims make."""
+        return "fresh" if self.key_thumbprint is None else "proof"
+
     def as_developer_claims(self) -> dict[str, Any]:
         """What `create_custom_token` takes as developer claims."""
-        claim = {"v": VERSION, "svc": self.service, "aud": self.audience, "jti": self.token_id}
-        return {"ms": claim}
+        one = {"jti": self.token_id} if self.key_thumbprint is None else {"jkt": self.key_thumbprint}
+        return {"ms": {"v": VERSION, "svc": self.service, "aud": self.audience} | one}
 
     @classmethod
     def parse(cls, claims: Mapping[str, Any]) -> "ServiceClaims":
@@ -59,18 +84,17 @@ class ServiceClaims:
             raise TokenNotService("It has no ms claim.")
         if type(ms.get("v")) is not int or ms["v"] != VERSION:
             raise TokenNotService("Its ms claim has a version that is not known here.")
-        service, audience, token_id = ms.get("svc"), ms.get("aud"), ms.get("jti")
+        service, audience = ms.get("svc"), ms.get("aud")
         if not _is_service_name(service) or not _is_service_name(audience):
             raise TokenNotService("Its ms claim names no service or no audience.")
         if claims.get("sub") != service_uid(service):
             raise TokenNotService("Its uid is not that of the service which it names.")
-        if (
-            ms.keys() != {"v", "svc", "aud", "jti"}
-            or not isinstance(token_id, str)
-            or not _TOKEN_ID.fullmatch(token_id)
-        ):
-            raise TokenNotService("Its ms claim has no id of 128 bits, or more than is known here.")
-        return cls(service, audience, token_id)
+        one = ms.keys() - {"v", "svc", "aud"}
+        if one == {"jti"} and _is_text(ms["jti"], _TOKEN_ID):
+            return cls(service, audience, token_id=ms["jti"])
+        if one == {"jkt"} and _is_text(ms["jkt"], _THUMBPRINT):
+            return cls(service, audience, key_thumbprint=ms["jkt"])
+        raise TokenNotService("Its ms claim has neither an id nor a key's thumbprint, or more than is known here.")
 
 
 def service_name(value: str) -> str:
@@ -85,10 +109,14 @@ def service_uid(service: str) -> str:
     return UID_PREFIX + service
 
 
-def token_digest(token: str) -> str:
-    """The first eight characters of the token's SHA-256, in hexadecimal: how a log line may name a token."""
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+def token_sha256(token: str) -> bytes:
+    """The SHA-256 of a token as it came. A log line names a token by the first eight characters of it, hexadecimal."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def _is_service_name(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and _SERVICE_NAME.fullmatch(value) is not None
+    return _is_text(value, _SERVICE_NAME)
+
+
+def _is_text(value: object, pattern: re.Pattern[str]) -> TypeGuard[str]:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None

@@ -6,25 +6,39 @@ finite, and little depth.
 """
 
 import base64
+import binascii
 import json
 import re
 from typing import Any, NamedTuple, NoReturn
 
 MAX_TOKEN_BYTES = 8192
 MAX_DEPTH = 16
+OPTIONAL_WHITESPACE = " \t"
+"""What a server may have left around the value of the header that a token came in (RFC 9110, section 5.5)."""
 
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)")
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
+_TO_BASE64 = bytes.maketrans(b"-_", b"+/")
+_LAST: tuple[frozenset[str], ...] = (
+    frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"),
+    frozenset(),
+    frozenset("AQgw"),
+    frozenset("AEIMQUYcgkosw048"),
+)
+"""What a canonical text may end with, by the remainder of its length divided by four."""
 
 
 class Unverified(NamedTuple):
-    """The header and payload of a JWT that nobody has verified."""
+    """A JWT that nobody has verified: header, payload, and what was signed with which outcome, if it was."""
 
     header: dict[str, Any]
     payload: dict[str, Any]
+    signing_input: bytes
+    signature: bytes
 
 
 def unverified(token: str) -> Unverified:
-    """The header and payload of `token`, a JWT of at most 8 KiB in compact serialization.
+    """What `token` consists of, a JWT of at most 8 KiB in compact serialization.
 
     The signature may be empty: whether that will do is for the verifier to say.
     Raises ValueError, whose text names the fault and repeats nothing of the token.
@@ -35,31 +49,37 @@ def unverified(token: str) -> Unverified:
     if parts is None:
         raise ValueError("not three parts of base64url with dots between them")
     header, payload, signature = parts.groups()
-    _decode(signature)
-    return Unverified(_json_object(header), _json_object(payload))
+    signing_input = token[: parts.end(2)].encode("ascii")
+    return Unverified(_json_object(header), _json_object(payload), signing_input, _decoded(signature))
 
 
-def _decode(part: str) -> bytes:
-    """The bytes of one part. base64url has several spellings for some bytes; only the canonical one passes."""
-    try:
-        decoded = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    except ValueError:
-        raise ValueError("not base64url") from None
-    if base64.urlsafe_b64encode(decoded).rstrip(b"=").decode() != part:
+def base64url(value: bytes) -> str:
+    """`value` in base64url without padding (RFC 7515, section 2)."""
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
+
+
+def base64url_decode(text: str) -> bytes:
+    """The bytes of `text`. base64url has several spellings for some bytes; only the canonical one passes.
+
+    Raises ValueError, whose text repeats nothing.
+    """
+    if not _BASE64URL.fullmatch(text):
+        raise ValueError("not base64url")
+    return _decoded(text)
+
+
+def _decoded(text: str) -> bytes:
+    """The bytes of a text that has no other characters than base64url has."""
+    # The last character has bits to spare, which another spelling would set (RFC 4648, section 3.5).
+    if text and text[-1] not in _LAST[len(text) % 4]:
         raise ValueError("not canonical base64url")
-    return decoded
+    return binascii.a2b_base64(text.encode("ascii").translate(_TO_BASE64) + b"==")
 
 
 def _json_object(part: str) -> dict[str, Any]:
-    text = _decode(part)
     try:
-        value = json.loads(
-            text.decode("utf-8"),
-            object_pairs_hook=_each_key_once,
-            parse_constant=_no_such_number,
-            parse_float=_finite,
-            parse_int=_bounded,
-        )
+        text = _decoded(part).decode("utf-8")
+        value = _JSON.decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except UnicodeDecodeError:
@@ -68,7 +88,8 @@ def _json_object(part: str) -> dict[str, Any]:
         raise ValueError("not JSON") from None
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
-    if _deeper_than(MAX_DEPTH, value):
+    # So few brackets cannot nest deeper, which saves most tokens from being searched.
+    if text.count("{") + text.count("[") > MAX_DEPTH and _deeper_than(MAX_DEPTH, value):
         raise ValueError("nested too deeply")
     return value
 
@@ -95,6 +116,11 @@ def _bounded(text: str) -> int:
     if len(text) > 20:
         raise ValueError("a number out of range")
     return int(text)
+
+
+_JSON = json.JSONDecoder(
+    object_pairs_hook=_each_key_once, parse_constant=_no_such_number, parse_float=_finite, parse_int=_bounded
+)
 
 
 def _deeper_than(levels: int, value: object) -> bool:

@@ -16,6 +16,11 @@
         │   ├── TokenWrongAudience      token_wrong_audience
         │   ├── TokenNotService         token_not_service
         │   └── IdentityDisabled        identity_disabled
+        ├── ProofRefused          401, about DPoP
+        │   ├── ProofMissing            proof_missing
+        │   ├── ProofInvalid            proof_invalid
+        │   ├── ProofReplayed           proof_replayed
+        │   └── ProofNonceWanted        use_dpop_nonce
         ├── UserTokenRefused      401, about Authorization: Bearer
         │   ├── UserTokenMissing        user_token_missing
         │   ├── UserTokenInvalid        user_token_invalid
@@ -27,8 +32,13 @@ The last word of each line is the stable `code` of the refusal. Errors carry fac
 for people and never hold a token.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+PROOF_ALGORITHM = "ES256"
+"""The one signature algorithm of proofs (RFC 7518, section 3.4)."""
+NONCE_HEADER = "DPoP-Nonce"
+"""Where a callee hands out a nonce (RFC 9449, section 8.2)."""
 SERVICE_SCHEME = "MsToken"
 """The challenge's auth-scheme for `X-MS-TOKEN` (RFC 9110, section 11.1)."""
 
@@ -43,6 +53,8 @@ class SettingsError(MsTokenError):
 
 class SignInError(MsTokenError):
     """No service token could be had for `identity`, the uid that tried to sign in."""
+
+    retry_after_seconds: float = 0.0
 
     def __init__(self, identity: str, reason: str) -> None:
         super().__init__(f"{identity} could not sign in to Firebase: {reason}")
@@ -81,6 +93,10 @@ class Refusal(MsTokenError):
     def challenges(self, realm: str) -> tuple[str, ...]:
         """The `WWW-Authenticate` challenges for the service `realm`; empty where none is due (RFC 9110, 11.6.1)."""
         return ()
+
+    def headers(self) -> Mapping[str, str]:
+        """Further header fields of the answer."""
+        return {}
 
 
 class ServiceTokenRefused(Refusal):
@@ -181,6 +197,57 @@ class IdentityDisabled(ServiceTokenRefused):
     def __init__(self, identity: str) -> None:
         super().__init__(f"{identity} may not call any more.")
         self.identity = identity
+
+
+class ProofRefused(Refusal):
+    """The proof in `DPoP` is missing or does not count."""
+
+    status = 401
+    error: ClassVar[str] = "invalid_dpop_proof"
+
+    def challenges(self, realm: str) -> tuple[str, ...]:
+        """One `DPoP` challenge with its `error` (RFC 9449, section 7.1)."""
+        return (f'DPoP realm="{realm}", error="{self.error}", algs="{PROOF_ALGORITHM}"',)
+
+
+class ProofMissing(ProofRefused):
+    """No proof, where the token is bound to a key or the route insists on one."""
+
+    code = "proof_missing"
+    title = "A proof is missing"
+
+    def challenges(self, realm: str) -> tuple[str, ...]:
+        """A bare challenge: no error where nothing was sent (RFC 6750, section 3.1)."""
+        return (f'DPoP realm="{realm}", algs="{PROOF_ALGORITHM}"',)
+
+
+class ProofInvalid(ProofRefused):
+    """The proof is not for this call, this token or this time, or no proof at all; `detail` says which."""
+
+    code = "proof_invalid"
+    title = "The proof is not valid for this call"
+
+
+class ProofReplayed(ProofRefused):
+    """The proof's id has been spent before."""
+
+    code = "proof_replayed"
+    title = "The proof has been used before"
+
+
+class ProofNonceWanted(ProofRefused):
+    """The proof carries no nonce of this service's, or one that is too old; `nonce` is one for the next proof."""
+
+    code = error = "use_dpop_nonce"
+    title = "The proof must carry a nonce of this service"
+
+    def __init__(self, nonce: str) -> None:
+        super().__init__()
+        self.nonce = nonce
+
+    def headers(self) -> Mapping[str, str]:
+        """The nonce (RFC 9449, section 9)."""
+        return {NONCE_HEADER: self.nonce}
 
 
 class UserTokenRefused(Refusal):

@@ -10,6 +10,7 @@ async def list_products(caller: Annotated[Caller, Depends(allow(users=True, serv
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
@@ -17,17 +18,19 @@ from fastapi.security.http import HTTPAuthorizationCredentials
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import JSONResponse
 
-from mstoken.callee.callers import Admission, Caller
+from mstoken.callee.callers import Admission, Call, Caller
 from mstoken.callee.verifier import TokenVerifier
 from mstoken.claims import SERVICE_TOKEN_HEADER
 from mstoken.errors import Refusal, VerifierUnavailable
+from mstoken.proof import PROOF_HEADER
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 _SERVICE_TOKEN = APIKeyHeader(
     name=SERVICE_TOKEN_HEADER,
     scheme_name="ServiceToken",
-    description="A Firebase ID token of a service identity, made for this service and for one call.",
+    description="A Firebase ID token of a service identity, made for this service: either for one call, or bound to a "
+    "key, and then with a proof of that key for the call in the header `DPoP` (RFC 9449).",
     auto_error=False,
 )
 _USER_TOKEN = HTTPBearer(
@@ -69,21 +72,27 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 """What a route with `allow` may answer besides its own: for its `responses`."""
 
 
-def allow(*, users: bool | Collection[str] = False, services: Collection[str] = ()) -> Callable[..., Awaitable[Caller]]:
-    """A dependency that gives the verified `Caller`, its service token spent, or refuses the call.
+def allow(
+    *, users: bool | Collection[str] = False, services: Collection[str] = (), proof: bool = False
+) -> Callable[..., Awaitable[Caller]]:
+    """A dependency that gives the verified `Caller`, its service token or proof spent, or refuses the call.
 
     `users` is True for every signed-in user, or the set of roles (custom claim `role`) that may call. `services` are
-    the names of the services that may. Raises ValueError, when the route is made, where nobody could ever come in.
+    the names of the services that may; with `proof` they need a proof for each call, also where others may do without.
+    Raises ValueError, when the route is made, where nobody could ever come in.
     """
-    admission = Admission.of(users, services)
+    admission = Admission.of(users, services, proof=proof)
 
     async def caller(request: Request) -> Caller:
         verifier: TokenVerifier = request.app.state.mstoken_verifier
-        return await verifier.authorize(
-            admission,
+        call = Call(
+            method=request.method,
+            path=_path(request),
             service_tokens=request.headers.getlist(SERVICE_TOKEN_HEADER),
+            proofs=request.headers.getlist(PROOF_HEADER),
             authorizations=request.headers.getlist("Authorization"),
         )
+        return await verifier.authorize(admission, call)
 
     # The parameters that nobody reads put the security schemes into the OpenAPI document.
     if not admission.services:
@@ -137,7 +146,7 @@ def problem_response(
 
 def refusal_response(refusal: Refusal, realm: str) -> JSONResponse:
     """A refusal as a response of the service `realm`: status, code, challenge, and `Retry-After` where one is due."""
-    headers = {"Cache-Control": "no-store"}
+    headers = {"Cache-Control": "no-store", **refusal.headers()}
     if challenges := refusal.challenges(realm):
         headers["WWW-Authenticate"] = ", ".join(challenges)
     if refusal.retry_after_seconds is not None:
@@ -145,6 +154,15 @@ def refusal_response(refusal: Refusal, realm: str) -> JSONResponse:
     # What an operator needs to know of an outage is in the log and at /readyz; a stranger needs none of it.
     detail = None if isinstance(refusal, VerifierUnavailable) else refusal.detail
     return problem_response(refusal.status, refusal.code, refusal.title, detail, headers=headers)
+
+
+def _path(request: Request) -> str:
+    """The path as it was sent, below the root path of the server (ASGI, "HTTP Connection Scope"), that of proxies."""
+    scope = request.scope
+    sent: str = (scope.get("raw_path") or quote(scope["path"]).encode()).decode("latin-1")
+    # Where an app is mounted in another, Starlette keeps the server's own root path apart.
+    root: str = scope.get("app_root_path", scope.get("root_path", "")).rstrip("/")
+    return sent.removeprefix(root) if sent.startswith(f"{root}/") else sent
 
 
 async def _answer(request: Request, refusal: Exception) -> JSONResponse:

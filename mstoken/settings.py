@@ -8,9 +8,13 @@ from typing import Any
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from mstoken.claims import Mode
 from mstoken.errors import SettingsError
+from mstoken.uri import normalized
 
 EMULATOR_VARIABLE = "FIREBASE_AUTH_EMULATOR_HOST"
+SECRET_VARIABLES = frozenset({"MSTOKEN_API_KEY", "MSTOKEN_NONCE_SECRET"})
+SHORTEST_SECRET_CHARACTERS = 32
 DEMO_PREFIX = "demo-"
 """Project ids that begin so exist on emulators only (Firebase, Emulator Suite: "Run with a demo project")."""
 
@@ -23,6 +27,10 @@ class Settings(BaseSettings):
     | project_id | GOOGLE_CLOUD_PROJECT | the Firebase project |
     | emulator_host | FIREBASE_AUTH_EMULATOR_HOST | `host:port` of the Auth emulator; unset in production |
     | api_key | MSTOKEN_API_KEY | the project's web API key; callers need it, on the emulator any will do |
+    | mode | MSTOKEN_MODE | how callers call unless they say so: `fresh` (a sign-in for each call) or `proof` |
+    | base_url | MSTOKEN_BASE_URL | what this service's URLs begin with for its callers; proofs are checked with it |
+    | require_proof | MSTOKEN_REQUIRE_PROOF | whether services that call this one must bring proofs |
+    | nonce_secret | MSTOKEN_NONCE_SECRET | makes proofs carry a nonce; 32 characters or more, the same in all workers |
     | replay_url | MSTOKEN_REPLAY_URL | where spent ids are kept: `memory:`, `sqlite:///path` or `redis://host` |
     | certificates_file | MSTOKEN_CERTIFICATES_FILE | Google's certificates in a file, where nothing can be fetched |
 
@@ -35,8 +43,11 @@ class Settings(BaseSettings):
     project_id: str = Field(validation_alias="GOOGLE_CLOUD_PROJECT")
     emulator_host: str | None = Field(default=None, validation_alias=EMULATOR_VARIABLE)
     api_key: SecretStr | None = Field(default=None, validation_alias="MSTOKEN_API_KEY")
+    mode: Mode = Field(default="fresh", validation_alias="MSTOKEN_MODE")
+    base_url: str | None = Field(default=None, validation_alias="MSTOKEN_BASE_URL")
+    require_proof: bool = Field(default=False, validation_alias="MSTOKEN_REQUIRE_PROOF")
+    nonce_secret: SecretStr | None = Field(default=None, validation_alias="MSTOKEN_NONCE_SECRET")
     replay_url: str = Field(default="sqlite:///.mstoken/spent-ids.db", validation_alias="MSTOKEN_REPLAY_URL")
-
     certificates_file: Path | None = Field(default=None, validation_alias="MSTOKEN_CERTIFICATES_FILE")
 
     def __init__(self, **values: Any) -> None:
@@ -65,6 +76,38 @@ class Settings(BaseSettings):
         if value is not None and not value.get_secret_value().strip():
             raise ValueError("the web API key from the Firebase console's project settings is wanted")
         return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _base_url_is_one(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            if "?" not in value and "#" not in value:
+                return normalized(value).rstrip("/")
+        except ValueError:
+            pass
+        raise ValueError("an http or https URL without a query is wanted, such as https://product.example.com")
+
+    @field_validator("nonce_secret")
+    @classmethod
+    def _nonce_secret_is_long(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < SHORTEST_SECRET_CHARACTERS:
+            raise ValueError(f"{SHORTEST_SECRET_CHARACTERS} random characters or more are wanted")
+        return value
+
+    @model_validator(mode="after")
+    def _proofs_only_with_a_base_url(self) -> "Settings":
+        for field, variable in (
+            (self.require_proof, "MSTOKEN_REQUIRE_PROOF"),
+            (self.nonce_secret, "MSTOKEN_NONCE_SECRET"),
+        ):
+            if field and self.base_url is None:
+                raise SettingsError(
+                    f"{variable} is set, and MSTOKEN_BASE_URL is not: proofs are checked against the URL that callers "
+                    "use, such as https://product.example.com."
+                )
+        return self
 
     @model_validator(mode="after")
     def _emulator_only_with_a_demo_project(self) -> "Settings":
@@ -126,6 +169,6 @@ def _explain(error: ValidationError) -> str:
         if fault["type"] == "missing":
             sentences.append(f"{variable} is not set: it is needed.")
             continue
-        read = "(hidden)" if variable == "MSTOKEN_API_KEY" else repr(fault["input"])
+        read = "(hidden)" if variable in SECRET_VARIABLES else repr(fault["input"])
         sentences.append(f"{variable} is {read}: {fault['msg'].removeprefix('Value error, ')}.")
     return " ".join(sentences)

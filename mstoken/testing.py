@@ -5,7 +5,6 @@ protect(app, firebase.verifier("product"))
 client.get("/products", headers=firebase.service_headers("billing", to="product"))
 """
 
-import base64
 import hashlib
 import hmac
 import json
@@ -21,10 +20,12 @@ from mstoken.callee.firebase import IdentityStatus
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.replay.store import ReplayStore
 from mstoken.callee.verifier import TokenVerifier
-from mstoken.caller.flow import Flow
+from mstoken.caller.auth import ServiceAuth
 from mstoken.caller.identity import ServiceIdentity
-from mstoken.claims import SERVICE_TOKEN_HEADER, ServiceClaims, service_uid
+from mstoken.claims import SERVICE_TOKEN_HEADER, Mode, ServiceClaims, service_uid
+from mstoken.compact import base64url, base64url_decode
 from mstoken.errors import TokenUntrusted, VerifierUnavailable
+from mstoken.proof import ProofKey
 from mstoken.settings import Settings
 
 TOKEN_LIFETIME_SECONDS = 3600
@@ -35,11 +36,15 @@ class FakeFirebase:
     it did not issue does not pass; it checks no times, as the emulator does not.
 
     While `down` is set it signs nobody in and looks nobody up; tokens are still verified, as with certificates in
-    memory. `sign_ins` and `look_ups` count what it was asked.
+    memory. `sign_ins` and `look_ups` count what it was asked. `settings` are those of all its verifiers and identities,
+    by field name, such as `mode="proof", base_url="http://product"`.
     """
 
-    def __init__(self, project_id: str = "demo-test", *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, project_id: str = "demo-test", *, clock: Callable[[], float] = time.time, **settings: Any
+    ) -> None:
         self.project_id = project_id
+        self._settings = settings
         self.down = False
         self.sign_ins = 0
         self.look_ups = 0
@@ -47,15 +52,26 @@ class FakeFirebase:
         self._secret = secrets.token_bytes(32)
         self._identities: dict[str, IdentityStatus] = {}
 
-    def verifier(self, audience: str, *, replay: ReplayStore | None = None) -> TokenVerifier:
+    def settings(self, **settings: Any) -> Settings:
+        """Settings of this project, and further ones by field name."""
+        ours = {"project_id": self.project_id, "emulator_host": None, "api_key": SecretStr("fake")}
+        return Settings(**(ours | self._settings | settings))
+
+    def verifier(self, audience: str, *, replay: ReplayStore | None = None, **settings: Any) -> TokenVerifier:
         """A verifier for the service `audience` that asks this Firebase; spent ids are kept in memory."""
         replay = replay or MemoryReplayStore(clock=self._clock)
-        return TokenVerifier(audience, firebase=self, replay=replay, clock=self._clock)
+        return TokenVerifier(audience, self.settings(**settings), firebase=self, replay=replay, clock=self._clock)
 
-    def identity(self, service: str) -> ServiceIdentity:
+    def identity(self, service: str, **settings: Any) -> ServiceIdentity:
         """The identity of `service`, which signs in here."""
-        settings = Settings(project_id=self.project_id, emulator_host=None, api_key=SecretStr("fake"))
-        return ServiceIdentity(service, settings, minter=_FakeMinter(self), transport=httpx.MockTransport(self._answer))
+        transport = httpx.MockTransport(self._answer)
+        return ServiceIdentity(
+            service, self.settings(**settings), minter=_FakeMinter(self), transport=transport, clock=self._clock
+        )
+
+    def service_auth(self, service: str, *, to: str, mode: Mode | None = None) -> ServiceAuth:
+        """What `identity(service).to(to, mode)` puts on requests, without sign-ins and with nothing to close."""
+        return ServiceAuth(_FakeTokens(self, service, self._clock), to, mode or self.settings().mode)
 
     def user_headers(
         self, uid: str, *, role: str | None = None, email: str | None = None, name: str | None = None
@@ -66,7 +82,7 @@ class FakeFirebase:
         return {"Authorization": f"Bearer {self.issue(uid, provider='password', **claims)}"}
 
     def service_headers(self, service: str, *, to: str) -> dict[str, str]:
-        """The header of a service that has just signed in for one call to the service `to`."""
+        """The header of a service that has just signed in for one call to the service `to`, in the mode `fresh`."""
         claims = ServiceClaims.fresh(service, to).as_developer_claims()
         return {SERVICE_TOKEN_HEADER: self.issue(service_uid(service), provider="custom", **claims)}
 
@@ -133,18 +149,18 @@ class FakeFirebase:
         return httpx.Response(200, json={"idToken": token, "refreshToken": "thrown-away", "expiresIn": "3600"})
 
     def _sign(self, header: dict[str, Any], payload: dict[str, Any]) -> str:
-        body = ".".join(_base64url(json.dumps(part).encode()) for part in (header, payload))
+        body = ".".join(base64url(json.dumps(part).encode()) for part in (header, payload))
         return f"{body}.{self._signature(body)}"
 
     def _signature(self, body: str) -> str:
-        return _base64url(hmac.digest(self._secret, body.encode(), hashlib.sha256))
+        return base64url(hmac.digest(self._secret, body.encode(), hashlib.sha256))
 
     def _claims(self, token: str) -> dict[str, Any]:
         body, _, signature = token.rpartition(".")
         if not hmac.compare_digest(self._signature(body), signature):
             raise TokenUntrusted("The fake Firebase did not issue it.")
         part = body.partition(".")[2]
-        claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        claims: dict[str, Any] = json.loads(base64url_decode(part))
         return claims
 
 
@@ -152,10 +168,31 @@ class _FakeMinter:
     def __init__(self, firebase: FakeFirebase) -> None:
         self._firebase = firebase
 
-    def mint(self, claims: ServiceClaims) -> Flow[str]:
+    async def mint(self, claims: ServiceClaims) -> str:
         return self._firebase.mint(claims)
-        yield  # what makes it a flow: nothing to wait for here
 
 
-def _base64url(value: bytes) -> str:
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+class _FakeTokens:
+    """See `mstoken.caller.auth.Tokens`: each one is issued at once."""
+
+    def __init__(self, firebase: FakeFirebase, service: str, clock: Callable[[], float]) -> None:
+        self._firebase = firebase
+        self._service = service
+        self._clock = clock
+        self._key = ProofKey()
+
+    async def token(self, audience: str, mode: Mode) -> str:
+        return self.token_sync(audience, mode)
+
+    def token_sync(self, audience: str, mode: Mode) -> str:
+        claims = (
+            ServiceClaims.fresh(self._service, audience)
+            if mode == "fresh"
+            else ServiceClaims.bound(self._service, audience, self._key.thumbprint)
+        )
+        return self._firebase.issue(claims.uid, provider="custom", **claims.as_developer_claims())
+
+    def proof(self, method: str, url: str, token: str, nonce: str | None) -> str:
+        return self._key.proof(method, url, token, issued_at=self._clock(), nonce=nonce)
+
+    def refused(self, audience: str, token: str) -> None: ...

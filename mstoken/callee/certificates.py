@@ -22,6 +22,7 @@ from typing import Any, Protocol, Self
 
 import httpx
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from google.auth import exceptions, transport
 
 from mstoken.errors import VerifierUnavailable
@@ -100,7 +101,7 @@ class CertificateCache(transport.Request):
         self._source = source
         self._clock = clock
         self._sleep = sleep
-        self._certificates: dict[str, str] = {}
+        self._keys: dict[str, str] = {}
         self._not_after: dict[str, float] = {}
         self._answer = b"{}"
         self._refresh_at = 0.0
@@ -122,7 +123,7 @@ class CertificateCache(transport.Request):
     ) -> "_Answer":
         """What google-auth takes for a fetch. Raises `google.auth.exceptions.TransportError` while there is nothing."""
         self._drop_expired()
-        if not self._certificates:
+        if not self._keys:
             raise exceptions.TransportError("There are no certificates in the cache.")
         return _Answer(self._answer)
 
@@ -133,16 +134,16 @@ class CertificateCache(transport.Request):
         tokens come, and all who wait share one answer. Raises `VerifierUnavailable` where there are no certificates.
         """
         self._drop_expired()
-        if key_id not in self._certificates and self._clock() - self._tried_at >= self._pause_seconds():
+        if key_id not in self._keys and self._clock() - self._tried_at >= self._pause_seconds():
             self._fetch_soon()
-        if key_id not in self._certificates and self._fetching is not None:
+        if key_id not in self._keys and self._fetching is not None:
             await asyncio.shield(self._fetching)
         self.ready()
 
     def ready(self) -> None:
         """Returns if there are certificates. Raises `VerifierUnavailable`, saying why there are none."""
         self._drop_expired()
-        if not self._certificates:
+        if not self._keys:
             raise VerifierUnavailable(f"There are no certificates to verify tokens with: {self.fault}.")
 
     async def open(self) -> None:
@@ -194,17 +195,18 @@ class CertificateCache(transport.Request):
             self._fetching = None
 
     def _keep(self, fetched: Fetched) -> None:
-        not_after = {
-            key_id: x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc.timestamp()
-            for key_id, pem in fetched.certificates.items()
+        certificates = {
+            key_id: x509.load_pem_x509_certificate(pem.encode()) for key_id, pem in fetched.certificates.items()
         }
+        not_after = {key_id: one.not_valid_after_utc.timestamp() for key_id, one in certificates.items()}
         if not any(moment > self._clock() for moment in not_after.values()):
             raise ValueError("every certificate has expired")
         if self._failures:
             _log.warning("certificates are back", extra={"failures": self._failures})
         self._failures, self.fault = 0, None
-        self._certificates, self._not_after = dict(fetched.certificates), not_after
-        self._answer = json.dumps(self._certificates).encode()
+        self._keys = {key_id: _public_key(one) for key_id, one in certificates.items()}
+        self._not_after = not_after
+        self._answer = json.dumps(self._keys).encode()
         self._refresh_at = self._clock() + REFRESH_AHEAD * max(SHORTEST_LIFE_SECONDS, fetched.max_age_seconds)
 
     def _note_failure(self, error: Exception) -> None:
@@ -214,24 +216,30 @@ class CertificateCache(transport.Request):
         self._refresh_at = self._clock() + pause * (0.5 + random.random() / 2)  # noqa: S311 - spreads load, hides nothing
         _log.warning(
             "certificates could not be fetched",
-            extra={"error": self.fault, "failures": self._failures, "in_hand": len(self._certificates)},
+            extra={"error": self.fault, "failures": self._failures, "in_hand": len(self._keys)},
         )
 
     def _pause_seconds(self) -> float:
         """How long after a fetch an unknown key is no reason for another; with nothing in hand any is, soon."""
-        return UNKNOWN_KEY_PAUSE_SECONDS if self._certificates else FIRST_RETRY_SECONDS
+        return UNKNOWN_KEY_PAUSE_SECONDS if self._keys else FIRST_RETRY_SECONDS
 
     def _drop_expired(self) -> None:
         now = self._clock()
         if any(moment <= now for moment in self._not_after.values()):
-            self._certificates = {key: pem for key, pem in self._certificates.items() if self._not_after[key] > now}
-            self._not_after = {key: self._not_after[key] for key in self._certificates}
-            self._answer = json.dumps(self._certificates).encode()
+            self._keys = {key_id: pem for key_id, pem in self._keys.items() if self._not_after[key_id] > now}
+            self._not_after = {key_id: self._not_after[key_id] for key_id in self._keys}
+            self._answer = json.dumps(self._keys).encode()
             self.fault = self.fault or "they have expired"
 
 
+def _public_key(certificate: x509.Certificate) -> str:
+    """The certificate's public key, PEM: google-auth takes either, and would read a certificate for every token."""
+    encoding = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return certificate.public_key().public_bytes(*encoding).decode("ascii")
+
+
 class _Answer(transport.Response):
-    """A response of 200 with certificates, as google-auth reads it."""
+    """A response of 200 with keys, as google-auth reads it."""
 
     status = 200
     headers: Mapping[str, str] = {}

@@ -2,20 +2,26 @@
 
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from mstoken import compact
-from mstoken.callee.callers import Admission, Caller, ServiceCaller, UserCaller
+from mstoken.callee.callers import Admission, Call, Caller, ServiceCaller, UserCaller
 from mstoken.callee.firebase import CLOCK_SKEW_SECONDS, AdminFirebase, Firebase
+from mstoken.callee.nonces import Nonces
 from mstoken.callee.replay.store import ReplayStore, replay_store
 from mstoken.callee.status import StatusCache
-from mstoken.claims import UID_PREFIX, ServiceClaims, service_name, token_digest
+from mstoken.claims import FRESH_SECONDS, ID_TOKEN_SECONDS, UID_PREFIX, ServiceClaims, service_name, token_sha256
 from mstoken.errors import (
     CallerNotAllowed,
     IdentityDisabled,
+    ProofInvalid,
+    ProofMissing,
+    ProofNonceWanted,
+    ProofReplayed,
     Refusal,
     ServiceTokenRefused,
     TokenExpired,
@@ -28,16 +34,13 @@ from mstoken.errors import (
     UserTokenInvalid,
     UserTokenMissing,
     UserTokenRevoked,
+    VerifierUnavailable,
 )
+from mstoken.proof import MAX_PROOF_AGE_SECONDS, ProofVerifier
 from mstoken.settings import Settings
 
-MAX_AGE_SECONDS = 60
-"""How old a fresh token may be."""
-ID_TOKEN_LIFETIME_SECONDS = 3600
-"""How long every Firebase ID token lives (Firebase, "Manage User Sessions")."""
 MAX_KEY_ID_CHARACTERS = 128
-_OPTIONAL_WHITESPACE = " \t"
-"""What a server may have left around a header's value (RFC 9110, section 5.5)."""
+MAX_REMEMBERED_TOKENS = 10_000
 
 _calls = logging.getLogger("mstoken.calls")
 
@@ -64,26 +67,26 @@ class TokenVerifier:
         service can have.
         """
         self.audience = service_name(audience)
-        if firebase is None or replay is None:
-            settings = settings or Settings()
-            firebase = firebase or AdminFirebase(settings)
-            replay = replay or replay_store(settings.replay_url, self.audience)
-        self._firebase = firebase
-        self._replay = replay
+        settings = settings or Settings()
+        self._base_url = settings.base_url
+        self._require_proof = settings.require_proof
+        secret = settings.nonce_secret
+        self._nonces = Nonces(secret.get_secret_value(), self.audience) if secret else None
+        self._firebase = firebase or AdminFirebase(settings)
+        self._replay = replay or replay_store(settings.replay_url, self.audience)
         self._clock = clock
         self._status = StatusCache(self._firebase)
+        self._proofs = ProofVerifier()
+        self._remembered = _RememberedTokens()
 
-    async def authorize(
-        self, admission: Admission, *, service_tokens: Sequence[str], authorizations: Sequence[str]
-    ) -> Caller:
-        """The caller of one request, its service token spent.
+    async def authorize(self, admission: Admission, call: Call) -> Caller:
+        """The caller of one request, its service token or its proof spent.
 
-        `service_tokens` and `authorizations` are the values of the request's `X-MS-TOKEN` and `Authorization` header
-        lines, one each. Raises the `Refusal` that says what is wrong. Writes one record to the log `mstoken.calls`.
+        Raises the `Refusal` that says what is wrong. Writes one record to the log `mstoken.calls`.
         """
-        record = _CallRecord(self.audience, service_tokens, authorizations)
+        record = _CallRecord(self.audience, call)
         try:
-            caller = await self._authenticate(admission, service_tokens, authorizations)
+            caller = await self._authenticate(admission, call)
             record.caller = caller
             if not admission.admits(caller):
                 raise CallerNotAllowed(str(caller))
@@ -133,44 +136,76 @@ class TokenVerifier:
     ) -> None:
         await self.aclose()
 
-    async def _authenticate(
-        self, admission: Admission, service_tokens: Sequence[str], authorizations: Sequence[str]
-    ) -> Caller:
-        if service_tokens:
-            service = await self._service(service_tokens)
-            return replace(service, user=await self._user(authorizations)) if authorizations else service
-        if authorizations:
-            return await self._user(authorizations)
-        if admission.services:
-            raise TokenMissing(users_too=bool(admission.users))
-        raise UserTokenMissing
+    async def _authenticate(self, admission: Admission, call: Call) -> Caller:
+        if call.service_tokens:
+            service = await self._service(admission, call)
+            return replace(service, user=await self._user(call.authorizations)) if call.authorizations else service
+        if not call.authorizations:
+            raise TokenMissing(users_too=bool(admission.users)) if admission.services else UserTokenMissing
+        if call.proofs:
+            raise ProofInvalid("It came without a service token.")
+        return await self._user(call.authorizations)
 
-    async def _service(self, header_lines: Sequence[str]) -> ServiceCaller:
-        """Checks 1 to 6: one JWT, Firebase's, a service's, for us, of a live identity, fresh."""
-        if len(header_lines) != 1:
+    async def _service(self, admission: Admission, call: Call) -> ServiceCaller:
+        """Checks 1 to 6: one JWT, Firebase's, a service's, for us, of a live identity, fresh or with a proof."""
+        if len(call.service_tokens) != 1:
             raise TokenMalformed("More than one X-MS-TOKEN header line.")
-        claims = await self._verified(header_lines[0].strip(_OPTIONAL_WHITESPACE))
+        token = call.service_tokens[0].strip(compact.OPTIONAL_WHITESPACE)
+        sha256 = token_sha256(token)
+        claims = await self._verified(token, sha256)
         ms = ServiceClaims.parse(claims)
         if ms.audience != self.audience:
             raise TokenWrongAudience(ms.audience, self.audience)
         if not await self._status.is_alive(ms.uid, claims["auth_time"]):
             raise IdentityDisabled(ms.uid)
+        if ms.key_thumbprint is not None:
+            one_time_id, issued_at = self._proven(call, sha256, ms.key_thumbprint)
+        else:
+            if call.proofs:
+                raise ProofInvalid("The token that it came with is not bound to a key.")
+            if admission.proof or self._require_proof:
+                raise ProofMissing("This call needs a token that is bound to a key, and a proof of that key.")
+            assert ms.token_id is not None  # noqa: S101 - a token without a key has an id
+            one_time_id, issued_at = ms.token_id, self._fresh(claims)
+        return ServiceCaller(ms.service, ms.uid, ms.audience, ms.mode, one_time_id, issued_at)
+
+    def _fresh(self, claims: Mapping[str, Any]) -> int:
+        """Check 6 of a fresh token: when it was issued."""
         # By the time of the sign-in, which a refreshed token keeps: by `iat` a refreshed one would be fresh again,
         # with an id that the store may have forgotten.
         age_seconds = int(self._clock()) - claims["auth_time"]
-        if age_seconds > MAX_AGE_SECONDS:
-            raise TokenStale(age_seconds, MAX_AGE_SECONDS)
-        return ServiceCaller.from_claims(ms, claims)
+        if age_seconds > FRESH_SECONDS:
+            raise TokenStale(age_seconds, FRESH_SECONDS)
+        issued_at: int = claims["iat"]
+        return issued_at
+
+    def _proven(self, call: Call, sha256: bytes, key_thumbprint: str) -> tuple[str, float]:
+        """Check 6 of a bound token: the proof's one-time id, with its key's thumbprint, and when it was made."""
+        if self._base_url is None:
+            raise VerifierUnavailable("MSTOKEN_BASE_URL is not set, so proofs cannot be checked.")
+        now = self._clock()
+        proof = self._proofs.verify(
+            call.proofs,
+            method=call.method,
+            url=self._base_url + call.path,
+            token_sha256=sha256,
+            key_thumbprint=key_thumbprint,
+            now=now,
+            clock_skew_seconds=CLOCK_SKEW_SECONDS,
+        )
+        if self._nonces is not None and not self._nonces.accepts(proof.nonce, now):
+            raise ProofNonceWanted(self._nonces.issue(now))
+        return f"{key_thumbprint}.{proof.proof_id}", proof.issued_at
 
     async def _user(self, header_lines: Sequence[str]) -> UserCaller:
         """The user whose ID token is the one Bearer credential (RFC 6750, section 2.1)."""
         if len(header_lines) != 1:
             raise UserTokenInvalid("More than one Authorization header line.")
-        scheme, _, token = header_lines[0].strip(_OPTIONAL_WHITESPACE).partition(" ")
-        if scheme.lower() != "bearer":
+        token = _bearer_token(header_lines[0])
+        if token is None:
             raise UserTokenInvalid("Authorization is not of the scheme Bearer.")
         try:
-            claims = await self._verified(token.lstrip(" "))
+            claims = await self._verified(token, token_sha256(token))
         except ServiceTokenRefused as error:
             raise UserTokenInvalid(error.title.replace("service token", "token") + ".") from error
         if "ms" in claims or claims["sub"].startswith(UID_PREFIX):
@@ -179,35 +214,74 @@ class TokenVerifier:
             raise UserTokenRevoked
         return UserCaller.from_claims(claims)
 
-    async def _verified(self, token: str) -> Mapping[str, Any]:
+    async def _verified(self, token: str, sha256: bytes) -> Mapping[str, Any]:
         """Checks 1 and 2: the claims of a JWT that firebase-admin vouches for and whose times we have seen ourselves.
 
-        firebase-admin checks no times against the emulator, and `auth_time` nowhere; all three are needed here.
+        Only a fresh token is verified each time it comes, which is once; the others for as long as they are remembered.
         """
+        claims = self._remembered.get(sha256)
+        if claims is None:
+            claims = await self._verify(token)
+            if not _is_fresh(claims):
+                self._remembered.keep(sha256, claims)
+        if self._clock() - CLOCK_SKEW_SECONDS >= claims["exp"]:
+            raise TokenExpired
+        return claims
+
+    async def _verify(self, token: str) -> Mapping[str, Any]:
+        """firebase-admin checks no times against the emulator, and `auth_time` nowhere; all three are needed here."""
         try:
-            header, unverified_claims = compact.unverified(token)
+            jwt = compact.unverified(token)
         except ValueError as error:
             raise TokenMalformed(f"It is {error}.") from None
-        key_id = _key_id(header)
+        key_id = _key_id(jwt.header)
         # Looked at before they are verified, since google-auth computes with whatever it finds there.
-        expires_at, issued_at, auth_time = (_seconds(unverified_claims, name) for name in ("exp", "iat", "auth_time"))
+        expires_at, issued_at, auth_time = (_seconds(jwt.payload, name) for name in ("exp", "iat", "auth_time"))
         claims = await self._firebase.verify(token, key_id)
-        now = self._clock()
-        if now - CLOCK_SKEW_SECONDS >= expires_at:
-            raise TokenExpired
-        if not auth_time <= issued_at <= now + CLOCK_SKEW_SECONDS:
+        if not auth_time <= issued_at <= self._clock() + CLOCK_SKEW_SECONDS:
             raise TokenUntrusted("It comes from the future.")
-        if expires_at - issued_at > ID_TOKEN_LIFETIME_SECONDS:
+        if expires_at - issued_at > ID_TOKEN_SECONDS:
             raise TokenUntrusted("It lives longer than ID tokens do.")
         if not isinstance(claims.get("firebase"), dict) or "tenant" in claims["firebase"]:
             raise TokenUntrusted("It is of a tenant of the project, or of no sign-in at all.")
         return claims
 
     async def _spend(self, caller: ServiceCaller) -> None:
-        """Check 8. The id is kept for as long as the token could pass check 6, and the clocks' difference."""
-        keep_until = self._clock() + MAX_AGE_SECONDS + 2 * CLOCK_SKEW_SECONDS
-        if not await self._replay.spend(caller.token_id, keep_until):
-            raise TokenReplayed
+        """Check 8. The id is kept for as long as it could pass check 6, and for the clocks' difference."""
+        fresh = caller.mode == "fresh"
+        keep_seconds = (FRESH_SECONDS if fresh else MAX_PROOF_AGE_SECONDS) + 2 * CLOCK_SKEW_SECONDS
+        if not await self._replay.spend(caller.one_time_id, self._clock() + keep_seconds):
+            raise TokenReplayed if fresh else ProofReplayed
+
+
+class _RememberedTokens:
+    """Claims of verified tokens by the SHA-256 of the token; beyond a number, those used longest ago are forgotten."""
+
+    def __init__(self) -> None:
+        self._claims: OrderedDict[bytes, Mapping[str, Any]] = OrderedDict()
+
+    def get(self, sha256: bytes) -> Mapping[str, Any] | None:
+        claims = self._claims.get(sha256)
+        if claims is not None:
+            self._claims.move_to_end(sha256)
+        return claims
+
+    def keep(self, sha256: bytes, claims: Mapping[str, Any]) -> None:
+        self._claims[sha256] = claims
+        if len(self._claims) > MAX_REMEMBERED_TOKENS:
+            self._claims.popitem(last=False)
+
+
+def _bearer_token(header_line: str) -> str | None:
+    """The token of `Authorization: Bearer`; None for another scheme."""
+    scheme, _, token = header_line.strip(compact.OPTIONAL_WHITESPACE).partition(" ")
+    return token.lstrip(" ") if scheme.lower() == "bearer" else None
+
+
+def _is_fresh(claims: Mapping[str, Any]) -> bool:
+    """Whether the token can be used once only, so that there is nothing to remember it for."""
+    ms = claims.get("ms")
+    return isinstance(ms, dict) and "jti" in ms
 
 
 def _key_id(header: Mapping[str, Any]) -> str:
@@ -237,25 +311,36 @@ def _seconds(claims: Mapping[str, Any], name: str) -> int:
 class _CallRecord:
     """One line for the log: who called, by what, and what came of it. Tokens appear as their digest."""
 
-    def __init__(self, audience: str, service_tokens: Sequence[str], authorizations: Sequence[str]) -> None:
+    def __init__(self, audience: str, call: Call) -> None:
         self.caller: Caller | None = None
         self._audience = audience
-        self._mode = "fresh" if service_tokens else "user"
-        lines = service_tokens or authorizations
-        self._token = token_digest(lines[0].rpartition(" ")[2]) if lines else None
+        self._call = call
 
     def write(self, verdict: str, now: float) -> None:
-        caller = self.caller
+        level = logging.INFO if verdict == "accepted" else logging.WARNING
+        if not _calls.isEnabledFor(level):
+            return
+        caller, call = self.caller, self._call
+        if not call.service_tokens:
+            mode = "user"
+        elif isinstance(caller, ServiceCaller):
+            mode = caller.mode
+        else:
+            mode = "proof" if call.proofs else "fresh"
         _calls.log(
-            logging.INFO if verdict == "accepted" else logging.WARNING,
+            level,
             "call",
             extra={
                 "caller": str(caller) if caller else None,
                 "audience": self._audience,
-                "mode": self._mode,
+                "mode": mode,
                 "age_seconds": round(now - caller.issued_at, 1) if caller else None,
-                "token_id": caller.token_id if isinstance(caller, ServiceCaller) else None,
-                "token": self._token,
+                "one_time_id": caller.one_time_id if isinstance(caller, ServiceCaller) else None,
+                "token": self._digest(),
                 "verdict": verdict,
             },
         )
+
+    def _digest(self) -> str | None:
+        lines = self._call.service_tokens or self._call.authorizations
+        return token_sha256(lines[0].strip(compact.OPTIONAL_WHITESPACE).rpartition(" ")[2]).hex()[:8] if lines else None

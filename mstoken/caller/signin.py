@@ -4,12 +4,12 @@ Source: Firebase Auth REST API, "Exchange custom token for an ID and refresh tok
 (`accounts:signInWithCustomToken`).
 """
 
+import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import httpx
 
-from mstoken.caller.flow import Flow, Pause
 from mstoken.errors import SignInRefused, SignInUnavailable
 from mstoken.settings import Settings
 
@@ -22,13 +22,20 @@ TIMEOUT_SECONDS = 5.0
 class SignIn:
     """Exchanges custom tokens of one Firebase project. `jitter` gives a number in [0, 1)."""
 
-    def __init__(self, settings: Settings, *, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        jitter: Callable[[], float] = random.random,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
         self._url = f"{settings.identity_toolkit_url}/accounts:signInWithCustomToken"
         self._api_key = settings.web_api_key
         self._jitter = jitter
+        self._sleep = sleep
 
-    def exchange(self, uid: str, custom_token: str) -> Flow[str]:
-        """A flow that ends with the ID token for `custom_token`, whose uid is `uid`.
+    async def exchange(self, client: httpx.AsyncClient, uid: str, custom_token: str) -> str:
+        """The ID token for `custom_token`, whose uid is `uid`.
 
         The refresh token in the answer is dropped here: what it gives would repeat the token's id. An answer of 429
         or 5xx is tried again, three times in all, after a random part of a growing delay, or after the `Retry-After`
@@ -38,7 +45,7 @@ class SignIn:
         network fails.
         """
         for attempt in range(1, ATTEMPTS + 1):
-            response = yield from self._ask(uid, custom_token)
+            response = await self._ask(client, uid, custom_token)
             if response.status_code == httpx.codes.OK:
                 return _id_token(uid, response)
             if response.status_code != httpx.codes.TOO_MANY_REQUESTS and not response.is_server_error:
@@ -51,22 +58,19 @@ class SignIn:
                     f"Firebase answered {response.status_code} {_error_code(response)}",
                     retry_after_seconds=max(1.0, asked_seconds),
                 )
-            yield Pause(max(asked_seconds, backoff_seconds))
+            await self._sleep(max(asked_seconds, backoff_seconds))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _ask(self, uid: str, custom_token: str) -> Flow[httpx.Response]:
-        request = httpx.Request(
-            "POST",
-            self._url,
-            params={"key": self._api_key},
-            json={"token": custom_token, "returnSecureToken": True},
-            extensions={"timeout": httpx.Timeout(TIMEOUT_SECONDS).as_dict()},
-        )
+    async def _ask(self, client: httpx.AsyncClient, uid: str, custom_token: str) -> httpx.Response:
         try:
-            response: httpx.Response = yield request
+            return await client.post(
+                self._url,
+                params={"key": self._api_key},
+                json={"token": custom_token, "returnSecureToken": True},
+                timeout=TIMEOUT_SECONDS,
+            )
         except httpx.HTTPError as error:
             raise SignInUnavailable(uid, f"Firebase could not be reached ({type(error).__name__})") from error
-        return response
 
 
 def _id_token(uid: str, response: httpx.Response) -> str:

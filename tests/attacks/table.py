@@ -254,7 +254,12 @@ SERVICE_FLAWS = [
     Flaw("a list of ids", "token_not_service", lambda f, c: f.signed(_ms(c, jti=["a" * 22]))),
     Flaw("an unknown version", "token_not_service", lambda f, c: f.signed(_ms(c, v=2))),
     Flaw("a version that is true", "token_not_service", lambda f, c: f.signed(_ms(c, v=True))),
-    Flaw("a key instead of an id", "token_not_service", lambda f, c: f.signed(_ms(c, jti=ABSENT, jkt="x" * 43))),
+    Flaw(
+        "a key instead of the id, and no proof",
+        "proof_missing",
+        lambda f, c: f.signed(_ms(c, jti=ABSENT, jkt="x" * 43)),
+    ),
+    Flaw("no thumbprint in its place", "token_not_service", lambda f, c: f.signed(_ms(c, jti=ABSENT, jkt="x" * 42))),
     Flaw("a key beside the id", "token_not_service", lambda f, c: f.signed(_ms(c, jkt="x" * 43))),
     Flaw("no ms claim", "token_not_service", lambda f, c: f.without(c, "ms")),
     Flaw("issued 61 s ago", "token_stale", lambda f, c: f.signed(c | _times(ago=61))),

@@ -20,10 +20,17 @@ class Answer:
         return "accepted" if self.status == 200 else self.code or str(self.status)
 
 
-def get(port: int, header_lines: list[bytes], path: bytes = b"/products?limit=1") -> Answer:
-    """The answer to a GET with these header lines, sent to the letter."""
+def send(
+    port: int,
+    header_lines: list[bytes],
+    path: bytes = b"/products?limit=1",
+    *,
+    method: bytes = b"GET",
+    host: bytes = b"product",
+) -> Answer:
+    """The answer to a request without a body, with these header lines, sent to the letter."""
     request = b"\r\n".join(
-        [b"GET " + path + b" HTTP/1.1", b"Host: product", b"Connection: close", *header_lines, b"", b""]
+        [method + b" " + path + b" HTTP/1.1", b"Host: " + host, b"Connection: close", *header_lines, b"", b""]
     )
     received = b""
     with socket.create_connection((HOST, port), timeout=TIMEOUT_SECONDS) as connection:

@@ -20,6 +20,7 @@ from emulator.ports import Ports, free_offset
 from emulator.processes import Supervisor
 from emulator.shop_client import logged_in
 from emulator.stack import SERVICES, Stack
+from mstoken.claims import Mode
 from tests.backing import BackedStack, running_servers
 from tests.chaos.books import Books, read_books
 from tests.chaos.customers import Customer
@@ -123,7 +124,9 @@ async def test_the_books_balance(
     """
     told, servers = backing
     project = f"demo-chaos-{seed}"
-    stack = BackedStack(Ports.shifted(free_offset()), tmp_path, project=project, backing=told)
+    # As DESIGN has them: fresh tokens on one machine, proofs on many.
+    mode: Mode = "proof" if told else "fresh"
+    stack = BackedStack(Ports.shifted(free_offset()), tmp_path, project=project, mode=mode, backing=told)
     urls = {
         service: told.get(service, {}).get("DATABASE_URL", f"sqlite+aiosqlite:///{tmp_path / service}.db")
         for service in SERVICES

@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
-from mstoken.claims import ServiceClaims, service_name, token_digest
+from mstoken.claims import ServiceClaims, service_name, token_sha256
 from mstoken.errors import TokenNotService
 
 FRESH = ServiceClaims.fresh("billing", "product")
+THUMBPRINT = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
+BOUND = ServiceClaims.bound("billing", "product", THUMBPRINT)
 
 
 def id_token_claims(**changes: Any) -> dict[str, Any]:
@@ -25,12 +27,19 @@ def ms(**changes: Any) -> dict[str, Any]:
 def test_claims_survive_the_way() -> None:
     """What the caller puts in is what the callee reads."""
     assert ServiceClaims.parse(id_token_claims()) == FRESH
-    assert FRESH.uid == "svc:billing"
+    assert ServiceClaims.parse(id_token_claims(**BOUND.as_developer_claims())) == BOUND
+    assert (FRESH.uid, BOUND.uid) == ("svc:billing", "svc:billing")
+
+
+def test_the_mode_is_told_by_the_claim() -> None:
+    """An id makes a fresh token, a key's thumbprint a bound one."""
+    assert (FRESH.mode, BOUND.mode) == ("fresh", "proof")
+    assert BOUND.as_developer_claims() == {"ms": {"v": 1, "svc": "billing", "aud": "product", "jkt": THUMBPRINT}}
 
 
 def test_every_token_has_an_id_of_its_own() -> None:
     """The ids are 128 random bits."""
-    ids = {ServiceClaims.fresh("billing", "product").token_id for _ in range(1000)}
+    ids = {str(ServiceClaims.fresh("billing", "product").token_id) for _ in range(1000)}
     assert len(ids) == 1000
     assert {len(token_id) for token_id in ids} == {22}
 
@@ -61,8 +70,12 @@ def test_every_token_has_an_id_of_its_own() -> None:
         id_token_claims(**ms(jti="short")),
         id_token_claims(**ms(jti="x" * 23)),
         id_token_claims(**ms(jti="!" * 22)),
-        id_token_claims(**ms(jkt="thumbprint")),
+        id_token_claims(**ms(jkt=THUMBPRINT)),
         id_token_claims(**ms(jti=None, jkt="thumbprint")),
+        id_token_claims(**ms(jti=None, jkt=THUMBPRINT + "A")),
+        id_token_claims(**ms(jti=None, jkt="!" * 43)),
+        id_token_claims(**ms(jti=None, jkt=[THUMBPRINT])),
+        id_token_claims(**ms(more="1")),
     ],
 )
 def test_anything_else_is_no_service_token(claims: dict[str, Any]) -> None:
@@ -85,6 +98,6 @@ def test_what_is_no_service_name(name: str) -> None:
 
 
 def test_a_digest_stands_for_a_token_in_the_log() -> None:
-    """Eight characters of SHA-256, whatever the text."""
-    assert token_digest("abc") == "ba7816bf"
-    assert len(token_digest("\udcff")) == 8
+    """The beginning of its SHA-256, whatever the text."""
+    assert token_sha256("abc").hex()[:8] == "ba7816bf"
+    assert len(token_sha256("\udcff")) == 32

@@ -26,14 +26,20 @@ def token(payload: str | bytes, signature: str = "") -> str:
 
 
 def test_header_and_payload_come_out() -> None:
-    """A well-formed token gives its two objects."""
-    signed = token('{"sub":"svc:billing","n":1.5}', part("signature"))
-    assert compact.unverified(signed) == ({"alg": "RS256"}, {"sub": "svc:billing", "n": 1.5})
+    """A well-formed token gives its two objects, what was signed, and with which outcome."""
+    payload = '{ "sub" : "svc:billing", "n" : 1.5 }'
+    assert compact.unverified(token(payload, part(b"\xff\x00\xfe"))) == (
+        {"alg": "RS256"},
+        {"sub": "svc:billing", "n": 1.5},
+        f"{HEADER}.{part(payload)}".encode(),
+        b"\xff\x00\xfe",
+    )
 
 
 def test_an_empty_signature_is_for_the_verifier_to_judge() -> None:
     """The Auth emulator signs nothing; the third part may be empty here."""
-    assert compact.unverified(token("{}")).payload == {}
+    unsigned = compact.unverified(token("{}"))
+    assert (unsigned.payload, unsigned.signature) == ({}, b"")
 
 
 @pytest.mark.parametrize(
@@ -107,3 +113,30 @@ def test_ordinary_claims_survive(claims: dict[str, object]) -> None:
     text = token(json.dumps(claims))
     if len(text) <= compact.MAX_TOKEN_BYTES:
         assert compact.unverified(text).payload == claims
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(b"", ""), (b"f", "Zg"), (b"fo", "Zm8"), (b"foo", "Zm9v"), (b"foob", "Zm9vYg"), (b"\xfb\xff\xfe", "-__-")],
+)
+def test_base64url(value: bytes, text: str) -> None:
+    """RFC 4648, sections 5 and 10: the other alphabet, and no padding (RFC 7515, section 2)."""
+    assert compact.base64url(value) == text
+    assert compact.base64url_decode(text) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["A", "Zh", "Zm9", "Zg==", "Zg=", "+//+", " Zg", "Z g", "Zg\n", "Zg!", "é", "\ud800", "="]
+)
+def test_base64url_has_one_spelling(text: str) -> None:
+    """Bits to spare, padding, another alphabet and what decoders skip are refused, and not repeated."""
+    with pytest.raises(ValueError, match=r"^not (canonical )?base64url$"):
+        compact.base64url_decode(text)
+
+
+@given(st.binary(), st.text())
+def test_base64url_both_ways(value: bytes, text: str) -> None:
+    """All bytes survive, and a text that can be decoded is the only one for its bytes."""
+    assert compact.base64url_decode(compact.base64url(value)) == value
+    with contextlib.suppress(ValueError):
+        assert compact.base64url(compact.base64url_decode(text)) == text

@@ -13,6 +13,7 @@ from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.claims import service_uid
 from mstoken.errors import Refusal, SignInRefused, SignInUnavailable, VerifierUnavailable
 from tests.mstoken.test_settings import environment
+from tests.mstoken.test_testing import call_with
 
 
 @pytest.fixture
@@ -31,11 +32,11 @@ async def test_a_token_makes_its_way(auth_emulator: Settings, service: str) -> N
     admission = Admission.of(False, {service})
     async with ServiceIdentity(service, auth_emulator) as identity, verifier(auth_emulator) as product:
         token = await identity.token("product")
-        caller = await product.authorize(admission, service_tokens=[token], authorizations=[])
+        caller = await product.authorize(admission, call_with(token))
         assert isinstance(caller, ServiceCaller)
         assert (caller.service, caller.audience) == (service, "product")
         with pytest.raises(Refusal) as caught:
-            await product.authorize(admission, service_tokens=[token], authorizations=[])
+            await product.authorize(admission, call_with(token))
     assert caught.value.code == "token_replayed"
 
 
@@ -45,7 +46,7 @@ async def test_sync_sign_ins_too(auth_emulator: Settings, service: str) -> None:
         with ServiceIdentity(service, auth_emulator) as identity:
             tokens = [identity.token_sync("product") for _ in range(2)]
         for token in tokens:
-            await product.authorize(Admission.of(False, {service}), service_tokens=[token], authorizations=[])
+            await product.authorize(Admission.of(False, {service}), call_with(token))
 
 
 async def test_an_administrator_disables_a_service(auth_emulator: Settings, service: str) -> None:
@@ -54,7 +55,7 @@ async def test_an_administrator_disables_a_service(auth_emulator: Settings, serv
         token = await identity.token("product")
         auth.update_user(service_uid(service), disabled=True, app=admin_app(auth_emulator))
         with pytest.raises(Refusal) as caught:
-            await product.authorize(Admission.of(False, {service}), service_tokens=[token], authorizations=[])
+            await product.authorize(Admission.of(False, {service}), call_with(token))
         assert caught.value.code == "identity_disabled"
         with pytest.raises(SignInRefused, match="USER_DISABLED"):
             await identity.token("product")

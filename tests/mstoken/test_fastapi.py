@@ -152,3 +152,96 @@ async def test_the_verifier_lives_as_long_as_the_app(firebase: FakeFirebase) -> 
         assert not store.closed
     assert store.closed
     assert events == ["open", "closed before the verifier: True"]
+
+
+async def call_with_proof(app: FastAPI, url: str, firebase: FakeFirebase, root_path: str = "") -> httpx.Response:
+    """What the app, which a proxy may have put below `root_path`, answers to Billing in proof mode."""
+    transport = httpx.ASGITransport(app=app, root_path=root_path)
+    async with httpx.AsyncClient(transport=transport) as client:
+        return await client.get(url, auth=firebase.service_auth("billing", to="product", mode="proof"))
+
+
+async def test_a_proof_is_for_the_path_as_it_was_sent() -> None:
+    """With its escapes, and without its query."""
+    firebase = FakeFirebase(base_url="http://product")
+    app = shop(firebase)
+
+    @app.get("/of/{name}")
+    async def of(name: str, caller: Annotated[Caller, Depends(allow(services={"billing"}))]) -> str:
+        return name
+
+    response = await call_with_proof(app, "http://product/of/a%2520b%20c?q=%20#there", firebase)
+    assert response.json() == "a%20b c"
+    assert (await call_with_proof(app, "http://elsewhere/of/a", firebase)).json()["code"] == "proof_invalid"
+
+
+async def test_a_proof_behind_a_proxy_that_takes_a_prefix_off() -> None:
+    """The prefix is in the base URL, once, whether or not the server is told of it."""
+    firebase = FakeFirebase(base_url="https://shop.example.com/product")
+    app = shop(firebase)
+    # The proxy passes /services on; httpx's transport stands for both.
+    for path, root_path in ("/product/services", "/product"), ("/services", ""):
+        sent = httpx.URL("https://shop.example.com/product/services")
+        auth = firebase.service_auth("billing", to="product", mode="proof")
+        headers = next(auth.sync_auth_flow(httpx.Request("GET", sent))).headers
+        transport = httpx.ASGITransport(app=app, root_path=root_path)
+        async with httpx.AsyncClient(transport=transport, base_url="https://shop.example.com") as client:
+            assert (await client.get(path, headers=headers)).json() == "svc:billing"
+
+
+async def test_a_proof_for_a_mounted_app() -> None:
+    """The path of the mount is part of the service's own."""
+    firebase = FakeFirebase(base_url="http://product")
+    outer = FastAPI()
+    outer.mount("/v1", shop(firebase))
+    assert (await call_with_proof(outer, "http://product/v1/services", firebase)).json() == "svc:billing"
+
+
+async def test_the_challenge_for_a_proof() -> None:
+    """It names the algorithm, and the error where a proof was sent (RFC 9449, section 7.1)."""
+    firebase = FakeFirebase(base_url="http://product", require_proof=True)
+    transport = httpx.ASGITransport(app=shop(firebase))
+    billing = firebase.service_headers("billing", to="product")
+    async with httpx.AsyncClient(transport=transport, base_url="http://product") as client:
+        missing = await client.get("/services", headers=billing)
+        invalid = await client.get("/services", headers=billing | {"DPoP": "no proof"})
+    assert (missing.status_code, missing.json()["code"]) == (401, "proof_missing")
+    assert missing.headers["www-authenticate"] == 'DPoP realm="product", algs="ES256"'
+    assert (invalid.status_code, invalid.json()["code"]) == (401, "proof_invalid")
+    assert invalid.headers["www-authenticate"] == 'DPoP realm="product", error="invalid_dpop_proof", algs="ES256"'
+
+
+async def test_a_nonce_comes_with_the_refusal_and_goes_with_the_next_proof() -> None:
+    """A caller that is told to use a nonce does, and needs no telling for its next call (RFC 9449, section 8)."""
+    firebase = FakeFirebase(base_url="http://product", nonce_secret="n" * 32)
+    answers: list[int] = []
+
+    async def note(response: httpx.Response) -> None:
+        answers.append(response.status_code)
+
+    auth = firebase.service_auth("billing", to="product", mode="proof")
+    transport = httpx.ASGITransport(app=shop(firebase))
+    hooks = {"response": [note]}
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://product", event_hooks=hooks, auth=auth
+    ) as client:
+        assert (await client.get("/services")).json() == "svc:billing"
+        assert (await client.get("/services")).json() == "svc:billing"
+    # httpx's hooks see the refusal, too: once.
+    assert answers == [401, 200, 200]
+
+
+async def test_a_route_can_insist_on_proofs(firebase: FakeFirebase) -> None:
+    """What is worth more is guarded better, route by route."""
+    app = FastAPI()
+
+    @app.get("/worth")
+    async def worth(caller: Annotated[Caller, Depends(allow(services={"billing"}, proof=True))]) -> str:
+        return str(caller)
+
+    protect(app, firebase.verifier("product", base_url="http://product"))
+    assert (await call_with_proof(app, "http://product/worth", firebase)).json() == "svc:billing"
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://product") as client:
+        response = await client.get("/worth", headers=firebase.service_headers("billing", to="product"))
+    assert response.json()["code"] == "proof_missing"

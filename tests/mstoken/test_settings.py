@@ -14,8 +14,8 @@ from mstoken.settings import Settings
 def environment(**variables: str) -> Iterator[None]:
     """The process's environment with these variables and none other that settings read; put back afterwards."""
     before = dict(os.environ)
-    for name in ("GOOGLE_CLOUD_PROJECT", "FIREBASE_AUTH_EMULATOR_HOST", "MSTOKEN_API_KEY", "MSTOKEN_REPLAY_URL"):
-        os.environ.pop(name, None)
+    for field in Settings.model_fields.values():
+        os.environ.pop(str(field.validation_alias), None)
     os.environ.update(variables)
     try:
         yield
@@ -31,12 +31,19 @@ def test_settings_come_from_the_environment() -> None:
         FIREBASE_AUTH_EMULATOR_HOST="127.0.0.1:9099",
         MSTOKEN_API_KEY="web-key",
         MSTOKEN_REPLAY_URL="memory:",
+        MSTOKEN_MODE="proof",
+        MSTOKEN_BASE_URL="https://product.example.com/",
+        MSTOKEN_REQUIRE_PROOF="true",
+        MSTOKEN_NONCE_SECRET="s" * 32,
     ):
         settings = Settings()
     assert settings.project_id == "demo-shop"
     assert settings.emulator_host == "127.0.0.1:9099"
     assert settings.web_api_key == "web-key"
     assert settings.replay_url == "memory:"
+    assert (settings.mode, settings.base_url, settings.require_proof) == ("proof", "https://product.example.com", True)
+    assert settings.nonce_secret is not None
+    assert settings.nonce_secret.get_secret_value() == "s" * 32
 
 
 def test_arguments_take_precedence() -> None:
@@ -64,6 +71,27 @@ def test_arguments_take_precedence() -> None:
         (
             {"GOOGLE_CLOUD_PROJECT": "real-shop", "MSTOKEN_API_KEY": "  "},
             "MSTOKEN_API_KEY is (hidden): the web API key",
+        ),
+        ({"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_MODE": "dpop"}, "MSTOKEN_MODE is 'dpop': Input should be"),
+        (
+            {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_BASE_URL": "product.example.com"},
+            "MSTOKEN_BASE_URL is 'product.example.com': an http or https URL without a query is wanted",
+        ),
+        (
+            {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_BASE_URL": "https://product.example.com?a=b"},
+            "MSTOKEN_BASE_URL is 'https://product.example.com?a=b': an http or https URL without a query",
+        ),
+        (
+            {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_REQUIRE_PROOF": "1"},
+            "MSTOKEN_REQUIRE_PROOF is set, and MSTOKEN_BASE_URL is not",
+        ),
+        (
+            {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_NONCE_SECRET": "n" * 32},
+            "MSTOKEN_NONCE_SECRET is set, and MSTOKEN_BASE_URL is not",
+        ),
+        (
+            {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_NONCE_SECRET": "too-short"},
+            "MSTOKEN_NONCE_SECRET is (hidden): 32 random characters or more are wanted",
         ),
     ],
 )
@@ -97,9 +125,14 @@ def test_production_needs_an_api_key_and_the_emulator_does_not() -> None:
             _ = Settings(project_id="real-shop").web_api_key
 
 
-def test_the_api_key_does_not_show() -> None:
-    """Printing settings does not print the key."""
-    assert "web-key" not in repr(Settings(project_id="demo-shop", api_key="web-key"))
+def test_secrets_do_not_show() -> None:
+    """Printing settings prints neither key nor secret, nor does saying what is wrong with one."""
+    settings = Settings(project_id="demo-shop", api_key="web-key", base_url="http://a", nonce_secret="n" * 32)
+    assert "web-key" not in repr(settings)
+    assert "n" * 32 not in repr(settings)
+    with pytest.raises(SettingsError) as caught:
+        Settings(project_id="demo-shop", nonce_secret="too-short")
+    assert "too-short" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("seen", "said"), [("127.0.0.1:9099", None), (None, "127.0.0.1:9099"), ("a:1", "b:1")])

@@ -2,11 +2,16 @@
 
 import pytest
 
-from mstoken.callee.callers import Admission
+from mstoken.callee.callers import Admission, Call
 from mstoken.errors import Refusal, SignInRefused
 from mstoken.testing import FakeFirebase
 
 BOTH = Admission.of(True, {"billing"})
+
+
+def call_with(service_token: str) -> Call:
+    """A call of a service with a fresh token."""
+    return Call("GET", "/products", [service_token], proofs=[], authorizations=[])
 
 
 async def test_what_it_did_not_issue_does_not_pass() -> None:
@@ -16,9 +21,7 @@ async def test_what_it_did_not_issue_does_not_pass() -> None:
     other = firebase.service_headers("billing", to="user")["X-MS-TOKEN"].split(".")[1]
     assert other != payload
     with pytest.raises(Refusal) as caught:
-        await firebase.verifier("product").authorize(
-            BOTH, service_tokens=[f"{header}.{other}.{signature}"], authorizations=[]
-        )
+        await firebase.verifier("product").authorize(BOTH, call_with(f"{header}.{other}.{signature}"))
     assert caught.value.code == "token_untrusted"
 
 
@@ -27,7 +30,7 @@ async def test_verifiers_of_one_fake_do_not_share_spent_ids() -> None:
     firebase = FakeFirebase()
     token = firebase.service_headers("billing", to="product")["X-MS-TOKEN"]
     for _ in range(2):
-        await firebase.verifier("product").authorize(BOTH, service_tokens=[token], authorizations=[])
+        await firebase.verifier("product").authorize(BOTH, call_with(token))
 
 
 async def test_a_custom_token_that_it_did_not_sign_gets_nothing() -> None:

@@ -8,11 +8,12 @@ from typing import TypeAlias
 import httpx
 import pytest
 
+from mstoken.claims import MODES, Mode
 from mstoken.testing import FakeFirebase
 from services.product.app import create_app
 from services.product.settings import ProductSettings
 from tests.postgresql import MISSING, PostgresServer, programs
-from tests.services.shop import serving
+from tests.services.shop import BASE_URL, serving
 
 NewDatabase: TypeAlias = Callable[[], str]
 """Makes an empty database, and gives its URL."""
@@ -37,10 +38,25 @@ def sqlite_databases(folder: Path) -> NewDatabase:
     return lambda: f"sqlite+aiosqlite:///{folder / f'{next(numbers)}.db'}"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewDatabase]:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs a test on each kind of database, where it has one, and in each mode, where services call each other.
+
+    Of the four ways to have both one is left out: what differs between databases differs in no mode.
+    """
+    both = [("sqlite", "fresh"), ("sqlite", "proof"), ("postgresql", "proof")]
+    match "database_kind" in metafunc.fixturenames, "mode" in metafunc.fixturenames:
+        case True, True:
+            metafunc.parametrize(("database_kind", "mode"), both)
+        case True, False:
+            metafunc.parametrize("database_kind", ["sqlite", "postgresql"])
+        case False, True:
+            metafunc.parametrize("mode", MODES)
+
+
+@pytest.fixture
+def new_database(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path) -> Iterator[NewDatabase]:
     """Databases, which are gone after the test; it runs on SQLite and on PostgreSQL."""
-    if request.param == "sqlite":
+    if database_kind == "sqlite":
         yield sqlite_databases(tmp_path)
         return
     server: PostgresServer = request.getfixturevalue("postgresql")
@@ -62,9 +78,9 @@ def database_url(new_database: NewDatabase) -> str:
 
 
 @pytest.fixture
-def firebase() -> FakeFirebase:
-    """A Firebase project in memory."""
-    return FakeFirebase()
+def firebase(mode: Mode) -> FakeFirebase:
+    """A Firebase project in memory, whose services call each other in one mode, and then in the other."""
+    return FakeFirebase(mode=mode, base_url=BASE_URL)
 
 
 @pytest.fixture

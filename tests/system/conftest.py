@@ -14,15 +14,17 @@ from emulator.ports import Ports, free_offset
 from emulator.processes import Supervisor
 from emulator.shop_client import anyone, logged_in
 from emulator.stack import Stack
+from mstoken.claims import Mode
 
 
-def _running(emulators: Stack, data: Path, workers: int) -> Iterator[Stack]:
+def _running(emulators: Stack, data: Path, workers: int, mode: Mode) -> Iterator[Stack]:
     stack = replace(
         emulators,
         ports=Ports.shifted(free_offset()),
         data=data,
         emulator_host=emulators.auth_host,
         workers=workers,
+        mode=mode,
     )
     supervisor = Supervisor()
     try:
@@ -34,19 +36,19 @@ def _running(emulators: Stack, data: Path, workers: int) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def stack(emulators: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The three services, one process each."""
-    yield from _running(emulators, tmp_path_factory.mktemp("stack"), workers=1)
+    """The three services, one process each, in fresh mode."""
+    yield from _running(emulators, tmp_path_factory.mktemp("stack"), workers=1, mode="fresh")
 
 
 @pytest.fixture(scope="session")
 def stack_of_workers(emulators: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The three services, two worker processes each."""
-    yield from _running(emulators, tmp_path_factory.mktemp("stack-of-workers"), workers=2)
+    """The three services, two worker processes each, in proof mode."""
+    yield from _running(emulators, tmp_path_factory.mktemp("stack-of-workers"), workers=2, mode="proof")
 
 
 @pytest.fixture(params=["stack", "stack_of_workers"])
 def either_stack(request: pytest.FixtureRequest) -> Stack:
-    """The three services, with one process each and then with two."""
+    """The three services, with one process each in fresh mode, and then with two each in proof mode."""
     stack: Stack = request.getfixturevalue(request.param)
     return stack
 

@@ -38,15 +38,15 @@ def test_a_customer_buys_something(
 
 
 def test_the_call_behind_a_bill_is_logged(
-    stack: Stack, offer: Callable[[Stack], dict[str, Any]], customer: Login
+    either_stack: Stack, offer: Callable[[Stack], dict[str, Any]], customer: Login
 ) -> None:
-    """Product's log says that Billing called it with a token made for it, seconds old, and with which id."""
-    with logged_in(stack, customer) as client:
-        buy(client, offer(stack), 1)
-    call = accepted_call(stack, "svc:billing", "product")
-    assert call.audience == "product"
+    """Product's log says that Billing called it, in which mode, seconds ago, and with which id."""
+    with logged_in(either_stack, customer) as client:
+        buy(client, offer(either_stack), 1)
+    call = accepted_call(either_stack, "svc:billing", "product")
+    assert (call.audience, call.mode) == ("product", either_stack.mode)
     assert 0 <= call.age_seconds < 60
-    assert re.fullmatch(r"[\w-]{22}", call.token_id)
+    assert re.fullmatch(r"([\w-]{43}\.)?[\w-]{22}", call.one_time_id)
 
 
 def test_no_secret_reaches_a_log(

@@ -1,4 +1,4 @@
-"""Two processes of each service, on PostgreSQL and Redis, behind a plain round robin."""
+"""Two processes of each service, in proof mode, on PostgreSQL and Redis, behind a plain round robin."""
 
 import asyncio
 import secrets
@@ -18,6 +18,7 @@ from emulator.purchase import ADDRESS, arrived
 from emulator.shop_client import TIMEOUT_SECONDS, ShopClient, logged_in
 from emulator.stack import SERVICES, Stack
 from mstoken import ServiceIdentity
+from mstoken.claims import Mode
 from tests.backing import BackedStack, running_servers
 from tests.mstoken.test_settings import environment
 from tests.system.round_robin import RoundRobin
@@ -41,7 +42,8 @@ class Several:
 @pytest.fixture(scope="module")
 def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Several]:
     folder = tmp_path_factory.mktemp("several")
-    front = Stack(Ports.shifted(free_offset()), folder / "front", project=f"demo-test-{secrets.token_hex(4)}")
+    project = f"demo-test-{secrets.token_hex(4)}"
+    front = Stack(Ports.shifted(free_offset()), folder / "front", project=project, mode="proof")
     supervisor, balancers = Supervisor(), list[RoundRobin]()
     with running_servers(folder) as servers:
         try:
@@ -66,7 +68,11 @@ def _started(front: Stack, told: dict[str, dict[str, str]], folder: Path, superv
         folder,
         project=front.project,
         emulator_host=front.auth_host,
-        backing={service: told[service] | neighbours | queue for service in SERVICES},
+        mode=front.mode,
+        backing={
+            service: told[service] | neighbours | queue | {"MSTOKEN_BASE_URL": front.url(service)}
+            for service in SERVICES
+        },
     )
     for service in SERVICES:
         # Neighbours are asked when there are customers: none has to be there yet.
@@ -104,21 +110,23 @@ async def race(url: str, method: str, headers: dict[str, str], **request: Any) -
         return await asyncio.gather(*calls)
 
 
-@pytest.fixture
-def token(several: Several) -> str:
-    """A token of Billing for Product."""
+def headers_of_billing(several: Several, url: str, mode: Mode) -> dict[str, str]:
+    """What Billing would send with one call of Product."""
     with (
         environment(FIREBASE_AUTH_EMULATOR_HOST=several.stack.auth_host),
         ServiceIdentity("billing", several.stack.settings) as identity,
     ):
-        return identity.token_sync("product")
+        headers = next(identity.to("product", mode).sync_auth_flow(httpx.Request("GET", url))).headers
+    return {name: headers[name] for name in ("X-MS-TOKEN", "DPoP") if name in headers}
 
 
-async def test_a_replay_is_refused_whichever_process_it_reaches(several: Several, token: str) -> None:
-    """Of 50 requests with one token, spread over both processes, one is served."""
-    answers = await race(f"{several.stack.url('product')}/products", "GET", {"X-MS-TOKEN": token})
-    codes = Counter(answer.json().get("code", "served") for answer in answers)
-    assert codes == {"served": 1, "token_replayed": RACERS - 1}
+@pytest.mark.parametrize(("mode", "code"), [("fresh", "token_replayed"), ("proof", "proof_replayed")])
+async def test_a_replay_is_refused_whichever_process_it_reaches(several: Several, mode: Mode, code: str) -> None:
+    """Of 50 requests with one token, or one proof, spread over both processes, one is served."""
+    url = f"{several.stack.url('product')}/products"
+    headers = await asyncio.to_thread(headers_of_billing, several, url, mode)
+    codes = Counter(answer.json().get("code", "served") for answer in await race(url, "GET", headers))
+    assert codes == {"served": 1, code: RACERS - 1}
     assert all(any(line.get("verdict") for line in log_lines(stack, "product")) for stack in several.behind)
 
 

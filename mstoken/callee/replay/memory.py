@@ -29,9 +29,9 @@ class MemoryReplayStore:
         self._lock = threading.Lock()
         self._slots: dict[int, set[bytes]] = {}
 
-    async def spend(self, token_id: str, expires_at: float) -> bool:
+    async def spend(self, one_time_id: str, expires_at: float) -> bool:
         """See `ReplayStore.spend`."""
-        key = token_id.encode()
+        key = one_time_id.encode()
         with self._lock:
             now_slot = int(self._clock() // self._SLOT_SECONDS)
             for passed in [slot for slot in self._slots if slot < now_slot]:

@@ -43,12 +43,12 @@ class RedisReplayStore:
             raise SettingsError(f"MSTOKEN_REPLAY_URL is no address of a Redis: {error}.") from None
         self._redis = Redis.from_pool(pool)
 
-    async def spend(self, token_id: str, expires_at: float) -> bool:
+    async def spend(self, one_time_id: str, expires_at: float) -> bool:
         """See `ReplayStore.spend`."""
         mark = secrets.token_bytes(8)
         milliseconds = max(1, math.ceil((expires_at - self._clock()) * 1000))
         try:
-            earlier = await self._redis.set(KEY_PREFIX + token_id, mark, nx=True, get=True, px=milliseconds)
+            earlier = await self._redis.set(KEY_PREFIX + one_time_id, mark, nx=True, get=True, px=milliseconds)
         except (RedisError, OSError) as error:
             raise _unusable(error) from error
         return earlier is None or earlier == mark

@@ -13,8 +13,8 @@ from mstoken.errors import SettingsError
 class ReplayStore(Protocol):
     """Remembers spent ids. Every method raises `VerifierUnavailable` where the store is out of reach."""
 
-    async def spend(self, token_id: str, expires_at: float) -> bool:
-        """True for the first use of `token_id`, False ever after; atomic among all that share the store.
+    async def spend(self, one_time_id: str, expires_at: float) -> bool:
+        """True for the first use of `one_time_id`, False ever after; atomic among all that share the store.
 
         It may be forgotten after `expires_at`, seconds since the epoch.
         """

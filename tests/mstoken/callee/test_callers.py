@@ -6,8 +6,8 @@ from mstoken.callee.callers import Admission, ServiceCaller, UserCaller
 
 ANNA = UserCaller("anna", None, "anna@example.com", "Anna", 1, 1)
 ADMIN = UserCaller("root", "admin", None, None, 1, 1)
-BILLING = ServiceCaller("billing", "svc:billing", "product", "id", 1)
-BILLING_FOR_ADMIN = ServiceCaller("billing", "svc:billing", "product", "id", 1, user=ADMIN)
+BILLING = ServiceCaller("billing", "svc:billing", "product", "fresh", "id", 1)
+BILLING_FOR_ADMIN = ServiceCaller("billing", "svc:billing", "product", "fresh", "id", 1, user=ADMIN)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,13 @@ def test_a_route_for_nobody_is_a_mistake() -> None:
         Admission.of(False, ())
     with pytest.raises(ValueError, match="nobody"):
         Admission.of(set(), ())
+
+
+def test_proofs_of_nobody_are_a_mistake() -> None:
+    """A route for users cannot insist on what only services have."""
+    with pytest.raises(ValueError, match="users have none"):
+        Admission.of(True, (), proof=True)
+    assert Admission.of(True, {"billing"}, proof=True).proof
 
 
 def test_a_string_is_not_a_set_of_names() -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from google.auth import exceptions
 
 from emulator.signed_auth import CERTIFICATE_DAYS, Key
@@ -51,11 +53,17 @@ def clock() -> FakeClock:
 
 
 def certificates(cache: CertificateCache) -> dict[str, str]:
-    """What google-auth would be given."""
+    """What google-auth would be given: the certificates' public keys."""
     answer = cache("https://certificates")
     assert answer.status == 200
     found: dict[str, str] = json.loads(answer.data)
     return found
+
+
+def public_key(key: Key) -> str:
+    """The public key of a certificate, PEM."""
+    encoding = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return x509.load_pem_x509_certificate(key.certificate.encode()).public_key().public_bytes(*encoding).decode()
 
 
 async def test_it_is_warm_when_it_is_open(keys: list[Key]) -> None:
@@ -63,7 +71,7 @@ async def test_it_is_warm_when_it_is_open(keys: list[Key]) -> None:
     source = FakeSource(keys[0], keys[1])
     async with CertificateCache(source) as cache:
         cache.ready()
-        assert certificates(cache) == {key.key_id: key.certificate for key in keys[:2]}
+        assert certificates(cache) == {key.key_id: public_key(key) for key in keys[:2]}
     assert source.fetches == 1
 
 

@@ -1,15 +1,16 @@
 """The callee's checks: each refuses what it is there for, and in the order of the design."""
 
 import asyncio
+import hashlib
 import logging
 from typing import Any
 
 import pytest
 
 from mstoken import ServiceCaller, TokenVerifier, UserCaller
-from mstoken.callee.callers import Admission, Caller
+from mstoken.callee.callers import Admission, Call, Caller
 from mstoken.callee.replay.memory import MemoryReplayStore
-from mstoken.claims import ServiceClaims, token_digest
+from mstoken.claims import ServiceClaims
 from mstoken.errors import MsTokenError, Refusal, VerifierUnavailable
 from mstoken.testing import FakeFirebase
 from tests.clock import FakeClock
@@ -38,7 +39,8 @@ class Callee:
 
     async def call(self, *service_tokens: str, user: str | None = None, admission: Admission = ANYBODY) -> Caller:
         authorizations = [] if user is None else [user]
-        return await self.verifier.authorize(admission, service_tokens=service_tokens, authorizations=authorizations)
+        call = Call("GET", "/products", service_tokens, proofs=[], authorizations=authorizations)
+        return await self.verifier.authorize(admission, call)
 
     async def code(self, *service_tokens: str, user: str | None = None, admission: Admission = ANYBODY) -> str:
         """The code of the refusal, or "accepted"."""
@@ -52,6 +54,11 @@ class Callee:
 @pytest.fixture
 def callee() -> Callee:
     return Callee()
+
+
+def digest(token: str) -> str:
+    """How a log line names a token."""
+    return hashlib.sha256(token.encode()).hexdigest()[:8]
 
 
 async def test_a_service_comes_in(callee: Callee) -> None:
@@ -279,7 +286,7 @@ async def test_two_authorization_lines(callee: Callee) -> None:
     """One may not choose which of two counts."""
     line = f"Bearer {callee.user_token()}"
     with pytest.raises(Refusal) as caught:
-        await callee.verifier.authorize(USERS, service_tokens=[], authorizations=[line, line])
+        await callee.verifier.authorize(USERS, Call("GET", "/", [], [], authorizations=[line, line]))
     assert caught.value.code == "user_token_invalid"
 
 
@@ -294,7 +301,7 @@ async def test_an_outage_of_firebase_lets_nobody_in(callee: Callee) -> None:
 class BrokenStore(MemoryReplayStore):
     """A replay store that cannot be reached."""
 
-    async def spend(self, token_id: str, expires_at: float) -> bool:
+    async def spend(self, one_time_id: str, expires_at: float) -> bool:
         raise VerifierUnavailable("The store is away.")
 
     async def ready(self) -> None:
@@ -335,8 +342,8 @@ async def test_each_call_is_one_log_line(callee: Callee, caplog: pytest.LogCaptu
         "audience": "product",
         "mode": "fresh",
         "age_seconds": 2.0,
-        "token_id": caller.token_id,
-        "token": token_digest(token),
+        "one_time_id": caller.one_time_id,
+        "token": digest(token),
         "verdict": "accepted",
     }
     assert expected.items() <= accepted.items()
@@ -351,7 +358,7 @@ async def test_a_users_call_is_logged_without_its_token(callee: Callee, caplog: 
     await callee.call(user=f"Bearer {token}")
     await callee.code(user="Bearer password-typed-here")
     accepted, refused = (vars(record) for record in caplog.records)
-    assert (accepted["caller"], accepted["mode"], accepted["token"]) == ("user:anna", "user", token_digest(token))
+    assert (accepted["caller"], accepted["mode"], accepted["token"]) == ("user:anna", "user", digest(token))
     assert (refused["caller"], refused["verdict"]) == (None, "user_token_invalid")
     assert token not in str(accepted)
     assert "password-typed-here" not in str(refused)
@@ -367,7 +374,7 @@ async def test_closing_lets_go_of_the_store() -> None:
     """`async with` closes what the verifier opened."""
     store = MemoryReplayStore()
     firebase = FakeFirebase()
-    async with TokenVerifier("product", firebase=firebase, replay=store):
+    async with TokenVerifier("product", firebase.settings(), firebase=firebase, replay=store):
         await store.spend("one", 4_000_000_000)
     assert await store.spend("one", 4_000_000_000) is True
 

@@ -21,7 +21,7 @@ from services.user.settings import UserSettings
 from tests.clock import MovableTime, no_sleep
 from tests.services.billing.fakes import FakeQueue
 from tests.services.conftest import NewDatabase
-from tests.services.shop import KETTLE, StubbornTransport, answered, serving
+from tests.services.shop import BASE_URL, KETTLE, StubbornTransport, answered, serving
 from tests.services.user.fakes import SETTINGS, FakeProject
 
 
@@ -95,18 +95,20 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(new_database: NewDatabase) -> AsyncIterator[Shop]:
+async def shop(new_database: NewDatabase, firebase: FakeFirebase) -> AsyncIterator[Shop]:
     """A shop with nothing sold yet."""
-    async with open_shop(new_database) as shop:
+    async with open_shop(new_database, firebase) as shop:
         yield shop
 
 
 @asynccontextmanager
-async def open_shop(new_database: NewDatabase, *, deadline_seconds: float = 5.0) -> AsyncIterator[Shop]:
+async def open_shop(
+    new_database: NewDatabase, firebase: FakeFirebase, *, deadline_seconds: float = 5.0
+) -> AsyncIterator[Shop]:
     """A shop with nothing sold yet, whose Billing waits for its neighbours for so long, and does not wait otherwise."""
 
     def create_billing() -> FastAPI:
-        settings = BillingSettings(database_url=databases["billing"])
+        settings = BillingSettings(database_url=databases["billing"], product_url=BASE_URL, user_url=BASE_URL)
         neighbours = Neighbours(
             settings,
             firebase.identity("billing"),
@@ -125,8 +127,7 @@ async def open_shop(new_database: NewDatabase, *, deadline_seconds: float = 5.0)
     databases = {service: new_database() for service in ("user", "product", "billing")}
     time = MovableTime()
     ticks = count(step=60)
-    project = FakeProject()
-    firebase = project.firebase
+    project = FakeProject(firebase)
     product = create_product_service()
     user = create_user(
         UserSettings(database_url=databases["user"]),

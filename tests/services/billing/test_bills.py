@@ -207,8 +207,12 @@ async def test_a_bill_is_its_users_own(shop: Shop) -> None:
 
 async def test_bills_are_for_users(shop: Shop) -> None:
     """No service and nobody without a token has to do with bills."""
-    service = shop.firebase.service_headers("product", to="billing")
-    refused(await shop.order((new_id(), 1), by=service), 403, "caller_not_allowed")
+    service, body = (
+        shop.firebase.service_auth("product", to="billing"),
+        {"items": [{"product_id": new_id(), "quantity": 1}]},
+    )
+    response = await shop.billing.post("/bills", json=body, headers={"Idempotency-Key": "key"}, auth=service)
+    refused(response, 403, "caller_not_allowed")
     refused(await shop.billing.get("/bills"), 401, "user_token_missing")
 
 

@@ -18,8 +18,8 @@ async def deliver(shop: Shop, bill: dict[str, Any], body: dict[str, Any] | None 
 
 
 async def report(shop: Shop, delivery: dict[str, Any], status: str) -> httpx.Response:
-    headers = shop.firebase.service_headers("delivery", to="billing")
-    return await shop.billing.post(f"/deliveries/{delivery['id']}/events", json={"status": status}, headers=headers)
+    auth = shop.firebase.service_auth("delivery", to="billing")
+    return await shop.billing.post(f"/deliveries/{delivery['id']}/events", json={"status": status}, auth=auth)
 
 
 async def live_at(shop: Shop, address: dict[str, Any]) -> None:
@@ -182,6 +182,8 @@ async def test_only_the_delivery_service_reports(shop: Shop) -> None:
     """Neither the customer, nor an administrator, nor another service says what happened to a delivery."""
     delivery = answered(await deliver(shop, await shop.bill(), {"address": ADDRESS}), 202)
     path, body = f"/deliveries/{delivery['id']}/events", {"status": "delivered"}
-    for headers in (shop.maya, shop.admin, shop.firebase.service_headers("product", to="billing")):
+    for headers in shop.maya, shop.admin:
         refused(await shop.billing.post(path, json=body, headers=headers), 403, "caller_not_allowed")
+    product = shop.firebase.service_auth("product", to="billing")
+    refused(await shop.billing.post(path, json=body, auth=product), 403, "caller_not_allowed")
     refused(await shop.billing.post(path, json=body), 401, "token_missing")

@@ -28,6 +28,14 @@ def new_database(tmp_path: Path) -> NewDatabase:
     return sqlite_databases(tmp_path)
 
 
+def one_time_id(request: httpx.Request) -> str:
+    """What a call spends: the id of its fresh token, or of its proof."""
+    proof = request.headers.get("DPoP")
+    claims = unverified(proof).payload if proof else unverified(request.headers["X-MS-TOKEN"]).payload["ms"]
+    spent: str = claims["jti"]
+    return spent
+
+
 class SlowTransport(httpx.AsyncBaseTransport):
     """A network that never answers, and never times out by itself."""
 
@@ -57,9 +65,9 @@ async def test_product_does_not_answer(shop: Shop, fate: httpx.Response | Except
     assert await shop.bills() == []
 
 
-async def test_product_is_slow(new_database: NewDatabase) -> None:
+async def test_product_is_slow(new_database: NewDatabase, firebase: FakeFirebase) -> None:
     """A Product that does not come to an end is given up on."""
-    async with open_shop(new_database, deadline_seconds=0.1) as shop:
+    async with open_shop(new_database, firebase, deadline_seconds=0.1) as shop:
         shop.to_product.fate = SlowTransport()
         async with asyncio.timeout(5):
             refused(await shop.order((new_id(), 1)), 503, "product_unavailable")
@@ -107,7 +115,7 @@ async def test_billing_cannot_sign_in_now(firebase: FakeFirebase) -> None:
 
 
 async def test_each_call_has_a_token_of_its_own(shop: Shop) -> None:
-    """Each call carries a fresh service token for its neighbour, and never the user's."""
+    """Each call carries a service token for its neighbour and a one-time id of its own, and never the user's token."""
     bill = await shop.bill()
     await shop.bill()
     answered(await shop.billing.get("/bills", headers=shop.maya))
@@ -117,7 +125,7 @@ async def test_each_call_has_a_token_of_its_own(shop: Shop) -> None:
     # Each bill reserves, and then sells.
     expected = [("billing", "product")] * 4 + [("billing", "user")]
     assert [(claim["svc"], claim["aud"]) for claim in claims] == expected
-    assert len({claim["jti"] for claim in claims}) == 5
+    assert len({one_time_id(request) for request in requests}) == 5
     assert not [request for request in requests if "Authorization" in request.headers]
 
 
@@ -210,7 +218,7 @@ async def test_another_try_has_a_token_of_its_own(calls: Calls, fate: httpx.Resp
     network = Recovering(fate)
     async with calls.over(network) as neighbours:
         await ask(neighbours)
-    first, second = (unverified(request.headers["X-MS-TOKEN"]).payload["ms"]["jti"] for request in network.requests)
+    first, second = (one_time_id(request) for request in network.requests)
     assert first != second
     [pause] = calls.slept.seconds
     assert 0 <= pause <= 0.2

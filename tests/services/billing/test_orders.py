@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from mstoken import UserCaller
+from mstoken.testing import FakeFirebase
 from services.billing.app import MIGRATIONS
 from services.billing.bills import Bill, Bills, Item
 from services.billing.faults import BillInProgress, NeighbourUnavailable, OutOfStock
@@ -127,9 +128,9 @@ async def test_the_same_request_takes_an_order_over(shop: Shop) -> None:
     assert await shop.stock_of(kettle) == 7
 
 
-async def test_many_processes_start_after_a_crash(new_database: NewDatabase) -> None:
+async def test_many_processes_start_after_a_crash(new_database: NewDatabase, firebase: FakeFirebase) -> None:
     """Of several processes that start after a crash one takes the order over; there is one bill."""
-    async with open_shop(new_database, deadline_seconds=30) as shop:
+    async with open_shop(new_database, firebase, deadline_seconds=30) as shop:
         kettle = await shop.offer(stock=10)
         crashes(shop, RESERVE, after=True)
         with pytest.raises(Crash):
@@ -232,9 +233,9 @@ async def test_a_key_is_kept_for_a_day(shop: Shop) -> None:
     answered(await shop.order((kettle["id"], 9), key="short"), 201)
 
 
-async def test_two_hundred_customers_and_a_hundred_units(new_database: NewDatabase) -> None:
+async def test_two_hundred_customers_and_a_hundred_units(new_database: NewDatabase, firebase: FakeFirebase) -> None:
     """Of 200 customers who want one of the last 100, exactly 100 get it, whatever they meet on the way."""
-    async with open_shop(new_database, deadline_seconds=30) as shop:
+    async with open_shop(new_database, firebase, deadline_seconds=30) as shop:
         kettle = await shop.offer(stock=100)
 
         async def buy(number: int) -> tuple[str, str]:

@@ -270,9 +270,8 @@ async def test_the_request_log(client: httpx.AsyncClient, caplog: pytest.LogCapt
 async def test_a_signed_in_user(client: httpx.AsyncClient, firebase: FakeFirebase) -> None:
     """A route for users knows who calls, and lets no service in."""
     assert answered(await client.get("/me", headers=firebase.user_headers("maya"))) == "maya"
-    refused(
-        await client.get("/me", headers=firebase.service_headers("billing", to="product")), 403, "caller_not_allowed"
-    )
+    service = firebase.service_auth("billing", to="product")
+    refused(await client.get("/me", auth=service), 403, "caller_not_allowed")
     refused(await client.get("/me"), 401, "user_token_missing")
 
 

@@ -65,8 +65,8 @@ class Till:
 
     async def call(self, method: str, path: str, **request: Any) -> httpx.Response:
         """What Product answers to Billing."""
-        headers = self._firebase.service_headers("billing", to="product")
-        return await self.product.request(method, path, headers=headers, **request)
+        auth = self._firebase.service_auth("billing", to="product")
+        return await self.product.request(method, path, auth=auth, **request)
 
 
 @pytest.fixture
@@ -190,8 +190,9 @@ async def test_reservations_are_for_billing(till: Till, firebase: FakeFirebase) 
     """No user, no administrator and no other service has to do with reservations."""
     path = f"/reservations/{new_id()}"
     for method, where in ("POST", "/reservations"), ("POST", f"{path}/commit"), ("DELETE", path):
-        for headers in firebase.user_headers("ines", role="admin"), firebase.service_headers("user", to="product"):
-            refused(await till.product.request(method, where, headers=headers), 403, "caller_not_allowed")
+        admin, user = firebase.user_headers("ines", role="admin"), firebase.service_auth("user", to="product")
+        refused(await till.product.request(method, where, headers=admin), 403, "caller_not_allowed")
+        refused(await till.product.request(method, where, auth=user), 403, "caller_not_allowed")
 
 
 class Shelf:

@@ -71,17 +71,18 @@ async def test_only_administrators_change_the_catalogue(
     """A customer may not change the catalogue, nor may Billing's identity, nor nobody."""
     added = await add(product, admin)
     path = "/products" if method == "POST" else f"/products/{added['id']}"
-    for headers in firebase.user_headers("maya"), firebase.service_headers("billing", to="product"):
-        refused(await product.request(method, path, json=KETTLE, headers=headers), 403, "caller_not_allowed")
+    maya, billing = firebase.user_headers("maya"), firebase.service_auth("billing", to="product")
+    refused(await product.request(method, path, json=KETTLE, headers=maya), 403, "caller_not_allowed")
+    refused(await product.request(method, path, json=KETTLE, auth=billing), 403, "caller_not_allowed")
     refused(await product.request(method, path, json=KETTLE), 401, "user_token_missing")
     assert answered(await product.get("/products", headers=admin))["items"] == [added]
 
 
 async def test_billing_reads_and_others_do_not(product: httpx.AsyncClient, firebase: FakeFirebase) -> None:
     """Billing may list products with its own token; another service may not, and nobody without a token."""
-    answered(await product.get("/products", headers=firebase.service_headers("billing", to="product")))
-    user = firebase.service_headers("user", to="product")
-    refused(await product.get("/products", headers=user), 403, "caller_not_allowed")
+    answered(await product.get("/products", auth=firebase.service_auth("billing", to="product")))
+    user = firebase.service_auth("user", to="product")
+    refused(await product.get("/products", auth=user), 403, "caller_not_allowed")
     refused(await product.get("/products"), 401, "token_missing")
 
 

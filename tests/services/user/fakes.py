@@ -40,8 +40,8 @@ class FakeProject:
     `services.user.firebase.Sessions`.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
-        self.firebase = FakeFirebase(SETTINGS.project_id, clock=clock)
+    def __init__(self, firebase: FakeFirebase | None = None, *, clock: Callable[[], float] = time.time) -> None:
+        self.firebase = firebase or FakeFirebase(SETTINGS.project_id, clock=clock)
         self.accounts: list[Account] = []
         self.requests: list[httpx.Request] = []
         self.fate: httpx.Response | Exception | None = None
@@ -51,7 +51,7 @@ class FakeProject:
 
     def verifier(self) -> TokenVerifier:
         replay = MemoryReplayStore(clock=self._clock)
-        return TokenVerifier("user", firebase=self, replay=replay, clock=self._clock)
+        return TokenVerifier("user", self.firebase.settings(), firebase=self, replay=replay, clock=self._clock)
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(transport=httpx.MockTransport(self._answer))

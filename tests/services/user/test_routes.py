@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from mstoken.testing import FakeFirebase
 from services.user.app import create_app
 from services.user.settings import UserSettings
 from tests.services.shop import ADDRESS, answered, refused, serving
@@ -17,9 +18,9 @@ MAYA = {"email": "maya@example.com", "password": "password-1"}
 
 
 @pytest.fixture
-def project() -> FakeProject:
+def project(firebase: FakeFirebase) -> FakeProject:
     """A Firebase project in memory."""
-    return FakeProject()
+    return FakeProject(firebase)
 
 
 @pytest.fixture
@@ -142,8 +143,8 @@ async def test_log_out(user: httpx.AsyncClient) -> None:
 async def test_what_takes_a_user(user: httpx.AsyncClient, project: FakeProject, method: str, path: str) -> None:
     """Log-out and profile are for users, not for services, nor for nobody."""
     refused(await user.request(method, path, json={}), 401, "user_token_missing")
-    service = project.firebase.service_headers("billing", to="user")
-    refused(await user.request(method, path, json={}, headers=service), 403, "caller_not_allowed")
+    service = project.firebase.service_auth("billing", to="user")
+    refused(await user.request(method, path, json={}, auth=service), 403, "caller_not_allowed")
 
 
 async def test_a_profile_begins_with_what_the_account_has(user: httpx.AsyncClient, project: FakeProject) -> None:
@@ -207,23 +208,22 @@ async def test_billing_asks_for_a_user(user: httpx.AsyncClient, project: FakePro
     """Billing gets what a bill needs of a user, and no more."""
     session = await sign_up(user, display_name="Maya Lindgren")
     answered(await user.patch("/profile", json={"address": ADDRESS, "phone": "+15035550142"}, headers=bearer(session)))
-    response = await user.get("/users/uid-0", headers=project.firebase.service_headers("billing", to="user"))
+    response = await user.get("/users/uid-0", auth=project.firebase.service_auth("billing", to="user"))
     assert answered(response) == {"uid": "uid-0", "name": "Maya Lindgren", "address": ADDRESS}
 
 
 async def test_billing_asks_for_nobody(user: httpx.AsyncClient, project: FakeProject) -> None:
     """A user who was never here is not found."""
-    headers = project.firebase.service_headers("billing", to="user")
-    refused(await user.get("/users/nobody", headers=headers), 404, "user_not_found")
+    billing = project.firebase.service_auth("billing", to="user")
+    refused(await user.get("/users/nobody", auth=billing), 404, "user_not_found")
 
 
 async def test_only_billing_asks_for_users(user: httpx.AsyncClient, project: FakeProject) -> None:
     """No user sees another through this service, administrators included, and no other service does."""
-    for headers in (
-        project.firebase.user_headers("ines", role="admin"),
-        project.firebase.service_headers("product", to="user"),
-    ):
-        refused(await user.get("/users/uid-0", headers=headers), 403, "caller_not_allowed")
+    admin = project.firebase.user_headers("ines", role="admin")
+    refused(await user.get("/users/uid-0", headers=admin), 403, "caller_not_allowed")
+    product = project.firebase.service_auth("product", to="user")
+    refused(await user.get("/users/uid-0", auth=product), 403, "caller_not_allowed")
     refused(await user.get("/users/uid-0"), 401, "token_missing")
 
 

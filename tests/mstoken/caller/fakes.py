@@ -1,0 +1,104 @@
+"""Firebase and its delays for the tests of the caller's wing."""
+
+import asyncio
+import json
+import queue
+import threading
+
+import httpx
+
+from mstoken.claims import ServiceClaims
+from mstoken.compact import unverified
+from mstoken.testing import FakeFirebase
+
+DEADLINE_SECONDS = 30.0
+"""After how long a test that waits in vain gives up."""
+
+
+class ProjectMinter:
+    """Mints custom tokens for one fake project."""
+
+    def __init__(self, firebase: FakeFirebase) -> None:
+        self._firebase = firebase
+
+    async def mint(self, claims: ServiceClaims) -> str:
+        return self._firebase.mint(claims)
+
+
+class Door(httpx.AsyncBaseTransport):
+    """Signs in to a fake project. While it is shut those who come wait; while there is a `fault` it is raised.
+
+    `asked` counts who came. `wait_for_asked` and `wait_for_ended` wait for so many more: to come, and for the work that
+    they came for to have ended.
+    """
+
+    def __init__(self, firebase: FakeFirebase) -> None:
+        self.fault: Exception | None = None
+        self.asked = 0
+        self._firebase = firebase
+        self._shut = False
+        self._waiting: set[asyncio.Event] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._asked = threading.Semaphore(0)
+        self._ended = threading.Semaphore(0)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self._loop = asyncio.get_running_loop()
+        working = asyncio.current_task()
+        assert working is not None
+        working.add_done_callback(lambda _: self._ended.release())
+        self.asked += 1
+        self._asked.release()
+        if self._shut:
+            opened = asyncio.Event()
+            self._waiting.add(opened)
+            await opened.wait()
+        if self.fault is not None:
+            raise self.fault.with_traceback(None)  # which else grows with every time
+        custom = unverified(json.loads(request.content)["token"]).payload
+        token = self._firebase.issue(custom["uid"], provider="custom", **custom["claims"])
+        return httpx.Response(200, json={"idToken": token, "refreshToken": "thrown-away", "expiresIn": "3600"})
+
+    def shut(self) -> None:
+        self._shut = True
+
+    def open(self) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._open)
+
+    def wait_for_asked(self, number: int) -> None:
+        for _ in range(number):
+            assert self._asked.acquire(timeout=DEADLINE_SECONDS)
+
+    def wait_for_ended(self, number: int) -> None:
+        for _ in range(number):
+            assert self._ended.acquire(timeout=DEADLINE_SECONDS)
+
+    def _open(self) -> None:
+        self._shut = False
+        for opened in self._waiting:
+            opened.set()
+        self._waiting.clear()
+
+
+class ThreadedSleep:
+    """Sleeps in whichever event loop, until a test in another thread says so; gives for how long it was asked to."""
+
+    def __init__(self) -> None:
+        self._asked_seconds: queue.Queue[float] = queue.Queue()
+        self._asleep: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def __call__(self, seconds: float) -> None:
+        woken = asyncio.Event()
+        self._asleep.append((asyncio.get_running_loop(), woken))
+        self._asked_seconds.put(seconds)
+        await woken.wait()
+
+    def wait(self) -> float:
+        """Waits until somebody sleeps who was not known to."""
+        return self._asked_seconds.get(timeout=DEADLINE_SECONDS)
+
+    def wake(self) -> None:
+        asleep, self._asleep = self._asleep, []
+        for loop, woken in asleep:
+            loop.call_soon_threadsafe(woken.set)

@@ -1,0 +1,369 @@
+"""Proofs across implementations: ours at another's verifier, and those of others at ours.
+
+The others are auth0-api-python, which verifies proofs, and joserfc and Authlib, which sign and know nothing of them.
+"""
+
+import hashlib
+import json
+import secrets
+import time
+import warnings
+from collections.abc import AsyncIterator, Generator
+from typing import Annotated, Any, NoReturn, Protocol
+
+import httpx
+import pytest
+from fastapi import Depends, FastAPI
+from joserfc import jws
+from joserfc.jwk import ECKey, RSAKey
+
+from mstoken import Caller
+from mstoken.claims import ServiceClaims, token_sha256
+from mstoken.compact import base64url, base64url_decode
+from mstoken.errors import ProofInvalid
+from mstoken.fastapi import allow, protect
+from mstoken.proof import Proof, ProofKey, ProofVerifier, thumbprint
+from mstoken.testing import FakeFirebase
+from mstoken.uri import normalized
+
+with warnings.catch_warnings(record=True):  # what auth0 takes of Authlib is deprecated, and says so when imported
+    from auth0_api_python import ApiClient, ApiClientOptions
+    from auth0_api_python.errors import BaseAuthError
+    from auth0_api_python.utils import (
+        calculate_jwk_thumbprint,
+        normalize_url_for_htu,
+        sha256_base64url,
+    )
+    from authlib.jose import JsonWebKey, JsonWebToken  # type: ignore[import-untyped]
+
+BASE_URL = "http://product"
+URL = f"{BASE_URL}/products"
+TOKEN = "its-header.its-payload.its-signature"
+
+
+class Signer(Protocol):
+    """A key in the hands of another library."""
+
+    jwk: dict[str, Any]
+    """Its public half."""
+    thumbprint: str
+
+    def sign(self, header: dict[str, Any], claims: dict[str, Any]) -> str:
+        """A JWT of anything."""
+
+
+class Joserfc:
+    """See `Signer`."""
+
+    def __init__(self, key: ECKey | RSAKey | None = None) -> None:
+        self.key = key or ECKey.generate_key("P-256")
+        self.jwk: dict[str, Any] = dict(self.key.as_dict(private=False))
+        self.thumbprint = self.key.thumbprint()
+
+    def sign(self, header: dict[str, Any], claims: dict[str, Any]) -> str:
+        registry = jws.JWSRegistry(algorithms=["ES256", "ES384", "RS256"], strict_check_header=False)
+        return jws.serialize_compact(header, json.dumps(claims), self.key, registry=registry)
+
+
+class Authlib:
+    """See `Signer`."""
+
+    def __init__(self) -> None:
+        self.jwk: dict[str, Any] = {"x": "", "y": ""}
+        # One key in 128 has a coordinate that begins with a zero byte, which Authlib leaves out and may not leave out
+        # (RFC 7518, section 6.2.1.2): we refuse that, as `test_proof` has it.
+        while {len(self.jwk["x"]), len(self.jwk["y"])} != {43}:
+            self._key = JsonWebKey.generate_key("EC", "P-256", is_private=True)
+            self.jwk = self._key.as_dict()
+        self.thumbprint: str = self._key.thumbprint()
+
+    def sign(self, header: dict[str, Any], claims: dict[str, Any]) -> str:
+        signed: bytes = JsonWebToken(["ES256"]).encode(header, claims, self._key)
+        return signed.decode()
+
+
+class IndependentClient(httpx.Auth):
+    """A caller that has never heard of mstoken: it does what RFC 9449, section 4.2, says."""
+
+    def __init__(self, signer: Signer, token: str = TOKEN) -> None:
+        self.signer = signer
+        self._token = token
+        self.nonce: str | None = None
+
+    def proof(self, method: str, url: str, **changes: Any) -> str:
+        """A proof for one call, its claims changed by `changes`; None leaves one out."""
+        header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": self.signer.jwk}
+        return self.signer.sign(header, self.claims(method, url, **changes))
+
+    def claims(self, method: str, url: str, **changes: Any) -> dict[str, Any]:
+        """The claims of a proof."""
+        digest = hashlib.sha256(self._token.encode("ascii")).digest()
+        claims = {
+            "jti": secrets.token_hex(16),
+            "htm": method,
+            "htu": url.partition("#")[0].partition("?")[0],
+            "iat": int(time.time()),
+            "ath": base64url(digest),
+            "nonce": self.nonce,
+        } | changes
+        return {name: value for name, value in claims.items() if value is not None}
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["X-MS-TOKEN"] = self._token
+        request.headers["DPoP"] = self.proof(request.method, str(request.url))
+        response = yield request
+        if response.status_code == 401 and "DPoP-Nonce" in response.headers:
+            self.nonce = response.headers["DPoP-Nonce"]
+            request.headers["DPoP"] = self.proof(request.method, str(request.url))
+            yield request
+
+
+@pytest.fixture(params=[Joserfc, Authlib])
+def signer(request: pytest.FixtureRequest) -> Signer:
+    """A key in the hands of one library and then of the other."""
+    made: Signer = request.param()
+    return made
+
+
+async def no_network(url: str) -> NoReturn:
+    raise AssertionError(f"auth0 asked for {url}")
+
+
+@pytest.fixture
+def auth0() -> Any:
+    """Auth0's verifier, which has no network."""
+    return ApiClient(ApiClientOptions(domain="tenant.example.com", audience="product", custom_fetch=no_network))
+
+
+def verified_by_us(proof: str, key_thumbprint: str, method: str = "GET", url: str = URL, token: str = TOKEN) -> Proof:
+    """What our verifier makes of it now."""
+    return ProofVerifier().verify(
+        [proof],
+        method=method,
+        url=url,
+        token_sha256=token_sha256(token),
+        key_thumbprint=key_thumbprint,
+        now=time.time(),
+        clock_skew_seconds=5,
+    )
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize("url", [URL, "https://product.example.com:443", "HTTP://Product:8002/a/../b%2fc?ids=a,b#d"])
+async def test_auth0_verifies_our_proofs(auth0: Any, method: str, url: str) -> None:
+    """A proof of `ProofKey` holds for the call that it was made for."""
+    proof = ProofKey().proof(method, url, TOKEN, issued_at=time.time(), nonce="a nonce")
+    claims = await auth0.verify_dpop_proof(access_token=TOKEN, proof=proof, http_method=method, http_url=url)
+    assert (claims["htm"], claims["nonce"]) == (method, "a nonce")
+
+
+async def test_auth0_verifies_what_our_client_sends(auth0: Any) -> None:
+    """Two calls of `ServiceAuth`: one token, and a proof for each."""
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200)
+
+    auth = FakeFirebase().service_auth("billing", to="product", mode="proof")
+    async with httpx.AsyncClient(auth=auth, transport=httpx.MockTransport(answer), base_url=BASE_URL) as client:
+        await client.get("/products", params={"ids": "a,b"})
+        await client.post("/reservations", json={})
+    ids = set()
+    for request in sent:
+        proven = await auth0.verify_dpop_proof(
+            access_token=request.headers["X-MS-TOKEN"],
+            proof=request.headers["DPoP"],
+            http_method=request.method,
+            http_url=str(request.url),
+        )
+        ids.add(proven["jti"])
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://product",
+        "http://product?a=b",
+        "http://product/products?a=b#c",
+        "HTTP://PRODUCT:80/Products/",
+        "https://product:0443/",
+        "http://product:443/",
+        "http://127.0.0.1:8002/products",
+        "http://[::1]:8002/products",
+        "http://product//a",
+        "http://product/a/b/../../../c/./d/..",
+        "http://product/%2e%2E/a",
+        "http://product/a%2fb%e2%82%ac%252f",
+        "http://product/!$&'()*+,;=:@[]",
+    ],
+)
+def test_auth0_reads_urls_as_we_do(url: str) -> None:
+    """Another normalization, after the WHATWG's standard, comes to the same."""
+    assert normalize_url_for_htu(url) == normalized(url)
+
+
+def test_hashes_and_thumbprints_are_the_same(signer: Signer) -> None:
+    """Three other libraries compute what we compute."""
+    assert thumbprint(signer.jwk) == signer.thumbprint == calculate_jwk_thumbprint(signer.jwk)
+    assert base64url(token_sha256(TOKEN)) == sha256_base64url(TOKEN)
+
+
+@pytest.mark.parametrize("url", [URL, f"{URL}?ids=a,b", "HTTP://PRODUCT:80/products#a"])
+def test_we_verify_the_proofs_of_others(signer: Signer, url: str) -> None:
+    """Whoever follows the standard is understood."""
+    proof = IndependentClient(signer).proof("POST", url, iat=time.time(), nonce="a nonce", more={"a": [1]})
+    assert verified_by_us(proof, signer.thumbprint, "POST").nonce == "a nonce"
+
+
+@pytest.fixture(params=[None, "made up for the tests, and no secret"], ids=["no nonce", "nonce"])
+async def product(request: pytest.FixtureRequest, signer: Signer) -> AsyncIterator[httpx.AsyncClient]:
+    """A service, called by Billing with a token that is bound to another library's key; it may want nonces."""
+    firebase, app = FakeFirebase(), FastAPI()
+
+    @app.api_route("/products/{name}", methods=["GET", "PUT"])
+    async def product(name: str, caller: Annotated[Caller, Depends(allow(services={"billing"}, proof=True))]) -> str:
+        return f"{caller} {name}"
+
+    protect(app, firebase.verifier("product", base_url=BASE_URL, nonce_secret=request.param))
+    claims = ServiceClaims.bound("billing", "product", signer.thumbprint).as_developer_claims()
+    auth = IndependentClient(signer, firebase.issue("svc:billing", provider="custom", **claims))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(auth=auth, transport=transport, base_url=BASE_URL) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/products/pot?a=b", "/products/p%6ft", "/products/../products/pot"])
+async def test_a_client_that_is_not_ours_comes_in(product: httpx.AsyncClient, path: str) -> None:
+    """Again and again with one token, with a new proof each time, and with a nonce where one is wanted."""
+    for method in ("GET", "PUT", "GET"):
+        assert (await product.request(method, path)).json() == "svc:billing pot"
+
+
+async def test_a_client_that_is_not_ours_counts_once(product: httpx.AsyncClient) -> None:
+    """What came in with a proof does not come in with the same again, nor elsewhere."""
+    sent = (await product.get("/products/pot")).request
+    again = await product.send(sent, auth=None)
+    assert (again.status_code, again.json()["code"]) == (401, "proof_replayed")
+    elsewhere = await product.get("/products/cup", headers=dict(sent.headers), auth=None)
+    assert (elsewhere.status_code, elsewhere.json()["code"]) == (401, "proof_invalid")
+    assert elsewhere.headers["WWW-Authenticate"].startswith("DPoP ")
+
+
+P384, RSA = Joserfc(ECKey.generate_key("P-384")), Joserfc(RSAKey.generate_key(2048))
+
+
+def tampered(what: str, client: IndependentClient, signer: Joserfc) -> str:
+    """A proof that is good but for one thing."""
+    good, claims = client.proof("GET", URL), client.claims("GET", URL)
+    header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": signer.jwk}
+    header_part, payload_part, signature = good.split(".")
+    match what:
+        case "signature":
+            value = bytearray(base64url_decode(signature))
+            value[-1] ^= 1
+            return f"{header_part}.{payload_part}.{base64url(bytes(value))}"
+        case "no signature":
+            return f"{header_part}.{payload_part}."
+        case "payload":
+            return f"{header_part}.{base64url(json.dumps(claims).encode())}.{signature}"
+        case "another's signature":
+            return Joserfc().sign(header, claims)
+        case "two parts":
+            return f"{header_part}.{payload_part}"
+        case "type":
+            return signer.sign(header | {"typ": "JWT"}, claims)
+        case "alg none":
+            return f"{base64url(json.dumps(header | {'alg': 'none'}).encode())}.{payload_part}."
+        case "ES384":
+            return P384.sign(header | {"alg": "ES384", "jwk": P384.jwk}, claims)
+        case "RS256":
+            return RSA.sign(header | {"alg": "RS256", "jwk": RSA.jwk}, claims)
+        case "no key":
+            return signer.sign({"typ": "dpop+jwt", "alg": "ES256"}, claims)
+        case "private key":
+            return signer.sign(header | {"jwk": signer.key.as_dict(private=True)}, claims)
+        case "another curve":
+            return signer.sign(header | {"jwk": P384.jwk}, claims)
+    raise AssertionError(what)
+
+
+def is_refused_by_us(proof: str, key_thumbprint: str) -> bool:
+    try:
+        verified_by_us(proof, key_thumbprint)
+    except ProofInvalid:
+        return True
+    return False
+
+
+async def is_refused_by(auth0: Any, proof: str) -> bool:
+    try:
+        await auth0.verify_dpop_proof(access_token=TOKEN, proof=proof, http_method="GET", http_url=URL)
+    except (BaseAuthError, ValueError):
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "signature",
+        "no signature",
+        "payload",
+        "another's signature",
+        "two parts",
+        "type",
+        "alg none",
+        "ES384",
+        "RS256",
+        "no key",
+        "private key",
+        "another curve",
+    ],
+)
+async def test_we_refuse_the_forgeries_that_auth0_refuses(auth0: Any, what: str) -> None:
+    """Header, key and signature: neither verifier takes one of these."""
+    signer = Joserfc()
+    proof = tampered(what, IndependentClient(signer), signer)
+    assert await is_refused_by(auth0, proof)
+    assert is_refused_by_us(proof, signer.thumbprint)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"jti": None},
+        {"jti": ""},
+        {"jti": 7},
+        {"htm": None},
+        {"htm": "POST"},
+        {"htu": None},
+        {"htu": "http://billing/products"},
+        {"htu": "http://product/products/"},
+        {"htu": "https://product/products"},
+        {"htu": "/products"},
+        {"iat": None},
+        {"iat": "now"},
+        {"iat": 0},
+        {"iat": 1_500_000_000},
+        {"iat": 4_000_000_000},
+        {"ath": None},
+        {"ath": sha256_base64url("the.next.token")},
+    ],
+    ids=lambda changes: f"{next(iter(changes))} {next(iter(changes.values()))}"[:24],
+)
+async def test_we_refuse_the_claims_that_auth0_refuses(auth0: Any, changes: dict[str, Any]) -> None:
+    """Claims that are missing, or of another call, token or time: neither verifier takes one of these."""
+    signer = Joserfc()
+    proof = IndependentClient(signer).proof("GET", URL, **changes)
+    assert await is_refused_by(auth0, proof)
+    assert is_refused_by_us(proof, signer.thumbprint)
+
+
+async def test_what_is_refused_was_tampered_with(auth0: Any) -> None:
+    """The same proof without a change is taken by both."""
+    signer = Joserfc()
+    proof = IndependentClient(signer).proof("GET", URL)
+    assert not await is_refused_by(auth0, proof)
+    assert not is_refused_by_us(proof, signer.thumbprint)

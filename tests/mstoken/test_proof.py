@@ -1,0 +1,692 @@
+"""Proofs of possession: what a good one is, and each of the twelve checks of RFC 9449, section 4.3, but 10."""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from hypothesis import given
+from hypothesis import strategies as st
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from mstoken import compact
+from mstoken.errors import ProofInvalid, ProofMissing, ProofRefused
+from mstoken.proof import MAX_PROOF_AGE_SECONDS, Proof, ProofKey, ProofVerifier, thumbprint
+
+VECTORS = Path(__file__).parent / "vectors"
+RFC_9449 = json.loads((VECTORS / "rfc9449.json").read_text())
+RFC_7515_A3 = json.loads((VECTORS / "rfc7515_a3.json").read_text())
+THUMBPRINTS = json.loads((VECTORS / "thumbprints.json").read_text())
+
+NOW = 1_800_000_000
+CLOCK_SKEW_SECONDS = 5
+TOKEN = "its-header.its-payload.its-signature"
+URL = "https://product.example.com/products"
+ABSENT: Any = object()
+"""In place of a value: leave the parameter or the claim out."""
+
+Signer: TypeAlias = Callable[[bytes], bytes]
+"""Gives the signature over a signing input."""
+
+
+def base64url(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
+def sha256(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def ecdsa(key: ec.EllipticCurvePrivateKey, algorithm: hashes.HashAlgorithm | None = None) -> Signer:
+    """Signs as RFC 7518, section 3.4, has it: R and S, one after the other."""
+
+    def sign(signing_input: bytes) -> bytes:
+        size = (key.key_size + 7) // 8
+        numbers = decode_dss_signature(key.sign(signing_input, ec.ECDSA(algorithm or hashes.SHA256())))
+        return b"".join(number.to_bytes(size, "big") for number in numbers)
+
+    return sign
+
+
+def public(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> dict[str, Any]:
+    """The public key as JWK."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        return RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    return ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+
+
+KEY = ec.generate_private_key(ec.SECP256R1())
+"""The key that the token is bound to."""
+JWK = public(KEY)
+JKT = base64url(sha256(f'{{"crv":"P-256","kty":"EC","x":"{JWK["x"]}","y":"{JWK["y"]}"}}'))
+OTHER_KEY = ec.generate_private_key(ec.SECP256R1())
+RSA_KEY = rsa.generate_private_key(65537, 2048)
+CLAIMS: dict[str, Any] = {
+    "jti": "an-id-that-counts-once",
+    "htm": "GET",
+    "htu": URL,
+    "iat": NOW,
+    "ath": base64url(sha256(TOKEN)),
+}
+
+
+def jws(header: Mapping[str, Any], claims: Mapping[str, Any], sign: Signer) -> str:
+    """A JWT of anything, signed by anybody."""
+    signing_input = ".".join(base64url(json.dumps(part).encode()) for part in (header, claims))
+    return f"{signing_input}.{base64url(sign(signing_input.encode()))}"
+
+
+def forged(
+    header: Mapping[str, Any] | None = None, claims: Mapping[str, Any] | None = None, sign: Signer | None = None
+) -> str:
+    """A good proof by the bound key, with these header parameters and claims changed; ABSENT ones left out."""
+    headers = {"typ": "dpop+jwt", "alg": "ES256", "jwk": JWK} | dict(header or {})
+    payload = CLAIMS | dict(claims or {})
+    return jws(
+        {name: value for name, value in headers.items() if value is not ABSENT},
+        {name: value for name, value in payload.items() if value is not ABSENT},
+        sign or ecdsa(KEY),
+    )
+
+
+def verify(*lines: str, verifier: ProofVerifier | None = None, **changes: Any) -> Proof:
+    """What the header lines prove for the call at hand."""
+    call: dict[str, Any] = {
+        "method": "GET",
+        "url": URL,
+        "token_sha256": sha256(TOKEN),
+        "key_thumbprint": JKT,
+        "now": float(NOW),
+        "clock_skew_seconds": CLOCK_SKEW_SECONDS,
+    }
+    return (verifier or ProofVerifier()).verify(lines, **(call | changes))
+
+
+def refusal(*lines: str, **changes: Any) -> str:
+    """Why the proof is refused, which says nothing of what stands in it."""
+    with pytest.raises(ProofInvalid) as caught:
+        verify(*lines, **changes)
+    detail = str(caught.value)
+    assert not any(part in detail for line in lines for part in line.split(".") if len(part) > 8)
+    assert not any(value in detail for value in (JWK["x"], JWK["y"], JKT, CLAIMS["jti"], CLAIMS["ath"], URL))
+    return detail
+
+
+def test_a_good_proof_tells_key_id_time_and_nonce() -> None:
+    """What the callee needs to judge the id and the nonce comes out."""
+    nonce = forged(claims={"nonce": "a nonce"})
+    assert verify(forged()) == Proof(JKT, CLAIMS["jti"], NOW, None)
+    assert verify(nonce) == Proof(JKT, CLAIMS["jti"], NOW, "a nonce")
+
+
+def test_a_proof_key_makes_proofs_that_hold() -> None:
+    """What `ProofKey` makes, `ProofVerifier` takes, for the call that it was made for."""
+    key = ProofKey()
+    proof = key.proof("POST", f"{URL}?a=b#c", TOKEN, issued_at=NOW + 0.9, nonce="a nonce")
+    proven = verify(proof, method="POST", url=URL, key_thumbprint=key.thumbprint)
+    assert (proven.key_thumbprint, proven.issued_at, proven.nonce) == (key.thumbprint, NOW, "a nonce")
+
+
+def test_a_proof_has_the_form_of_the_standard() -> None:
+    """RFC 9449, section 4.2: header and claims, no more and no less, and nothing private in the key."""
+    key = ProofKey()
+    proof = compact.unverified(key.proof("GET", f"{URL}/../products?a=b", TOKEN, issued_at=NOW))
+    assert proof.header.keys() == {"typ", "alg", "jwk"}
+    assert (proof.header["typ"], proof.header["alg"]) == ("dpop+jwt", "ES256")
+    assert proof.header["jwk"].keys() == {"kty", "crv", "x", "y"}
+    assert thumbprint(proof.header["jwk"]) == key.thumbprint
+    assert proof.payload == CLAIMS | {"jti": proof.payload["jti"]}
+    assert type(proof.payload["iat"]) is int
+
+
+def test_pyjwt_verifies_a_proof() -> None:
+    """The signature is one that any library can check with the key in the header."""
+    proof = ProofKey().proof("GET", URL, TOKEN, issued_at=NOW)
+    key = jwt.PyJWK(jwt.get_unverified_header(proof)["jwk"], "ES256")
+    assert jwt.decode(proof, key, ["ES256"], options={"verify_iat": False})["htu"] == URL
+
+
+def test_every_proof_has_an_id_of_its_own() -> None:
+    """The ids are 128 random bits, though all else is the same."""
+    key = ProofKey()
+    proofs = [key.proof("GET", URL, TOKEN, issued_at=NOW) for _ in range(200)]
+    ids = {compact.unverified(proof).payload["jti"] for proof in proofs}
+    assert len(ids) == 200
+    assert {len(proof_id) for proof_id in ids} == {22}
+
+
+def test_every_proof_key_is_new() -> None:
+    """No two processes share one."""
+    assert ProofKey().thumbprint != ProofKey().thumbprint
+
+
+@pytest.mark.parametrize("url", ["ftp://product/", "/products", "product", "http://a:b@product/"])
+def test_no_proof_for_what_is_no_http_url(url: str) -> None:
+    """A URL that could not be compared gets no proof."""
+    with pytest.raises(ValueError, match=r"wanted|not an http"):
+        ProofKey().proof("GET", url, TOKEN, issued_at=NOW)
+
+
+@pytest.mark.parametrize("vector", THUMBPRINTS, ids=lambda vector: vector["from"])
+def test_thumbprints_of_the_standards(vector: dict[str, Any]) -> None:
+    """RFC 7638, RFC 8037 and RFC 9449: only the members that make the key count, in whatever order they stand."""
+    assert thumbprint(vector["jwk"]) == vector["thumbprint"]
+    more = {"use": "sig", **dict(reversed(vector["jwk"].items())), "kid": "a name", "alg": "any"}
+    assert thumbprint(more) == vector["thumbprint"]
+
+
+def test_no_thumbprint_of_what_is_no_public_key() -> None:
+    """A secret is hashed for nobody, and half a key has no thumbprint."""
+    with pytest.raises(ValueError, match="EC, OKP, RSA"):
+        thumbprint({"kty": "oct", "k": "c2VjcmV0"})
+    for missing in ("kty", "crv", "x", "y"):
+        with pytest.raises(KeyError):
+            thumbprint({name: value for name, value in JWK.items() if name != missing})
+
+
+@pytest.mark.parametrize("vector", RFC_9449["proofs"], ids=lambda vector: vector["from"])
+def test_the_proofs_of_rfc_9449(vector: dict[str, Any]) -> None:
+    """They read as the RFC prints them, and their signatures are of the key that its token is bound to."""
+    proof = compact.unverified(vector["proof"])
+    assert (proof.header, proof.payload) == (vector["header"], vector["payload"])
+    assert thumbprint(proof.header["jwk"]) == RFC_9449["jkt"]
+    key = jwt.PyJWK(proof.header["jwk"], "ES256")
+    assert jwt.decode(vector["proof"], key, ["ES256"], options={"verify_iat": False}) == vector["payload"]
+
+
+def test_the_call_of_rfc_9449() -> None:
+    """The proof of section 7.1 holds for the call that it is printed with, and for no other."""
+    proof = RFC_9449["proofs"][1]["proof"]
+    call: dict[str, Any] = {
+        "url": "https://resource.example.org/protectedresource",
+        "token_sha256": sha256(RFC_9449["access_token"]),
+        "key_thumbprint": RFC_9449["jkt"],
+        "now": 1562262618.0,
+    }
+    assert verify(proof, **call) == Proof(RFC_9449["jkt"], "e1j3V_bKic8-LAEB", 1562262618, None)
+    assert "another method" in refusal(proof, method="POST", **call)
+    assert "another URL" in refusal(proof, **(call | {"url": "https://server.example.com/protectedresource"}))
+    assert "another token" in refusal(proof, **(call | {"token_sha256": sha256(TOKEN)}))
+    assert "another key" in refusal(proof, **(call | {"key_thumbprint": JKT}))
+    assert "31 s ago" in refusal(proof, **(call | {"now": 1562262649.0}))
+
+
+def test_a_proof_for_a_token_request_is_none_for_a_call() -> None:
+    """The proof of RFC 9449, section 4.1, names no token."""
+    call = {"method": "POST", "url": "https://server.example.com/token", "now": 1562262616.0}
+    assert "ath" in refusal(RFC_9449["proofs"][0]["proof"], key_thumbprint=RFC_9449["jkt"], **call)
+
+
+def test_the_signature_of_rfc_7515() -> None:
+    """Appendix A.3: what was signed with which outcome, as the RFC prints it, and the key there confirms it."""
+    signed = compact.unverified(f"{RFC_7515_A3['signing_input']}.{RFC_7515_A3['signature']}")
+    assert (signed.header, signed.payload) == (RFC_7515_A3["header"], RFC_7515_A3["payload"])
+    assert signed.signing_input == RFC_7515_A3["signing_input"].encode()
+    assert signed.signature == compact.base64url_decode(RFC_7515_A3["signature"])
+    key = ECAlgorithm.from_jwk(RFC_7515_A3["jwk"])
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    assert ECAlgorithm(ECAlgorithm.SHA256).verify(signed.signing_input, key, signed.signature)
+
+
+def test_check_1_no_proof_at_all() -> None:
+    """A missing proof is told apart from a bad one."""
+    with pytest.raises(ProofMissing):
+        verify()
+
+
+def test_check_1_one_header_line() -> None:
+    """Two good proofs are one too many, the same one twice too."""
+    assert "More than one" in refusal(forged(), forged())
+    assert "More than one" in refusal(*[forged()] * 2)
+
+
+@pytest.mark.parametrize("between", [",", ", ", " ", "\n", ""])
+def test_check_2_two_proofs_in_one_line(between: str) -> None:
+    """Nor do two count that a proxy has joined."""
+    assert "It is not three parts" in refusal(forged() + between + forged())
+
+
+@pytest.mark.parametrize(
+    ("line", "detail"),
+    [
+        ("", "three parts"),
+        (" \t", "three parts"),
+        ("DPoP", "three parts"),
+        ("a.b", "three parts"),
+        ("a.b.c.d", "three parts"),
+        ("é.é.é", "three parts"),
+        (f"DPoP {forged()}", "three parts"),
+        (f'"{forged()}"', "three parts"),
+        (f"{forged()}=", "three parts"),
+        (forged().rpartition(".")[0], "three parts"),
+        (f"{base64url(b'[]')}.{base64url(b'{}')}.", "not a JSON object"),
+        (f"{base64url(b'{')}.{base64url(b'{}')}.", "not JSON"),
+        (forged(claims={"more": "x" * 8192}), "longer than"),
+    ],
+    ids=lambda text: ascii(text)[:20],
+)
+def test_check_2_a_line_that_is_no_jwt(line: str, detail: str) -> None:
+    """What can be read in two ways, or not at all, proves nothing."""
+    assert detail in refusal(line)
+
+
+def test_check_2_whitespace_around_a_value_is_no_part_of_it() -> None:
+    """RFC 9110, section 5.5: some servers leave it there."""
+    assert verify(f" \t{forged()}\t ")
+
+
+@pytest.mark.parametrize("name", ["jti", "htm", "htu", "ath"])
+@pytest.mark.parametrize("value", [ABSENT, None, True, 7, 1.5, [], ["GET"], {}, {"a": "GET"}, "GÉT", "\ud800"])
+def test_check_3_texts_are_ascii(name: str, value: Any) -> None:
+    """A claim that is missing, of another kind, or not ASCII is named."""
+    assert f"Its {name} is missing, or not a text" in refusal(forged(claims={name: value}))
+
+
+@pytest.mark.parametrize("value", [ABSENT, None, True, False, str(NOW), "", [], [NOW], {}, -1, -1e300, 2**54])
+def test_check_3_the_time_is_a_number(value: Any) -> None:
+    """No text, no `bool`, which is an `int` to Python, and none that no clock will ever show."""
+    assert "iat is not a time" in refusal(forged(claims={"iat": value}))
+
+
+def test_check_3_the_time_may_have_a_fraction() -> None:
+    """RFC 7519, section 2: a NumericDate need not be whole."""
+    assert verify(forged(claims={"iat": NOW - 0.5})).issued_at == NOW - 0.5
+
+
+@pytest.mark.parametrize(("proof_id", "good"), [("", False), ("i", True), ("i" * 128, True), ("i" * 129, False)])
+def test_check_3_an_id_has_1_to_128_characters(proof_id: str, good: bool) -> None:
+    """It is kept for a while, so it must not be long."""
+    proof = forged(claims={"jti": proof_id})
+    if good:
+        assert verify(proof).proof_id == proof_id
+    else:
+        assert "1 to 128 characters" in refusal(proof)
+
+
+@pytest.mark.parametrize("value", [True, 7, [], ["a nonce"], {}])
+def test_check_10_a_nonce_is_a_text(value: Any) -> None:
+    """Which nonce counts is for the callee to say; that it is a text is said here."""
+    assert "nonce is not a text" in refusal(forged(claims={"nonce": value}))
+
+
+@pytest.mark.parametrize(
+    "value", [ABSENT, None, "", "JWT", "dpop", "DPOP+JWT", "dpop+jwt ", "at+jwt", ["dpop+jwt"], {}, 7]
+)
+def test_check_4_the_type_is_dpop_jwt(value: Any) -> None:
+    """A token of another type, signed with the same key, is no proof."""
+    assert "typ is not dpop+jwt" in refusal(forged({"typ": value}))
+
+
+@pytest.mark.parametrize(
+    "value", [ABSENT, None, "", "none", "HS256", "RS256", "ES384", "es256", "EdDSA", ["ES256"], 256]
+)
+def test_check_5_the_algorithm_is_es256(value: Any) -> None:
+    """Whatever the signature is, another name for it is refused."""
+    assert "not signed with ES256" in refusal(forged({"alg": value}))
+
+
+def with_the_public_key(signing_input: bytes) -> bytes:
+    """HMAC with what everybody knows: the verifier that goes by `alg` takes the public key for a secret."""
+    pem = KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hmac.digest(pem, signing_input, "sha256")
+
+
+P384_KEY = ec.generate_private_key(ec.SECP384R1())
+
+
+@pytest.mark.parametrize(
+    ("header", "sign"),
+    [
+        ({"alg": "none"}, lambda _: b""),
+        ({"alg": "HS256"}, with_the_public_key),
+        (
+            {"alg": "RS256", "jwk": public(RSA_KEY)},
+            lambda signing_input: RSA_KEY.sign(signing_input, padding.PKCS1v15(), hashes.SHA256()),
+        ),
+        ({"alg": "ES384", "jwk": public(P384_KEY)}, ecdsa(P384_KEY, hashes.SHA384())),
+    ],
+    ids=["none", "HS256", "RS256", "ES384"],
+)
+def test_check_5_other_algorithms_in_earnest(header: dict[str, Any], sign: Signer) -> None:
+    """Signed just as its header says, and with the token bound to the key in it, it is still refused."""
+    jkt = thumbprint(header["jwk"]) if header.get("jwk", {}).get("kty") == "RSA" else JKT
+    assert "not signed with ES256" in refusal(forged(header, sign=sign), key_thumbprint=jkt)
+
+
+@pytest.mark.parametrize("value", [[], ["b64"], ["exp"], None, "exp"])
+def test_check_5_nothing_that_must_be_understood(value: Any) -> None:
+    """RFC 7515, section 4.1.11: whoever does not understand `crit` must refuse."""
+    assert "asks for something" in refusal(forged({"crit": value, "b64": False}))
+
+
+def test_other_parameters_and_claims_are_allowed() -> None:
+    """RFC 9449, section 4.2: a proof may carry more."""
+    jwk = JWK | {"kid": "a name", "use": "sig", "alg": "ES256"}
+    assert verify(forged({"kid": "a name", "jwk": jwk}, {"exp": 1, "nbf": 2**60, "iss": "billing", "more": [1]}))
+
+
+def flipped(signature: bytes, index: int) -> bytes:
+    """One bit is another."""
+    return signature[:index] + bytes([signature[index] ^ 1]) + signature[index + 1 :]
+
+
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        ecdsa(OTHER_KEY),
+        ecdsa(KEY, hashes.SHA384()),
+        lambda signing_input: ecdsa(KEY)(signing_input + b"."),
+        lambda signing_input: ecdsa(KEY)(signing_input.partition(b".")[2]),
+        lambda signing_input: flipped(ecdsa(KEY)(signing_input), 0),
+        lambda signing_input: flipped(ecdsa(KEY)(signing_input), 31),
+        lambda signing_input: flipped(ecdsa(KEY)(signing_input), 32),
+        lambda signing_input: flipped(ecdsa(KEY)(signing_input), 63),
+        lambda signing_input: ecdsa(KEY)(signing_input)[:63],
+        lambda signing_input: ecdsa(KEY)(signing_input) + b"\0",
+        lambda signing_input: ecdsa(KEY)(signing_input)[32:] + ecdsa(KEY)(signing_input)[:32],
+        lambda signing_input: KEY.sign(signing_input, ec.ECDSA(hashes.SHA256())),
+        lambda _: b"",
+        lambda _: b"\0" * 64,
+        lambda _: b"\xff" * 64,
+        lambda _: P256_ORDER.to_bytes(32, "big") * 2,
+        lambda _: b"\0" * 31 + b"\1" + b"\0" * 31 + b"\1",
+    ],
+)
+def test_check_6_the_signature_is_of_the_key_and_of_this_text(sign: Signer) -> None:
+    """Another's, another text's, another hash's, a changed one, one in DER, and numbers that no signature has."""
+    assert "signature" in refusal(forged(sign=sign))
+
+
+def test_check_6_a_part_of_another_proof() -> None:
+    """Header, payload and signature of two good proofs of one key do not make a third."""
+    one, other = forged().split("."), forged({"kid": "a name"}, {"jti": "another-id"}).split(".")
+    for index in range(3):
+        assert "signature" in refusal(".".join([*one[:index], other[index], *one[index + 1 :]]))
+
+
+def test_check_6_holds_for_keys_that_are_remembered() -> None:
+    """A key is read once; each signature is checked all the same."""
+    verifier = ProofVerifier()
+    for _ in range(2):
+        assert verify(forged(), verifier=verifier)
+        assert "signature" in refusal(forged(sign=ecdsa(OTHER_KEY)), verifier=verifier)
+    other = public(OTHER_KEY)
+    assert verify(forged({"jwk": other}, sign=ecdsa(OTHER_KEY)), verifier=verifier, key_thumbprint=thumbprint(other))
+
+
+@pytest.mark.parametrize("value", [ABSENT, None, "", "P-256", 7, True, [], [JWK]])
+def test_check_7_the_header_has_a_key(value: Any) -> None:
+    """A JWK is an object."""
+    assert "has no jwk" in refusal(forged({"jwk": value}))
+
+
+@pytest.mark.parametrize("member", ["d", "p", "q", "dp", "dq", "qi", "oth", "k"])
+def test_check_7_no_private_key(member: str) -> None:
+    """A key that came over the wire is nobody's any more, whatever else is right."""
+    assert "private key" in refusal(forged({"jwk": JWK | {member: base64url(b"\1" * 32)}}))
+
+
+@pytest.mark.parametrize(
+    "jwk",
+    [
+        {},
+        {name: value for name, value in JWK.items() if name != "kty"},
+        {name: value for name, value in JWK.items() if name != "crv"},
+        JWK | {"crv": "P-384"},
+        JWK | {"crv": "p-256"},
+        JWK | {"crv": "secp256k1"},
+        JWK | {"crv": ["P-256"]},
+        JWK | {"kty": "ec"},
+        JWK | {"kty": "OKP"},
+        JWK | {"kty": "oct"},
+        JWK | {"kty": ["EC"]},
+        {"kty": "OKP", "crv": "Ed25519", "x": JWK["x"]},
+        public(P384_KEY),
+        public(RSA_KEY),
+    ],
+)
+def test_check_7_a_key_of_the_one_curve(jwk: dict[str, Any]) -> None:
+    """Only P-256: another curve, another kind of key or none at all is refused."""
+    assert "no EC key of the curve P-256" in refusal(forged({"jwk": jwk}))
+
+
+def last_bits_changed(text: str) -> str:
+    """The same 32 bytes in base64url that is not canonical: the last of 43 characters has two bits to spare."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    return text[:-1] + alphabet[alphabet.index(text[-1]) + 1]
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: ABSENT,
+        lambda _: None,
+        lambda _: 7,
+        lambda value: [value],
+        lambda _: "",
+        lambda value: base64url(compact.base64url_decode(value)[1:]),
+        lambda value: base64url(b"\0" + compact.base64url_decode(value)),
+        lambda value: value + "=",
+        lambda value: value + "\n",
+        lambda value: f" {value}",
+        lambda value: f"{value[:20]}!{value[20:]}",
+        lambda value: value[:-1] + "é",
+        last_bits_changed,
+    ],
+    ids=["absent", "null", "number", "list", "empty", "31", "33", "padded", "line", "space", "alien", "é", "bits"],
+)
+def test_check_7_a_coordinate_has_one_spelling(name: str, change: Callable[[str], Any]) -> None:
+    """RFC 7518, section 6.2.1.2: 32 bytes each, so that one key has one thumbprint."""
+    jwk = {key: value for key, value in (JWK | {name: change(JWK[name])}).items() if value is not ABSENT}
+    assert "coordinate" in refusal(forged({"jwk": jwk}))
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (JWK["x"], base64url(flipped(compact.base64url_decode(JWK["y"]), 31))),
+        (JWK["y"], JWK["x"]),
+        (base64url(b"\0" * 32), base64url(b"\0" * 32)),
+        (base64url(b"\xff" * 32), base64url(b"\xff" * 32)),
+    ],
+    ids=["beside", "swapped", "zero", "beyond"],
+)
+def test_check_7_a_key_lies_on_the_curve(x: str, y: str) -> None:
+    """A token may be bound to the thumbprint of anything; what is no point of P-256 signs nothing."""
+    jwk = {"kty": "EC", "crv": "P-256", "x": x, "y": y}
+    assert "no point of the curve" in refusal(forged({"jwk": jwk}), key_thumbprint=thumbprint(jwk))
+
+
+@pytest.mark.parametrize("method", ["", "get", "Get", "GET ", "POST", "HEAD", "*"])
+def test_check_8_the_method(method: str) -> None:
+    """Methods are compared with their case (RFC 9110, section 9.1)."""
+    assert "another method" in refusal(forged(claims={"htm": method}))
+    assert "another method" in refusal(forged(), method=method)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "/products",
+        "http://product.example.com/products",
+        "https://product.example.com:8443/products",
+        "https://billing.example.com/products",
+        "https://product.example.com.evil.example/products",
+        "https://product.example.com@evil.example/products",
+        "https://user@product.example.com/products",
+        "https://product.example.com",
+        "https://product.example.com/",
+        "https://product.example.com/Products",
+        "https://product.example.com/products/",
+        "https://product.example.com//products",
+        "https://product.example.com/products/1",
+        "https://product.example.com/products%2F",
+        "https://product.example.com/products%",
+        "https://product.example.com/products\n",
+        " https://product.example.com/products",
+        "https:product.example.com/products",
+    ],
+)
+def test_check_9_the_url(url: str) -> None:
+    """Another scheme, host, port or path, and what is no URL, is for another call."""
+    assert "another URL" in refusal(forged(claims={"htu": url}))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{URL}?ids=a,b",
+        f"{URL}#a",
+        "HTTPS://PRODUCT.example.com:443/products",
+        "https://product.example.com/a/../%70roducts",
+    ],
+)
+def test_check_9_spelling_query_and_fragment_do_not_matter(url: str) -> None:
+    """On either side (RFC 3986, section 6.2)."""
+    assert verify(forged(claims={"htu": url}))
+    assert verify(forged(), url=url)
+
+
+def test_check_9_what_needs_an_escape_and_has_none() -> None:
+    """Httpx leaves some characters as they are, and so does the callee; others may escape them."""
+    for htu in f"{URL}/a|b", f"{URL}/a%7Cb", f"{URL}/a%7cb":
+        assert verify(forged(claims={"htu": htu}), url=f"{URL}/a|b")
+    assert "another URL" in refusal(forged(claims={"htu": f"{URL}/a%257Cb"}), url=f"{URL}/a|b")
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "good"),
+    [
+        (MAX_PROOF_AGE_SECONDS, True),
+        (MAX_PROOF_AGE_SECONDS + 0.25, False),
+        (MAX_PROOF_AGE_SECONDS + 1, False),
+        (0, True),
+        (-CLOCK_SKEW_SECONDS, True),
+        (-CLOCK_SKEW_SECONDS - 0.25, False),
+        (-CLOCK_SKEW_SECONDS - 1, False),
+        (NOW, False),
+    ],
+)
+def test_check_11_made_for_now(age_seconds: float, good: bool) -> None:
+    """30 seconds are allowed, and a clock that is a little ahead; one second more is not."""
+    proof = forged(claims={"iat": NOW - age_seconds})
+    if good:
+        assert verify(proof).issued_at == NOW - age_seconds
+    else:
+        assert "30 s are allowed" in refusal(proof)
+
+
+@pytest.mark.parametrize(
+    "ath",
+    [
+        base64url(sha256("another.token.altogether")),
+        base64url(sha256(f"{TOKEN} ")),
+        base64url(sha256(TOKEN)) + "=",
+        sha256(TOKEN).hex(),
+        base64url(sha256(TOKEN))[:-1],
+        TOKEN,
+        "",
+    ],
+)
+def test_check_12_the_token(ath: str) -> None:
+    """The hash of another token, or in another spelling, is refused."""
+    assert "another token" in refusal(forged(claims={"ath": ath}))
+
+
+def test_check_12_the_token_that_came_along() -> None:
+    """A proof that was good for the last token is not for the next."""
+    assert "another token" in refusal(forged(), token_sha256=sha256("the.next.token"))
+
+
+def test_check_12_the_key_that_the_token_is_bound_to() -> None:
+    """A thief of the token has a key too, and a good proof of it."""
+    assert "another key" in refusal(forged({"jwk": public(OTHER_KEY)}, sign=ecdsa(OTHER_KEY)))
+
+
+@pytest.mark.parametrize(
+    ("header", "claims"),
+    [
+        ({"typ": "marker"}, {}),
+        ({"alg": "marker"}, {}),
+        ({"crit": ["marker"]}, {}),
+        ({"jwk": "marker"}, {}),
+        ({"jwk": JWK | {"d": "marker"}}, {}),
+        ({"jwk": JWK | {"kty": "marker"}}, {}),
+        ({"jwk": JWK | {"crv": "marker"}}, {}),
+        ({"jwk": JWK | {"x": "marker"}}, {}),
+        ({}, {"jti": "marker" * 30}),
+        ({}, {"htm": "marker"}),
+        ({}, {"htu": "marker"}),
+        ({}, {"ath": "marker"}),
+        ({}, {"iat": "marker"}),
+        ({}, {"nonce": ["marker"]}),
+        ({"marker": "marker" * 2000}, {}),
+    ],
+)
+def test_a_refusal_repeats_nothing_of_the_proof(header: dict[str, Any], claims: dict[str, Any]) -> None:
+    """Whatever is wrong, it is named and not shown."""
+    assert "marker" not in refusal(forged(header, claims))
+
+
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.floats(allow_nan=False) | st.text(),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=8), children, max_size=3),
+    max_leaves=5,
+)
+GOOD_PROOF = forged()
+
+
+@given(st.lists(st.text() | st.just(GOOD_PROOF), max_size=3).filter(lambda lines: lines != [GOOD_PROOF]))
+def test_any_header_lines_are_refused(lines: list[str]) -> None:
+    """No text but a proof proves anything, and none is an error of the server."""
+    with pytest.raises(ProofRefused):
+        verify(*lines)
+
+
+@st.composite
+def mutations(draw: st.DrawFn) -> str:
+    """A good proof after one change: characters replaced, put in or left out, or the rest cut off or doubled."""
+    index = draw(st.integers(0, len(GOOD_PROOF) - 1) | st.sampled_from([0, GOOD_PROOF.index("."), len(GOOD_PROOF) - 1]))
+    new = draw(st.text("ABCDwxyz0189-_.,= é", min_size=1, max_size=2) | st.characters())
+    before, after = GOOD_PROOF[:index], GOOD_PROOF[index:]
+    changes = [before + new + after[1:], before + new + after, before + after[1:], before, before + GOOD_PROOF]
+    return draw(st.sampled_from(changes))
+
+
+@given(mutations().filter(lambda line: line.strip(" \t") != GOOD_PROOF))
+def test_a_proof_that_was_changed_is_refused(line: str) -> None:
+    """Wherever it was changed, it proves nothing."""
+    with pytest.raises(ProofInvalid):
+        verify(line)
+
+
+@given(
+    st.sampled_from(["typ", "alg", "jwk", "crit", "x", "y", "kty", "crv", "d"]),
+    st.sampled_from([*CLAIMS, "nonce"]),
+    JSON,
+    st.sampled_from(["header", "claims", "both"]),
+)
+def test_any_json_in_a_signed_proof_is_read_or_refused(parameter: str, claim: str, value: Any, where: str) -> None:
+    """A key's holder may sign what it likes: it is a proof of this call or refused, and nothing breaks."""
+    header = {"jwk": JWK | {parameter: value}} if parameter in {"x", "y", "kty", "crv", "d"} else {parameter: value}
+    proof = forged(header if where != "claims" else {}, {claim: value} if where != "header" else {})
+    try:
+        proven = verify(proof)
+    except ProofInvalid:
+        return
+    assert proven.key_thumbprint == JKT
+    assert 0 < len(proven.proof_id) <= 128
+    assert -CLOCK_SKEW_SECONDS <= NOW - proven.issued_at <= MAX_PROOF_AGE_SECONDS
