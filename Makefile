@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: run demo test chaos lint types setup lock clean
+.PHONY: run demo test chaos bench lint types setup lock clean
 
 run demo: setup
 	@exec $(BIN)/python -m emulator $@ $(ARGS)
@@ -16,6 +16,10 @@ test: setup
 # Three minutes of breaking things with each of three seeds, on each kind of database: about half an hour.
 chaos: setup
 	@CHAOS_SECONDS=180 CHAOS_SEED=1,2,3 exec $(BIN)/pytest tests/chaos
+
+# What calls cost beside what people use today; on a quiet machine, since it counts processor time.
+bench: setup
+	@exec $(BIN)/python -W ignore -m bench
 
 lint: setup
 	@$(BIN)/ruff check && $(BIN)/ruff format --check && exec $(BIN)/lint-imports

@@ -1,0 +1,173 @@
+"""What it costs to tell who calls: our two modes, beside firebase-admin as it comes and auth0-api-python."""
+
+import hashlib
+import itertools
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from auth0_api_python import ApiClient, ApiClientOptions
+from firebase_admin import auth
+
+from bench.issuer import PROJECT, Issuer
+from bench.measure import ROUNDS, Measured, measured
+from mstoken import Settings, TokenVerifier, compact
+from mstoken.callee.callers import Admission, Call
+from mstoken.callee.firebase import AdminFirebase, IdentityStatus
+from mstoken.callee.replay.sqlite import SQLiteReplayStore
+from mstoken.claims import ServiceClaims
+from mstoken.proof import ProofKey, ProofVerifier
+
+URL = "https://product.example.com/products"
+ISSUER = "https://bench.example.com/"
+REPETITIONS = 200
+BILLING = Admission.of(False, {"billing"})
+
+STOCK = "firebase-admin verify_id_token, as it comes"
+FRESH = "mstoken, fresh: verify, check, spend (SQLite)"
+PROOF = "mstoken, proof: remembered token, proof, spend (SQLite)"
+AUTH0 = "auth0-api-python, token and proof; spends nothing"
+FIRST = "mstoken, proof: the first call with a token"
+
+
+class _Firebase(AdminFirebase):
+    """firebase-admin, with everybody alive."""
+
+    async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
+        return {uid: IdentityStatus(disabled=False, valid_since=0) for uid in uids}
+
+
+class _Calls:
+    """Calls made beforehand, as many as will be measured."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+        self._key = ProofKey()
+        self.made_at = time.time()
+        self.bound_token = self._bound()
+        number = REPETITIONS * (ROUNDS + 1)
+        fresh = [self._with_fresh_token() for _ in range(number)]
+        self.stock = iter([call.service_tokens[0] for call in fresh])
+        self.fresh = iter(fresh)
+        self.with_proof = iter([self._with_proof(self.bound_token) for _ in range(number)])
+        self.first_with_proof = iter([self._with_proof(self._bound(number)) for number in range(number)])
+        foreign = {
+            "iss": ISSUER,
+            "aud": "product",
+            "sub": "billing",
+            "iat": int(time.time()),
+            "exp": int(time.time()) + 3600,
+        }
+        self.foreign_token = issuer.signed(foreign | {"cnf": {"jkt": self._key.thumbprint}})
+        self.foreign_proof = self._proof(self.foreign_token)
+
+    def _bound(self, number: int = 0) -> str:
+        claims = ServiceClaims.bound("billing", "product", self._key.thumbprint).as_developer_claims()
+        return self._issuer.id_token("svc:billing", claims | ({"number": number} if number else {}))
+
+    def _with_fresh_token(self) -> Call:
+        token = self._issuer.id_token("svc:billing", ServiceClaims.fresh("billing", "product").as_developer_claims())
+        return Call("GET", "/products", [token], [], [])
+
+    def _with_proof(self, token: str) -> Call:
+        return Call("GET", "/products", [token], [self._proof(token)], [])
+
+    def _proof(self, token: str) -> str:
+        return self._key.proof("GET", URL, token, issued_at=time.time())
+
+
+async def callee(folder: Path) -> tuple[dict[str, Measured], dict[str, Measured]]:
+    """The ways to verify a call, and the parts of ours, in microseconds of processor time."""
+    issuer = Issuer()
+    os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = str(issuer.credentials_file(folder))
+    settings = Settings(
+        project_id=PROJECT,
+        emulator_host=None,
+        base_url="https://product.example.com",
+        certificates_file=issuer.certificates_file(folder),
+    )
+    store = SQLiteReplayStore(folder / "spent.db")
+    app = issuer.stock_app()
+    auth0 = ApiClient(ApiClientOptions(domain="bench.example.com", audience="product", custom_fetch=_fetch(issuer)))
+    calls = _Calls(issuer)
+    # Their proofs were all made beforehand: so the verifier's time stands still, and none becomes too old.
+    product = TokenVerifier(
+        "product", settings, firebase=_Firebase(settings), replay=store, clock=lambda: calls.made_at + 10
+    )
+    async with product:
+
+        async def stock() -> None:
+            auth.verify_id_token(next(calls.stock), app)
+
+        async def fresh() -> None:
+            await product.authorize(BILLING, next(calls.fresh))
+
+        async def proof() -> None:
+            await product.authorize(BILLING, next(calls.with_proof))
+
+        async def first() -> None:
+            await product.authorize(BILLING, next(calls.first_with_proof))
+
+        async def foreign() -> None:
+            await auth0.verify_access_token(calls.foreign_token)
+            await auth0.verify_dpop_proof(calls.foreign_token, calls.foreign_proof, "GET", URL)
+
+        ways = await measured({STOCK: stock, FRESH: fresh, PROOF: proof, FIRST: first, AUTH0: foreign}, REPETITIONS)
+        parts = await measured(_parts(issuer, store), REPETITIONS)
+    return ways, parts
+
+
+def _fetch(issuer: Issuer) -> Any:
+    """auth0-api-python's way to its issuer, without a network."""
+
+    async def fetch(url: str, *_arguments: Any, **_more: Any) -> dict[str, Any]:
+        metadata = {"issuer": ISSUER, "jwks_uri": f"{ISSUER}.well-known/jwks.json"}
+        return issuer.jwks() if url.endswith("jwks.json") else metadata
+
+    return fetch
+
+
+def _parts(issuer: Issuer, store: SQLiteReplayStore) -> dict[str, Any]:
+    """What a call in proof mode consists of."""
+    key, verifier = ProofKey(), ProofVerifier()
+    token = issuer.id_token(
+        "svc:billing", ServiceClaims.bound("billing", "product", key.thumbprint).as_developer_claims()
+    )
+    proof = key.proof("GET", URL, token, issued_at=time.time())
+    sha256 = hashlib.sha256(token.encode()).digest()
+    numbers = itertools.count()
+
+    async def reading() -> None:
+        compact.unverified(proof)
+
+    async def json_alone() -> None:
+        for part in proof.split(".")[:2]:
+            json.loads(compact.base64url_decode(part))
+
+    async def checking() -> None:
+        verifier.verify(
+            [proof],
+            method="GET",
+            url=URL,
+            token_sha256=sha256,
+            key_thumbprint=key.thumbprint,
+            now=time.time(),
+            clock_skew_seconds=5,
+        )
+
+    async def hashing() -> None:
+        hashlib.sha256(token.encode()).digest()
+
+    async def spending() -> None:
+        await store.spend(f"part {next(numbers)}", time.time() + 40)
+
+    return {
+        "SHA-256 of the token": hashing,
+        "the proof's JSON, alone": json_alone,
+        "the proof, read strictly": reading,
+        "the proof, all its checks": checking,
+        "to spend its id (SQLite)": spending,
+    }

@@ -1,0 +1,88 @@
+"""What a caller's token costs and how long a call waits for it."""
+
+import asyncio
+import random
+import time
+
+import httpx
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import SecretStr
+
+from bench.issuer import PROJECT
+from bench.measure import Measured, measured
+from mstoken import ServiceIdentity, Settings
+from mstoken.claims import ServiceClaims
+
+URL = "https://product.example.com/products?limit=20"
+REPETITIONS = 500
+FIREBASE_SECONDS = 0.12
+CALLS_PER_SECOND = 50.0
+WARM_UP_SECONDS = 5.0
+SECONDS = 20.0
+SIGNATURE = "one P-256 signature (cryptography)"
+HEADERS = "a proof, and its headers on a request"
+
+
+class _Minter:
+    """Custom tokens that nobody looks at."""
+
+    async def mint(self, claims: ServiceClaims) -> str:
+        return "custom"
+
+
+class _FarFirebase(httpx.AsyncBaseTransport):
+    """Signs everybody in after 120 ms."""
+
+    sign_ins = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(FIREBASE_SECONDS)
+        self.sign_ins += 1
+        return httpx.Response(200, json={"idToken": f"{'x' * 900}.{self.sign_ins}"})
+
+
+def _identity(firebase: _FarFirebase) -> ServiceIdentity:
+    settings = Settings(project_id=PROJECT, emulator_host=None, api_key=SecretStr("bench"))
+    return ServiceIdentity("billing", settings, minter=_Minter(), transport=firebase)
+
+
+async def proofs() -> dict[str, Measured]:
+    """A proof and its headers beside a bare signature, in microseconds of processor time."""
+    key, message = ec.generate_private_key(ec.SECP256R1()), b"x" * 400
+    async with _identity(_FarFirebase()) as billing:
+        await billing.token("product", "proof")
+        auth = billing.to("product", "proof")
+
+        async def signature() -> None:
+            key.sign(message, ec.ECDSA(hashes.SHA256()))
+
+        requests = iter([httpx.Request("GET", URL) for _ in range(20 * REPETITIONS)])
+
+        async def headers() -> None:
+            await anext(auth.async_auth_flow(next(requests)))
+
+        return await measured({SIGNATURE: signature, HEADERS: headers}, REPETITIONS)
+
+
+async def waits() -> tuple[list[float], int]:
+    """How long each call waits for a fresh token, in seconds, and how many sign-ins there were for the calls."""
+    firebase = _FarFirebase()
+    async with _identity(firebase) as billing:
+        waited: list[float] = []
+
+        async def call() -> None:
+            began = time.perf_counter()
+            await billing.token("product")
+            waited.append(time.perf_counter() - began)
+
+        rng = random.Random(1)  # noqa: S311 - calls come at random, the same in each run
+        ends_at = time.perf_counter() + WARM_UP_SECONDS + SECONDS
+        warm_at, skipped = time.perf_counter() + WARM_UP_SECONDS, 0
+        async with asyncio.TaskGroup() as calls:
+            while (now := time.perf_counter()) < ends_at:
+                if now < warm_at:
+                    skipped = len(waited)
+                calls.create_task(call())
+                await asyncio.sleep(rng.expovariate(CALLS_PER_SECOND))
+        return waited[skipped:], firebase.sign_ins - skipped
