@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
 from bench.issuer import PROJECT
-from bench.measure import Measured, measured
+from bench.measure import measured
 from mstoken import ServiceIdentity, Settings
 from mstoken.claims import ServiceClaims
 
@@ -47,7 +47,7 @@ def _identity(firebase: _FarFirebase) -> ServiceIdentity:
     return ServiceIdentity("billing", settings, minter=_Minter(), transport=firebase)
 
 
-async def proofs() -> dict[str, Measured]:
+async def proofs() -> dict[str, float]:
     """A proof and its headers beside a bare signature, in microseconds of processor time."""
     key, message = ec.generate_private_key(ec.SECP256R1()), b"x" * 400
     async with _identity(_FarFirebase()) as billing:

@@ -33,7 +33,7 @@ for people and never hold a token.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 PROOF_ALGORITHM = "ES256"
 """The one signature algorithm of proofs (RFC 7518, section 3.4)."""
@@ -44,7 +44,15 @@ SERVICE_SCHEME = "MsToken"
 
 
 class MsTokenError(Exception):
-    """The root of every error that this library raises on purpose."""
+    """The root of every error that this library raises on purpose. They can be copied, and sent between processes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args), self.__dict__
+
+
+def _again(kind: type[MsTokenError], arguments: tuple[Any, ...]) -> MsTokenError:
+    """An error as it was: their constructors take other arguments than those that an error keeps."""
+    return kind.__new__(kind, *arguments)
 
 
 class SettingsError(MsTokenError):

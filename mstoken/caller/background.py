@@ -41,11 +41,14 @@ class Background:
                 self._loop.call_soon_threadsafe(function)
 
     def close(self, last: Coroutine[Any, Any, object]) -> None:
-        """Cancels what is running, runs `last`, and ends the thread; returns when it has ended. To be called once."""
+        """Cancels what is running, runs `last`, and ends the thread; returns when it has ended. Once is enough."""
         with self._lock:
-            self._closed = True
-            ended = asyncio.run_coroutine_threadsafe(self._end(last), self._loop)
-        ended.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
+            if self._closed:
+                last.close()
+            else:
+                self._closed = True
+                ended = asyncio.run_coroutine_threadsafe(self._end(last), self._loop)
+                ended.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
         self._thread.join()
 
     async def _end(self, last: Coroutine[Any, Any, object]) -> None:

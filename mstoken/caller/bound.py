@@ -64,7 +64,10 @@ class BoundTokens:
     def refused(self, audience: str, token: str) -> None:
         """The callee says that `token` does not count any more. Unless it is quite new, the next call gets another."""
         bound = self._tokens.get(audience)
-        if bound is not None and bound.token == token and self._clock() - bound.signed_in_at >= REFUSED_SECONDS:
+        if bound is None or bound.token != token:
+            return
+        # One from the future is of a time before the clock was set back, and of no known age.
+        if not 0 <= self._clock() - bound.signed_in_at < REFUSED_SECONDS:
             self._tokens.pop(audience, None)
 
     async def _join_sign_in(self, audience: str) -> str:
@@ -90,9 +93,11 @@ class BoundTokens:
         return token
 
     async def _renew(self, audience: str) -> None:
-        failures, retry_at = 0, 0.0
+        failures, retry_at, failed_with = 0, 0.0, None
         while True:
             bound = self._tokens.get(audience)
+            if bound is not failed_with:
+                failures, retry_at = 0, 0.0
             due_at = max(retry_at, bound.renew_at if bound is not None else 0.0)
             # Looked at again after the wait: a call may have signed in, after the machine had slept through the hour.
             if (wait_seconds := due_at - self._clock()) > 0:
@@ -100,14 +105,13 @@ class BoundTokens:
                 continue
             try:
                 await self._join_sign_in(audience)
-                failures, retry_at = 0, 0.0
             except SignInError as error:
-                failures += 1
+                failures, failed_with = failures + 1, bound
                 pause_seconds = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(failures - 1, _DOUBLINGS))
                 retry_at = self._clock() + max(pause_seconds, error.retry_after_seconds)
                 left_seconds = int(bound.expires_at - self._clock()) if bound is not None else 0
                 facts = {"audience": audience, "error": error.reason, "seconds_left": max(0, left_seconds)}
                 _log.warning("a service token could not be renewed", extra=facts)
             except Exception:  # A defect here must not end the renewing.
-                retry_at = self._clock() + LONGEST_RETRY_SECONDS
+                retry_at, failed_with = self._clock() + LONGEST_RETRY_SECONDS, bound
                 _log.exception("a service token could not be renewed")

@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import concurrent.futures.thread  # noqa: F401 - its hook at the end of the process has to be there before ours
 import logging
 import os
 import threading
@@ -19,7 +20,7 @@ from mstoken.caller.bound import BoundTokens
 from mstoken.caller.minting import AdminMinter, Minter
 from mstoken.caller.signin import TIMEOUT_SECONDS, SignIn
 from mstoken.caller.stock import MAX_ON_ORDER, TokenStock
-from mstoken.claims import Mode, ServiceClaims, service_name, service_uid
+from mstoken.claims import MODES, Mode, ServiceClaims, service_name, service_uid
 from mstoken.errors import SignInError, SignInUnavailable
 from mstoken.proof import ProofKey
 from mstoken.settings import Settings
@@ -54,7 +55,7 @@ class ServiceIdentity:
         settings = settings or Settings()
         self.service = service_name(service)
         self._mode = settings.mode
-        self._sign_in = SignIn(settings)
+        self._sign_in = SignIn(settings, sleep=sleep)
         self._minter = minter or AdminMinter(settings)
         self._transport = transport
         self._clock = clock
@@ -77,7 +78,7 @@ class ServiceIdentity:
     async def token(self, audience: str, mode: Mode = "fresh") -> str:
         """A service token for `audience`: a fresh one, for one call and for nobody else, or the one that is bound.
 
-        Raises `SignInRefused` and `SignInUnavailable`.
+        Raises `SignInRefused` and `SignInUnavailable`, ValueError for no service's name, and for no mode.
         """
         tokens = self._of_this_process()
         token = tokens.take(audience, mode)
@@ -178,10 +179,12 @@ class _ProcessTokens:
         self._stocks: dict[str, TokenStock] = {}
         self._ordered: set[asyncio.Task[None]] = set()
         self._background = Background(f"mstoken {service}")
-        atexit.register(self.close)  # Connections that nobody closes are warned of.
+        _open.add(self)
 
     def take(self, audience: str, mode: Mode) -> str | None:
-        """A token that is there already."""
+        """A token that is there already. Raises ValueError for no mode, and for no service's name."""
+        if mode not in MODES:
+            raise ValueError(f"{mode!r} is no mode: {' or '.join(MODES)} is wanted")
         if mode == "proof":
             return self.bound.current(audience)
         stock = self._stocks.get(audience) or self._stocks.setdefault(service_name(audience), TokenStock(self._clock))
@@ -196,7 +199,7 @@ class _ProcessTokens:
 
     def close(self) -> None:
         """Of use in the process that it was made in; a forked child has nothing of it but the memory."""
-        atexit.unregister(self.close)
+        _open.discard(self)
         if self.pid == os.getpid():
             self._background.close(self._client.aclose())
 
@@ -225,3 +228,17 @@ class _ProcessTokens:
     async def _bound_token(self, audience: str) -> str:
         claims = ServiceClaims.bound(self._service, service_name(audience), self.key.thumbprint)
         return await self._sign_in(self._client, claims)
+
+
+_open: set[_ProcessTokens] = set()
+
+
+def _close_all() -> None:
+    """At the end of the process: connections that nobody closes are warned of, and sign-ins under way would fail."""
+    for tokens in list(_open):
+        tokens.close()
+
+
+# Python's own `atexit` comes after the thread pools are gone that signing in may need. Where this hook, which they use
+# themselves, should be gone one day, it will do all the same.
+getattr(threading, "_register_atexit", atexit.register)(_close_all)

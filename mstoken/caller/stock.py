@@ -15,8 +15,8 @@ from mstoken.claims import FRESH_SECONDS
 
 USABLE_SECONDS = FRESH_SECONDS / 2
 """How old a token in stock may be when it is handed out: half of its age is the call's own."""
-RECENT_CALLS = 128
-"""From how many of the latest calls the rate of calls is read."""
+RECENT_CALLS = 256
+"""From how many of the latest calls the rate of calls is read; within a second, so it is the highest rate, too."""
 MAX_ON_ORDER = 64
 """How many sign-ins ahead of need may run at once."""
 MAX_STOCK = 1_000
@@ -109,5 +109,6 @@ class TokenStock:
         return (len(self._taken_at) - 1) / max(now - self._taken_at[0], _SHORTEST_SPAN_SECONDS)
 
     def _drop_old(self, now: float) -> None:
-        while self._tokens and now - self._tokens[0].signed_in_at >= USABLE_SECONDS:
+        # One from the future is of a time before the clock was set back, and of no known age.
+        while self._tokens and not 0 <= now - self._tokens[0].signed_in_at < USABLE_SECONDS:
             self._tokens.popleft()

@@ -1,5 +1,7 @@
 """The tree of errors, and what each refusal tells the one who is refused."""
 
+import copy
+import pickle
 import re
 from pathlib import Path
 
@@ -17,6 +19,10 @@ CODES = {
     "token_wrong_audience": 401,
     "token_not_service": 401,
     "identity_disabled": 401,
+    "proof_missing": 401,
+    "proof_invalid": 401,
+    "proof_replayed": 401,
+    "use_dpop_nonce": 401,
     "caller_not_allowed": 403,
     "verifier_unavailable": 503,
     "user_token_missing": 401,
@@ -33,6 +39,10 @@ REFUSALS: list[errors.Refusal] = [
     errors.TokenWrongAudience("user", "product"),
     errors.TokenNotService(),
     errors.IdentityDisabled("svc:billing"),
+    errors.ProofMissing(),
+    errors.ProofInvalid("It is for another URL."),
+    errors.ProofReplayed(),
+    errors.ProofNonceWanted("nonce"),
     errors.CallerNotAllowed("svc:billing"),
     errors.VerifierUnavailable("no certificates"),
     errors.UserTokenMissing(),
@@ -64,7 +74,7 @@ def test_a_challenge_comes_with_401_and_only_with_401(refusal: errors.Refusal) -
 def test_challenges_are_well_formed(refusal: errors.Refusal) -> None:
     """RFC 9110, section 11.6.1: a scheme, then parameters with quoted values."""
     for challenge in refusal.challenges("product"):
-        assert re.fullmatch(r'(MsToken|Bearer) \w+="[^"\\]*"(, \w+="[^"\\]*")*', challenge)
+        assert re.fullmatch(r'(MsToken|DPoP|Bearer) \w+="[^"\\]*"(, \w+="[^"\\]*")*', challenge)
 
 
 def test_a_missing_token_names_every_kind_that_would_do() -> None:
@@ -87,3 +97,23 @@ def test_facts_are_attributes() -> None:
 def test_errors_imports_nothing_of_ours() -> None:
     """The bottom of the ground floor stands on nothing."""
     assert "mstoken" not in re.findall(r"^(?:from|import) (\w+)", Path(errors.__file__).read_text(), re.MULTILINE)
+
+
+SIGN_IN_ERRORS = [
+    errors.SignInRefused("svc:billing", "no"),
+    errors.SignInUnavailable("svc:billing", "later", retry_after_seconds=9.0),
+]
+
+
+@pytest.mark.parametrize("error", [*REFUSALS, *SIGN_IN_ERRORS], ids=lambda error: type(error).__name__)
+def test_errors_survive_copies_and_other_processes(error: errors.MsTokenError) -> None:
+    """With their text and their facts."""
+    for again in copy.copy(error), pickle.loads(pickle.dumps(error)):
+        assert type(again) is type(error)
+        assert (str(again), vars(again)) == (str(error), vars(error))
+
+
+def test_a_nonce_is_in_the_answers_headers() -> None:
+    """Where RFC 9449, section 9, has it."""
+    assert errors.ProofNonceWanted("n1").headers() == {"DPoP-Nonce": "n1"}
+    assert 'error="use_dpop_nonce"' in errors.ProofNonceWanted("n1").challenges("product")[0]

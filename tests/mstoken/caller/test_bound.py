@@ -298,6 +298,21 @@ class TestFailing:
             assert [await course.sleeps_through() for _ in range(3)] == pytest.approx([1, 2, 4])
             course.firebase.error = None
 
+    async def test_after_a_call_has_signed_in_the_pauses_are_short_again(self, course: Course) -> None:
+        """Whoever it was that got through: the next outage is a new one."""
+        await course.tokens.get("product")
+        course.firebase.error = unavailable()
+        while course.tokens.current("product"):
+            await course.sleeps_through()
+        pause_seconds = await course.asleep()
+        course.firebase.error = None
+        await course.tokens.get("product")
+        course.clock.advance(pause_seconds)
+        course.sleep.wake()
+        course.firebase.error = unavailable()
+        assert await course.sleeps_through() > RENEWAL - 2 * pause_seconds
+        assert await course.asleep() == 1.0
+
     async def test_a_refusal_is_tried_again_too(self, course: Course) -> None:
         """An identity that was disabled by mistake is enabled again one day."""
         await course.tokens.get("product")
@@ -356,6 +371,13 @@ class TestRefused:
         course.clock.advance(59.9)
         course.tokens.refused("product", token)
         assert course.tokens.current("product") == token
+
+    async def test_after_the_clock_was_set_back_a_refused_token_is_replaced(self, course: Course) -> None:
+        """Nobody can tell how old it is, and it might be an hour before it is renewed."""
+        token = await course.first()
+        course.clock.advance(-3600)
+        course.tokens.refused("product", token)
+        assert await course.tokens.get("product") == "product-2"
 
     async def test_the_refusal_of_a_token_that_was_replaced_meanwhile_is_late(self, course: Course) -> None:
         """A hundred refusals of one token cost one sign-in."""

@@ -428,6 +428,14 @@ class TestBound:
         assert statuses == [204, 204, 204]
         assert product.verdicts == ["use_dpop_nonce", "accepted", "accepted", "accepted"]
 
+    async def test_a_token_in_no_mode(self, project: Project) -> None:
+        """A slip of the pen does not give a token of another kind."""
+        mode: Any = "Proof"
+        with pytest.raises(ValueError, match="is no mode"):
+            await project.identity.token("product", mode)
+        with pytest.raises(ValueError, match="is no mode"):
+            project.identity.token_sync("product", mode)
+
     async def test_a_proof_for_no_url(self, project: Project) -> None:
         """There is nothing to prove."""
         with pytest.raises(ValueError, match="http"):

@@ -201,6 +201,15 @@ class TestWhich:
         stock.put("slow", signed_in_at=began_at, took_seconds=USABLE_SECONDS)
         assert stock.take() is None
 
+    def test_a_token_from_before_the_clock_was_set_back_is_thrown_away(
+        self, stock: TokenStock, clock: FakeClock
+    ) -> None:
+        """Nobody can tell how old it is."""
+        for _ in range(two_calls(stock)):
+            stock.put("token", signed_in_at=clock(), took_seconds=0.1)
+        clock.advance(-3600)
+        assert stock.take() is None
+
     def test_an_old_token_behind_a_younger_one_is_thrown_away_too(self, stock: TokenStock, clock: FakeClock) -> None:
         """Sign-ins do not end in the order in which they began."""
         two_calls(stock)
