@@ -4,12 +4,15 @@ import asyncio
 import json
 import queue
 import threading
+from collections.abc import Awaitable, Callable
 
 import httpx
 
+from mstoken import ServiceIdentity
 from mstoken.claims import ServiceClaims
 from mstoken.compact import unverified
 from mstoken.testing import FakeFirebase
+from tests.clock import FakeClock
 
 DEADLINE_SECONDS = 30.0
 """After how long a test that waits in vain gives up."""
@@ -102,3 +105,39 @@ class ThreadedSleep:
         asleep, self._asleep = self._asleep, []
         for loop, woken in asleep:
             loop.call_soon_threadsafe(woken.set)
+
+
+class Project:
+    """A Firebase behind a door, a clock that stands still, and the identity `svc:billing`."""
+
+    def __init__(self, sleep: Callable[[float], Awaitable[object]] | None = None) -> None:
+        self.clock = FakeClock()
+        self.sleep = ThreadedSleep()
+        self.firebase = FakeFirebase(clock=self.clock)
+        self.door = Door(self.firebase)
+        self.identity = ServiceIdentity(
+            "billing",
+            self.firebase.settings(),
+            minter=ProjectMinter(self.firebase),
+            transport=self.door,
+            clock=self.clock,
+            sleep=sleep or self.sleep,
+        )
+
+    def fill_stock(self) -> int:
+        """Two calls that come a second apart, until what they ordered is in stock; gives how many tokens that are."""
+        for _ in range(2):
+            self.identity.token_sync("product")
+            self.clock.advance(1)
+        self.door.wait_for_asked(2 + 3)
+        self.door.wait_for_ended(2 + 3)
+        return 3
+
+
+def claims_of(token: str) -> ServiceClaims:
+    return ServiceClaims.parse(unverified(token).payload)
+
+
+def ids_of(tokens: list[str]) -> set[str | None]:
+    """The one-time ids of fresh tokens."""
+    return {claims_of(token).token_id for token in tokens}
