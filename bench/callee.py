@@ -16,6 +16,7 @@ from bench.measure import ROUNDS, measured
 from mstoken import Settings, TokenVerifier, compact
 from mstoken.callee.callers import Admission, Call
 from mstoken.callee.firebase import AdminFirebase, IdentityStatus
+from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.replay.sqlite import SQLiteReplayStore
 from mstoken.claims import ServiceClaims
 from mstoken.proof import ProofKey, ProofVerifier
@@ -27,6 +28,7 @@ BILLING = Admission.of(False, {"billing"})
 
 STOCK = "firebase-admin verify_id_token, as it comes"
 FRESH = "mstoken, fresh: verify, check, spend (SQLite)"
+FRESH_IN_MEMORY = "mstoken, fresh, spent ids in memory"
 PROOF = "mstoken, proof: remembered token, proof, spend (SQLite)"
 AUTH0 = "auth0-api-python, token and proof; spends nothing"
 FIRST = "mstoken, proof: the first call with a token"
@@ -50,7 +52,7 @@ class _Calls:
         number = REPETITIONS * (ROUNDS + 1)
         fresh = [self._with_fresh_token() for _ in range(number)]
         self.stock = iter([call.service_tokens[0] for call in fresh])
-        self.fresh = iter(fresh)
+        self.fresh, self.fresh_again = iter(fresh), iter(fresh)
         self.with_proof = iter([self._with_proof(self.bound_token) for _ in range(number)])
         self.first_with_proof = iter([self._with_proof(self._bound(number)) for number in range(number)])
         foreign = {
@@ -96,13 +98,19 @@ async def callee(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
     product = TokenVerifier(
         "product", settings, firebase=_Firebase(settings), replay=store, clock=lambda: calls.made_at + 10
     )
-    async with product:
+    sole = TokenVerifier(
+        "product", settings, firebase=_Firebase(settings), replay=MemoryReplayStore(), clock=lambda: calls.made_at + 10
+    )
+    async with product, sole:
 
         async def stock() -> None:
             auth.verify_id_token(next(calls.stock), app)
 
         async def fresh() -> None:
             await product.authorize(BILLING, next(calls.fresh))
+
+        async def fresh_in_memory() -> None:
+            await sole.authorize(BILLING, next(calls.fresh_again))
 
         async def proof() -> None:
             await product.authorize(BILLING, next(calls.with_proof))
@@ -114,7 +122,15 @@ async def callee(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
             await auth0.verify_access_token(calls.foreign_token)
             await auth0.verify_dpop_proof(calls.foreign_token, calls.foreign_proof, "GET", URL)
 
-        ways = await measured({STOCK: stock, FRESH: fresh, PROOF: proof, FIRST: first, AUTH0: foreign}, REPETITIONS)
+        works = {
+            STOCK: stock,
+            FRESH: fresh,
+            FRESH_IN_MEMORY: fresh_in_memory,
+            PROOF: proof,
+            FIRST: first,
+            AUTH0: foreign,
+        }
+        ways = await measured(works, REPETITIONS)
         parts = await measured(_parts(issuer, store, _Firebase(settings)), REPETITIONS)
     return ways, parts
 

@@ -91,15 +91,16 @@ def start(tmp_path: Path) -> Iterator[Callable[..., RunningRunner]]:
         runner.kill()
 
 
-def test_demo_shows_the_purchase_and_ends(start: Callable[..., RunningRunner]) -> None:
+@pytest.mark.parametrize(("mode", "spent"), [("fresh", "token"), ("proof", "proof")])
+def test_demo_shows_the_purchase_and_ends(start: Callable[..., RunningRunner], mode: str, spent: str) -> None:
     """The demo prints the bill, its delivery, the calls behind both, what is refused, but no token; it ends with 0."""
-    runner = start("demo")
+    runner = start("demo", "--mode", mode)
     assert runner.end() == 0, runner.output
     assert re.search(r"Total .* 123\.90 USD", runner.output)
     assert "its delivery is delivered" in runner.output
     for caller, callee in (("billing", "product"), ("billing", "user"), ("delivery", "billing")):
-        assert re.search(rf"svc:{caller} .* {callee} .* {callee} .* [\d.]+ s .* [\w-]{{22}}", runner.output)
-    assert re.search(r"the same token again .* 401 token_replayed", runner.output)
+        assert re.search(rf"svc:{caller} .* {callee} .* {callee} .* {mode} .* [\d.]+ s .* [\w-]{{22}}", runner.output)
+    assert re.search(rf"the same again .* 401 {spent}_replayed", runner.output)
     assert re.search(r"perfect but for its signature .* 401 token_untrusted", runner.output)
     assert "eyJ" not in runner.output
     assert runner.output.endswith("Everything is stopped.\n")
