@@ -27,7 +27,7 @@ HEADERS = "a proof, and its headers on a request"
 class _Minter:
     """Custom tokens that nobody looks at."""
 
-    async def mint(self, claims: ServiceClaims) -> str:
+    async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
         return "custom"
 
 

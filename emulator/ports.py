@@ -15,6 +15,10 @@ class Ports:
 
     auth: int = 9099
     signed_auth: int = 9100
+    metadata_user: int = 9101
+    metadata_product: int = 9102
+    metadata_billing: int = 9103
+    metadata_delivery: int = 9104
     functions: int = 5001
     tasks: int = 9499
     eventarc: int = 9299

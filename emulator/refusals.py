@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import httpx
 
 from emulator.errors import Unexpected
+from emulator.keys import Key
 from emulator.shop_client import ShopClient, anyone
-from emulator.signed_auth import Key
 from emulator.stack import Stack
 from mstoken import ServiceIdentity
 from mstoken.claims import SERVICE_TOKEN_HEADER

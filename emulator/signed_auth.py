@@ -20,9 +20,7 @@ import argparse
 import asyncio
 import base64
 import binascii
-import datetime
 import json
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -31,16 +29,14 @@ from typing import Annotated, Any, Literal
 
 import httpx
 import uvicorn
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from fastapi import APIRouter, Body, FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
+from emulator.keys import Key, base64url, compact
+
 CERTIFICATES_PATH = "/robot/v1/metadata/x509/securetoken@system.gserviceaccount.com"
 ISSUER = "https://securetoken.google.com/"
-CERTIFICATE_DAYS = 16
 MAX_AGE_SECONDS = 21_600
 STILL_PUBLISHED_SECONDS = 7_200
 """How long the certificate of a key that signs no more is served: longer than an ID token lives."""
@@ -49,35 +45,6 @@ UPSTREAM_TIMEOUT_SECONDS = 30.0
 _HOP_BY_HOP = {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "proxy-connection"}
 _NOT_SENT_ON = _HOP_BY_HOP | {"host", "content-length", "accept-encoding"}
 _NOT_SENT_BACK = _HOP_BY_HOP | {"content-length", "content-encoding", "date", "server"}
-
-
-class Key:
-    """An RSA-2048 key pair, its id, and a self-signed certificate like Google's."""
-
-    def __init__(self) -> None:
-        self.key_id = secrets.token_hex(20)
-        self._private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self.retired_at: float | None = None
-        self.certificate = self._self_signed()
-
-    def sign(self, signed: bytes) -> bytes:
-        """The RS256 signature over `signed` (RFC 7518, section 3.3)."""
-        return self._private.sign(signed, padding.PKCS1v15(), hashes.SHA256())
-
-    def _self_signed(self) -> str:
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "securetoken.system.gserviceaccount.com")])
-        now = datetime.datetime.now(datetime.UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(self._private.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=CERTIFICATE_DAYS))
-            .sign(self._private, hashes.SHA256())
-        )
-        return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
 class KeyRing:
@@ -121,21 +88,15 @@ class KeyRing:
             case list():
                 return [self.sign_unsigned(member) for member in value]
             case str() if _is_unsigned_id_token(value):
-                payload = value.split(".")[1]
-                return self._token({"alg": "RS256", "kid": self._signing.key_id, "typ": "JWT"}, payload, self._signing)
+                return compact(self._signing.header, value.split(".")[1], self._signing)
             case _:
                 return value
 
     def make(self, order: "TokenOrder") -> str:
         """A token as ordered."""
         text = order.payload_text if order.payload_text is not None else json.dumps(order.payload)
-        header = {"alg": "RS256", "kid": self._signing.key_id, "typ": "JWT"} | order.header
         key = {"published": self._signing, "other": Key() if order.key == "other" else None, "none": None}[order.key]
-        return self._token(header, _base64url(text.encode("utf-8", "surrogateescape")), key)
-
-    def _token(self, header: dict[str, Any], payload: str, key: Key | None) -> str:
-        signed = f"{_base64url(json.dumps(header, separators=(',', ':')).encode())}.{payload}"
-        return f"{signed}.{_base64url(key.sign(signed.encode())) if key else ''}"
+        return compact(self._signing.header | order.header, base64url(text.encode("utf-8", "surrogateescape")), key)
 
 
 class TokenOrder(BaseModel):
@@ -285,10 +246,6 @@ def _is_unsigned_id_token(text: str) -> bool:
 
 def _json(part: str) -> Any:
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-
-
-def _base64url(value: bytes) -> str:
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
 
 
 def main() -> None:

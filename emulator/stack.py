@@ -1,13 +1,13 @@
-"""What the shop consists of when it runs: the Firebase emulators and the three services, and what each is told."""
+"""What the shop consists of when it runs: the emulators and the three services, and what each is told."""
 
 import json
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -23,18 +23,24 @@ ROOT = Path(__file__).resolve().parent.parent
 SEED = ROOT / "emulator" / "seed"
 PROJECT = "demo-shop"
 SERVICES = ("user", "product", "billing")
+IDENTITIES = (*SERVICES, "delivery")
+"""The services that have an identity of their own: delivery is the function `deliver`."""
 EMULATORS = ("auth", "functions", "tasks", "eventarc", "hub", "logging")
 EMULATORS_READY = "All emulators ready!"
 SIGNED_AUTH_VARIABLE = "SIGNED_AUTH_EMULATOR_HOST"
 """Tells our functions where the signed emulator is: firebase-tools sets the usual variable to the raw one."""
 PATIENCE_SECONDS = 20.0
 """When Billing hands over anew what has not come to its end. Short: the tasks emulator keeps its tasks in memory."""
+FUNCTIONS_AT_ONCE = 8
+"""How many requests the functions emulator works on: it starts a process for each. More than `deliver` takes at once,
+which waits for `token`.
+"""
 START_SECONDS = 90.0
 ANSWER_SECONDS = 10.0
 
 OURS = (
     *("DATABASE_URL", "PRODUCT_URL", "USER_URL", "BILLING_URL", "DELIVERY_", "MSTOKEN_"),
-    *("GOOGLE_", "GCLOUD_", "FIREBASE_", "CLOUD_TASKS_", SIGNED_AUTH_VARIABLE),
+    *("GOOGLE_", "GCLOUD_", "GCE_METADATA_", "FIREBASE_", "CLOUD_TASKS_", SIGNED_AUTH_VARIABLE),
 )
 """Beginnings of the variables that decide what a process talks to: none is passed on from the user's shell."""
 
@@ -43,14 +49,16 @@ OURS = (
 class Stack:
     """One shop: where it listens, where it keeps its data, which project and Auth emulator it uses.
 
-    emulator_host is the host:port of a signed Auth emulator elsewhere; left out, it is the one on our own ports.
-    workers is the number of processes for each service, mode how services call each other.
+    emulator_host is the host:port of a signed Auth emulator elsewhere, emulator_ports are those of the functions and
+    metadata emulators of another stack; left out, they are on our own ports. workers is the number of processes for
+    each service, mode how services call each other.
     """
 
     ports: Ports
     data: Path
     project: str = PROJECT
     emulator_host: str | None = None
+    emulator_ports: Ports | None = None
     workers: int = 1
     mode: Mode = "fresh"
 
@@ -68,9 +76,31 @@ class Stack:
         """The address of a service or an emulator, such as "http://127.0.0.1:8002"."""
         return f"http://{HOST}:{getattr(self.ports, name)}"
 
+    @property
+    def functions_url(self) -> str:
+        """What the addresses of all HTTP functions at the functions emulator begin with."""
+        return f"http://{HOST}:{(self.emulator_ports or self.ports).functions}/{self.project}/us-central1"
+
     def function_url(self, name: str) -> str:
         """The address of an HTTP function at the functions emulator."""
-        return f"{self.url('functions')}/{self.project}/us-central1/{name}"
+        return f"{self.functions_url}/{name}"
+
+    def beside(self, ports: Ports, data: Path, **changes: Any) -> Self:
+        """Other services that use the emulators of this stack."""
+        emulator_ports = self.emulator_ports or self.ports
+        beside = replace(self, ports=ports, data=data, emulator_host=self.auth_host, emulator_ports=emulator_ports)
+        return replace(beside, **changes)
+
+    def identity_environment(self, name: str) -> dict[str, str]:
+        """What makes a process the service `name`: with this google-auth finds its identity, which the token service
+        takes; the same as on Cloud Run, but for the metadata server's address.
+        """
+        host = f"{HOST}:{getattr(self.emulator_ports or self.ports, f'metadata_{name}')}"
+        return {
+            "GCE_METADATA_HOST": host,
+            "GCE_METADATA_IP": host,
+            "MSTOKEN_TOKEN_SERVICE_URL": self.function_url("token"),
+        }
 
     def log(self, name: str) -> Path:
         """The log of a service, or of the "emulators"."""
@@ -81,8 +111,8 @@ class Stack:
 
         The Auth emulator keeps users in memory only, so bills kept beyond its end could belong to nobody.
         """
-        for service in SERVICES:
-            for database in self.data.glob(f"{service}*.db*"):
+        for owner in (*SERVICES, "functions"):
+            for database in self.data.glob(f"{owner}*.db*"):
                 database.unlink()
         shutil.rmtree(self.data / "logs", ignore_errors=True)
 
@@ -97,6 +127,7 @@ class Stack:
         config = self.data / "firebase.json"
         config.parent.mkdir(parents=True, exist_ok=True)
         config.write_text(json.dumps(self._firebase_config(), indent=2))
+        self.start_metadata(supervisor)
         process = supervisor.start(
             "firebase emulators:start",
             # Compiling the Auth emulator's API takes ten seconds, a sixth less with room for young objects. Naming
@@ -109,14 +140,18 @@ class Stack:
             # firebase-tools passes its environment on to the functions, and CI keeps it from looking for news and new
             # versions of itself.
             env=_environment()
-            | {"CI": "true", "BILLING_URL": self.url("billing"), SIGNED_AUTH_VARIABLE: self.auth_host}
-            | {"MSTOKEN_MODE": self.mode},
+            | {"CI": "true", "FUNCTIONS_EMULATOR_PARALLEL": str(FUNCTIONS_AT_ONCE)}
+            | {"BILLING_URL": self.url("billing"), SIGNED_AUTH_VARIABLE: self.auth_host}
+            | {"MSTOKEN_MODE": self.mode, "MSTOKEN_BASE_URL": self.functions_url}
+            | {"MSTOKEN_REPLAY_URL": f"sqlite:///{self.data}/functions-spent.db"}
+            | self.identity_environment("delivery"),
             cwd=self.data,
             log=self.log("emulators"),
         )
         supervisor.wait_until(partial(process.has_said, EMULATORS_READY), process.name, START_SECONDS)
         supervisor.wait_until(partial(_answers, self.function_url("health")), "The function health", START_SECONDS)
         self.start_signed_auth(supervisor, f"{HOST}:{self.ports.auth}")
+        supervisor.wait_until(partial(issues, self.function_url("token")), "The function token", START_SECONDS)
 
     def start_signed_auth(self, supervisor: Supervisor, upstream: str) -> None:
         """Starts the proxy that signs what the Auth emulator at `upstream` (host:port) issues.
@@ -134,6 +169,21 @@ class Stack:
             log=self.log("signed_auth"),
         )
         supervisor.wait_until(partial(signs, f"{HOST}:{self.ports.signed_auth}"), process.name, START_SECONDS)
+
+    def start_metadata(self, supervisor: Supervisor) -> None:
+        """Starts the metadata emulator, and waits until it is ready. Raises RunnerError and Interrupted."""
+        ports = {name: getattr(self.ports, f"metadata_{name}") for name in IDENTITIES}
+        process = supervisor.start(
+            "metadata",
+            [
+                *(sys.executable, "-m", "emulator.metadata", "--project", PROJECT),
+                *(part for name, port in ports.items() for part in ("--service", f"{name}={port}")),
+            ],
+            env=_environment(),
+            cwd=ROOT,
+            log=self.log("metadata"),
+        )
+        supervisor.wait_until(partial(_answers, self.url("metadata_delivery")), process.name, START_SECONDS)
 
     def _firebase_config(self) -> dict[str, Any]:
         """firebase.json with our ports, and its folders as seen from our data folder, where the copy lies."""
@@ -185,6 +235,7 @@ class Stack:
             "MSTOKEN_REPLAY_URL": f"sqlite:///{self.data / service}-spent.db",
             "USER_URL": self.url("user"),
             "PRODUCT_URL": self.url("product"),
+            **self.identity_environment(service),
         }
 
 
@@ -199,6 +250,14 @@ def _answers(url: str) -> bool:
 def signs(auth_host: str) -> bool:
     """Whether what listens at auth_host (host:port) is an Auth emulator that signs."""
     return _answers(f"http://{auth_host}{CERTIFICATES_PATH}")
+
+
+def issues(token_url: str) -> bool:
+    """Whether a token service is there: it wants credentials, which it can check."""
+    try:
+        return httpx.post(token_url, timeout=ANSWER_SECONDS).status_code == httpx.codes.UNAUTHORIZED
+    except httpx.TransportError:
+        return False
 
 
 def _environment() -> dict[str, str]:

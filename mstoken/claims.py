@@ -29,6 +29,8 @@ FRESH_SECONDS = 60
 """How old a fresh token may be."""
 ID_TOKEN_SECONDS = 3600
 """How long every Firebase ID token lives (Firebase, "Manage User Sessions")."""
+ASSERTION_SECONDS = 60
+"""How old an assertion may be, with which a service proves itself to the token service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class ServiceClaims:
         one = ms.keys() - {"v", "svc", "aud"}
         if one == {"jti"} and _is_text(ms["jti"], _TOKEN_ID):
             return cls(service, audience, token_id=ms["jti"])
-        if one == {"jkt"} and _is_text(ms["jkt"], _THUMBPRINT):
+        if one == {"jkt"} and is_thumbprint(ms["jkt"]):
             return cls(service, audience, key_thumbprint=ms["jkt"])
         raise TokenNotService("Its ms claim has neither an id nor a key's thumbprint, or more than is known here.")
 
@@ -112,6 +114,11 @@ def service_uid(service: str) -> str:
 def token_sha256(token: str) -> bytes:
     """The SHA-256 of a token as it came. A log line names a token by the first eight characters of it, hexadecimal."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def is_thumbprint(value: object) -> TypeGuard[str]:
+    """Whether `value` can be the thumbprint of a key: base64url of a SHA-256, 43 characters."""
+    return _is_text(value, _THUMBPRINT)
 
 
 def _is_service_name(value: object) -> TypeGuard[str]:

@@ -9,10 +9,12 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
 MAX_TOKEN_BYTES = 8192
 MAX_DEPTH = 16
+MAX_KEY_ID_CHARACTERS = 128
 OPTIONAL_WHITESPACE = " \t"
 """What a server may have left around the value of the header that a token came in (RFC 9110, section 5.5)."""
 
@@ -51,6 +53,36 @@ def unverified(token: str) -> Unverified:
     header, payload, signature = parts.groups()
     signing_input = token[: parts.end(2)].encode("ascii")
     return Unverified(_json_object(header), _json_object(payload), signing_input, _decoded(signature))
+
+
+def bearer_token(header_line: str) -> str | None:
+    """The token of `Authorization: Bearer` (RFC 6750, section 2.1); None for another scheme."""
+    scheme, _, token = header_line.strip(OPTIONAL_WHITESPACE).partition(" ")
+    return token.lstrip(" ") if scheme.lower() == "bearer" else None
+
+
+def rs256_key_id(header: Mapping[str, Any]) -> str:
+    """The key that the header names, if it is a header as Google's ID tokens have it, Firebase's among them.
+
+    Sources: Firebase, "Verify ID tokens using a third-party JWT library"; RFC 7515, section 4.1.11 (`crit`); RFC 8725,
+    sections 3.1 (one algorithm) and 3.11 (explicit types). Raises ValueError, whose text names the fault.
+    """
+    key_id = header.get("kid")
+    if header.get("alg") != "RS256":
+        raise ValueError("not signed with RS256")
+    if header.get("typ", "JWT") != "JWT" or "crit" in header:
+        raise ValueError("one that asks for something in its header that no ID token needs")
+    if not isinstance(key_id, str) or not 0 < len(key_id) <= MAX_KEY_ID_CHARACTERS:
+        raise ValueError("one that names no key")
+    return key_id
+
+
+def seconds(claims: Mapping[str, Any], name: str) -> int:
+    """A time among the claims; whole, and no `bool`, which is an `int` to Python. Raises ValueError, naming it."""
+    value = claims.get(name)
+    if type(value) is not int or value < 0:
+        raise ValueError(f"one whose {name} is not a time in seconds")
+    return value
 
 
 def base64url(value: bytes) -> str:

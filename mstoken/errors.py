@@ -2,6 +2,7 @@
 
     MsTokenError
     ├── SettingsError             mend the configuration; nothing was started
+    ├── PolicyError               mend the policy file; nothing was started
     ├── SignInError               caller: no service token could be had
     │   ├── SignInRefused         Firebase said no: mend the identity or the API key
     │   └── SignInUnavailable     Firebase did not answer: try again later
@@ -25,14 +26,24 @@
         │   ├── UserTokenMissing        user_token_missing
         │   ├── UserTokenInvalid        user_token_invalid
         │   └── UserTokenRevoked        user_token_revoked
+        ├── CredentialRefused     401, about Authorization: Bearer at the token service
+        │   ├── CredentialMissing       credential_missing
+        │   ├── CredentialMalformed     credential_malformed
+        │   ├── CredentialUntrusted     credential_untrusted
+        │   ├── CredentialExpired       credential_expired
+        │   ├── CredentialReplayed      credential_replayed
+        │   └── CredentialUnknown       credential_unknown
+        ├── TokenRequestInvalid   400, request_invalid: nothing that the token service understands
         ├── CallerNotAllowed      403, caller_not_allowed: known, but not for this route
-        └── VerifierUnavailable   503, verifier_unavailable: cannot tell now, so nobody comes in
+        ├── AudienceNotAllowed    403, audience_not_allowed: known, but policy does not let it call that service
+        ├── VerifierUnavailable   503, verifier_unavailable: cannot tell now, so nobody comes in
+        └── IssuerUnavailable     503, issuer_unavailable: nothing can be signed now
 
 The last word of each line is the stable `code` of the refusal. Errors carry facts as attributes; their texts are
 for people and never hold a token.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 PROOF_ALGORITHM = "ES256"
@@ -57,6 +68,22 @@ def _again(kind: type[MsTokenError], arguments: tuple[Any, ...]) -> MsTokenError
 
 class SettingsError(MsTokenError):
     """A setting is missing or wrong. The text names the variable, what was read and what is wanted."""
+
+
+class PolicyError(MsTokenError):
+    """The token service's policy file is wrong. The text has a line for each fault: file, line, place, what is wanted.
+
+    `file` is the name that it was read by, `faults` are pairs of a line of it, from 1 on, and a sentence about it, in
+    the order of the lines; None in place of a line where a fault is in none. `line` is that of the first fault.
+    """
+
+    def __init__(self, file: str, faults: Sequence[tuple[int | None, str]]) -> None:
+        super().__init__(
+            "\n".join(f"{file}: {text}" if line is None else f"{file}, line {line}: {text}" for line, text in faults)
+        )
+        self.file = file
+        self.faults = tuple(faults)
+        self.line = faults[0][0]
 
 
 class SignInError(MsTokenError):
@@ -89,7 +116,7 @@ class Refusal(MsTokenError):
     this one call. `retry_after_seconds` is set where waiting may help.
     """
 
-    status: ClassVar[Literal[401, 403, 503]]
+    status: ClassVar[Literal[400, 401, 403, 503]]
     code: ClassVar[str]
     title: ClassVar[str]
     retry_after_seconds: int | None = None
@@ -293,6 +320,74 @@ class UserTokenRevoked(UserTokenRefused):
     title = "The user's token has been revoked"
 
 
+class CredentialRefused(Refusal):
+    """What a service proves itself with to the token service is missing or does not count."""
+
+    status = 401
+
+    def challenges(self, realm: str) -> tuple[str, ...]:
+        """A `Bearer` challenge, error `invalid_token` (RFC 6750, section 3.1)."""
+        return (f'Bearer realm="{realm}", error="invalid_token", error_description="{self.title}"',)
+
+
+class CredentialMissing(CredentialRefused):
+    """No credential at all."""
+
+    code = "credential_missing"
+    title = "A credential is missing"
+
+    def challenges(self, realm: str) -> tuple[str, ...]:
+        """A bare `Bearer` challenge (RFC 6750, section 3.1: no error code where nothing was sent)."""
+        return (f'Bearer realm="{realm}"',)
+
+
+class CredentialMalformed(CredentialRefused):
+    """What came is no JWT, or more than one, or of another scheme than Bearer."""
+
+    code = "credential_malformed"
+    title = "The credential is malformed"
+
+
+class CredentialUntrusted(CredentialRefused):
+    """Neither an identity token of Google's nor an assertion signed with a registered key, for this token service."""
+
+    code = "credential_untrusted"
+    title = "The credential is not to be trusted"
+
+
+class CredentialExpired(CredentialRefused):
+    """Its time is over, or it is older than an assertion may be."""
+
+    code = "credential_expired"
+    title = "The credential has expired"
+
+
+class CredentialReplayed(CredentialRefused):
+    """The assertion's id has been spent before."""
+
+    code = "credential_replayed"
+    title = "The credential has been used before"
+
+
+class CredentialUnknown(CredentialRefused):
+    """Google vouches for `account`, and policy has no service with that account."""
+
+    code = "credential_unknown"
+    title = "The credential is of no service"
+
+    def __init__(self, account: str) -> None:
+        super().__init__(f"Policy has no service with the account {account}.")
+        self.account = account
+
+
+class TokenRequestInvalid(Refusal):
+    """The body of a request to the token service is not as it should be; `detail` says where."""
+
+    status = 400
+    code = "request_invalid"
+    title = "The request is not one for a token"
+
+
 class CallerNotAllowed(Refusal):
     """`caller` is who it says, but this route is not for it."""
 
@@ -303,6 +398,19 @@ class CallerNotAllowed(Refusal):
     def __init__(self, caller: str) -> None:
         super().__init__(f"{caller} may not make this call.")
         self.caller = caller
+
+
+class AudienceNotAllowed(Refusal):
+    """`service` is who it says, but policy does not let it call `audience`."""
+
+    status = 403
+    code = "audience_not_allowed"
+    title = "This service may not call that one"
+
+    def __init__(self, service: str, audience: str) -> None:
+        super().__init__(f"Policy does not let {service} call {audience}.")
+        self.service = service
+        self.audience = audience
 
 
 class VerifierUnavailable(Refusal):
@@ -316,3 +424,16 @@ class VerifierUnavailable(Refusal):
         super().__init__(reason)
         self.reason = reason
         self.retry_after_seconds = retry_after_seconds
+
+
+class IssuerUnavailable(Refusal):
+    """No token can be signed now; `reason` says why, for the log and for operators."""
+
+    status = 503
+    code = "issuer_unavailable"
+    title = "Tokens cannot be issued now"
+    retry_after_seconds = 1
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -21,10 +21,9 @@ from starlette.responses import JSONResponse
 from mstoken.callee.callers import Admission, Call, Caller
 from mstoken.callee.verifier import TokenVerifier
 from mstoken.claims import SERVICE_TOKEN_HEADER
-from mstoken.errors import Refusal, VerifierUnavailable
+from mstoken.errors import Refusal
+from mstoken.problem import PROBLEM_MEDIA_TYPE, problem, problem_headers
 from mstoken.proof import PROOF_HEADER
-
-PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 _SERVICE_TOKEN = APIKeyHeader(
     name=SERVICE_TOKEN_HEADER,
@@ -146,14 +145,8 @@ def problem_response(
 
 def refusal_response(refusal: Refusal, realm: str) -> JSONResponse:
     """A refusal as a response of the service `realm`: status, code, challenge, and `Retry-After` where one is due."""
-    headers = {"Cache-Control": "no-store", **refusal.headers()}
-    if challenges := refusal.challenges(realm):
-        headers["WWW-Authenticate"] = ", ".join(challenges)
-    if refusal.retry_after_seconds is not None:
-        headers["Retry-After"] = str(refusal.retry_after_seconds)
-    # What an operator needs to know of an outage is in the log and at /readyz; a stranger needs none of it.
-    detail = None if isinstance(refusal, VerifierUnavailable) else refusal.detail
-    return problem_response(refusal.status, refusal.code, refusal.title, detail, headers=headers)
+    headers = problem_headers(refusal, realm)
+    return JSONResponse(problem(refusal), refusal.status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
 def _path(request: Request) -> str:

@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     | project_id | GOOGLE_CLOUD_PROJECT | the Firebase project |
     | emulator_host | FIREBASE_AUTH_EMULATOR_HOST | `host:port` of the Auth emulator; unset in production |
     | api_key | MSTOKEN_API_KEY | the project's web API key; callers need it, on the emulator any will do |
+    | token_service_url | MSTOKEN_TOKEN_SERVICE_URL | where callers get custom tokens; unset, they sign them here |
+    | private_key_file | MSTOKEN_PRIVATE_KEY_FILE | proves a caller to the token service, where no platform does |
+    | metadata_host | GCE_METADATA_HOST | `host:port` of the metadata emulator; read with the Auth emulator only |
     | mode | MSTOKEN_MODE | how callers call unless they say so: `fresh` (a sign-in for each call) or `proof` |
     | base_url | MSTOKEN_BASE_URL | what this service's URLs begin with for its callers; proofs are checked with it |
     | require_proof | MSTOKEN_REQUIRE_PROOF | whether services that call this one must bring proofs |
@@ -43,6 +46,9 @@ class Settings(BaseSettings):
     project_id: str = Field(validation_alias="GOOGLE_CLOUD_PROJECT")
     emulator_host: str | None = Field(default=None, validation_alias=EMULATOR_VARIABLE)
     api_key: SecretStr | None = Field(default=None, validation_alias="MSTOKEN_API_KEY")
+    token_service_url: str | None = Field(default=None, validation_alias="MSTOKEN_TOKEN_SERVICE_URL")
+    private_key_file: Path | None = Field(default=None, validation_alias="MSTOKEN_PRIVATE_KEY_FILE")
+    metadata_host: str | None = Field(default=None, validation_alias="GCE_METADATA_HOST")
     mode: Mode = Field(default="fresh", validation_alias="MSTOKEN_MODE")
     base_url: str | None = Field(default=None, validation_alias="MSTOKEN_BASE_URL")
     require_proof: bool = Field(default=False, validation_alias="MSTOKEN_REQUIRE_PROOF")
@@ -77,9 +83,9 @@ class Settings(BaseSettings):
             raise ValueError("the web API key from the Firebase console's project settings is wanted")
         return value
 
-    @field_validator("base_url")
+    @field_validator("base_url", "token_service_url")
     @classmethod
-    def _base_url_is_one(cls, value: str | None) -> str | None:
+    def _url_is_one(cls, value: str | None) -> str | None:
         if value is None:
             return None
         try:
@@ -95,6 +101,19 @@ class Settings(BaseSettings):
         if value is not None and len(value.get_secret_value()) < SHORTEST_SECRET_CHARACTERS:
             raise ValueError(f"{SHORTEST_SECRET_CHARACTERS} random characters or more are wanted")
         return value
+
+    @model_validator(mode="after")
+    def _token_service_over_https(self) -> "Settings":
+        url = self.token_service_url
+        if url is None and self.private_key_file is not None:
+            raise SettingsError(
+                "MSTOKEN_PRIVATE_KEY_FILE is set, and MSTOKEN_TOKEN_SERVICE_URL is not: the key is for nobody else."
+            )
+        if url is not None and not url.startswith("https:") and not self.emulator_host:
+            raise SettingsError(
+                f"MSTOKEN_TOKEN_SERVICE_URL is {url!r}: https is wanted, since who sees the credentials can be us."
+            )
+        return self
 
     @model_validator(mode="after")
     def _proofs_only_with_a_base_url(self) -> "Settings":
@@ -134,6 +153,19 @@ class Settings(BaseSettings):
         """Where the certificates of ID tokens are published; on a laptop, by the signed emulator."""
         path = "/robot/v1/metadata/x509/securetoken@system.gserviceaccount.com"
         return f"http://{self.emulator_host}{path}" if self.emulator_host else f"https://www.googleapis.com{path}"
+
+    @property
+    def google_certificates_url(self) -> str:
+        """Where the certificates of Google's own identity tokens are published; on a laptop, by the metadata emulator.
+
+        Raises `SettingsError` on a laptop without one.
+        """
+        path = "/oauth2/v1/certs"
+        if not self.emulator_host:
+            return f"https://www.googleapis.com{path}"
+        if not self.metadata_host:
+            raise SettingsError("GCE_METADATA_HOST is not set: host:port of the metadata emulator is wanted.")
+        return f"http://{self.metadata_host}{path}"
 
     @property
     def web_api_key(self) -> str:

@@ -168,7 +168,7 @@ class _FakeMinter:
     def __init__(self, firebase: FakeFirebase) -> None:
         self._firebase = firebase
 
-    async def mint(self, claims: ServiceClaims) -> str:
+    async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
         return self._firebase.mint(claims)
 
 

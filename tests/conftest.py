@@ -19,7 +19,7 @@ from mstoken.settings import EMULATOR_VARIABLE
 def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack whose Firebase emulators run: those that run already, or else some of our own on free ports.
 
-    Where `npx firebase emulators:start` runs alone, it gets a signing proxy for the tests.
+    Where `npx firebase emulators:start` runs alone, it gets a signing proxy and a metadata server for the tests.
 
     Tests share the emulators and their project, since the Auth emulator serves one project to callers with an API
     key; so they make up users of their own, and leave others alone.
@@ -33,6 +33,7 @@ def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         elif _is_ours(f"{HOST}:{Ports.auth}"):
             signed_auth = Ports.shifted(free_offset()).signed_auth
             stack = Stack(replace(Ports(), signed_auth=signed_auth), folder)
+            stack.start_metadata(supervisor)
             stack.start_signed_auth(supervisor, f"{HOST}:{Ports.auth}")
         else:
             stack = Stack(Ports.shifted(free_offset()), folder, project=f"demo-test-{secrets.token_hex(4)}")

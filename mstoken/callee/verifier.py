@@ -39,7 +39,6 @@ from mstoken.errors import (
 from mstoken.proof import MAX_PROOF_AGE_SECONDS, ProofVerifier
 from mstoken.settings import Settings
 
-MAX_KEY_ID_CHARACTERS = 128
 MAX_REMEMBERED_TOKENS = 10_000
 
 _calls = logging.getLogger("mstoken.calls")
@@ -201,7 +200,7 @@ class TokenVerifier:
         """The user whose ID token is the one Bearer credential (RFC 6750, section 2.1)."""
         if len(header_lines) != 1:
             raise UserTokenInvalid("More than one Authorization header line.")
-        token = _bearer_token(header_lines[0])
+        token = compact.bearer_token(header_lines[0])
         if token is None:
             raise UserTokenInvalid("Authorization is not of the scheme Bearer.")
         try:
@@ -234,9 +233,14 @@ class TokenVerifier:
             jwt = compact.unverified(token)
         except ValueError as error:
             raise TokenMalformed(f"It is {error}.") from None
-        key_id = _key_id(jwt.header)
-        # Looked at before they are verified, since google-auth computes with whatever it finds there.
-        expires_at, issued_at, auth_time = (_seconds(jwt.payload, name) for name in ("exp", "iat", "auth_time"))
+        try:
+            key_id = compact.rs256_key_id(jwt.header)
+            # Looked at before they are verified, since google-auth computes with whatever it finds there.
+            expires_at, issued_at, auth_time = (
+                compact.seconds(jwt.payload, name) for name in ("exp", "iat", "auth_time")
+            )
+        except ValueError as error:
+            raise TokenUntrusted(f"It is {error}.") from None
         claims = await self._firebase.verify(token, key_id)
         if not auth_time <= issued_at <= self._clock() + CLOCK_SKEW_SECONDS:
             raise TokenUntrusted("It comes from the future.")
@@ -272,40 +276,10 @@ class _RememberedTokens:
             self._claims.popitem(last=False)
 
 
-def _bearer_token(header_line: str) -> str | None:
-    """The token of `Authorization: Bearer`; None for another scheme."""
-    scheme, _, token = header_line.strip(compact.OPTIONAL_WHITESPACE).partition(" ")
-    return token.lstrip(" ") if scheme.lower() == "bearer" else None
-
-
 def _is_fresh(claims: Mapping[str, Any]) -> bool:
     """Whether the token can be used once only, so that there is nothing to remember it for."""
     ms = claims.get("ms")
     return isinstance(ms, dict) and "jti" in ms
-
-
-def _key_id(header: Mapping[str, Any]) -> str:
-    """The key that the header names, if it is a header as Firebase's ID tokens have it.
-
-    Sources: Firebase, "Verify ID tokens using a third-party JWT library"; RFC 7515, section 4.1.11 (`crit`); RFC 8725,
-    sections 3.1 (one algorithm) and 3.11 (explicit types).
-    """
-    key_id = header.get("kid")
-    if header.get("alg") != "RS256":
-        raise TokenUntrusted("It is not signed with RS256.")
-    if header.get("typ", "JWT") != "JWT" or "crit" in header:
-        raise TokenUntrusted("Its header asks for something that no ID token needs.")
-    if not isinstance(key_id, str) or not 0 < len(key_id) <= MAX_KEY_ID_CHARACTERS:
-        raise TokenUntrusted("It names no key.")
-    return key_id
-
-
-def _seconds(claims: Mapping[str, Any], name: str) -> int:
-    """A time among the claims; whole, and no `bool`, which is an `int` to Python."""
-    value = claims.get(name)
-    if type(value) is not int or value < 0:
-        raise TokenUntrusted(f"Its {name} is not a time in seconds.")
-    return value
 
 
 class _CallRecord:

@@ -12,6 +12,7 @@ from typing import Self
 import httpx
 
 from mstoken.caller.auth import ServiceAuth
+from mstoken.caller.broker import BrokerMinter
 from mstoken.caller.minting import AdminMinter, Minter
 from mstoken.caller.process import ProcessTokens
 from mstoken.caller.signin import SignIn
@@ -39,14 +40,15 @@ class ServiceIdentity:
     ) -> None:
         """`service` is this service's name; `settings` come from the environment if left out.
 
-        `minter` and `transport` stand in for firebase-admin and for the network; `clock` gives seconds since the epoch.
+        Custom tokens come from the token service, if the settings name one, and are signed here otherwise; `minter`
+        and `transport` stand in for that and for the network; `clock` gives seconds since the epoch.
         Raises `SettingsError` for settings that cannot work, ValueError for a name that no service can have.
         """
         settings = settings or Settings()
         self.service = service_name(service)
         self._mode = settings.mode
         self._sign_in = SignIn(settings, sleep=sleep)
-        self._minter = minter or AdminMinter(settings)
+        self._minter = minter or _minter(settings, self.service, sleep)
         self._transport = transport
         self._clock = clock
         self._sleep = sleep
@@ -133,7 +135,7 @@ class ServiceIdentity:
         return SignInUnavailable(self.uid, "the identity was closed meanwhile")
 
     async def _mint_and_sign_in(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
-        custom_token = await self._minter.mint(claims)
+        custom_token = await self._minter.mint(client, claims)
         return await self._sign_in.exchange(client, claims.uid, custom_token)
 
     def __enter__(self) -> Self:
@@ -151,3 +153,7 @@ class ServiceIdentity:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _minter(settings: Settings, service: str, sleep: Callable[[float], Awaitable[object]]) -> Minter:
+    return BrokerMinter(settings, service, sleep=sleep) if settings.token_service_url else AdminMinter(settings)

@@ -2,13 +2,14 @@
 
 A `Minter` makes the custom token that a service signs in with. `AdminMinter` has firebase-admin sign in this very
 process. Whoever may sign custom tokens may be anyone, so that is right for a laptop and for the token service, and
-for nobody else.
+for nobody else: everybody else has a `BrokerMinter` (`mstoken.caller.broker`), which asks the token service.
 """
 
 import asyncio
 from typing import Protocol
 
 import google.auth.exceptions
+import httpx
 from firebase_admin import auth, exceptions
 
 from mstoken.admin import admin_app
@@ -21,8 +22,9 @@ from mstoken.settings import Settings
 class Minter(Protocol):
     """Makes custom tokens for service identities."""
 
-    async def mint(self, claims: ServiceClaims) -> str:
-        """A custom token for `claims.uid`, its developer claims those of `claims`.
+    async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
+        """A custom token for `claims.uid`, its developer claims those of `claims`; a token service puts an id of its
+        own in place of theirs. `client` is for requests, if it takes any.
 
         Raises `SignInRefused` where asking again will not help, `SignInUnavailable` where it may.
         """
@@ -38,8 +40,12 @@ class AdminMinter:
     def __init__(self, settings: Settings) -> None:
         self._app = admin_app(settings)
 
-    async def mint(self, claims: ServiceClaims) -> str:
+    async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
         """See `Minter.mint`."""
+        return await self.sign(claims)
+
+    async def sign(self, claims: ServiceClaims) -> str:
+        """A custom token with just these claims. Raises as `mint` does."""
         try:
             # In a thread: IAM's signBlob is a request, and a signature with a key is a third of a millisecond.
             token = await asyncio.to_thread(

@@ -11,9 +11,9 @@ from concurrent.futures import Future
 
 import httpx
 
-from mstoken.caller.background import Background
+from mstoken.background import Background
 from mstoken.caller.bound import BoundTokens
-from mstoken.caller.signin import TIMEOUT_SECONDS
+from mstoken.caller.exchange import TIMEOUT_SECONDS
 from mstoken.caller.stock import MAX_ON_ORDER, TokenStock
 from mstoken.claims import MODES, Mode, ServiceClaims, service_name
 from mstoken.errors import SignInError

@@ -1,13 +1,12 @@
 """The running Product service, and what an attacker works with."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
+from emulator.keys import Key
 from emulator.ports import Ports, free_offset
 from emulator.processes import Supervisor
-from emulator.signed_auth import Key
 from emulator.stack import Stack
 from mstoken import ServiceIdentity, Settings
 from tests.attacks.forge import Forge
@@ -17,7 +16,7 @@ from tests.attacks.forge import Forge
 def target(emulators: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A shop of its own to attack, so that its processor time is spent on the attacks alone."""
     ports, data = Ports.shifted(free_offset()), tmp_path_factory.mktemp("target")
-    stack = replace(emulators, ports=ports, data=data, emulator_host=emulators.auth_host)
+    stack = emulators.beside(ports, data)
     supervisor = Supervisor()
     try:
         stack.start_services(supervisor)

@@ -13,7 +13,8 @@ import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from emulator.signed_auth import CERTIFICATES_PATH, Key
+from emulator.keys import Key
+from emulator.signed_auth import CERTIFICATES_PATH
 
 Claims = dict[str, Any]
 

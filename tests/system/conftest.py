@@ -18,14 +18,7 @@ from mstoken.claims import Mode
 
 
 def _running(emulators: Stack, data: Path, workers: int, mode: Mode) -> Iterator[Stack]:
-    stack = replace(
-        emulators,
-        ports=Ports.shifted(free_offset()),
-        data=data,
-        emulator_host=emulators.auth_host,
-        workers=workers,
-        mode=mode,
-    )
+    stack = emulators.beside(Ports.shifted(free_offset()), data, workers=workers, mode=mode)
     supervisor = Supervisor()
     try:
         stack.start_services(supervisor)

@@ -58,7 +58,7 @@ class Shop:
 @pytest.fixture
 def shop(emulators: Stack, tmp_path: Path) -> Iterator[Shop]:
     ports = replace(Ports.shifted(free_offset()), auth=emulators.ports.auth)
-    stack = replace(emulators, ports=ports, data=tmp_path, emulator_host=None)
+    stack = replace(emulators.beside(ports, tmp_path), emulator_host=None)
     shop = Shop(stack, f"{HOST}:{emulators.ports.auth}")
     yield shop
     shop.stop()

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
+from emulator.keys import Key
 from emulator.logins import Login
 from emulator.shop_client import TIMEOUT_SECONDS, logged_in
-from emulator.signed_auth import Key
 from emulator.stack import Stack
 from mstoken import ServiceIdentity, Settings
 from tests.attacks.forge import Forge

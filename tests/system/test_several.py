@@ -68,6 +68,7 @@ def _started(front: Stack, told: dict[str, dict[str, str]], folder: Path, superv
         folder,
         project=front.project,
         emulator_host=front.auth_host,
+        emulator_ports=front.ports,
         mode=front.mode,
         backing={
             service: told[service] | neighbours | queue | {"MSTOKEN_BASE_URL": front.url(service)}

@@ -24,7 +24,7 @@ class ProjectMinter:
     def __init__(self, firebase: FakeFirebase) -> None:
         self._firebase = firebase
 
-    async def mint(self, claims: ServiceClaims) -> str:
+    async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
         return self._firebase.mint(claims)
 
 

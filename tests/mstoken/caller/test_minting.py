@@ -119,7 +119,7 @@ async def test_the_custom_token_carries_uid_and_claims(machine: Machine, monkeyp
     """It is for svc:billing, with the ms claim among its developer claims; the emulator wants no signature."""
     monkeypatch.setenv(EMULATOR_VARIABLE, "127.0.0.1:9099")
     emulated = AdminMinter(Settings(project_id="demo-minting"))
-    token = unverified(await emulated.mint(CLAIMS))
+    token = unverified(await emulated.sign(CLAIMS))
     assert token.payload["uid"] == "svc:billing"
     assert token.payload["claims"] == CLAIMS.as_developer_claims()
     assert token.signature == b""
@@ -130,7 +130,7 @@ async def test_a_service_account_signs_with_its_key(
 ) -> None:
     """Here, without asking anybody."""
     machine.has(**service_account(key, refusing_port))
-    token = await minter("real-shop-with-key").mint(CLAIMS)
+    token = await minter("real-shop-with-key").sign(CLAIMS)
     claims = jwt.decode(
         token, key.public_key(), ["RS256"], issuer=SIGNER, audience=unverified(token).payload["aud"], subject=SIGNER
     )
@@ -142,7 +142,7 @@ async def test_no_credentials_are_for_good(machine: Machine) -> None:
     """Where there is nothing to sign with, another try will not find it."""
     machine.has_none()
     with pytest.raises(SignInRefused, match=r"svc:billing could not sign in.*nothing to sign a custom token with"):
-        await minter("real-shop-without-credentials").mint(CLAIMS)
+        await minter("real-shop-without-credentials").sign(CLAIMS)
 
 
 async def test_a_metadata_server_out_of_reach_is_for_now(machine: Machine, refusing_port: int) -> None:
@@ -150,7 +150,7 @@ async def test_a_metadata_server_out_of_reach_is_for_now(machine: Machine, refus
     machine.has(**user())
     machine.is_behind(http=refusing_port, https=refusing_port)
     with pytest.raises(SignInUnavailable, match=r"could not be signed \(TransportError\)"):
-        await minter("real-shop-without-metadata").mint(CLAIMS)
+        await minter("real-shop-without-metadata").sign(CLAIMS)
 
 
 async def test_a_signer_out_of_reach_is_for_now(machine: Machine, refusing_port: int) -> None:
@@ -159,7 +159,7 @@ async def test_a_signer_out_of_reach_is_for_now(machine: Machine, refusing_port:
     async with metadata_server(200, SIGNER) as port:
         machine.is_behind(http=port, https=refusing_port)
         with pytest.raises(SignInUnavailable, match=r"could not be signed \(TokenSignError\)"):
-            await minter("real-shop-without-iam").mint(CLAIMS)
+            await minter("real-shop-without-iam").sign(CLAIMS)
 
 
 async def test_minting_leaves_the_event_loop_free(machine: Machine, refusing_port: int) -> None:
@@ -168,7 +168,7 @@ async def test_minting_leaves_the_event_loop_free(machine: Machine, refusing_por
     async with metadata_server(404, "") as port:
         machine.is_behind(http=port, https=refusing_port)
         with pytest.raises(SignInRefused, match="nothing to sign"):
-            await asyncio.wait_for(minter("real-shop-without-signer").mint(CLAIMS), DEADLINE_SECONDS)
+            await asyncio.wait_for(minter("real-shop-without-signer").sign(CLAIMS), DEADLINE_SECONDS)
 
 
 def test_no_minter_where_environment_and_settings_differ(machine: Machine) -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from mstoken.caller.background import Background
+from mstoken.background import Background
 from tests.mstoken.caller.fakes import DEADLINE_SECONDS
 
 

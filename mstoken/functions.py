@@ -1,0 +1,147 @@
+"""The adapter for Firebase functions, whose requests are Flask's: functions that are called, and the token service.
+
+delivery = Callee("delivery")
+
+@https_fn.on_request()
+@delivery.allow(users=True, services={"billing"})
+def estimate(request: Request, caller: Caller) -> Response: ...
+"""
+
+import json
+import threading
+from collections.abc import Callable, Collection, Coroutine
+from functools import wraps
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from urllib.parse import quote
+
+from flask import Request, Response
+
+from mstoken.background import Background
+from mstoken.callee.callers import Admission, Call, Caller
+from mstoken.callee.verifier import TokenVerifier
+from mstoken.claims import SERVICE_TOKEN_HEADER, service_name
+from mstoken.errors import Refusal
+from mstoken.issuer.policy import Policy
+from mstoken.issuer.service import TokenService
+from mstoken.problem import PROBLEM_MEDIA_TYPE, problem, problem_headers
+from mstoken.proof import PROOF_HEADER
+
+T = TypeVar("T")
+Function: TypeAlias = Callable[[Request], Response]
+
+
+class Callee:
+    """The functions that make up a service, `service`: its callers' tokens have that audience.
+
+    They verify as `TokenVerifier` does, with its settings. `MSTOKEN_BASE_URL` is what their URLs have in common, such
+    as https://us-central1-demo-shop.cloudfunctions.net; what follows is the function's name.
+    """
+
+    def __init__(self, service: str, make_verifier: Callable[[], TokenVerifier] | None = None) -> None:
+        """`make_verifier` stands in for a verifier with settings from the environment."""
+        self._service = service_name(service)
+        self._verifier = _OncePerProcess(make_verifier or (lambda: TokenVerifier(service)), f"mstoken {service}")
+
+    def allow(
+        self, *, users: bool | Collection[str] = False, services: Collection[str] = (), proof: bool = False
+    ) -> Callable[[Callable[[Request, Caller], Response]], Function]:
+        """A decorator for a function of a request and its verified `Caller`, the caller's token or proof spent.
+
+        Arguments as those of `mstoken.fastapi.allow`. A call that is refused is answered with problem details, and the
+        function is not run. Raises ValueError, when the function is made, where nobody could ever come in.
+        """
+        admission = Admission.of(users, services, proof=proof)
+
+        def decorate(function: Callable[[Request, Caller], Response]) -> Function:
+            @wraps(function)
+            def answer(request: Request) -> Response:
+                call = _call(request, function.__name__)
+                try:
+                    caller = self._verifier.run(lambda verifier: verifier.authorize(admission, call))
+                except Refusal as refusal:
+                    return _refused(refusal, self._service)
+                return function(request, caller)
+
+            return answer
+
+        return decorate
+
+
+class TokenEndpoint:
+    """The token service, as a function: POST with a `TokenRequest`, and an `Issued` for answer."""
+
+    def __init__(self, policy_file: Path, make_service: Callable[[Policy], TokenService] = TokenService) -> None:
+        """`policy_file` is read at the first request, which fails with `PolicyError` where it is wrong. `make_service`
+        stands in for a token service with settings from the environment.
+        """
+        self._service = _OncePerProcess(lambda: make_service(Policy.load(policy_file)), "mstoken token service")
+
+    def __call__(self, request: Request) -> Response:
+        """The answer to one request."""
+        if request.method != "POST":
+            return Response(status=405, headers={"Allow": "POST"})
+        authorizations, body = _header_lines(request, "Authorization"), request.get_data()
+        try:
+            issued = self._service.run(lambda service: service.issue(authorizations, body))
+        except Refusal as refusal:
+            return _refused(refusal, "token")
+        return Response(issued.model_dump_json(), mimetype="application/json", headers={"Cache-Control": "no-store"})
+
+
+class _InEventLoop(Protocol):
+    async def open(self) -> None: ...
+
+
+O = TypeVar("O", bound=_InEventLoop)  # noqa: E741 - what is opened
+
+
+class _OncePerProcess(Generic[O]):
+    """Something that lives in an event loop, for all threads of a process. Made and opened when it is first used:
+    firebase-tools imports functions where there are no settings, and gunicorn forks after it has imported them.
+    """
+
+    def __init__(self, make: Callable[[], O], name: str) -> None:
+        self._make = make
+        self._name = name
+        self._lock = threading.Lock()
+        self._made: tuple[Background, O] | None = None
+
+    def run(self, work: Callable[[O], Coroutine[Any, Any, T]]) -> T:
+        """What `work` comes to, on a loop in the background."""
+        background, made = self._made or self._make_once()
+        return background.submit(work(made)).result()
+
+    def _make_once(self) -> tuple[Background, O]:
+        with self._lock:
+            if self._made is None:
+                made = self._make()
+                background = Background(self._name)
+                background.submit(made.open()).result()
+                self._made = background, made
+            return self._made
+
+
+def _call(request: Request, function: str) -> Call:
+    # As it was sent, with its escapes; gunicorn and werkzeug each have a name for it.
+    uri = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or quote(request.path)
+    path = str(uri).partition("?")[0]
+    return Call(
+        method=request.method,
+        # The platform takes the function's name off.
+        path=f"/{function}" + ("" if path == "/" else path),
+        service_tokens=_header_lines(request, SERVICE_TOKEN_HEADER),
+        proofs=_header_lines(request, PROOF_HEADER),
+        authorizations=_header_lines(request, "Authorization"),
+    )
+
+
+def _header_lines(request: Request, name: str) -> list[str]:
+    """The header's lines. WSGI joins several with a comma, which is in none of these values: so they count as two."""
+    value = request.environ.get(f"HTTP_{name.upper().replace('-', '_')}")
+    return [] if value is None else str(value).split(",")
+
+
+def _refused(refusal: Refusal, realm: str) -> Response:
+    headers = dict(problem_headers(refusal, realm))
+    return Response(json.dumps(problem(refusal)), refusal.status, headers, mimetype=PROBLEM_MEDIA_TYPE)

@@ -1,0 +1,387 @@
+"""The metadata server of each service: what google-auth finds there, and who is turned away."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography import x509
+from fastapi import FastAPI
+from google.auth import jwt
+
+from emulator.errors import ProcessDied
+from emulator.metadata import ACCOUNTS_PATH, CERTIFICATES_PATH, IDENTITY_PATH, create_app, email_of
+from emulator.ports import HOST, Ports, free_offset
+from emulator.processes import Supervisor
+
+WAIT_SECONDS = 20.0
+ROOT = Path(__file__).parents[2]
+SERVICES = {9102: "product", 9103: "billing"}
+FLAVOR = {"Metadata-Flavor": "Google"}
+AUDIENCE = "https://tokens.example/token"
+
+FETCH_IDENTITY = """
+import json, sys
+from google.auth.transport.requests import Request
+from google.oauth2 import id_token
+
+audience, certificates = sys.argv[1:]
+request = Request()
+credentials = id_token.fetch_id_token_credentials(audience, request=request)
+credentials.refresh(request)
+claims = id_token.verify_token(credentials.token, request, audience=audience, certs_url=certificates)
+print(json.dumps({"account": credentials.service_account_email, "claims": claims}))
+"""
+
+TAKE_DEFAULTS = """
+import json
+import google.auth
+from google.auth.exceptions import RefreshError
+from google.auth.transport.requests import Request
+
+credentials, project = google.auth.default()
+refusals = []
+for _ in range(2):  # the first asks for the account "default", the second for the one that it learnt of
+    try:
+        credentials.refresh(Request())
+    except RefreshError as error:
+        refusals.append("/service-accounts/default/token" in str(error) and "Status: 404" in str(error))
+found = {"project": project, "universe": credentials.universe_domain, "account": credentials.service_account_email}
+print(json.dumps(found | {"scopes": list(credentials.scopes), "no access tokens": refusals}))
+"""
+
+
+@pytest.fixture(scope="module")
+def app() -> FastAPI:
+    """The metadata servers of Product and Billing."""
+    return create_app(SERVICES, "demo-shop")
+
+
+def client(app: FastAPI, service: str, **headers: str) -> httpx.AsyncClient:
+    """A client of a service's metadata server, which sends these headers only."""
+    port = {name: port for port, name in SERVICES.items()}[service]
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=f"http://{HOST}:{port}", headers=headers)
+
+
+@pytest.fixture
+def billing(app: FastAPI) -> httpx.AsyncClient:
+    """As Billing asks."""
+    return client(app, "billing", **FLAVOR)
+
+
+@pytest.fixture
+def product(app: FastAPI) -> httpx.AsyncClient:
+    """As Product asks."""
+    return client(app, "product", **FLAVOR)
+
+
+async def claims_of(service: httpx.AsyncClient, **query: str) -> dict[str, Any]:
+    """The claims of its identity token, verified with the published certificates."""
+    answer = await service.get(IDENTITY_PATH, params={"audience": AUDIENCE, "format": "full"} | query)
+    certificates = (await service.get(CERTIFICATES_PATH)).json()
+    claims: dict[str, Any] = jwt.decode(answer.text, certs=certificates)
+    return claims
+
+
+def answers(url: str) -> bool:
+    """Whether there is a metadata server."""
+    try:
+        return bool(httpx.get(url).headers.get("Metadata-Flavor") == "Google")
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def ports() -> Ports:
+    """Ports that are free."""
+    return Ports.shifted(free_offset())
+
+
+Start = Callable[..., Supervisor]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Starts `python -m emulator.metadata` with arguments; it ends with the module."""
+    supervisors: list[Supervisor] = []
+
+    def start_metadata(*arguments: str) -> Supervisor:
+        supervisors.append(supervisor := Supervisor())
+        command = [sys.executable, "-m", "emulator.metadata", *arguments]
+        log = tmp_path_factory.mktemp("metadata") / "metadata.log"
+        supervisor.start("metadata", command, env=dict(os.environ), cwd=ROOT, log=log)
+        return supervisor
+
+    yield start_metadata
+    for supervisor in supervisors:
+        supervisor.stop()
+
+
+@pytest.fixture(scope="module")
+def running(start: Start, ports: Ports) -> dict[str, str]:
+    """One process that serves Product and Billing: service -> host:port."""
+    hosts = {"product": f"{HOST}:{ports.product}", "billing": f"{HOST}:{ports.billing}"}
+    supervisor = start("--service", f"product={ports.product}", "--service", f"billing={ports.billing}")
+    for service, host in hosts.items():
+        supervisor.wait_until(partial(answers, f"http://{host}/"), service, WAIT_SECONDS)
+    return hosts
+
+
+@pytest.fixture
+def google_auth(running: dict[str, str], tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Runs code in a process that knows of nothing but a service's metadata server, and gives the JSON it prints."""
+
+    def run(service: str, code: str, *arguments: str) -> dict[str, Any]:
+        ours = {"GCE_METADATA_HOST": running[service], "GCE_METADATA_IP": running[service]}
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("GCE_", "GOOGLE_", "GCLOUD_"))}
+        env |= ours | {"CLOUDSDK_CONFIG": str(tmp_path), "NO_PROXY": HOST, "no_proxy": HOST}
+        command = [sys.executable, "-c", code, *arguments]
+        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    return run
+
+
+@pytest.mark.parametrize("service", ["product", "billing"])
+def test_google_auth_takes_it_for_googles(
+    google_auth: Callable[..., dict[str, Any]], running: dict[str, str], service: str
+) -> None:
+    """As it comes, it fetches the identity token of the service whose port it is told, and verifies it."""
+    found = google_auth(service, FETCH_IDENTITY, AUDIENCE, f"http://{running['product']}{CERTIFICATES_PATH}")
+    assert found["account"] == found["claims"]["email"] == f"{service}@demo-shop.iam.gserviceaccount.com"
+    assert found["claims"]["aud"] == AUDIENCE
+
+
+def test_google_auth_finds_its_defaults(google_auth: Callable[..., dict[str, Any]]) -> None:
+    """Project, account and universe are Google's to tell; access tokens there are none."""
+    assert google_auth("billing", TAKE_DEFAULTS) == {
+        "project": "demo-shop",
+        "universe": "googleapis.com",
+        "account": "billing@demo-shop.iam.gserviceaccount.com",
+        "scopes": ["https://www.googleapis.com/auth/cloud-platform"],
+        "no access tokens": [True, True],
+    }
+
+
+async def test_what_an_identity_token_says(billing: httpx.AsyncClient) -> None:
+    """Google issued it, now, for an hour, for this audience, to this service; nothing else."""
+    before = int(time.time())
+    claims = await claims_of(billing)
+    assert before <= claims["iat"] <= time.time()
+    assert claims == {
+        "iss": "https://accounts.google.com",
+        "aud": AUDIENCE,
+        "azp": claims["sub"],
+        "sub": claims["sub"],
+        "email": "billing@demo-shop.iam.gserviceaccount.com",
+        "email_verified": True,
+        "iat": claims["iat"],
+        "exp": claims["iat"] + 3600,
+    }
+
+
+async def test_an_identity_token_is_rs256(billing: httpx.AsyncClient) -> None:
+    """Its header names the key, whose certificate is the one published."""
+    token = (await billing.get(IDENTITY_PATH, params={"audience": AUDIENCE})).text
+    (key_id,) = (await billing.get(CERTIFICATES_PATH)).json()
+    assert jwt.decode_header(token) == {"alg": "RS256", "kid": key_id, "typ": "JWT"}
+
+
+@pytest.mark.parametrize("query", [{"format": "standard"}, {"format": ""}])
+async def test_the_email_is_told_on_request_only(billing: httpx.AsyncClient, query: dict[str, str]) -> None:
+    """A token in another format than "full" says nothing of it; all the rest is there."""
+    claims = await claims_of(billing, **query)
+    assert not {"email", "email_verified"} & claims.keys()
+    assert claims.keys() == {"iss", "aud", "azp", "sub", "iat", "exp"}
+
+
+async def test_a_format_left_out_is_the_standard_one(billing: httpx.AsyncClient) -> None:
+    """Without the e-mail address, then."""
+    answer = await billing.get(IDENTITY_PATH, params={"audience": AUDIENCE})
+    assert "email" not in jwt.decode(answer.text, verify=False)
+
+
+@pytest.mark.parametrize("query", [{}, {"audience": ""}])
+async def test_an_identity_token_is_for_somebody(billing: httpx.AsyncClient, query: dict[str, str]) -> None:
+    """Without an audience there is none."""
+    answer = await billing.get(IDENTITY_PATH, params=query)
+    assert (answer.status_code, answer.text) == (400, "non-empty audience parameter required")
+
+
+async def test_the_subject_is_a_number_that_stays(billing: httpx.AsyncClient) -> None:
+    """A service has the same one after a restart, in 21 digits as Google's."""
+    subject = (await claims_of(billing))["sub"]
+    restarted = client(create_app(SERVICES, "demo-shop"), "billing", **FLAVOR)
+    assert (await claims_of(restarted))["sub"] == subject
+    assert len(subject) == 21
+    assert subject.isdecimal()
+
+
+async def test_every_account_has_a_subject_of_its_own(billing: httpx.AsyncClient, product: httpx.AsyncClient) -> None:
+    """Two services of a project, and one service in two projects."""
+    elsewhere = client(create_app(SERVICES, "demo-elsewhere"), "billing", **FLAVOR)
+    claims = [await claims_of(service) for service in (billing, product, elsewhere)]
+    assert len({one["sub"] for one in claims}) == 3
+    assert (
+        claims[2]["email"] == email_of("billing", "demo-elsewhere") == "billing@demo-elsewhere.iam.gserviceaccount.com"
+    )
+
+
+async def test_an_account_answers_to_its_email_too(billing: httpx.AsyncClient) -> None:
+    """As to "default", escaped or not."""
+    for name in ("default", "billing@demo-shop.iam.gserviceaccount.com", "billing%40demo-shop.iam.gserviceaccount.com"):
+        assert (await billing.get(f"{ACCOUNTS_PATH}/{name}/email")).text == "billing@demo-shop.iam.gserviceaccount.com"
+
+
+@pytest.mark.parametrize("rest", ["/email", "/?recursive=true", f"/identity?audience={AUDIENCE}"])
+async def test_no_service_is_another(billing: httpx.AsyncClient, rest: str) -> None:
+    """On Billing's port there is no account of Product's."""
+    answer = await billing.get(f"{ACCOUNTS_PATH}/product@demo-shop.iam.gserviceaccount.com{rest}")
+    assert answer.status_code == 404
+
+
+async def test_what_there_is_to_know_of_an_account(product: httpx.AsyncClient) -> None:
+    """Its names, its address and its scopes, as JSON."""
+    answer = await product.get(f"{ACCOUNTS_PATH}/default/", params={"recursive": "true"})
+    assert answer.json() == {
+        "aliases": ["default"],
+        "email": "product@demo-shop.iam.gserviceaccount.com",
+        "scopes": ["https://www.googleapis.com/auth/cloud-platform"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("/computeMetadata/v1/project/project-id", "demo-shop"),
+        ("/computeMetadata/v1/universe/universe-domain", "googleapis.com"),
+        (f"{ACCOUNTS_PATH}/default/email", "billing@demo-shop.iam.gserviceaccount.com"),
+    ],
+)
+async def test_plain_values_are_plain_text(billing: httpx.AsyncClient, path: str, value: str) -> None:
+    """Nothing about them is JSON, not even quotation marks."""
+    answer = await billing.get(path)
+    assert (answer.text, answer.headers["Content-Type"]) == (value, "text/plain; charset=utf-8")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{ACCOUNTS_PATH}/default/token",
+        f"{ACCOUNTS_PATH}/default/",
+        f"{ACCOUNTS_PATH}/default",
+        f"{ACCOUNTS_PATH}/nobody/email",
+        "/computeMetadata/v1/instance/id",
+        "/elsewhere",
+        "/docs",
+    ],
+)
+async def test_what_is_not_known_is_not_found(billing: httpx.AsyncClient, path: str) -> None:
+    """Access tokens are among it."""
+    assert (await billing.get(path)).status_code == 404
+
+
+PATHS = [
+    IDENTITY_PATH + "?audience=a",
+    f"{ACCOUNTS_PATH}/default/?recursive=true",
+    f"{ACCOUNTS_PATH}/default/email",
+    "/computeMetadata/v1/project/project-id",
+    "/computeMetadata/v1/universe/universe-domain",
+    "/computeMetadata/v1/nothing",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("headers", [{}, {"Metadata-Flavor": "Vanilla"}, {"Metadata-Flavor": "Google, Google"}])
+async def test_nothing_is_told_without_the_header(app: FastAPI, path: str, headers: dict[str, str]) -> None:
+    """A service that is tricked into fetching a URL cannot be made to send it."""
+    answer = await client(app, "billing", **headers).get(path)
+    assert (answer.status_code, answer.text) == (403, "Missing Metadata-Flavor:Google header.")
+
+
+@pytest.mark.parametrize("path", ["/", *PATHS])
+async def test_what_a_proxy_passed_on_is_refused(app: FastAPI, path: str) -> None:
+    """Even with the right header, and even where the proxy names nobody."""
+    for forwarded in ("203.0.113.7", ""):
+        answer = await client(app, "billing", **FLAVOR, **{"X-Forwarded-For": forwarded}).get(path)
+        assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/", CERTIFICATES_PATH, *PATHS, "/elsewhere", f"{ACCOUNTS_PATH}/nobody/email"])
+@pytest.mark.parametrize("headers", [{}, FLAVOR, FLAVOR | {"X-Forwarded-For": "203.0.113.7"}])
+async def test_every_answer_is_marked(app: FastAPI, path: str, headers: dict[str, str]) -> None:
+    """The good ones and the refusals, as Google's: so callers know that nobody else answered."""
+    answer = await client(app, "billing", **headers).get(path)
+    assert answer.headers["Metadata-Flavor"] == "Google"
+
+
+async def test_it_can_be_looked_for(app: FastAPI) -> None:
+    """The root answers with or without the header."""
+    for headers in ({}, FLAVOR):
+        assert (await client(app, "billing", **headers).get("/")).status_code == 200
+
+
+async def test_certificates_are_for_everybody(app: FastAPI) -> None:
+    """On every port the same ones, without any header, through a proxy, with the max-age of Google's."""
+    asked = [
+        await client(app, "billing").get(CERTIFICATES_PATH),
+        await client(app, "product", **{"X-Forwarded-For": "203.0.113.7"}).get(CERTIFICATES_PATH),
+    ]
+    assert asked[0].json() == asked[1].json()
+    assert asked[0].headers["Cache-Control"] == "public, max-age=21600, must-revalidate"
+    (pem,) = asked[0].json().values()
+    subject = x509.load_pem_x509_certificate(pem.encode()).subject
+    assert subject.rfc4514_string() == "CN=federated-signon.system.gserviceaccount.com"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "the following arguments are required: --service"),
+        (["--service", "billing"], '"billing" is not like billing=9103'),
+        (["--service", "billing=0"], '"billing=0" is not like billing=9103'),
+        (["--service", "billing=9103", "--service", "product=9103"], "two services cannot share a port"),
+    ],
+)
+def test_a_wrong_option_is_told(start: Start, arguments: list[str], told: str) -> None:
+    """It ends, and says what it cannot make sense of."""
+    supervisor = start(*arguments)
+    with pytest.raises(ProcessDied) as caught:
+        supervisor.check(WAIT_SECONDS)
+    assert told in caught.value.last_lines
+
+
+def test_a_port_that_is_taken_is_told(start: Start, running: dict[str, str]) -> None:
+    """It ends, and names the port."""
+    port = running["billing"].rpartition(":")[2]
+    supervisor = start("--service", f"user={port}")
+    with pytest.raises(ProcessDied) as caught:
+        supervisor.check(WAIT_SECONDS)
+    assert port in caught.value.last_lines
+
+
+def test_the_project_is_an_option(start: Start, ports: Ports) -> None:
+    """Accounts are of the project that it was started for."""
+    supervisor = start("--service", f"user={ports.user}", "--project", "demo-test")
+    url = f"http://{HOST}:{ports.user}"
+    supervisor.wait_until(partial(answers, url), "metadata", WAIT_SECONDS)
+    assert httpx.get(f"{url}{ACCOUNTS_PATH}/default/email", headers=FLAVOR).text == email_of("user", "demo-test")
+
+
+def test_it_ends_when_it_is_interrupted(start: Start, ports: Ports) -> None:
+    """At once, and with nothing to complain of."""
+    supervisor = start("--service", f"user={ports.auth}")
+    supervisor.wait_until(partial(answers, f"http://{HOST}:{ports.auth}"), "metadata", WAIT_SECONDS)
+    (process,) = supervisor.processes
+    process.ask_to_end()
+    assert process.exited.wait(WAIT_SECONDS)
+    assert (process.popen.returncode, process.last_lines()) == (0, "")
