@@ -9,6 +9,9 @@ from emulator.errors import Unexpected
 from emulator.stack import SERVICES, Stack
 from mstoken.claims import MODES, Mode
 
+FUNCTION_LOG = ">  "
+"""What the functions emulator puts before a line that a function logs."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -23,6 +26,8 @@ class Call:
     mode: Mode
     age_seconds: float
     one_time_id: str
+    token: str
+    """The first eight characters of the token's SHA-256, hexadecimal."""
     verdict: str
 
 
@@ -42,6 +47,7 @@ def service_calls(stack: Stack) -> list[Call]:
             mode=line["mode"],
             age_seconds=line["age_seconds"],
             one_time_id=line["one_time_id"],
+            token=line["token"],
             verdict=line["verdict"],
         )
         for _, service, line in sorted(found, key=itemgetter(0))
@@ -57,11 +63,13 @@ def accepted_call(stack: Stack, caller: str, callee: str) -> Call:
 
 
 def log_lines(stack: Stack, service: str) -> list[dict[str, Any]]:
-    """The structured lines of a service's log; anything else in it is passed over."""
+    """The structured lines of the log of a service, or of the functions among the "emulators"; anything else in it is
+    passed over.
+    """
     found = []
     for text in stack.log(service).read_text().splitlines():
         try:
-            line = json.loads(text)
+            line = json.loads(text.removeprefix(FUNCTION_LOG))
         except ValueError:
             continue
         if isinstance(line, dict):

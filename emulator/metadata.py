@@ -171,7 +171,7 @@ async def as_google(request: Request, answer: RequestResponseEndpoint) -> Respon
     """The answer with Google's mark; or a refusal, where the request may be one that a service was tricked into.
 
     Such a request comes from elsewhere through a service that forwards, or fetches what it is told to: it lacks the
-    header that nobody can have sent for, or carries the one that proxies add.
+    header, which only those send who mean to ask here, or carries the one that proxies add.
     """
     response = _refusal(request) or await answer(request)
     response.headers[FLAVOR_HEADER] = FLAVOR

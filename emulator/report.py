@@ -11,6 +11,7 @@ from emulator.logins import LOGINS
 from emulator.purchase import CUSTOMER, Purchase
 from emulator.refusals import Attempt
 from emulator.stack import SERVICES, Stack
+from emulator.way import Hop
 
 
 def money(value: dict[str, Any]) -> str:
@@ -56,6 +57,16 @@ def show_calls(console: Console, calls: Sequence[Call]) -> None:
     console.print(table)
 
 
+def show_way(console: Console, title: str, hops: Sequence[Hop]) -> None:
+    """Each hop of a call's way, and how long it took."""
+    _heading(console, title)
+    table = _table("Where", "What happened", "Took")
+    table.columns[2].justify = "right"
+    for hop in hops:
+        table.add_row(hop.where, hop.what, f"{hop.took_ms:.1f} ms")
+    console.print(table)
+
+
 def show_attempts(console: Console, attempts: Sequence[Attempt]) -> None:
     """That a call is served once only, and a forged one never."""
     _heading(console, "What Product makes of what somebody else sends it")
@@ -78,6 +89,7 @@ def show_addresses(console: Console, stack: Stack) -> None:
     addresses.add_row("signed auth emulator", stack.url("signed_auth"))
     addresses.add_row("auth emulator behind it", stack.url("auth"))
     addresses.add_row("function health", stack.function_url("health"))
+    addresses.add_row("function token", stack.function_url("token"))
     addresses.add_row("tasks emulator", stack.url("tasks"))
     console.print(addresses)
     console.print(f"Logs and databases are in {stack.data}", soft_wrap=True)

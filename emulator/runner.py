@@ -18,6 +18,7 @@ from emulator.processes import Supervisor
 from emulator.purchase import CUSTOMER, buy
 from emulator.refusals import try_calls
 from emulator.stack import Stack
+from emulator.way import way_of_first_call
 from mstoken.settings import EMULATOR_VARIABLE
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -74,10 +75,12 @@ class Runner:
             for caller, callee in CALLS:
                 accepted_call(self._stack, caller, callee)
         calls = service_calls(self._stack)
+        hops = way_of_first_call(self._stack, "billing", "product")
         with self._step("Sending a call twice, and a forged one"):
             attempts = try_calls(self._stack)
         report.show_purchase(self._console, purchase)
         report.show_calls(self._console, calls)
+        report.show_way(self._console, "The whole way of the first call, from billing to product", hops)
         report.show_attempts(self._console, attempts)
 
     @contextmanager

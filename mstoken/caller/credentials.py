@@ -1,6 +1,7 @@
 """How this process proves to the token service which service it is: with what its platform gave it, or with a key."""
 
 import asyncio
+import logging
 import secrets
 import threading
 import time
@@ -17,9 +18,10 @@ from google.oauth2 import id_token
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
 from mstoken.claims import ASSERTION_SECONDS, service_name
-from mstoken.errors import SettingsError, SignInRefused, SignInUnavailable
-from mstoken.foreign import Meaning, meaning_of
+from mstoken.errors import SettingsError, SignInUnavailable
 from mstoken.proof import thumbprint
+
+_log = logging.getLogger("mstoken.tokens")
 
 
 class Credential(Protocol):
@@ -28,7 +30,7 @@ class Credential(Protocol):
     async def assertion(self, uid: str) -> str:
         """A JWT for one request to the token service, in which `uid` wants to sign in.
 
-        Raises `SignInRefused` and `SignInUnavailable`.
+        Raises `SignInUnavailable`.
         """
         ...
 
@@ -59,10 +61,8 @@ class GoogleIdentity:
                 # In a thread: google-auth knows no other way to wait.
                 credentials = await asyncio.to_thread(self._refreshed)
             except (google.auth.exceptions.GoogleAuthError, OSError, ValueError) as error:
-                if meaning_of(error) is Meaning.OUTAGE:
-                    reason = f"the metadata server gave no identity token ({type(error).__name__})"
-                    raise SignInUnavailable(uid, reason) from error
-                raise SignInRefused(uid, f"there is nothing to prove its identity with: {error}") from error
+                # google-auth does not tell a metadata server that is not there from one that does not answer now.
+                raise SignInUnavailable(uid, f"its platform gave no identity token ({error})") from error
         return str(credentials.token)
 
     def refused(self) -> None:
@@ -73,10 +73,11 @@ class GoogleIdentity:
         with self._lock:
             credentials = self._credentials
             if credentials is None or not credentials.valid:
-                request = Request()
+                began, request = time.perf_counter(), Request()
                 credentials = id_token.fetch_id_token_credentials(self._audience, request)
                 credentials.refresh(request)
                 self._credentials = credentials
+                _log.info("identity token", extra={"took_ms": round((time.perf_counter() - began) * 1000, 1)})
             return credentials
 
 

@@ -1,6 +1,7 @@
 """Who this process is to other services."""
 
 import asyncio
+import logging
 import os
 import threading
 import time
@@ -16,9 +17,11 @@ from mstoken.caller.broker import BrokerMinter
 from mstoken.caller.minting import AdminMinter, Minter
 from mstoken.caller.process import ProcessTokens
 from mstoken.caller.signin import SignIn
-from mstoken.claims import Mode, ServiceClaims, service_name, service_uid
+from mstoken.claims import Mode, ServiceClaims, service_name, service_uid, token_sha256
 from mstoken.errors import SignInUnavailable
 from mstoken.settings import Settings
+
+_log = logging.getLogger("mstoken.tokens")
 
 
 class ServiceIdentity:
@@ -135,8 +138,19 @@ class ServiceIdentity:
         return SignInUnavailable(self.uid, "the identity was closed meanwhile")
 
     async def _mint_and_sign_in(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
+        began = time.perf_counter()
         custom_token = await self._minter.mint(client, claims)
-        return await self._sign_in.exchange(client, claims.uid, custom_token)
+        minted = time.perf_counter()
+        token = await self._sign_in.exchange(client, claims.uid, custom_token)
+        facts = {
+            "audience": claims.audience,
+            "mode": claims.mode,
+            "custom_token_ms": round((minted - began) * 1000, 1),
+            "sign_in_ms": round((time.perf_counter() - minted) * 1000, 1),
+            "token": token_sha256(token).hex()[:8],
+        }
+        _log.info("signed in", extra=facts)
+        return token
 
     def __enter__(self) -> Self:
         return self

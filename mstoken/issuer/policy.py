@@ -354,16 +354,14 @@ def line_of(text: str, path: TomlPath) -> int | None:
         return None
     ends = _statement_ends(lines)
     index = bisect_left(ends, True, key=lambda end: _leads_somewhere(path, _parsed(lines[:end])))
-    begin, end = ends[index - 1] if index else 0, ends[index]
-    for line in range(begin + 1, end):
-        closed = _parsed([*lines[:line], "]"])
-        if closed is None:
-            continue
-        if _leads_somewhere(path, closed):
-            end = line
+    begin = ends[index - 1] if index else 0
+    for end in range(begin + 1, ends[index]):
+        closed = _parsed([*lines[:end], "]"])
+        if closed is not None and _leads_somewhere(path, closed):
             break
-        begin = line
-    return next(line for line in range(begin + 1, end + 1) if lines[line - 1].lstrip(" \t")[:1] not in {"", "#"})
+        if closed is not None:
+            begin = end
+    return begin + 1
 
 
 def _statement_ends(lines: Sequence[str]) -> Sequence[int]:
@@ -415,6 +413,6 @@ def _is_point_of_ed25519(encoded: bytes) -> bool:
     u = (v - 1) * pow(_D * v + 1, -1, _P) % _P  # The squares of x and y will do.
     if y >= _P or pow(u, (_P - 1) // 2, _P) != 1:
         return False
-    for _ in range(3):  # Doubled three times, a point of small order is (0, 1) (section 5.1.4).
+    for _ in range(2):  # Doubled twice, a point of small order has an x of 0 (section 5.1.4).
         u, v = 4 * u * v * pow(v - u, -2, _P) % _P, pow(u + v, 2, _P) * pow(2 + u - v, -2, _P) % _P
     return u != 0

@@ -38,7 +38,7 @@ def stack_with_log(folder: Path, *lines: object) -> Stack:
 def test_a_call_is_read_with_who_called_whom(tmp_path: Path) -> None:
     """A line about a service's call gives caller, callee, audience, mode, age, id and verdict."""
     stack = stack_with_log(tmp_path, BILLING_CALLED)
-    call = Call("svc:billing", "product", "product", "fresh", 1, "an-id", "accepted")
+    call = Call("svc:billing", "product", "product", "fresh", 1, "an-id", "0a1b2c3d", "accepted")
     assert service_calls(stack) == [call]
     assert accepted_call(stack, "svc:billing", "product") == call
 

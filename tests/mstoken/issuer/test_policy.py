@@ -4,6 +4,7 @@ import copy
 import datetime
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +248,7 @@ def test_the_error_survives_copies_and_other_processes() -> None:
         ("[services.user]\ncalls = []\ncalls = []\n", 3),
         ("[services.user]\ncalls = [\n  'product',\n", 3),
         ("[services.user]\r\ncalls = [\r\n  product]\r\n", 3),
-        ("services = {}\n[services.user]\n", 2),
+        ("services = {}\n[services.user]\ncalls = []\n", 2),
         ("[services.user]\nadded = 2026-02-30\n", 2),
     ],
 )
@@ -305,6 +306,14 @@ def test_no_services_at_all(text: str, said: str) -> None:
     assert fault(text) == said
 
 
+def test_the_first_line_of_an_error_is_a_line() -> None:
+    """What concerns the whole file comes last: here, that a misspelt word leaves no services at all."""
+    with pytest.raises(PolicyError) as caught:
+        Policy.parse("\n[service.user]\n", "policy.toml")
+    assert caught.value.line == 2
+    assert [line for line, _ in caught.value.faults] == [2, None]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -337,8 +346,8 @@ def test_unknown_keys(text: str, said: str) -> None:
 def test_names_that_no_service_can_have(name: str) -> None:
     """They are those of the tokens."""
     said = fault(f"[services.{json.dumps(name, ensure_ascii=False)}]\n")
-    assert said.startswith("line 1: services.")
-    assert f"{name!r} is no service name" in said
+    place = name if re.fullmatch(r"[\w-]+", name, re.ASCII) else f"'{name}'"
+    assert said.startswith(f"line 1: services.{place}: {name!r} is no service name")
 
 
 @pytest.mark.parametrize(
@@ -353,6 +362,7 @@ def test_names_that_no_service_can_have(name: str) -> None:
         "someone@example.com billing@demo-shop.iam.gserviceaccount.com",
         "billing@someone@demo-shop.iam.gserviceaccount.com",
         "Billing@demo-shop.iam.gserviceaccount.com",
+        "bIlling@demo-shop.iam.gserviceaccount.com",
         "billing@demo-shop.iam.gserviceaccountXcom",
         "@demo-shop.iam.gserviceaccount.com",
         "*@demo-shop.iam.gserviceaccount.com",

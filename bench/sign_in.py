@@ -1,0 +1,38 @@
+"""Signs in as Billing by turns, with custom tokens of both kinds; prints how long each took, in seconds, as JSON."""
+
+import asyncio
+import json
+import sys
+import time
+
+import httpx
+
+from mstoken import Settings
+from mstoken.caller.broker import BrokerMinter
+from mstoken.caller.minting import AdminMinter, Minter
+from mstoken.caller.signin import SignIn
+from mstoken.claims import ServiceClaims
+
+WARM_UP = 20
+SIGN_INS = 300
+
+
+async def main() -> tuple[list[float], list[float]]:
+    """How long the sign-ins took: with custom tokens signed here, and with those of the token service."""
+    settings = Settings()
+    minters: tuple[Minter, Minter] = AdminMinter(settings), BrokerMinter(settings, "billing")
+    sign_in = SignIn(settings)
+    took: tuple[list[float], list[float]] = [], []
+    async with httpx.AsyncClient() as client:
+        for turn in range(WARM_UP + SIGN_INS):
+            for minter, times in zip(minters, took, strict=True):
+                began = time.perf_counter()
+                claims = ServiceClaims.fresh("billing", "product")
+                await sign_in.exchange(client, claims.uid, await minter.mint(client, claims))
+                if turn >= WARM_UP:
+                    times.append(time.perf_counter() - began)
+    return took
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asyncio.run(main())))
