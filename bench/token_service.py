@@ -22,7 +22,7 @@ def sign_ins() -> tuple[float, float]:
         supervisor = Supervisor()
         try:
             stack.start_emulators(supervisor)
-            told = subprocess.run(  # noqa: S603 - it is our own; google-auth reads its variables when it is imported
+            told = subprocess.run(
                 [sys.executable, "-W", "ignore", "-m", "bench.sign_in"],
                 cwd=ROOT,
                 env=os.environ
