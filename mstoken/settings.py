@@ -18,6 +18,8 @@ SHORTEST_SECRET_CHARACTERS = 32
 DEMO_PREFIX = "demo-"
 """Project ids that begin so exist on emulators only (Firebase, Emulator Suite: "Run with a demo project")."""
 
+_HOST_AND_PORT = re.compile(r"[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
+
 
 class Settings(BaseSettings):
     """Read from the environment when built; arguments, by field name, take precedence.
@@ -72,7 +74,7 @@ class Settings(BaseSettings):
     @field_validator("emulator_host")
     @classmethod
     def _emulator_host_has_a_port(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", value):
+        if value is not None and not _HOST_AND_PORT.fullmatch(value):
             raise ValueError("host:port without a scheme is wanted, such as 127.0.0.1:9099")
         return value
 
@@ -163,8 +165,10 @@ class Settings(BaseSettings):
         path = "/oauth2/v1/certs"
         if not self.emulator_host:
             return f"https://www.googleapis.com{path}"
-        if not self.metadata_host:
-            raise SettingsError("GCE_METADATA_HOST is not set: host:port of the metadata emulator is wanted.")
+        if not self.metadata_host or not _HOST_AND_PORT.fullmatch(self.metadata_host):
+            raise SettingsError(
+                f"GCE_METADATA_HOST is {self.metadata_host!r}: host:port of the metadata emulator is wanted."
+            )
         return f"http://{self.metadata_host}{path}"
 
     @property

@@ -15,7 +15,9 @@ from mstoken.settings import Settings
 
 
 class BrokerMinter:
-    """Asks the token service that the settings name. Retries, time-outs and errors are those of signing in."""
+    """Asks the token service that the settings name. Retries, time-outs and errors are those of signing in; to get an
+    identity token from its platform, google-auth has its own.
+    """
 
     def __init__(
         self,

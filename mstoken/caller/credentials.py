@@ -3,16 +3,17 @@
 import asyncio
 import logging
 import secrets
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-import google.auth.exceptions
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from google.auth.credentials import Credentials
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.auth.transport.requests import Request
 from google.oauth2 import id_token
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
@@ -20,6 +21,9 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 from mstoken.claims import ASSERTION_SECONDS, service_name
 from mstoken.errors import SettingsError, SignInUnavailable
 from mstoken.proof import thumbprint
+
+_FAILURES = (GoogleAuthError, OSError, ValueError, KeyError, TypeError, ArithmeticError)
+"""What google-auth raises: its own errors, and those of computing with whatever the metadata server has answered."""
 
 _log = logging.getLogger("mstoken.tokens")
 
@@ -50,35 +54,45 @@ class GoogleIdentity:
     def __init__(self, audience: str) -> None:
         """`audience` is the token service's URL."""
         self._audience = audience
-        self._lock = threading.Lock()
-        self._credentials: google.auth.credentials.Credentials | None = None
+        self._credentials: Credentials | None = None
+        self._fetching: asyncio.Task[Credentials] | None = None
 
     async def assertion(self, uid: str) -> str:
-        """See `Credential.assertion`."""
+        """See `Credential.assertion`. Those who ask meanwhile share one answer, or one failure."""
         credentials = self._credentials
         if credentials is None or not credentials.valid:
+            fetching = self._fetching
+            # That of another loop may be one of before a fork, which nobody works on here.
+            if fetching is None or fetching.get_loop() is not asyncio.get_running_loop():
+                fetching = self._fetching = asyncio.create_task(self._fetch(), name="mstoken identity token")
             try:
-                # In a thread: google-auth knows no other way to wait.
-                credentials = await asyncio.to_thread(self._refreshed)
-            except (google.auth.exceptions.GoogleAuthError, OSError, ValueError) as error:
-                # google-auth does not tell a metadata server that is not there from one that does not answer now.
-                raise SignInUnavailable(uid, f"its platform gave no identity token ({error})") from error
+                credentials = await asyncio.shield(fetching)
+            except _FAILURES as error:
+                # google-auth does not tell a metadata server that is not there from one that does not answer now. Most
+                # of its texts repeat what was read.
+                said = str(error) if type(error) is DefaultCredentialsError else type(error).__name__
+                raise SignInUnavailable(uid, f"its platform gave no identity token ({said})") from error
         return str(credentials.token)
 
     def refused(self) -> None:
         """See `Credential.refused`: the account may be another one now."""
         self._credentials = None
 
-    def _refreshed(self) -> google.auth.credentials.Credentials:
-        with self._lock:
-            credentials = self._credentials
-            if credentials is None or not credentials.valid:
-                began, request = time.perf_counter(), Request()
-                credentials = id_token.fetch_id_token_credentials(self._audience, request)
-                credentials.refresh(request)
-                self._credentials = credentials
-                _log.info("identity token", extra={"took_ms": round((time.perf_counter() - began) * 1000, 1)})
-            return credentials
+    async def _fetch(self) -> Credentials:
+        began = time.perf_counter()
+        try:
+            # In a thread: google-auth knows no other way to wait.
+            self._credentials = credentials = await asyncio.to_thread(self._fetched)
+        finally:
+            self._fetching = None
+        _log.info("identity token", extra={"took_ms": round((time.perf_counter() - began) * 1000, 1)})
+        return credentials
+
+    def _fetched(self) -> Credentials:
+        request = Request()
+        credentials: Credentials = id_token.fetch_id_token_credentials(self._audience, request)
+        credentials.refresh(request)
+        return credentials
 
 
 class RegisteredKey:
@@ -125,7 +139,7 @@ def _private_key(path: Path) -> ec.EllipticCurvePrivateKey | ed25519.Ed25519Priv
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
         raise SettingsError(f"{wanted}; the file cannot be read ({error.strerror}).") from None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise SettingsError(f"{wanted}; the file holds something else.") from None
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return key

@@ -13,6 +13,8 @@ ATTEMPTS = 3
 FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 2.0
 TIMEOUT_SECONDS = 5.0
+LONGEST_RETRY_AFTER_SECONDS = 3600.0
+"""What a server asks for beyond that is a mistake, and must not keep a process waiting for ever."""
 
 
 class Exchange:
@@ -100,6 +102,6 @@ def member(response: httpx.Response, *path: str) -> object:
 
 
 def _retry_after_seconds(response: httpx.Response) -> float:
-    """The seconds of `Retry-After` (RFC 9110, section 10.2.3); 0 where it is absent or a date."""
+    """The seconds of `Retry-After` (RFC 9110, section 10.2.3), an hour at most; 0 where it is absent or a date."""
     value = response.headers.get("Retry-After", "")
-    return float(value) if value.isascii() and value.isdigit() else 0.0
+    return min(float(value), LONGEST_RETRY_AFTER_SECONDS) if value.isascii() and value.isdigit() else 0.0

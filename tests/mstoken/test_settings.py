@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,9 @@ def test_settings_come_from_the_environment() -> None:
         GOOGLE_CLOUD_PROJECT="demo-shop",
         FIREBASE_AUTH_EMULATOR_HOST="127.0.0.1:9099",
         MSTOKEN_API_KEY="web-key",
+        MSTOKEN_TOKEN_SERVICE_URL="https://tokens.example.com/token",
+        MSTOKEN_PRIVATE_KEY_FILE="/run/secrets/billing.pem",
+        GCE_METADATA_HOST="127.0.0.1:9103",
         MSTOKEN_REPLAY_URL="memory:",
         MSTOKEN_MODE="proof",
         MSTOKEN_BASE_URL="https://product.example.com/",
@@ -40,6 +44,9 @@ def test_settings_come_from_the_environment() -> None:
     assert settings.project_id == "demo-shop"
     assert settings.emulator_host == "127.0.0.1:9099"
     assert settings.web_api_key == "web-key"
+    assert settings.token_service_url == "https://tokens.example.com/token"
+    assert settings.private_key_file == Path("/run/secrets/billing.pem")
+    assert settings.metadata_host == "127.0.0.1:9103"
     assert settings.replay_url == "memory:"
     assert (settings.mode, settings.base_url, settings.require_proof) == ("proof", "https://product.example.com", True)
     assert settings.nonce_secret is not None
@@ -82,6 +89,30 @@ def test_arguments_take_precedence() -> None:
             "MSTOKEN_BASE_URL is 'https://product.example.com?a=b': an http or https URL without a query",
         ),
         (
+            {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_TOKEN_SERVICE_URL": "tokens.example.com"},
+            "MSTOKEN_TOKEN_SERVICE_URL is 'tokens.example.com': an http or https URL without a query is wanted",
+        ),
+        (
+            {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_TOKEN_SERVICE_URL": ""},
+            "MSTOKEN_TOKEN_SERVICE_URL is '': an http or https URL without a query is wanted",
+        ),
+        (
+            {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_TOKEN_SERVICE_URL": "ftp://tokens.example.com"},
+            "MSTOKEN_TOKEN_SERVICE_URL is 'ftp://tokens.example.com': an http or https URL without a query is wanted",
+        ),
+        (
+            {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_TOKEN_SERVICE_URL": "https://tokens.example.com?a=b"},
+            "MSTOKEN_TOKEN_SERVICE_URL is 'https://tokens.example.com?a=b': an http or https URL without a query",
+        ),
+        (
+            {"GOOGLE_CLOUD_PROJECT": "real-shop", "MSTOKEN_TOKEN_SERVICE_URL": "http://tokens.example.com"},
+            "MSTOKEN_TOKEN_SERVICE_URL is 'http://tokens.example.com': https is wanted",
+        ),
+        (
+            {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_PRIVATE_KEY_FILE": "billing.pem"},
+            "MSTOKEN_PRIVATE_KEY_FILE is set, and MSTOKEN_TOKEN_SERVICE_URL is not",
+        ),
+        (
             {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_REQUIRE_PROOF": "1"},
             "MSTOKEN_REQUIRE_PROOF is set, and MSTOKEN_BASE_URL is not",
         ),
@@ -115,6 +146,57 @@ def test_addresses_follow_the_emulator() -> None:
     with environment():
         real = Settings(project_id="real-shop")
     assert real.identity_toolkit_url == "https://identitytoolkit.googleapis.com/v1"
+
+
+@pytest.mark.parametrize(
+    ("read", "kept"),
+    [
+        ("https://tokens.example.com/token", "https://tokens.example.com/token"),
+        ("https://tokens.example.com/token/", "https://tokens.example.com/token"),
+        ("HTTPS://Tokens.Example.com:443/a/../token", "https://tokens.example.com/token"),
+        ("https://tokens.example.com", "https://tokens.example.com"),
+    ],
+)
+def test_the_token_service_has_one_spelling(read: str, kept: str) -> None:
+    """Credentials are for this URL, so both sides must write it alike."""
+    with environment():
+        assert Settings(project_id="real-shop", token_service_url=read).token_service_url == kept
+
+
+def test_on_a_laptop_the_token_service_may_do_without_https() -> None:
+    """Beside the emulator there is nobody who listens."""
+    url = "http://127.0.0.1:5001/demo-shop/us-central1/token"
+    with environment():
+        settings = Settings(project_id="demo-shop", emulator_host="127.0.0.1:9099", token_service_url=url)
+    assert settings.token_service_url == url
+
+
+def test_there_need_be_no_token_service() -> None:
+    """Nor a key for it; then custom tokens are signed here."""
+    with environment():
+        settings = Settings(project_id="real-shop")
+    assert (settings.token_service_url, settings.private_key_file) == (None, None)
+
+
+def test_googles_certificates_are_those_of_the_metadata_emulator() -> None:
+    """On a laptop, where one is named; that none is named is said when they are wanted, and not before."""
+    with environment(GOOGLE_CLOUD_PROJECT="demo-shop", FIREBASE_AUTH_EMULATOR_HOST="127.0.0.1:9099"):
+        emulated = Settings(metadata_host="127.0.0.1:9103")
+        without = Settings()
+        misplaced = Settings(metadata_host="http://127.0.0.1:9103")
+    assert emulated.google_certificates_url == "http://127.0.0.1:9103/oauth2/v1/certs"
+    with pytest.raises(SettingsError, match="GCE_METADATA_HOST is None: host:port of the metadata emulator"):
+        _ = without.google_certificates_url
+    with pytest.raises(SettingsError, match="GCE_METADATA_HOST is 'http:.*: host:port"):
+        _ = misplaced.google_certificates_url
+
+
+@pytest.mark.parametrize("metadata_host", [None, "169.254.169.254", "127.0.0.1:9103"])
+def test_googles_certificates_are_googles_in_production(metadata_host: str | None) -> None:
+    """Whatever metadata server there is: who verifies with another's certificates lets in whom that one likes."""
+    with environment():
+        settings = Settings(project_id="real-shop", metadata_host=metadata_host)
+    assert settings.google_certificates_url == "https://www.googleapis.com/oauth2/v1/certs"
 
 
 def test_production_needs_an_api_key_and_the_emulator_does_not() -> None:

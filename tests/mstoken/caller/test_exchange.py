@@ -90,7 +90,7 @@ async def test_the_request_is_a_post_of_json() -> None:
     asking = Asking(GIVEN)
     await asking()
     (request,) = asking.server.requests
-    assert (request.method, request.url) == ("POST", f"{URL}?key=params-secret")
+    assert (request.method, str(request.url)) == ("POST", f"{URL}?key=params-secret")
     assert (request.headers["Content-Type"], request.headers["Authorization"]) == (
         "application/json",
         "Bearer headers-secret-1",
@@ -194,6 +194,14 @@ async def test_the_last_retry_after_is_handed_on_too() -> None:
     assert caught.value.retry_after_seconds == 2.0
 
 
+@pytest.mark.parametrize("seconds", ["3601", "9" * 30, "9" * 400, "9" * 5000], ids=len)
+async def test_what_nobody_would_wait_for_is_an_hour(seconds: str) -> None:
+    """An absurd Retry-After keeps no process waiting for ever."""
+    with pytest.raises(SignInUnavailable) as told:
+        await Asking(answer(503, **{"Retry-After": seconds}))()
+    assert told.value.retry_after_seconds == 3600
+
+
 @pytest.mark.parametrize("value", ["Wed, 21 Oct 2026 07:28:00 GMT", "-5", "1.5", "soon", "", "²"])
 async def test_a_retry_after_that_is_no_number_of_seconds_is_no_wish(value: str) -> None:
     """The pause is then ours."""
@@ -248,7 +256,7 @@ async def test_a_body_that_cannot_be_unpacked_is_a_network_that_fails() -> None:
 async def test_an_answer_without_what_is_wanted_is_none(body: bytes) -> None:
     """200 alone is not enough."""
     asking = Asking(httpx.Response(200, content=body))
-    with pytest.raises(SignInUnavailable, match="the office answered 200 without a member other$"):
+    with pytest.raises(SignInUnavailable, match=r"the office answered 200 without a member other$"):
         await asking()
     assert len(asking.server.requests) == 1
 

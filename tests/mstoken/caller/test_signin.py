@@ -113,7 +113,7 @@ async def test_a_body_that_explains_nothing_is_no_obstacle(response: httpx.Respo
 @pytest.mark.parametrize("body", [b"{}", b'{"idToken":""}', b'{"idToken":7}', b"[]", b"<html>", b"\xff"])
 async def test_an_answer_without_a_token_is_no_sign_in(body: bytes) -> None:
     """200 alone is not enough."""
-    with pytest.raises(SignInUnavailable, match="Firebase answered 200 without a member idToken$"):
+    with pytest.raises(SignInUnavailable, match=r"Firebase answered 200 without a member idToken$"):
         await SigningIn(httpx.Response(200, content=body))()
 
 
