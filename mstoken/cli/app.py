@@ -5,9 +5,14 @@ from typing import Annotated
 
 import typer
 
-from mstoken.cli import doctor, inspection, keys, policy, services, tokens
+from mstoken.cli.doctor import doctor
 from mstoken.cli.failures import MEANINGS, Commands
+from mstoken.cli.inspection import CONTEXT_SETTINGS, inspect
+from mstoken.cli.keys import app as keys
 from mstoken.cli.output import say
+from mstoken.cli.policy import app as policy
+from mstoken.cli.services import app as services
+from mstoken.cli.tokens import token
 
 app = typer.Typer(
     cls=Commands,
@@ -35,9 +40,9 @@ def _options(
 ) -> None: ...
 
 
-app.add_typer(services.app, name="services")
-app.add_typer(keys.app, name="keys")
-app.command("token")(tokens.token)
-app.command("inspect", context_settings=inspection.CONTEXT_SETTINGS)(inspection.inspect)
-app.add_typer(policy.app, name="policy")
-app.command("doctor")(doctor.doctor)
+app.add_typer(services, name="services")
+app.add_typer(keys, name="keys")
+app.command("token")(token)
+app.command("inspect", context_settings=CONTEXT_SETTINGS)(inspect)
+app.add_typer(policy, name="policy")
+app.command("doctor")(doctor)

@@ -38,7 +38,7 @@ class CommandError(Exception):
 
 
 class Commands(typer.core.TyperGroup):
-    """A group of commands whose expected errors are told in a sentence; others are defects, and keep their traceback."""
+    """A group of commands whose expected errors are told in a sentence; others are defects, with their traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""

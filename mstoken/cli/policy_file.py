@@ -53,7 +53,8 @@ class PolicyFile:
         """What the policy says of a service. Raises `CommandError` where it has none of that name."""
         found = self.policy.services.get(name)
         if found is None:
-            raise CommandError(f"{self.path} has no service {name!r}; it has {', '.join(sorted(self.policy.services))}.")
+            known = ", ".join(sorted(self.policy.services))
+            raise CommandError(f"{self.path} has no service {name!r}; it has {known}.")
         return found
 
     def add_service(self, name: str, service_accounts: Sequence[str], calls: Sequence[str]) -> None:
@@ -83,15 +84,15 @@ class PolicyFile:
                 key = tomlkit.inline_table().append("added", added).append("jwk", inline)
             elif isinstance(owner, Table):
                 key = tomlkit.table().append("added", added).append("jwk", inline)
-            if isinstance(keys, Array | list):
+            if keys is not None and not isinstance(keys, AoT):
                 keys.append(key)
             elif isinstance(owner, Table):
                 # What stands between the last one and whatever follows belongs to what follows.
                 last = owner if keys is None else keys[-1]
                 between = _trailing(last)
+                _put_back(last, [Whitespace("\n")])
                 if keys is None:
                     keys = owner.append("keys", tomlkit.aot())["keys"]
-                _put_back(last, [Whitespace("\n")])
                 keys.append(key)
                 _put_back(key, between)
             else:
@@ -108,12 +109,8 @@ class PolicyFile:
             del keys[index]
             if not keys:
                 del services[service]["keys"]
-            owner = services[service]
-            if not keys and isinstance(owner, Table) and owner.is_super_table():
-                # Without a header of its own it would be gone.
-                owner = services[service] = tomlkit.table()
             if isinstance(keys, AoT):
-                _close_gap(keys[index - 1] if index else owner, keys, between)
+                _close_gap(keys[index - 1] if index else services[service], keys, between)
 
         self._edit(change)
 
@@ -150,7 +147,8 @@ def _table(services: Any, name: str) -> Any:
 
 def _trailing(table: Any) -> list[Any]:
     """Takes the comments and empty lines off the end of a table; they are about what follows."""
-    body, taken = _last_body(table), []
+    body = _last_body(table)
+    taken: list[Any] = []
     while body and isinstance(body[-1][1], Whitespace | Comment):
         taken.insert(0, body.pop()[1])
     return taken
@@ -163,8 +161,6 @@ def _put_back(table: Any, between: Sequence[Any]) -> None:
 
 def _last_body(table: Any) -> list[Any]:
     """What a table consists of, or the last of the tables in it: that is where the lines before the next one are."""
-    if not isinstance(table, Table):
-        return []
     body: list[Any] = table.value.body
     inner = body[-1][1] if body else None
     return _last_body(inner) if isinstance(inner, Table) else body

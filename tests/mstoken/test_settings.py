@@ -187,7 +187,7 @@ def test_googles_certificates_are_those_of_the_metadata_emulator() -> None:
     assert emulated.google_certificates_url == "http://127.0.0.1:9103/oauth2/v1/certs"
     with pytest.raises(SettingsError, match="GCE_METADATA_HOST is None: host:port of the metadata emulator"):
         _ = without.google_certificates_url
-    with pytest.raises(SettingsError, match="GCE_METADATA_HOST is 'http:.*: host:port"):
+    with pytest.raises(SettingsError, match=r"GCE_METADATA_HOST is 'http:.*: host:port"):
         _ = misplaced.google_certificates_url
 
 
