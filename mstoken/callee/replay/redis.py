@@ -39,8 +39,10 @@ class RedisReplayStore:
                 socket_connect_timeout=TIMEOUT_SECONDS,
                 retry=Retry(NoBackoff(), 1),
             )
-        except ValueError as error:
-            raise SettingsError(f"MSTOKEN_REPLAY_URL is no address of a Redis: {error}.") from None
+        except ValueError:
+            # What urllib and redis-py say may be a piece of the password.
+            wanted = "redis://[user:password@]host[:port][/database] is wanted, special characters escaped"
+            raise SettingsError(f"MSTOKEN_REPLAY_URL is no address of a Redis: {wanted}.") from None
         self._redis = Redis.from_pool(pool)
 
     async def spend(self, one_time_id: str, expires_at: float) -> bool:

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from mstoken.callee.replay.redis import RedisReplayStore
-from mstoken.errors import VerifierUnavailable
+from mstoken.errors import SettingsError, VerifierUnavailable
 from tests.clock import FakeClock
 from tests.mstoken.callee.replay.contract import SharedReplayStoreContract
 from tests.redis_server import RedisServer
@@ -25,6 +25,14 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.mark.parametrize("url", ["redis://:s3cret#more@host", "redis://:s3cret@host:port", "redis://u:s3cret/x@host/0"])
+def test_an_address_that_is_none_is_not_repeated(url: str) -> None:
+    """A password with special characters ends up where the port ought to be."""
+    with pytest.raises(SettingsError, match="no address of a Redis") as caught:
+        RedisReplayStore(url)
+    assert "s3cret" not in str(caught.value)
 
 
 @needs_redis

@@ -1,0 +1,13 @@
+"""The command line without its script."""
+
+import subprocess
+import sys
+
+
+def test_it_runs_as_a_module() -> None:
+    """`python -m mstoken.cli` is `mstoken`, and says so in its help."""
+    command = [sys.executable, "-m", "mstoken.cli", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0
+    assert result.stdout.startswith("Usage: mstoken ")
+    assert result.stderr == ""
