@@ -52,7 +52,7 @@ def unverified(token: str) -> Unverified:
         raise ValueError("not three parts of base64url with dots between them")
     header, payload, signature = parts.groups()
     signing_input = token[: parts.end(2)].encode("ascii")
-    return Unverified(_json_object(header), _json_object(payload), signing_input, _decoded(signature))
+    return Unverified(json_object(_decoded(header)), json_object(_decoded(payload)), signing_input, _decoded(signature))
 
 
 def bearer_token(header_line: str) -> str | None:
@@ -85,6 +85,28 @@ def seconds(claims: Mapping[str, Any], name: str) -> int:
     return value
 
 
+def json_object(content: bytes) -> dict[str, Any]:
+    """The JSON object that `content` is, which has one reading: UTF-8, each key once, finite numbers, little depth.
+
+    Raises ValueError, whose text names the fault and repeats nothing.
+    """
+    try:
+        text = content.decode("utf-8")
+        value = _JSON.decode(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    except json.JSONDecodeError:
+        raise ValueError("not JSON") from None
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    # So few brackets cannot nest deeper, which saves most tokens from being searched.
+    if text.count("{") + text.count("[") > MAX_DEPTH and _deeper_than(MAX_DEPTH, value):
+        raise ValueError("nested too deeply")
+    return value
+
+
 def base64url(value: bytes) -> str:
     """`value` in base64url without padding (RFC 7515, section 2)."""
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
@@ -106,24 +128,6 @@ def _decoded(text: str) -> bytes:
     if text and text[-1] not in _LAST[len(text) % 4]:
         raise ValueError("not canonical base64url")
     return binascii.a2b_base64(text.encode("ascii").translate(_TO_BASE64) + b"==")
-
-
-def _json_object(part: str) -> dict[str, Any]:
-    try:
-        text = _decoded(part).decode("utf-8")
-        value = _JSON.decode(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    except UnicodeDecodeError:
-        raise ValueError("not UTF-8") from None
-    except json.JSONDecodeError:
-        raise ValueError("not JSON") from None
-    if not isinstance(value, dict):
-        raise ValueError("not a JSON object")
-    # So few brackets cannot nest deeper, which saves most tokens from being searched.
-    if text.count("{") + text.count("[") > MAX_DEPTH and _deeper_than(MAX_DEPTH, value):
-        raise ValueError("nested too deeply")
-    return value
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

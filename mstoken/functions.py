@@ -27,6 +27,9 @@ from mstoken.issuer.service import TokenService
 from mstoken.problem import PROBLEM_MEDIA_TYPE, problem, problem_headers
 from mstoken.proof import PROOF_HEADER
 
+_PATH = "/:@!$&'()*+,;=~"
+"""What stands in a path without an escape (RFC 3986, section 3.3)."""
+
 T = TypeVar("T")
 Function: TypeAlias = Callable[[Request], Response]
 
@@ -124,7 +127,7 @@ class _OncePerProcess(Generic[O]):
 
 def _call(request: Request, function: str) -> Call:
     # As it was sent, with its escapes; gunicorn and werkzeug each have a name for it.
-    uri = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or quote(request.path)
+    uri = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or quote(request.path, safe=_PATH)
     path = str(uri).partition("?")[0]
     return Call(
         method=request.method,

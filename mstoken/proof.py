@@ -30,7 +30,7 @@ _TYPE = "dpop+jwt"
 _CURVE = "P-256"
 _COORDINATE_BYTES = 32
 _LAST_SECOND = 2**53
-_PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 """What only private and symmetric keys have (RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1)."""
 _THUMBPRINT_MEMBERS: Mapping[str, tuple[str, ...]] = {
     "EC": ("crv", "kty", "x", "y"),
@@ -181,7 +181,7 @@ def _public_jwk(header: Mapping[str, Any]) -> Mapping[str, Any]:
     jwk = header.get("jwk")
     if not isinstance(jwk, dict):
         raise ProofInvalid("Its header has no jwk.")
-    if not _PRIVATE_MEMBERS.isdisjoint(jwk):
+    if not PRIVATE_MEMBERS.isdisjoint(jwk):
         raise ProofInvalid("Its jwk is a private key, which is worth nothing from now on.")
     if jwk.get("kty") != "EC" or jwk.get("crv") != _CURVE:
         raise ProofInvalid(f"Its jwk is no EC key of the curve {_CURVE}.")

@@ -92,9 +92,11 @@ class TokenVerifier:
             if isinstance(caller, ServiceCaller):
                 await self._spend(caller)
         except Refusal as refusal:
-            record.write(refusal.code, self._clock())
+            record.write(
+                refusal.code, self._clock(), refusal.reason if isinstance(refusal, VerifierUnavailable) else None
+            )
             raise
-        record.write("accepted", self._clock())
+        record.write(self._clock())
         return caller
 
     async def ready(self) -> list[str]:
@@ -290,8 +292,8 @@ class _CallRecord:
         self._audience = audience
         self._call = call
 
-    def write(self, verdict: str, now: float) -> None:
-        level = logging.INFO if verdict == "accepted" else logging.WARNING
+    def write(self, now: float, refusal: Refusal | None = None) -> None:
+        level = logging.INFO if refusal is None else logging.WARNING
         if not _calls.isEnabledFor(level):
             return
         caller, call = self.caller, self._call
@@ -311,7 +313,9 @@ class _CallRecord:
                 "age_seconds": round(now - caller.issued_at, 1) if caller else None,
                 "one_time_id": caller.one_time_id if isinstance(caller, ServiceCaller) else None,
                 "token": self._digest(),
-                "verdict": verdict,
+                "verdict": refusal.code if refusal else "accepted",
+                # What the answer does not say to a stranger.
+                "reason": refusal.reason if isinstance(refusal, VerifierUnavailable) else None,
             },
         )
 

@@ -13,7 +13,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 from pydantic import ValidationError
 
 from mstoken.cli.failures import CommandError
-from mstoken.issuer.policy import PublicKey, RegisteredKey
+from mstoken.issuer.keys import PublicKey, RegisteredKey
 
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import google.auth.exceptions
 from google.oauth2 import id_token
@@ -24,7 +24,8 @@ from mstoken.errors import (
     VerifierUnavailable,
 )
 from mstoken.foreign import Meaning, meaning_of
-from mstoken.issuer.policy import Policy, RegisteredKey
+from mstoken.issuer.keys import RegisteredKey
+from mstoken.issuer.policy import Policy
 
 GOOGLE = "https://accounts.google.com"
 MAX_ASSERTION_ID_CHARACTERS = 128
@@ -138,12 +139,13 @@ class CredentialVerifier:
             raise ValueError("one whose iss and sub are not the same service")
         if claims.get("aud") != self._audience:
             raise ValueError(f"for another audience than {self._audience}")
-        if not isinstance(assertion_id, str) or not 0 < len(assertion_id) <= MAX_ASSERTION_ID_CHARACTERS:
-            raise ValueError(f"one whose jti has not 1 to {MAX_ASSERTION_ID_CHARACTERS} characters")
+        if not _is_id(assertion_id):
+            raise ValueError(f"one whose jti has not 1 to {MAX_ASSERTION_ID_CHARACTERS} characters of ASCII")
         issued_at, expires_at = compact.seconds(claims, "iat"), compact.seconds(claims, "exp")
+        not_before = compact.seconds(claims, "nbf") if "nbf" in claims else issued_at
         key = self._signer(service, jwt)
         now = self._clock()
-        if issued_at > now + CLOCK_SKEW_SECONDS:
+        if max(issued_at, not_before) > now + CLOCK_SKEW_SECONDS:
             raise ValueError("one that comes from the future")
         if now - issued_at > ASSERTION_SECONDS or now - CLOCK_SKEW_SECONDS >= expires_at:
             raise CredentialExpired
@@ -158,3 +160,7 @@ class CredentialVerifier:
             if _ALGORITHMS[key.algorithm].verify(jwt.signing_input, key.public_key, jwt.signature):
                 return key
         raise ValueError("not signed with a key that is registered for the service which it names")
+
+
+def _is_id(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value.isascii() and 0 < len(value) <= MAX_ASSERTION_ID_CHARACTERS

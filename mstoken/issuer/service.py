@@ -10,6 +10,7 @@ from typing import Annotated, Protocol, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
+from mstoken import compact
 from mstoken.callee.certificates import CertificateCache, PublishedCertificates
 from mstoken.callee.replay.store import ReplayStore, replay_store
 from mstoken.caller.minting import AdminMinter
@@ -81,16 +82,18 @@ class _Record:
     mode: str | None = None
     token_id: str | None = None
 
-    def write(self, verdict: str) -> None:
+    def write(self, refusal: Refusal | None = None) -> None:
         facts = {
             "service": self.proven.service if self.proven else None,
             "proven_by": str(self.proven) if self.proven else None,
             "audience": self.audience,
             "mode": self.mode,
             "token_id": self.token_id,
-            "verdict": verdict,
+            "verdict": refusal.code if refusal else "issued",
+            # Of an outage the answer does not tell it; of a refusal, who reads this is nearer than who was refused.
+            "reason": str(refusal) if refusal else None,
         }
-        _audit.log(logging.INFO if verdict == "issued" else logging.WARNING, "token", extra=facts)
+        _audit.log(logging.INFO if refusal is None else logging.WARNING, "token", extra=facts)
 
 
 class TokenService:
@@ -143,16 +146,15 @@ class TokenService:
             record.token_id = sha256((claims.token_id or claims.key_thumbprint or "").encode()).hexdigest()[:8]
             custom_token = await self._signed(claims)
         except Refusal as refusal:
-            record.write(refusal.code)
+            record.write(refusal)
             raise
-        record.write("issued")
+        record.write()
         return Issued(custom_token=custom_token)
 
     async def _signed(self, claims: ServiceClaims) -> str:
         try:
             return await self._signer.sign(claims)
         except SignInError as error:
-            _audit.error("a custom token could not be signed", extra={"error": error.reason})
             raise IssuerUnavailable(error.reason) from error
 
     async def aclose(self) -> None:
@@ -178,10 +180,12 @@ def _parsed(body: bytes) -> TokenRequest:
     if len(body) > MAX_BODY_BYTES:
         raise TokenRequestInvalid(f"The body is longer than {MAX_BODY_BYTES} bytes.")
     try:
-        return TokenRequest.model_validate_json(body)
+        return TokenRequest.model_validate(compact.json_object(body))
     except ValidationError as error:
         faults = (
             f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg'].removeprefix('Value error, ')}"
             for fault in error.errors(include_input=False, include_url=False)
         )
         raise TokenRequestInvalid("; ".join(faults)) from None
+    except ValueError as error:
+        raise TokenRequestInvalid(f"The body is {error}.") from None

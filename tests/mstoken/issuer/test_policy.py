@@ -8,37 +8,18 @@ import re
 from pathlib import Path
 from typing import Any
 
-import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from hypothesis import given
 from hypothesis import strategies as st
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 from pydantic import BaseModel, ValidationError
 
-from mstoken.compact import base64url
 from mstoken.errors import PolicyError
-from mstoken.issuer.policy import Policy, RegisteredKey, ServicePolicy, TomlPath, line_of
-from mstoken.proof import thumbprint
+from mstoken.issuer.policy import Policy, ServicePolicy
+from tests.mstoken.issuer.policies import ED25519, P256, fault, faults, inline, with_keys
 
 SHOP = Path(__file__).parents[3] / "functions/policy.toml"
 VECTORS = Path(__file__).parents[1] / "vectors"
 
-P256_KEY = ec.generate_private_key(ec.SECP256R1())
-P256 = ECAlgorithm.to_jwk(P256_KEY.public_key(), as_dict=True)
-ED25519_KEY = ed25519.Ed25519PrivateKey.generate()
-ED25519 = OKPAlgorithm.to_jwk(ED25519_KEY.public_key(), as_dict=True)
-SMALL_ORDER = [
-    bytes([1, *[0] * 31]),
-    bytes(32),
-    bytes([*[0] * 31, 0x80]),
-    (2**255 - 20).to_bytes(32, "little"),
-    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
-    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85"),
-    bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
-    bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa"),
-]
-"""The eight points of small order of edwards25519: 1, 4, 4, 2, and four times 8."""
 TWO_SERVICES = """\
 [services.billing]
 service_accounts = ["billing@demo-shop.iam.gserviceaccount.com"]
@@ -46,40 +27,6 @@ calls = ["product"]
 
 [services.product]
 """
-
-
-def inline(value: Any) -> str:
-    """A value as TOML on one line."""
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(key)} = {inline(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(inline(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def with_keys(*jwks: Any) -> str:
-    """A policy file in which a service outside Google Cloud has these keys; the first one stands on line 3."""
-    items = "".join(f"  {{ jwk = {inline(jwk)} }},\n" for jwk in jwks)
-    return f"[services.warehouse]\nkeys = [\n{items}]\n"
-
-
-def key(jwk: Any) -> RegisteredKey:
-    """The one registered key of a policy file."""
-    (found,) = Policy.parse(with_keys(jwk), "policy.toml").keys_of("warehouse")
-    return found
-
-
-def faults(text: str) -> list[str]:
-    """The sentences about a policy file that is wrong, without the file's name."""
-    with pytest.raises(PolicyError) as caught:
-        Policy.parse(text, "policy.toml")
-    return [sentence.removeprefix("policy.toml").removeprefix(", ") for sentence in str(caught.value).split("\n")]
-
-
-def fault(text: str) -> str:
-    """The only sentence about a policy file that is wrong."""
-    (sentence,) = faults(text)
-    return sentence
 
 
 # What a policy says
@@ -158,35 +105,6 @@ def test_the_day_of_a_key() -> None:
         "policy.toml",
     ).keys_of("warehouse")
     assert (dated.added, undated.added) == (datetime.date(2026, 11, 24), None)
-
-
-@pytest.mark.parametrize(
-    ("private", "jwk", "algorithm"), [(P256_KEY, P256, "ES256"), (ED25519_KEY, ED25519, "EdDSA")], ids=["EC", "OKP"]
-)
-def test_a_registered_key_verifies_what_its_service_signs(private: Any, jwk: dict[str, str], algorithm: str) -> None:
-    """Of each kind of key that is accepted: PyJWT takes it, with the one algorithm that goes with it."""
-    registered = key(jwk)
-    assert registered.algorithm == algorithm
-    token = jwt.encode({"iss": "warehouse"}, private, algorithm)
-    assert jwt.decode(token, registered.public_key, [registered.algorithm]) == {"iss": "warehouse"}
-
-
-@pytest.mark.parametrize("jwk", [P256, ED25519], ids=["EC", "OKP"])
-def test_a_registered_key_is_known_by_its_thumbprint(jwk: dict[str, str]) -> None:
-    """RFC 7638: whatever else the JWK says of the key."""
-    assert key(jwk).key_id == key(jwk | {"kid": "a name", "use": "sig"}).key_id == thumbprint(jwk)
-
-
-def test_the_key_of_rfc_8037() -> None:
-    """Its thumbprint is the one that the RFC prints (appendix A.3)."""
-    (vector,) = (one for one in json.loads((VECTORS / "thumbprints.json").read_text()) if one["jwk"]["kty"] == "OKP")
-    assert key(vector["jwk"]).key_id == vector["thumbprint"]
-
-
-@pytest.mark.parametrize("more", [{"kid": "any"}, {"kid": 7}, {"kid": {"a": 1}}, {"use": "sig"}, {"alg": "ES256"}])
-def test_what_else_a_jwk_may_say(more: dict[str, Any]) -> None:
-    """A name is ignored; a use and an algorithm may be said if they are the ones that the key is for."""
-    assert key(P256 | more).algorithm == "ES256"
 
 
 # What is no policy
@@ -465,77 +383,6 @@ def test_a_service_that_calls_and_cannot_say_who_it_is() -> None:
         assert Policy.parse(text + proof, "policy.toml").allows("billing", "product")
 
 
-# Keys that are not to be trusted
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"kty": "RSA"}, "jwk: a key of the kty 'EC' or 'OKP' is wanted"),
-        ({"kty": "oct"}, "jwk: a key of the kty 'EC' or 'OKP' is wanted"),
-        ({"kty": ["EC"]}, "jwk: a key of the kty 'EC' or 'OKP' is wanted"),
-        ({"crv": "P-384"}, "jwk.crv: 'P-256' is wanted"),
-        ({"crv": "secp256k1"}, "jwk.crv: 'P-256' is wanted"),
-        ({"crv": "Ed25519"}, "jwk.crv: 'P-256' is wanted"),
-        ({"alg": "ES384"}, "jwk.alg: 'ES256' is wanted"),
-        ({"alg": "EdDSA"}, "jwk.alg: 'ES256' is wanted"),
-        ({"alg": "none"}, "jwk.alg: 'ES256' is wanted"),
-        ({"use": "enc"}, "jwk.use: 'sig' is wanted"),
-        ({"x": P256["y"]}, "jwk: it is no key of the curve P-256"),
-        ({"x": "A" * 43, "y": "A" * 43}, "jwk: it is no key of the curve P-256"),
-        ({"x": P256["x"] + "="}, "jwk.x: 32 bytes of base64url are wanted, without padding"),
-        ({"y": base64url(bytes(31))}, "jwk.y: 32 bytes of base64url are wanted, without padding"),
-        ({"y": base64url(bytes(33))}, "jwk.y: 32 bytes of base64url are wanted, without padding"),
-        ({"y": "A" * 42 + "B"}, "jwk.y: 32 bytes of base64url are wanted, without padding"),
-        ({"x": 5}, "jwk.x: a text is wanted"),
-    ],
-)
-def test_keys_that_are_none_of_p_256(changes: dict[str, Any], said: str) -> None:
-    """ES256 on its own curve, in the one spelling that a key has, and nothing else."""
-    assert fault(with_keys(P256 | changes)) == f"line 3: services.warehouse.keys.0.{said}"
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"crv": "Ed448"}, "jwk.crv: 'Ed25519' is wanted"),
-        ({"crv": "X25519"}, "jwk.crv: 'Ed25519' is wanted"),
-        ({"alg": "ES256"}, "jwk.alg: 'EdDSA' is wanted"),
-        ({"x": base64url(bytes(57))}, "jwk.x: 32 bytes of base64url are wanted, without padding"),
-        ({"x": base64url((2).to_bytes(32, "little"))}, "jwk: it is no key of the curve Ed25519"),
-        ({"x": base64url((2**255 - 19 + 3).to_bytes(32, "little"))}, "jwk: it is no key of the curve Ed25519"),
-        *[({"x": base64url(point)}, "jwk: it is no key of the curve Ed25519") for point in SMALL_ORDER],
-    ],
-)
-def test_keys_that_are_none_of_ed25519(changes: dict[str, Any], said: str) -> None:
-    """Of points that cryptography takes too, those that are off the curve, or that anyone can sign for."""
-    assert fault(with_keys(ED25519 | changes)) == f"line 3: services.warehouse.keys.0.{said}"
-
-
-@given(st.binary(min_size=32, max_size=32))
-def test_every_key_of_ed25519_is_accepted(seed: bytes) -> None:
-    """Whatever is the public key of a private one."""
-    public = ed25519.Ed25519PrivateKey.from_private_bytes(seed).public_key()
-    assert key(OKPAlgorithm.to_jwk(public, as_dict=True)).public_key == public
-
-
-@pytest.mark.parametrize("member", ["d", "p", "q", "dp", "dq", "qi", "oth", "k"])
-@pytest.mark.parametrize("jwk", [P256, ED25519, {"kty": "RSA"}, {"kty": "oct"}, {}], ids=lambda jwk: jwk.get("kty"))
-def test_a_private_key_is_refused_and_not_repeated(jwk: dict[str, Any], member: str) -> None:
-    """Whoever has read the file has the key: it is worth nothing any more, and the log is not to have it as well."""
-    secret = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I"
-    for text in (
-        with_keys(jwk | {member: secret}),
-        with_keys(ED25519).replace("{ jwk", f"{{ {member} = '{secret}', jwk"),
-    ):
-        with pytest.raises(PolicyError) as caught:
-            Policy.parse(text, "policy.toml")
-        assert "keys.0: a private key stands here, which is not to be trusted any more" in str(caught.value)
-        assert caught.value.line == 3
-        assert caught.value.__context__ is None
-        assert secret not in repr(vars(caught.value)) + str(caught.value)
-
-
 # A policy that is put together in Python
 
 
@@ -571,150 +418,6 @@ def test_nothing_of_a_policy_changes() -> None:
     for model, field in models:
         with pytest.raises(ValidationError, match="frozen"):
             setattr(model, field, getattr(model, field))
-
-
-def test_errors_of_models_hide_what_was_read() -> None:
-    """A private key is not repeated either when a key is made in Python."""
-    with pytest.raises(ValidationError) as caught:
-        RegisteredKey.model_validate({"jwk": P256 | {"d": "secret-of-a-service"}})
-    assert "secret-of-a-service" not in str(caught.value)
-
-
-# Lines
-
-MANY_SHAPES = """\
-# A comment, and a blank line.
-
-title = "one"
-dotted.inner.value = 1
-table = { first = 1, second = { third = [1, 2] } }
-
-[outer]
-one_line = ["a", "b"]
-list = [
-  "a", # [ "x",
-  # "not this",
-
-  "b", "c",
-  { name = "d", numbers = [
-      1,
-      2,
-  ] },
-  "e"
-  , "f"
-]
-text = \"\"\"
-list = [
-]
-[other]
-\"\"\"
-after = 2
-
-[[outer.items]]
-name = "first"
-
-[[outer.items]]
-name = "second"
-jwk.x = 1
-jwk.y = 2
-
-[[outer.items.parts]]
-part = 1
-
-[ outer . "quoted key" ]
-value = 1
-
-[late.table.inner]
-[late.table]
-value = 1
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "line"),
-    [
-        (("title",), 3),
-        (("dotted",), 4),
-        (("dotted", "inner", "value"), 4),
-        (("table", "second", "third", 1), 5),
-        (("outer",), 7),
-        (("outer", "one_line", 1), 8),
-        (("outer", "list"), 9),
-        (("outer", "list", 0), 10),
-        (("outer", "list", 1), 13),
-        (("outer", "list", 2), 13),
-        (("outer", "list", 3), 14),
-        (("outer", "list", 3, "numbers", 1), 14),
-        (("outer", "list", 4), 18),
-        (("outer", "list", 5), 19),
-        (("outer", "text"), 21),
-        (("outer", "after"), 26),
-        (("outer", "items"), 28),
-        (("outer", "items", 0), 28),
-        (("outer", "items", 0, "name"), 29),
-        (("outer", "items", 1), 31),
-        (("outer", "items", 1, "name"), 32),
-        (("outer", "items", 1, "jwk"), 33),
-        (("outer", "items", 1, "jwk", "x"), 33),
-        (("outer", "items", 1, "jwk", "y"), 34),
-        (("outer", "items", 1, "parts", 0), 36),
-        (("outer", "items", 1, "parts", 0, "part"), 37),
-        (("outer", "quoted key"), 39),
-        (("outer", "quoted key", "value"), 40),
-        (("late",), 42),
-        (("late", "table"), 42),
-        (("late", "table", "value"), 44),
-        (("outer", "missing"), 7),
-        (("outer", "items", 1, "missing", "x"), 31),
-        (("outer", "items", 2), 28),
-        (("outer", "list", 9), 9),
-        (("title", "missing"), 3),
-        (("missing",), None),
-        (("missing", "too"), None),
-        ((), None),
-    ],
-)
-@pytest.mark.parametrize("newline", ["\n", "\r\n"], ids=["unix", "windows"])
-def test_the_line_at_which_a_value_begins(path: TomlPath, line: int | None, newline: str) -> None:
-    """In every shape that TOML has for it; for what is missing, the line of what it is missing from."""
-    assert line_of(MANY_SHAPES.replace("\n", newline), path) == line
-
-
-FILLERS = st.sampled_from(["", "  ", "# a comment", "# key = [", '# "', "\t# ]"])
-STATEMENTS = st.sampled_from(
-    [["{} = 1"], ["{} = [", "  1, # [", "]"], ["{} = '''", "[", "x = 1", "'''"], ["{}.a.b = {{}}"]]
-)
-
-
-@given(st.data())
-def test_the_line_of_any_statement(data: st.DataObject) -> None:
-    """Whatever stands around it."""
-    lines: list[str] = []
-    expected: dict[TomlPath, int] = {}
-    items = 0
-    for table in range(data.draw(st.integers(0, 3), label="tables")):
-        place: TomlPath = (f"table{table}",)
-        if in_list := data.draw(st.booleans(), label="in a list"):
-            place, items = ("list", items), items + 1
-        lines += data.draw(st.lists(FILLERS, max_size=2))
-        lines.append("[[list]]" if in_list else f"[{place[0]}]")
-        expected[place] = len(lines)
-        for index in range(data.draw(st.integers(0, 3), label="statements")):
-            lines += data.draw(st.lists(FILLERS, max_size=2))
-            expected[(*place, f"k{index}")] = len(lines) + 1
-            lines += [line.format(f"k{index}") for line in data.draw(STATEMENTS)]
-    assert {path: line_of("\n".join(lines), path) for path in expected} == expected
-
-
-@given(st.lists(st.tuples(st.lists(FILLERS, max_size=2), st.integers(1, 3)), min_size=1, max_size=6))
-def test_the_line_of_any_item(groups: list[tuple[list[str], int]]) -> None:
-    """Of a list that goes over several lines, with blank lines and comments in it, and several items on one line."""
-    lines, expected = ["calls = ["], []
-    for fillers, items in groups:
-        lines += [*fillers, ", ".join(["'['"] * items) + ","]
-        expected += [len(lines)] * items
-    text = "\n".join([*lines, "]"])
-    assert [line_of(text, ("calls", index)) for index in range(len(expected))] == expected
 
 
 # Anything at all
