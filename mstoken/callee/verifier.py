@@ -92,9 +92,7 @@ class TokenVerifier:
             if isinstance(caller, ServiceCaller):
                 await self._spend(caller)
         except Refusal as refusal:
-            record.write(
-                refusal.code, self._clock(), refusal.reason if isinstance(refusal, VerifierUnavailable) else None
-            )
+            record.write(self._clock(), refusal)
             raise
         record.write(self._clock())
         return caller

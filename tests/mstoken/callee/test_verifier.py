@@ -351,6 +351,14 @@ async def test_each_call_is_one_log_line(callee: Callee, caplog: pytest.LogCaptu
     assert token not in str(accepted) + str(refused)
 
 
+async def test_why_a_call_cannot_be_verified_is_logged(callee: Callee, caplog: pytest.LogCaptureFixture) -> None:
+    """For operators, since the answer does not say it; a function has no /readyz."""
+    caplog.set_level(logging.INFO, "mstoken.calls")
+    callee.verifier = callee.firebase.verifier("product", replay=BrokenStore())
+    assert await callee.code(callee.service_token()) == "verifier_unavailable"
+    assert [vars(record)["reason"] for record in caplog.records] == ["The store is away."]
+
+
 async def test_a_users_call_is_logged_without_its_token(callee: Callee, caplog: pytest.LogCaptureFixture) -> None:
     """The scheme and the token stay out, also where the token is bad."""
     caplog.set_level(logging.INFO, "mstoken.calls")
