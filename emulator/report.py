@@ -10,7 +10,7 @@ from emulator.calls import Call
 from emulator.logins import LOGINS
 from emulator.purchase import CUSTOMER, Purchase
 from emulator.refusals import Attempt
-from emulator.stack import SERVICES, Stack
+from emulator.stack import IDENTITIES, SERVICES, Stack
 from emulator.way import Hop
 
 
@@ -91,6 +91,8 @@ def show_addresses(console: Console, stack: Stack) -> None:
     addresses.add_row("function health", stack.function_url("health"))
     addresses.add_row("function token", stack.function_url("token"))
     addresses.add_row("tasks emulator", stack.url("tasks"))
+    for name in IDENTITIES:
+        addresses.add_row(f"metadata of {name}", stack.url(f"metadata_{name}"))
     console.print(addresses)
     console.print(f"Logs and databases are in {stack.data}", soft_wrap=True)
     _heading(console, "Demo log-ins")
