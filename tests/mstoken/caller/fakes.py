@@ -4,7 +4,7 @@ import asyncio
 import json
 import queue
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import httpx
 
@@ -16,6 +16,21 @@ from tests.clock import FakeClock
 
 DEADLINE_SECONDS = 30.0
 """After how long a test that waits in vain gives up."""
+
+
+class Scripted:
+    """A server that gives these answers in turn, and keeps what it was asked."""
+
+    def __init__(self, answers: Iterable[httpx.Response | httpx.HTTPError]) -> None:
+        self.requests: list[httpx.Request] = []
+        self._answers = iter(answers)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = next(self._answers)
+        if isinstance(answer, httpx.HTTPError):
+            raise answer
+        return answer
 
 
 class ProjectMinter:

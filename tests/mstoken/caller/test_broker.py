@@ -25,7 +25,7 @@ from mstoken.compact import base64url, unverified
 from mstoken.errors import SettingsError, SignInError, SignInRefused, SignInUnavailable
 from mstoken.settings import EMULATOR_VARIABLE
 from mstoken.testing import FakeFirebase
-from tests.mstoken.caller.fakes import DEADLINE_SECONDS, claims_of, ids_of
+from tests.mstoken.caller.fakes import DEADLINE_SECONDS, Scripted, claims_of, ids_of
 
 ROOT = Path(__file__).parents[3]
 URL = "https://tokens.example/token"
@@ -52,26 +52,18 @@ class Numbered:
         self.refusals += 1
 
 
-class Broker:
+class Broker(Scripted):
     """A token service that gives these answers in turn, and whoever asks it as svc:billing, without losing time."""
 
     def __init__(self, *answers: httpx.Response | httpx.HTTPError) -> None:
-        self.requests: list[httpx.Request] = []
+        super().__init__(answers)
         self.credential = Numbered()
         self.pauses: list[float] = []
-        self._answers = iter(answers)
         self._minter = BrokerMinter(settings(), "billing", credential=self.credential, sleep=self._sleep)
 
     async def mint(self, claims: ServiceClaims = FRESH) -> str:
         async with httpx.AsyncClient(transport=httpx.MockTransport(self)) as client:
             return await self._minter.mint(client, claims)
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        answer = next(self._answers)
-        if isinstance(answer, httpx.HTTPError):
-            raise answer
-        return answer
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)

@@ -13,24 +13,10 @@ from hypothesis import strategies as st
 from mstoken.caller.exchange import Exchange, member
 from mstoken.errors import SignInError, SignInRefused, SignInUnavailable
 from tests.clock import ManualSleep
+from tests.mstoken.caller.fakes import Scripted
 
 URL = "https://tokens.example/token"
 SENT = {"content": "content-secret", "params": "params-secret", "headers": "headers-secret"}
-
-
-class Server:
-    """Gives these answers in turn, and keeps what it was asked."""
-
-    def __init__(self, answers: Sequence[httpx.Response | httpx.HTTPError]) -> None:
-        self.requests: list[httpx.Request] = []
-        self._answers = iter(answers)
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        answer = next(self._answers)
-        if isinstance(answer, httpx.HTTPError):
-            raise answer
-        return answer
 
 
 class Numbered:
@@ -51,7 +37,7 @@ class Asking:
     """One exchange for svc:billing; its random waits are half of the longest, and take no time but are written down."""
 
     def __init__(self, *answers: httpx.Response | httpx.HTTPError) -> None:
-        self.server = Server(answers)
+        self.server = Scripted(answers)
         self.headers = Numbered()
         self.pauses: list[float] = []
 
@@ -101,7 +87,7 @@ async def test_the_request_is_a_post_of_json() -> None:
 
 async def test_parameters_and_headers_may_be_left_out() -> None:
     """The body is what there has to be."""
-    server = Server([GIVEN])
+    server = Scripted([GIVEN])
     async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as client:
         assert await Exchange("the office", URL, code_of).post(client, "svc:billing", {}, wanted="other")
     (request,) = server.requests
@@ -285,7 +271,7 @@ async def test_texts_never_hold_what_was_sent(status: int | None) -> None:
 
 async def test_a_caller_that_gives_up_ends_the_pause() -> None:
     """Nobody asks for nobody."""
-    server, sleep = Server([answer(503), GIVEN]), ManualSleep()
+    server, sleep = Scripted([answer(503), GIVEN]), ManualSleep()
     exchange = Exchange("the office", URL, code_of, sleep=sleep)
     async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as client:
         asking = asyncio.create_task(exchange.post(client, "svc:billing", {}, wanted="other"))
@@ -298,7 +284,7 @@ async def test_a_caller_that_gives_up_ends_the_pause() -> None:
 
 async def test_pauses_are_random_parts_of_what_they_may_be() -> None:
     """So that many who were turned away together do not come back together."""
-    server, pauses = Server([answer(503), answer(503), GIVEN] * 20), []
+    server, pauses = Scripted([answer(503), answer(503), GIVEN] * 20), []
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)

@@ -1,7 +1,6 @@
 """Signing in, answer by answer and without a network."""
 
 import json
-from collections.abc import Sequence
 
 import httpx
 import pytest
@@ -9,23 +8,9 @@ import pytest
 from mstoken.caller.signin import SignIn
 from mstoken.errors import SettingsError, SignInRefused, SignInUnavailable
 from mstoken.settings import Settings
+from tests.mstoken.caller.fakes import Scripted
 
 SETTINGS = Settings(project_id="demo-test", emulator_host="127.0.0.1:9099", api_key="web-key")
-
-
-class Scripted:
-    """An Identity Toolkit that gives these answers in turn, and keeps what it was asked."""
-
-    def __init__(self, answers: Sequence[httpx.Response | httpx.HTTPError]) -> None:
-        self.requests: list[httpx.Request] = []
-        self._answers = iter(answers)
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        answer = next(self._answers)
-        if isinstance(answer, httpx.HTTPError):
-            raise answer
-        return answer
 
 
 class SigningIn:
