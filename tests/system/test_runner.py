@@ -93,13 +93,16 @@ def start(tmp_path: Path) -> Iterator[Callable[..., RunningRunner]]:
 
 @pytest.mark.parametrize(("mode", "spent"), [("fresh", "token"), ("proof", "proof")])
 def test_demo_shows_the_purchase_and_ends(start: Callable[..., RunningRunner], mode: str, spent: str) -> None:
-    """The demo prints the bill, its delivery, the calls behind both, what is refused, but no token; it ends with 0."""
+    """The demo prints the bill, its delivery, the calls behind both, the whole way of the first of them, and what is
+    refused, but no token; it ends with 0."""
     runner = start("demo", "--mode", mode)
     assert runner.end() == 0, runner.output
     assert re.search(r"Total .* 123\.90 USD", runner.output)
     assert "its delivery is delivered" in runner.output
     for caller, callee in (("billing", "product"), ("billing", "user"), ("delivery", "billing")):
         assert re.search(rf"svc:{caller} .* {callee} .* {callee} .* {mode} .* [\d.]+ s .* [\w-]{{22}}", runner.output)
+    for where in ("metadata server", "function token", "Firebase Auth", "product"):
+        assert re.search(rf"│ {where} .* [\d.]+ ms │", runner.output)
     assert re.search(rf"the same again .* 401 {spent}_replayed", runner.output)
     assert re.search(r"perfect but for its signature .* 401 token_untrusted", runner.output)
     assert "eyJ" not in runner.output
