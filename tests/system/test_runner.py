@@ -94,7 +94,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., RunningRunner]]:
 @pytest.mark.parametrize(("mode", "spent"), [("fresh", "token"), ("proof", "proof")])
 def test_demo_shows_the_purchase_and_ends(start: Callable[..., RunningRunner], mode: str, spent: str) -> None:
     """The demo prints the bill, its delivery, the calls behind both, the whole way of the first of them, and what is
-    refused, but no token; it ends with 0."""
+    refused, but no token; it ends with 0.
+    """
     runner = start("demo", "--mode", mode)
     assert runner.end() == 0, runner.output
     assert re.search(r"Total .* 123\.90 USD", runner.output)
