@@ -73,20 +73,20 @@ for _name in ("mstoken", "functions"):
     logging.getLogger(_name).propagate = False
 logging.getLogger("httpx").setLevel(logging.WARNING)  # It logs the address of the sign-in, API key included.
 _log = logging.getLogger("functions")
+
+# Accounts of the project that they are deployed to, as docs/production.md sets them up; none is the default one.
+options.set_global_options(service_account=None if EMULATED else "delivery@")
 _delivery = Callee("delivery")
 _issue = TokenEndpoint(Path(__file__).with_name("policy.toml"))
 
 
-@https_fn.on_request(
-    # The one account that may sign: see docs/production.md. Its callers are told apart by the token service itself.
-    service_account="token@" if not EMULATED else None,
-)
+@https_fn.on_request(service_account=None if EMULATED else "token@")  # The one account that may sign.
 def token(request: Request) -> Response:
     """POST `{audience, mode, jkt?}` by a service that proves itself -> `{custom_token, expires_in}`; see `mstoken`."""
     return _issue(request)
 
 
-@https_fn.on_request(service_account="delivery@" if not EMULATED else None)
+@https_fn.on_request()
 @_delivery.allow(users=True, services={"billing"})
 def estimate(request: Request, caller: Caller) -> Response:
     """GET `?country=` an ISO 3166-1 alpha-2 code -> 200 `{country, days}`, 422 for none; for users and for Billing."""
@@ -116,7 +116,6 @@ def health(request: Request) -> Response:
     retry_config=options.RetryConfig(max_attempts=14, min_backoff_seconds=1, max_backoff_seconds=10, max_doublings=4),
     rate_limits=options.RateLimits(max_concurrent_dispatches=4 if EMULATED else 50),
     timeout_sec=60,
-    service_account="delivery@" if not EMULATED else None,
 )
 def deliver(request: https_fn.CallableRequest[object]) -> str:
     """Carries out the delivery in `{"delivery_id": …}` and tells Billing each step; done twice, it changes nothing.
