@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import httpx
 from firebase_functions import https_fn, logger, options, tasks_fn
@@ -64,7 +65,8 @@ class _StructuredLog(logging.Handler):
         if record.exc_info:
             facts["exception"] = logging.Formatter().formatException(record.exc_info)
         severity = "INFO" if record.levelno < logging.WARNING else record.levelname
-        logger.write({"severity": severity, "message": record.getMessage(), "logger": record.name, **facts})
+        entry = {"severity": severity, "message": record.getMessage(), "logger": record.name, **facts}
+        logger.write(cast(logger.LogEntry, entry))
 
 
 for _name in ("mstoken", "functions"):
