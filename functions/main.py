@@ -66,7 +66,13 @@ class _StructuredLog(logging.Handler):
             facts["exception"] = logging.Formatter().formatException(record.exc_info)
         severity = "INFO" if record.levelno < logging.WARNING else record.levelname
         entry = {"severity": severity, "message": record.getMessage(), "logger": record.name, **facts}
-        logger.write(cast(logger.LogEntry, entry))
+        # What was sent may hold halves of characters, which no line can.
+        whole = {name: _whole(value) if isinstance(value, str) else value for name, value in entry.items()}
+        logger.write(cast(logger.LogEntry, whole))
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 for _name in ("mstoken", "functions"):
