@@ -75,10 +75,13 @@ class TokenEndpoint:
     """The token service, as a function: POST with a `TokenRequest`, and an `Issued` for answer."""
 
     def __init__(self, policy_file: Path, make_service: Callable[[Policy], TokenService] = TokenService) -> None:
-        """`policy_file` is read at the first request, which fails with `PolicyError` where it is wrong. `make_service`
-        stands in for a token service with settings from the environment.
+        """`make_service` stands in for a token service with settings from the environment.
+
+        Raises `PolicyError` where the policy is wrong: firebase-tools imports functions before it deploys them, so such
+        a policy is never deployed.
         """
-        self._service = _OncePerProcess(lambda: make_service(Policy.load(policy_file)), "mstoken token service")
+        policy = Policy.load(policy_file)
+        self._service = _OncePerProcess(lambda: make_service(policy), "mstoken token service")
 
     def __call__(self, request: Request) -> Response:
         """The answer to one request."""

@@ -1,6 +1,5 @@
 """A service outside Google Cloud: from its first key to the next one, as docs/production.md has it."""
 
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,11 +46,9 @@ class Deployment:
         self.deploy()
 
     def deploy(self) -> None:
-        """What `firebase deploy --only functions` comes to: a copy of the policy, and new processes."""
-        uploaded = self.policy.with_name("uploaded.toml")
-        shutil.copyfile(self.policy, uploaded)
+        """What `firebase deploy --only functions` comes to: new processes, with the policy as it is now."""
         self._endpoint = TokenEndpoint(
-            uploaded,
+            self.policy,
             lambda policy: TokenService(policy, self.settings, replay=SQLiteReplayStore(self._spent)),
         )
 
