@@ -13,6 +13,7 @@ import pytest
 
 from mstoken import ServiceIdentity, Settings, TokenVerifier
 from mstoken.callee.callers import Admission, Call, ServiceCaller
+from mstoken.claims import token_sha256
 from mstoken.compact import unverified
 from mstoken.errors import (
     ProofInvalid,
@@ -123,6 +124,17 @@ class TestFresh:
         assert (caller.service, caller.uid, caller.audience) == ("billing", "svc:billing", "product")
         with pytest.raises(TokenReplayed):
             await caller_of(project.firebase, token, token)
+
+    @pytest.mark.parametrize("mode", ["fresh", "proof"])
+    def test_each_sign_in_is_one_log_line(self, project: Project, caplog: pytest.LogCaptureFixture, mode: Any) -> None:
+        """For whom, how long minting and signing in took, and the token's digest, by which callees log it too."""
+        caplog.set_level(logging.INFO, "mstoken.tokens")
+        token = project.identity.token_sync("product", mode)
+        (line,) = (vars(record) for record in caplog.records)
+        assert (line["message"], line["audience"], line["mode"]) == ("signed in", "product", mode)
+        assert min(line["custom_token_ms"], line["sign_in_ms"]) >= 0
+        assert line["token"] == token_sha256(token).hex()[:8]
+        assert token not in str(line)
 
     def test_no_two_calls_have_the_same_token(self) -> None:
         """Over threads, and over event loops that come and go, asked one after the other and all at once."""
