@@ -19,6 +19,7 @@ from jwt.exceptions import InvalidKeyError
 
 from mstoken import compact, uri
 from mstoken.errors import PROOF_ALGORITHM, ProofInvalid, ProofMissing
+from mstoken.jwk import PRIVATE_MEMBERS, coordinate, public_jwk, thumbprint
 
 PROOF_HEADER = "DPoP"
 MAX_PROOF_AGE_SECONDS = 30
@@ -28,29 +29,9 @@ MAX_KEYS = 10_000
 
 _TYPE = "dpop+jwt"
 _CURVE = "P-256"
-_COORDINATE_BYTES = 32
 _LAST_SECOND = 2**53
-PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-"""What only private and symmetric keys have (RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1)."""
-_THUMBPRINT_MEMBERS: Mapping[str, tuple[str, ...]] = {
-    "EC": ("crv", "kty", "x", "y"),
-    "OKP": ("crv", "kty", "x"),
-    "RSA": ("e", "kty", "n"),
-}
 _JSON = json.JSONEncoder(separators=(",", ":"))
 _ES256 = ECAlgorithm(ECAlgorithm.SHA256)
-
-
-def thumbprint(jwk: Mapping[str, Any]) -> str:
-    """The SHA-256 thumbprint of a public key as JWK, base64url (RFC 7638, section 3; RFC 8037 for OKP).
-
-    Raises ValueError for a kind of key that is not known here, KeyError where a member is missing.
-    """
-    members = next((names for kind, names in _THUMBPRINT_MEMBERS.items() if kind == jwk["kty"]), None)
-    if members is None:
-        raise ValueError(f"a key of the type {', '.join(_THUMBPRINT_MEMBERS)} is wanted")
-    text = json.dumps({name: jwk[name] for name in members}, separators=(",", ":"), ensure_ascii=False)
-    return compact.base64url(sha256(text.encode()).digest())
 
 
 class ProofKey:
@@ -58,7 +39,7 @@ class ProofKey:
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        jwk = ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
+        jwk = public_jwk(self._key.public_key())
         self.thumbprint = thumbprint(jwk)
         self._header = _part({"typ": _TYPE, "alg": PROOF_ALGORITHM, "jwk": jwk})
 
@@ -161,7 +142,10 @@ class _Key:
     @classmethod
     def read(cls, x: object, y: object) -> "_Key":
         """The key with these coordinates. Nothing else of a JWK is read: what a `kid` or `use` says has no meaning."""
-        jwk = {"kty": "EC", "crv": _CURVE, "x": _coordinate(x), "y": _coordinate(y)}
+        try:
+            jwk = {"kty": "EC", "crv": _CURVE, "x": coordinate(x), "y": coordinate(y)}
+        except ValueError:
+            raise ProofInvalid("Its jwk has a coordinate that is not 32 bytes of base64url.") from None
         try:
             public = ECAlgorithm.from_jwk(jwk)
         except (InvalidKeyError, ValueError):
@@ -186,16 +170,6 @@ def _public_jwk(header: Mapping[str, Any]) -> Mapping[str, Any]:
     if jwk.get("kty") != "EC" or jwk.get("crv") != _CURVE:
         raise ProofInvalid(f"Its jwk is no EC key of the curve {_CURVE}.")
     return jwk
-
-
-def _coordinate(value: object) -> str:
-    """A coordinate in its one spelling (RFC 7518, section 6.2.1.2), so that a key has one thumbprint."""
-    try:
-        if isinstance(value, str) and len(compact.base64url_decode(value)) == _COORDINATE_BYTES:
-            return value
-    except ValueError:
-        pass
-    raise ProofInvalid("Its jwk has a coordinate that is not 32 bytes of base64url.")
 
 
 def _claimed(claims: Mapping[str, Any], key_thumbprint: str) -> Proof:

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -16,11 +16,12 @@ from google.auth.credentials import Credentials
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.auth.transport.requests import Request
 from google.oauth2 import id_token
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
 from mstoken.claims import ASSERTION_SECONDS, service_name
 from mstoken.errors import SettingsError, SignInUnavailable
-from mstoken.proof import thumbprint
+from mstoken.jwk import public_jwk, thumbprint
+
+PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 _FAILURES = (GoogleAuthError, OSError, ValueError, KeyError, TypeError, ArithmeticError)
 """What google-auth raises: its own errors, and those of computing with whatever the metadata server has answered."""
@@ -110,10 +111,8 @@ class RegisteredKey:
         self._audience = audience
         self._clock = clock
         self._key = _private_key(path)
-        if isinstance(self._key, ec.EllipticCurvePrivateKey):
-            self._algorithm, jwk = "ES256", ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
-        else:
-            self._algorithm, jwk = "EdDSA", OKPAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
+        jwk = public_jwk(self._key.public_key())
+        self._algorithm = "ES256" if jwk["kty"] == "EC" else "EdDSA"
         self._key_id = thumbprint(jwk)
 
     async def assertion(self, uid: str) -> str:
@@ -133,7 +132,7 @@ class RegisteredKey:
         """See `Credential.refused`: the next one will be another in any case."""
 
 
-def _private_key(path: Path) -> ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey:
+def _private_key(path: Path) -> PrivateKey:
     wanted = "MSTOKEN_PRIVATE_KEY_FILE: a private key in PEM without a password is wanted, EC P-256 or Ed25519"
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
@@ -141,8 +140,11 @@ def _private_key(path: Path) -> ec.EllipticCurvePrivateKey | ed25519.Ed25519Priv
         raise SettingsError(f"{wanted}; the file cannot be read ({error.strerror}).") from None
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise SettingsError(f"{wanted}; the file holds something else.") from None
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        return key
-    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
-        return key
+    if isinstance(key, PrivateKey):
+        try:
+            public_jwk(key.public_key())
+        except ValueError:
+            pass
+        else:
+            return key
     raise SettingsError(f"{wanted}; the file holds a key of another kind.")

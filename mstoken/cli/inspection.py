@@ -20,7 +20,8 @@ from mstoken.claims import ASSERTION_SECONDS, FRESH_SECONDS, ID_TOKEN_SECONDS, U
 from mstoken.cli.failures import NO
 from mstoken.cli.output import JsonOption, say, show_json, show_table
 from mstoken.errors import TokenNotService
-from mstoken.proof import MAX_PROOF_AGE_SECONDS, thumbprint
+from mstoken.jwk import thumbprint
+from mstoken.proof import MAX_PROOF_AGE_SECONDS
 
 CONTEXT_SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 """Typer would repeat what it does not expect; it may be a token that was not quoted."""

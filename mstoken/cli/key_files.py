@@ -5,23 +5,19 @@ import os
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 from pydantic import ValidationError
 
+from mstoken.caller.credentials import PrivateKey
 from mstoken.cli.failures import CommandError
-from mstoken.issuer.keys import PublicKey, RegisteredKey
-
-PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+from mstoken.issuer.keys import RegisteredKey
+from mstoken.jwk import PRIVATE_MEMBERS, PUBLIC_MEMBERS, public_jwk
 
 WANTED = "a public key is wanted, EC P-256 or Ed25519, in PEM or as JWK"
 LARGEST_BYTES = 65_536
-_PUBLIC_MEMBERS = ("kty", "crv", "x", "y")
-"""What a JWK of these two kinds says of the key (RFC 7518, section 6.2.1; RFC 8037, section 2)."""
-_PRIVATE_MEMBERS = ("d", "k")
 
 
 class Kind(Enum):
@@ -34,15 +30,6 @@ class Kind(Enum):
 def new_key(kind: Kind) -> PrivateKey:
     """A new private key."""
     return ec.generate_private_key(ec.SECP256R1()) if kind is Kind.ES256 else ed25519.Ed25519PrivateKey.generate()
-
-
-def public_jwk(key: PublicKey) -> dict[str, str]:
-    """A public key as JWK: its kty, its crv, and its coordinates."""
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        jwk = ECAlgorithm.to_jwk(key, as_dict=True)
-    else:
-        jwk = OKPAlgorithm.to_jwk(key, as_dict=True)
-    return _members(jwk)
 
 
 def registered(jwk: Mapping[str, Any]) -> RegisteredKey:
@@ -81,9 +68,9 @@ def _from_jwk(content: bytes) -> dict[str, Any]:
         jwk = json.loads(content)
     except (ValueError, RecursionError):
         raise CommandError(f"it is no JSON: {WANTED}.") from None
-    if any(member in jwk for member in _PRIVATE_MEMBERS):
+    if not PRIVATE_MEMBERS.isdisjoint(jwk):
         raise _private()
-    return {name: jwk[name] for name in (*_PUBLIC_MEMBERS, "alg", "use") if name in jwk}
+    return {name: jwk[name] for name in (*PUBLIC_MEMBERS, "alg", "use") if name in jwk}
 
 
 def _from_pem(content: bytes) -> dict[str, Any]:
@@ -93,11 +80,10 @@ def _from_pem(content: bytes) -> dict[str, Any]:
         key = serialization.load_pem_public_key(content)
     except ValueError:
         raise CommandError(f"it is no PEM: {WANTED}.") from None
-    if isinstance(key, ed25519.Ed25519PublicKey) or (
-        isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
-    ):
+    try:
         return dict(public_jwk(key))
-    raise CommandError(f"it is a key of another kind: {WANTED}.")
+    except ValueError:
+        raise CommandError(f"it is a key of another kind: {WANTED}.") from None
 
 
 def _private() -> CommandError:
@@ -105,4 +91,4 @@ def _private() -> CommandError:
 
 
 def _members(jwk: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(jwk[name]) for name in _PUBLIC_MEMBERS if name in jwk}
+    return {name: str(jwk[name]) for name in PUBLIC_MEMBERS if name in jwk}

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from mstoken.cli.failures import CommandError, Commands
-from mstoken.cli.key_files import Kind, new_key, public_jwk, read_public, registered, write_private
+from mstoken.cli.key_files import Kind, new_key, read_public, registered, write_private
 from mstoken.cli.output import JsonOption, say, show_json, show_table
 from mstoken.cli.policy_file import PolicyFile, PolicyOption, policy_path
 from mstoken.cli.services import DEPLOY, ServiceArgument, valid_name
+from mstoken.jwk import public_jwk
 
 SHORTEST_PREFIX_CHARACTERS = 6
 FILE_NAME_CHARACTERS = 8

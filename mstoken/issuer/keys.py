@@ -3,33 +3,19 @@
 import datetime
 from typing import Annotated, Literal, TypeAlias
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 from jwt.exceptions import InvalidKeyError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mstoken import compact
-from mstoken.proof import PRIVATE_MEMBERS, thumbprint
+from mstoken.jwk import PRIVATE_MEMBERS, PUBLIC_MEMBERS, PublicKey, coordinate, thumbprint
 
-PublicKey: TypeAlias = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
-
-_COORDINATE_BYTES = 32
 _P = 2**255 - 19
 _D = -121665 * pow(121666, -1, _P) % _P
 """The prime and the constant of the curve Ed25519 (RFC 8032, section 5.1)."""
 
 
-def _coordinate(value: str) -> str:
-    """A coordinate in its one spelling (RFC 7518, section 6.2.1.2), so that a key has one thumbprint."""
-    try:
-        if len(compact.base64url_decode(value)) == _COORDINATE_BYTES:
-            return value
-    except ValueError:
-        pass
-    raise ValueError("32 bytes of base64url are wanted, without padding")
-
-
-_Coordinate: TypeAlias = Annotated[str, AfterValidator(_coordinate)]
+_Coordinate: TypeAlias = Annotated[str, AfterValidator(coordinate)]
 
 
 class Table(BaseModel):
@@ -110,7 +96,7 @@ class RegisteredKey(Table):
 
 def _members(jwk: P256Jwk | Ed25519Jwk) -> dict[str, str]:
     """What makes a key the key it is."""
-    return jwk.model_dump(include={"kty", "crv", "x", "y"})
+    return jwk.model_dump(include=set(PUBLIC_MEMBERS))
 
 
 def _public_key(jwk: P256Jwk | Ed25519Jwk) -> PublicKey:

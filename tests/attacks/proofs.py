@@ -16,7 +16,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from mstoken.proof import thumbprint
+from mstoken.jwk import thumbprint
 from tests.attacks.forge import ABSENT, Claims, Forge, encode
 
 PATH = "/products"

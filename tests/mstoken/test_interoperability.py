@@ -22,7 +22,8 @@ from mstoken.claims import ServiceClaims, token_sha256
 from mstoken.compact import base64url, base64url_decode
 from mstoken.errors import ProofInvalid
 from mstoken.fastapi import allow, protect
-from mstoken.proof import Proof, ProofKey, ProofVerifier, thumbprint
+from mstoken.jwk import thumbprint
+from mstoken.proof import Proof, ProofKey, ProofVerifier
 from mstoken.testing import FakeFirebase
 from mstoken.uri import normalized
 

@@ -19,12 +19,12 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from mstoken import compact
 from mstoken.errors import ProofInvalid, ProofMissing, ProofRefused
-from mstoken.proof import MAX_PROOF_AGE_SECONDS, Proof, ProofKey, ProofVerifier, thumbprint
+from mstoken.jwk import thumbprint
+from mstoken.proof import MAX_PROOF_AGE_SECONDS, Proof, ProofKey, ProofVerifier
 
 VECTORS = Path(__file__).parent / "vectors"
 RFC_9449 = json.loads((VECTORS / "rfc9449.json").read_text())
 RFC_7515_A3 = json.loads((VECTORS / "rfc7515_a3.json").read_text())
-THUMBPRINTS = json.loads((VECTORS / "thumbprints.json").read_text())
 
 NOW = 1_800_000_000
 CLOCK_SKEW_SECONDS = 5
@@ -173,23 +173,6 @@ def test_no_proof_for_what_is_no_http_url(url: str) -> None:
     """A URL that could not be compared gets no proof."""
     with pytest.raises(ValueError, match=r"wanted|not an http"):
         ProofKey().proof("GET", url, TOKEN, issued_at=NOW)
-
-
-@pytest.mark.parametrize("vector", THUMBPRINTS, ids=lambda vector: vector["from"])
-def test_thumbprints_of_the_standards(vector: dict[str, Any]) -> None:
-    """RFC 7638, RFC 8037 and RFC 9449: only the members that make the key count, in whatever order they stand."""
-    assert thumbprint(vector["jwk"]) == vector["thumbprint"]
-    more = {"use": "sig", **dict(reversed(vector["jwk"].items())), "kid": "a name", "alg": "any"}
-    assert thumbprint(more) == vector["thumbprint"]
-
-
-def test_no_thumbprint_of_what_is_no_public_key() -> None:
-    """A secret is hashed for nobody, and half a key has no thumbprint."""
-    with pytest.raises(ValueError, match="EC, OKP, RSA"):
-        thumbprint({"kty": "oct", "k": "c2VjcmV0"})
-    for missing in ("kty", "crv", "x", "y"):
-        with pytest.raises(KeyError):
-            thumbprint({name: value for name, value in JWK.items() if name != missing})
 
 
 @pytest.mark.parametrize("vector", RFC_9449["proofs"], ids=lambda vector: vector["from"])

@@ -19,7 +19,8 @@ from mstoken.callee.verifier import MAX_REMEMBERED_TOKENS, TokenVerifier
 from mstoken.claims import ServiceClaims
 from mstoken.compact import base64url
 from mstoken.errors import ProofNonceWanted, Refusal
-from mstoken.proof import MAX_PROOF_AGE_SECONDS, ProofKey, thumbprint
+from mstoken.jwk import thumbprint
+from mstoken.proof import MAX_PROOF_AGE_SECONDS, ProofKey
 from mstoken.testing import FakeFirebase
 from tests.clock import FakeClock
 

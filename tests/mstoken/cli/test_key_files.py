@@ -12,7 +12,8 @@ from jwt.algorithms import ECAlgorithm
 
 from mstoken.caller.credentials import RegisteredKey as Signer
 from mstoken.cli.failures import CommandError
-from mstoken.cli.key_files import Kind, new_key, public_jwk, read_public, registered, write_private
+from mstoken.cli.key_files import Kind, new_key, read_public, registered, write_private
+from mstoken.jwk import public_jwk
 
 
 def public_pem(key: Any) -> bytes:

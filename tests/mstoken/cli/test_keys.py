@@ -7,8 +7,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 
-from mstoken.cli.key_files import Kind, new_key, public_jwk, registered
+from mstoken.cli.key_files import Kind, new_key, registered
 from mstoken.issuer.policy import Policy
+from mstoken.jwk import public_jwk
 from tests.mstoken.cli.conftest import SHOP, Run
 
 
@@ -28,7 +29,7 @@ def test_a_key_for_a_service(run: Run, shop: Path, tmp_path: Path) -> None:
     file = tmp_path / f"warehouse-{key.key_id[:8]}.pem"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     private = serialization.load_pem_private_key(file.read_bytes(), password=None)
-    assert registered(public_jwk(private.public_key())).key_id == key.key_id  # type: ignore[arg-type]
+    assert registered(public_jwk(private.public_key())).key_id == key.key_id
     for said in (key.key_id, f"MSTOKEN_PRIVATE_KEY_FILE={file.name}", "firebase deploy"):
         assert said in result.stdout
     assert shop.read_text().startswith(SHOP)

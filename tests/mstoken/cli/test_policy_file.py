@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from mstoken.cli.failures import CommandError
-from mstoken.cli.key_files import Kind, new_key, public_jwk
+from mstoken.cli.key_files import Kind, new_key
 from mstoken.cli.policy_file import PolicyFile
 from mstoken.errors import PolicyError
 from mstoken.issuer.policy import Policy
+from mstoken.jwk import public_jwk
 from tests.mstoken.cli.conftest import BILLING, SHOP
 
 TODAY = datetime.date(2026, 11, 24)

@@ -24,7 +24,7 @@ from mstoken.compact import base64url, base64url_decode
 from mstoken.errors import CredentialReplayed, CredentialUnknown, Refusal, VerifierUnavailable
 from mstoken.issuer.credentials import CredentialVerifier, Proven
 from mstoken.issuer.policy import Policy
-from mstoken.proof import thumbprint
+from mstoken.jwk import thumbprint
 from tests.clock import FakeClock
 
 URL = "https://us-central1-demo-shop.cloudfunctions.net/token"

@@ -16,7 +16,7 @@ from mstoken.compact import base64url
 from mstoken.errors import PolicyError
 from mstoken.issuer.keys import RegisteredKey
 from mstoken.issuer.policy import Policy
-from mstoken.proof import thumbprint
+from mstoken.jwk import thumbprint
 from tests.mstoken.issuer.policies import ED25519, ED25519_KEY, P256, P256_KEY, fault, key, with_keys
 
 VECTORS = Path(__file__).parents[1] / "vectors"

@@ -32,8 +32,8 @@ from mstoken.errors import (
 )
 from mstoken.issuer.policy import Policy
 from mstoken.issuer.service import MAX_BODY_BYTES, Issued, TokenService
+from mstoken.jwk import thumbprint
 from mstoken.problem import problem, problem_headers
-from mstoken.proof import thumbprint
 from tests.clock import FakeClock
 
 URL = "https://us-central1-demo-shop.cloudfunctions.net/token"
