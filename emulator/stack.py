@@ -72,6 +72,11 @@ class Stack:
         """The host:port of the Auth emulator in use: the one that signs."""
         return self.emulator_host or f"{HOST}:{self.ports.signed_auth}"
 
+    @property
+    def _emulators(self) -> Ports:
+        """The ports of the functions and metadata emulators in use."""
+        return self.emulator_ports or self.ports
+
     def url(self, name: str) -> str:
         """The address of a service or an emulator, such as "http://127.0.0.1:8002"."""
         return f"http://{HOST}:{getattr(self.ports, name)}"
@@ -79,7 +84,7 @@ class Stack:
     @property
     def functions_url(self) -> str:
         """What the addresses of all HTTP functions at the functions emulator begin with."""
-        return f"http://{HOST}:{(self.emulator_ports or self.ports).functions}/{self.project}/us-central1"
+        return f"http://{HOST}:{self._emulators.functions}/{self.project}/us-central1"
 
     def function_url(self, name: str) -> str:
         """The address of an HTTP function at the functions emulator."""
@@ -87,15 +92,14 @@ class Stack:
 
     def beside(self, ports: Ports, data: Path, **changes: Any) -> Self:
         """Other services that use the emulators of this stack."""
-        emulator_ports = self.emulator_ports or self.ports
-        beside = replace(self, ports=ports, data=data, emulator_host=self.auth_host, emulator_ports=emulator_ports)
+        beside = replace(self, ports=ports, data=data, emulator_host=self.auth_host, emulator_ports=self._emulators)
         return replace(beside, **changes)
 
     def identity_environment(self, name: str) -> dict[str, str]:
         """What makes a process the service `name`: with this google-auth finds its identity, which the token service
         takes; the same as on Cloud Run, but for the metadata server's address.
         """
-        host = f"{HOST}:{getattr(self.emulator_ports or self.ports, f'metadata_{name}')}"
+        host = f"{HOST}:{getattr(self._emulators, f'metadata_{name}')}"
         return {
             "GCE_METADATA_HOST": host,
             "GCE_METADATA_IP": host,

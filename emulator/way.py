@@ -1,12 +1,12 @@
 """The whole way of a call, hop by hop, put together from what everybody on it has logged."""
 
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 from emulator.calls import Call, accepted_call, log_lines
 from emulator.errors import Unexpected
 from emulator.stack import Stack
+from mstoken.claims import log_name
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def way_of_first_call(stack: Stack, caller: str, callee: str) -> list[Hop]:
 
 def _token_id(call: Call) -> str:
     """What the token service's audit calls the token: by the hash of its id, or of the thumbprint of its key."""
-    return sha256(call.one_time_id.partition(".")[0].encode()).hexdigest()[:8]
+    return log_name(call.one_time_id.partition(".")[0])
 
 
 def _only(lines: list[dict[str, Any]], whose: str, **wanted: str) -> dict[str, Any]:

@@ -112,8 +112,13 @@ def service_uid(service: str) -> str:
 
 
 def token_sha256(token: str) -> bytes:
-    """The SHA-256 of a token as it came. A log line names a token by the first eight characters of it, hexadecimal."""
+    """The SHA-256 of a token as it came."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def log_name(secret: str) -> str:
+    """What a log line calls a token, or an id that counts once: the first eight characters of its SHA-256, in hex."""
+    return token_sha256(secret).hex()[:8]
 
 
 def is_thumbprint(value: object) -> TypeGuard[str]:

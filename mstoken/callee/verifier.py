@@ -14,7 +14,15 @@ from mstoken.callee.firebase import CLOCK_SKEW_SECONDS, AdminFirebase, Firebase
 from mstoken.callee.nonces import Nonces
 from mstoken.callee.replay.store import ReplayStore, replay_store
 from mstoken.callee.status import StatusCache
-from mstoken.claims import FRESH_SECONDS, ID_TOKEN_SECONDS, UID_PREFIX, ServiceClaims, service_name, token_sha256
+from mstoken.claims import (
+    FRESH_SECONDS,
+    ID_TOKEN_SECONDS,
+    UID_PREFIX,
+    ServiceClaims,
+    log_name,
+    service_name,
+    token_sha256,
+)
 from mstoken.errors import (
     CallerNotAllowed,
     IdentityDisabled,
@@ -319,4 +327,4 @@ class _CallRecord:
 
     def _digest(self) -> str | None:
         lines = self._call.service_tokens or self._call.authorizations
-        return token_sha256(lines[0].strip(compact.OPTIONAL_WHITESPACE).rpartition(" ")[2]).hex()[:8] if lines else None
+        return log_name(lines[0].strip(compact.OPTIONAL_WHITESPACE).rpartition(" ")[2]) if lines else None

@@ -17,7 +17,7 @@ from mstoken.caller.broker import BrokerMinter
 from mstoken.caller.minting import AdminMinter, Minter
 from mstoken.caller.process import ProcessTokens
 from mstoken.caller.signin import SignIn
-from mstoken.claims import Mode, ServiceClaims, service_name, service_uid, token_sha256
+from mstoken.claims import Mode, ServiceClaims, log_name, service_name, service_uid
 from mstoken.errors import SignInUnavailable
 from mstoken.settings import Settings
 
@@ -147,7 +147,7 @@ class ServiceIdentity:
             "mode": claims.mode,
             "custom_token_ms": round((minted - began) * 1000, 1),
             "sign_in_ms": round((time.perf_counter() - minted) * 1000, 1),
-            "token": token_sha256(token).hex()[:8],
+            "token": log_name(token),
         }
         _log.info("signed in", extra=facts)
         return token

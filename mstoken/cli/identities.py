@@ -6,15 +6,13 @@ from typing import Literal, TypeAlias
 from firebase_admin import auth
 
 from mstoken.admin import admin_app
+from mstoken.callee.status import LARGEST_LOOK_UP
 from mstoken.claims import service_uid
 from mstoken.settings import Settings
 
 State: TypeAlias = Literal["enabled", "disabled", "absent", "unknown"]
 """An identity is absent that has never signed in, nor been disabled."""
 WORDS: Mapping[State, str] = {"absent": "not yet signed in"}
-
-LARGEST_LOOK_UP = 100
-"""How many users one request may ask for (Firebase, "Bulk retrieve user data")."""
 
 
 class Identities:

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from types import TracebackType
 from typing import Annotated, Protocol, Self
 
@@ -14,7 +13,7 @@ from mstoken import compact
 from mstoken.callee.certificates import CertificateCache, PublishedCertificates
 from mstoken.callee.replay.store import ReplayStore, replay_store
 from mstoken.caller.minting import AdminMinter
-from mstoken.claims import Mode, ServiceClaims, is_thumbprint, service_name
+from mstoken.claims import Mode, ServiceClaims, is_thumbprint, log_name, service_name
 from mstoken.errors import (
     AudienceNotAllowed,
     IssuerUnavailable,
@@ -143,7 +142,7 @@ class TokenService:
             # Last of all, so that a refused request burns nothing; and before signing, so that none is signed twice.
             await self._credentials.spend(record.proven)
             claims = request.claims(record.proven.service)
-            record.token_id = sha256((claims.token_id or claims.key_thumbprint or "").encode()).hexdigest()[:8]
+            record.token_id = log_name(claims.token_id or claims.key_thumbprint or "")
             custom_token = await self._signed(claims)
         except Refusal as refusal:
             record.write(refusal)

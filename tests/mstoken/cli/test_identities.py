@@ -8,7 +8,8 @@ from firebase_admin import auth
 
 from mstoken import ServiceIdentity, Settings
 from mstoken.admin import admin_app
-from mstoken.cli.identities import LARGEST_LOOK_UP, Identities
+from mstoken.callee.status import LARGEST_LOOK_UP
+from mstoken.cli.identities import Identities
 from mstoken.errors import SignInRefused
 
 
