@@ -13,7 +13,7 @@ from firebase_admin import auth
 
 from bench.issuer import KEY_ID, PROJECT, Issuer
 from bench.measure import ROUNDS, measured
-from mstoken import Settings, TokenVerifier, compact
+from mstoken import Settings, TokenVerifier, strict_jwt
 from mstoken.callee.callers import Admission, Call
 from mstoken.callee.firebase import AdminFirebase, IdentityStatus
 from mstoken.callee.replay.memory import MemoryReplayStore
@@ -158,10 +158,10 @@ def _parts(issuer: Issuer, store: SQLiteReplayStore, firebase: AdminFirebase) ->
         await firebase.verify(token, KEY_ID)
 
     async def reading_token() -> None:
-        compact.unverified(token)
+        strict_jwt.unverified(token)
 
     async def reading() -> None:
-        compact.unverified(proof)
+        strict_jwt.unverified(proof)
 
     async def checking() -> None:
         verifier.verify(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from emulator import tied
+from emulator import die_with_parent
 from emulator.errors import Interrupted, NotReady, ProcessDied
 
 POLL_SECONDS = 0.05
@@ -28,7 +28,7 @@ class Process:
         self.name = name
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        shim = [sys.executable, "-I", "-S", tied.__file__, str(os.getpid())]
+        shim = [sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid())]
         with log.open("ab") as output:
             self.popen = subprocess.Popen(  # noqa: S603 - the commands are our own
                 [*shim, *command],

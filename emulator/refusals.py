@@ -11,9 +11,9 @@ from emulator.shop_client import ShopClient, anyone
 from emulator.stack import Stack
 from mstoken import ServiceIdentity
 from mstoken.claims import SERVICE_TOKEN_HEADER
-from mstoken.compact import base64url
 from mstoken.errors import SignInError
 from mstoken.proof import PROOF_HEADER
+from mstoken.strict_jwt import base64url
 
 PATH = "/products?limit=1"
 OTHER_PATH = "/products/another"

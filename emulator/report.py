@@ -11,7 +11,7 @@ from emulator.logins import LOGINS
 from emulator.purchase import CUSTOMER, Purchase
 from emulator.refusals import Attempt
 from emulator.stack import IDENTITIES, SERVICES, Stack
-from emulator.way import Hop
+from emulator.trace import Hop
 
 
 def money(value: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from emulator.processes import Supervisor
 from emulator.purchase import CUSTOMER, buy
 from emulator.refusals import try_calls
 from emulator.stack import Stack
-from emulator.way import way_of_first_call
+from emulator.trace import way_of_first_call
 from mstoken.settings import EMULATOR_VARIABLE
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

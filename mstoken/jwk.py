@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
-from mstoken import compact
+from mstoken import strict_jwt
 
 PublicKey: TypeAlias = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
@@ -48,7 +48,7 @@ def thumbprint(jwk: Mapping[str, Any]) -> str:
     if members is None:
         raise ValueError(f"a key of the type {', '.join(_THUMBPRINT_MEMBERS)} is wanted")
     text = json.dumps({name: jwk[name] for name in members}, separators=(",", ":"), ensure_ascii=False)
-    return compact.base64url(sha256(text.encode()).digest())
+    return strict_jwt.base64url(sha256(text.encode()).digest())
 
 
 def coordinate(value: object) -> str:
@@ -56,7 +56,7 @@ def coordinate(value: object) -> str:
     thumbprint. Raises ValueError for anything else.
     """
     try:
-        if isinstance(value, str) and len(compact.base64url_decode(value)) == _COORDINATE_BYTES:
+        if isinstance(value, str) and len(strict_jwt.base64url_decode(value)) == _COORDINATE_BYTES:
             return value
     except ValueError:
         pass

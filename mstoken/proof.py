@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 from jwt.exceptions import InvalidKeyError
 
-from mstoken import compact, uri
+from mstoken import strict_jwt, uri
 from mstoken.errors import PROOF_ALGORITHM, ProofInvalid, ProofMissing
 from mstoken.jwk import PRIVATE_MEMBERS, coordinate, public_jwk, thumbprint
 
@@ -53,12 +53,12 @@ class ProofKey:
             "htm": method,
             "htu": uri.normalized(url),
             "iat": int(issued_at),
-            "ath": compact.base64url(sha256(token.encode("ascii")).digest()),
+            "ath": strict_jwt.base64url(sha256(token.encode("ascii")).digest()),
         }
         if nonce is not None:
             claims["nonce"] = nonce
         signing_input = f"{self._header}.{_part(claims)}"
-        return f"{signing_input}.{compact.base64url(_ES256.sign(signing_input.encode('ascii'), self._key))}"
+        return f"{signing_input}.{strict_jwt.base64url(_ES256.sign(signing_input.encode('ascii'), self._key))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +98,12 @@ class ProofVerifier:
         if len(header_lines) != 1:
             raise ProofInvalid("More than one DPoP header line.")
         try:
-            jwt = compact.unverified(header_lines[0].strip(compact.OPTIONAL_WHITESPACE))
+            jwt = strict_jwt.unverified(header_lines[0].strip(strict_jwt.OPTIONAL_WHITESPACE))
         except ValueError as error:
             raise ProofInvalid(f"It is {error}.") from None
         jwk = _public_jwk(jwt.header)
         proof = _claimed(jwt.payload, key_thumbprint)
-        if not hmac.compare_digest(_text(jwt.payload, "ath"), compact.base64url(token_sha256)):
+        if not hmac.compare_digest(_text(jwt.payload, "ath"), strict_jwt.base64url(token_sha256)):
             raise ProofInvalid("It is for another token.")
         if _text(jwt.payload, "htm") != method:
             raise ProofInvalid("It is for another method.")
@@ -202,4 +202,4 @@ def _is_same(claimed_url: str, url: str) -> bool:
 
 
 def _part(value: Mapping[str, Any]) -> str:
-    return compact.base64url(_JSON.encode(value).encode("ascii"))
+    return strict_jwt.base64url(_JSON.encode(value).encode("ascii"))

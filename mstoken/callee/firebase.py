@@ -14,8 +14,8 @@ from google.oauth2 import id_token
 from mstoken.admin import admin_app
 from mstoken.callee.certificates import CertificateCache, CertificateFile, CertificateSource, PublishedCertificates
 from mstoken.errors import Refusal, SettingsError, TokenExpired, TokenUntrusted, VerifierUnavailable
-from mstoken.foreign import Meaning, meaning_of
 from mstoken.settings import Settings
+from mstoken.upstream_errors import Meaning, meaning_of
 
 CLOCK_SKEW_SECONDS = 5
 """How far the clocks of Firebase and of this machine may be apart."""

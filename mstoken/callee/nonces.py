@@ -3,7 +3,7 @@
 import hmac
 import struct
 
-from mstoken.compact import base64url, base64url_decode
+from mstoken.strict_jwt import base64url, base64url_decode
 
 NONCE_SECONDS = 300
 """For how long a nonce counts."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from mstoken import compact
+from mstoken import strict_jwt
 from mstoken.callee.callers import Admission, Call, Caller, ServiceCaller, UserCaller
 from mstoken.callee.firebase import CLOCK_SKEW_SECONDS, AdminFirebase, Firebase
 from mstoken.callee.nonces import Nonces
@@ -157,7 +157,7 @@ class TokenVerifier:
         """Checks 1 to 6: one JWT, Firebase's, a service's, for us, of a live identity, fresh or with a proof."""
         if len(call.service_tokens) != 1:
             raise TokenMalformed("More than one X-MS-TOKEN header line.")
-        token = call.service_tokens[0].strip(compact.OPTIONAL_WHITESPACE)
+        token = call.service_tokens[0].strip(strict_jwt.OPTIONAL_WHITESPACE)
         sha256 = token_sha256(token)
         claims = await self._verified(token, sha256)
         ms = ServiceClaims.parse(claims)
@@ -208,7 +208,7 @@ class TokenVerifier:
         """The user whose ID token is the one Bearer credential (RFC 6750, section 2.1)."""
         if len(header_lines) != 1:
             raise UserTokenInvalid("More than one Authorization header line.")
-        token = compact.bearer_token(header_lines[0])
+        token = strict_jwt.bearer_token(header_lines[0])
         if token is None:
             raise UserTokenInvalid("Authorization is not of the scheme Bearer.")
         try:
@@ -238,14 +238,14 @@ class TokenVerifier:
     async def _verify(self, token: str) -> Mapping[str, Any]:
         """firebase-admin checks no times against the emulator, and `auth_time` nowhere; all three are needed here."""
         try:
-            jwt = compact.unverified(token)
+            jwt = strict_jwt.unverified(token)
         except ValueError as error:
             raise TokenMalformed(f"It is {error}.") from None
         try:
-            key_id = compact.rs256_key_id(jwt.header)
+            key_id = strict_jwt.rs256_key_id(jwt.header)
             # Looked at before they are verified, since google-auth computes with whatever it finds there.
             expires_at, issued_at, auth_time = (
-                compact.seconds(jwt.payload, name) for name in ("exp", "iat", "auth_time")
+                strict_jwt.seconds(jwt.payload, name) for name in ("exp", "iat", "auth_time")
             )
         except ValueError as error:
             raise TokenUntrusted(f"It is {error}.") from None
@@ -327,4 +327,4 @@ class _CallRecord:
 
     def _digest(self) -> str | None:
         lines = self._call.service_tokens or self._call.authorizations
-        return log_name(lines[0].strip(compact.OPTIONAL_WHITESPACE).rpartition(" ")[2]) if lines else None
+        return log_name(lines[0].strip(strict_jwt.OPTIONAL_WHITESPACE).rpartition(" ")[2]) if lines else None

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from mstoken import compact
+from mstoken import strict_jwt
 from mstoken.caller.credentials import Credential, GoogleIdentity, RegisteredKey
 from mstoken.caller.exchange import Exchange, member
 from mstoken.claims import ServiceClaims
@@ -61,7 +61,7 @@ class BrokerMinter:
 def _uid(custom_token: str) -> Any:
     """Whom a custom token is for. Firebase verifies it; here it only tells whose credentials this process has."""
     try:
-        return compact.unverified(custom_token).payload.get("uid")
+        return strict_jwt.unverified(custom_token).payload.get("uid")
     except ValueError:
         return None
 

@@ -15,8 +15,8 @@ from firebase_admin import auth, exceptions
 from mstoken.admin import admin_app
 from mstoken.claims import ServiceClaims
 from mstoken.errors import SignInError, SignInRefused, SignInUnavailable
-from mstoken.foreign import Meaning, meaning_of
 from mstoken.settings import Settings
+from mstoken.upstream_errors import Meaning, meaning_of
 
 
 class Minter(Protocol):

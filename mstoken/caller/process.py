@@ -14,7 +14,7 @@ import httpx
 from mstoken.background import Background
 from mstoken.caller.bound import BoundTokens
 from mstoken.caller.exchange import TIMEOUT_SECONDS
-from mstoken.caller.stock import MAX_ON_ORDER, TokenStock
+from mstoken.caller.fresh import MAX_ON_ORDER, FreshTokens
 from mstoken.claims import MODES, Mode, ServiceClaims, service_name
 from mstoken.errors import SignInError
 from mstoken.proof import ProofKey
@@ -44,7 +44,7 @@ class ProcessTokens:
         self._sign_in = sign_in
         self._client = httpx.AsyncClient(transport=transport, timeout=TIMEOUT_SECONDS, limits=_LIMITS)
         self._clock = clock
-        self._stocks: dict[str, TokenStock] = {}
+        self._stocks: dict[str, FreshTokens] = {}
         self._ordered: set[asyncio.Task[None]] = set()
         self._background = Background(f"mstoken {service}")
         _open.add(self)
@@ -55,7 +55,7 @@ class ProcessTokens:
             raise ValueError(f"{mode!r} is no mode: {' or '.join(MODES)} is wanted")
         if mode == "proof":
             return self.bound.current(audience)
-        stock = self._stocks.get(audience) or self._stocks.setdefault(service_name(audience), TokenStock(self._clock))
+        stock = self._stocks.get(audience) or self._stocks.setdefault(service_name(audience), FreshTokens(self._clock))
         token = stock.take()
         if number := stock.order():
             self._background.call_soon(lambda: self._fill(audience, stock, number))
@@ -71,13 +71,13 @@ class ProcessTokens:
         if self.pid == os.getpid():
             self._background.close(self._client.aclose())
 
-    def _fill(self, audience: str, stock: TokenStock, number: int) -> None:
+    def _fill(self, audience: str, stock: FreshTokens, number: int) -> None:
         for _ in range(number):
             task = asyncio.create_task(self._put_one(audience, stock), name=f"mstoken fresh token for {audience}")
             self._ordered.add(task)
             task.add_done_callback(self._ordered.discard)
 
-    async def _put_one(self, audience: str, stock: TokenStock) -> None:
+    async def _put_one(self, audience: str, stock: FreshTokens) -> None:
         began_at = self._clock()
         try:
             token = await self._fresh_token(audience)

@@ -7,7 +7,7 @@ import typer.core
 
 from mstoken.cli.output import note
 from mstoken.errors import IssuerUnavailable, MsTokenError, SignInUnavailable, VerifierUnavailable
-from mstoken.foreign import Meaning, meaning_of
+from mstoken.upstream_errors import Meaning, meaning_of
 
 FINE = 0
 """It is done, or the answer is yes."""

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from mstoken import compact
+from mstoken import strict_jwt
 from mstoken.callee.firebase import CLOCK_SKEW_SECONDS
 from mstoken.claims import ASSERTION_SECONDS, FRESH_SECONDS, ID_TOKEN_SECONDS, UID_PREFIX, ServiceClaims
 from mstoken.cli.failures import NO
@@ -125,9 +125,9 @@ def inspect(
 def inspected(token: str, expected: Expected) -> Inspection:
     """What there is to see of a token."""
     try:
-        jwt = compact.unverified(token)
+        jwt = strict_jwt.unverified(token)
     except ValueError as error:
-        name = "too_long" if len(token) > compact.MAX_TOKEN_BYTES else "malformed"
+        name = "too_long" if len(token) > strict_jwt.MAX_TOKEN_BYTES else "malformed"
         return Inspection("malformed", faults=(Fault(name, f"It is {error}."),))
     kind = _kind(jwt.header, jwt.payload)
     return Inspection(
@@ -167,7 +167,7 @@ def _kind_of_id_token(claims: Mapping[str, Any]) -> Kind:
     return "service_token_fresh" if mode == "fresh" else "service_token_bound"
 
 
-def _faults(kind: Kind, jwt: compact.Unverified, expected: Expected) -> Iterator[Fault]:
+def _faults(kind: Kind, jwt: strict_jwt.Unverified, expected: Expected) -> Iterator[Fault]:
     """All that is wrong with a token of some kind, as far as one can see."""
     if jwt.header.get("alg") == "none" or not jwt.signature:
         yield Fault("unsigned", "It is unsigned: nobody but an emulator takes it.")
@@ -205,7 +205,7 @@ def _rs256_faults(header: Mapping[str, Any], *, of_google: bool = True) -> Itera
         return
     try:
         if of_google:
-            compact.rs256_key_id(header)
+            strict_jwt.rs256_key_id(header)
     except ValueError as error:
         yield Fault("header_invalid", f"It is {error}.")
 
@@ -215,7 +215,7 @@ def _time_faults(claims: Mapping[str, Any], now: float, *more: str) -> Iterator[
     times: dict[str, int] = {}
     for name in ("exp", "iat", *more):
         try:
-            times[name] = compact.seconds(claims, name)
+            times[name] = strict_jwt.seconds(claims, name)
         except ValueError as error:
             yield Fault("time_invalid", f"It is {error}.")
     if "exp" in times and now - CLOCK_SKEW_SECONDS >= times["exp"]:
@@ -272,7 +272,7 @@ def _assertion_faults(claims: Mapping[str, Any], expected: Expected) -> Iterator
         yield Fault("no_id", "It has no jti.")
 
 
-def _proof_faults(jwt: compact.Unverified, now: float) -> Iterator[Fault]:
+def _proof_faults(jwt: strict_jwt.Unverified, now: float) -> Iterator[Fault]:
     """What every callee has against a proof, whatever the call (RFC 9449, section 4.3)."""
     jwk = jwt.header.get("jwk")
     if jwt.header.get("alg") != "ES256" or "crit" in jwt.header:
@@ -292,7 +292,7 @@ def _proof_faults(jwt: compact.Unverified, now: float) -> Iterator[Fault]:
         yield Fault("from_the_future", "It was made in the future, by the clock of this machine.")
 
 
-def _facts(kind: Kind, jwt: compact.Unverified, now: float) -> dict[str, str]:
+def _facts(kind: Kind, jwt: strict_jwt.Unverified, now: float) -> dict[str, str]:
     """What follows from header and claims, in words."""
     facts = {}
     if kind in ("service_token_fresh", "service_token_bound"):
@@ -313,7 +313,7 @@ def _facts(kind: Kind, jwt: compact.Unverified, now: float) -> dict[str, str]:
 def _age(claims: Mapping[str, Any], name: str, now: float) -> float | None:
     """How many seconds ago a time among the claims was; None where there is none."""
     try:
-        return now - compact.seconds(claims, name)
+        return now - strict_jwt.seconds(claims, name)
     except ValueError:
         return None
 

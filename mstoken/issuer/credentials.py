@@ -9,7 +9,7 @@ import google.auth.exceptions
 from google.oauth2 import id_token
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
-from mstoken import compact
+from mstoken import strict_jwt
 from mstoken.callee.certificates import CertificateCache
 from mstoken.callee.firebase import CLOCK_SKEW_SECONDS
 from mstoken.callee.replay.store import ReplayStore
@@ -23,9 +23,9 @@ from mstoken.errors import (
     CredentialUntrusted,
     VerifierUnavailable,
 )
-from mstoken.foreign import Meaning, meaning_of
 from mstoken.issuer.keys import RegisteredKey
 from mstoken.issuer.policy import Policy
+from mstoken.upstream_errors import Meaning, meaning_of
 
 GOOGLE = "https://accounts.google.com"
 MAX_ASSERTION_ID_CHARACTERS = 128
@@ -74,11 +74,11 @@ class CredentialVerifier:
             raise CredentialMissing("Send an identity token of Google's, or an assertion, in Authorization: Bearer.")
         if len(authorizations) != 1:
             raise CredentialMalformed("More than one Authorization header line.")
-        token = compact.bearer_token(authorizations[0])
+        token = strict_jwt.bearer_token(authorizations[0])
         if token is None:
             raise CredentialMalformed("Authorization is not of the scheme Bearer.")
         try:
-            jwt = compact.unverified(token)
+            jwt = strict_jwt.unverified(token)
         except ValueError as error:
             raise CredentialMalformed(f"It is {error}.") from None
         try:
@@ -97,12 +97,12 @@ class CredentialVerifier:
             if not await self._replay.spend(one_time_id, self._clock() + keep_seconds):
                 raise CredentialReplayed
 
-    async def _google(self, token: str, jwt: compact.Unverified) -> Proven:
+    async def _google(self, token: str, jwt: strict_jwt.Unverified) -> Proven:
         """Source: Google Cloud, "Verify an ID token": signature, issuer, audience and times."""
-        key_id = compact.rs256_key_id(jwt.header)
+        key_id = strict_jwt.rs256_key_id(jwt.header)
         # Looked at before they are verified, since google-auth computes with whatever it finds there.
-        compact.seconds(jwt.payload, "iat")
-        expires_at = compact.seconds(jwt.payload, "exp")
+        strict_jwt.seconds(jwt.payload, "iat")
+        expires_at = strict_jwt.seconds(jwt.payload, "exp")
         if jwt.payload.get("aud") != self._audience:
             raise ValueError(f"for another audience than {self._audience}")
         if self._clock() - CLOCK_SKEW_SECONDS >= expires_at:
@@ -129,7 +129,7 @@ class CredentialVerifier:
             raise CredentialUntrusted("It is not signed by Google, or not for now.") from error
         return claims
 
-    def _assertion(self, jwt: compact.Unverified) -> Proven:
+    def _assertion(self, jwt: strict_jwt.Unverified) -> Proven:
         """A JWT as RFC 7523, section 3, has it; `iss`, `sub`, `aud`, `exp`, `iat` and `jti` are all wanted."""
         claims = jwt.payload
         if jwt.header.get("typ", "JWT") != "JWT" or "crit" in jwt.header:
@@ -141,8 +141,8 @@ class CredentialVerifier:
             raise ValueError(f"for another audience than {self._audience}")
         if not _is_id(assertion_id):
             raise ValueError(f"one whose jti has not 1 to {MAX_ASSERTION_ID_CHARACTERS} characters of ASCII")
-        issued_at, expires_at = compact.seconds(claims, "iat"), compact.seconds(claims, "exp")
-        not_before = compact.seconds(claims, "nbf") if "nbf" in claims else issued_at
+        issued_at, expires_at = strict_jwt.seconds(claims, "iat"), strict_jwt.seconds(claims, "exp")
+        not_before = strict_jwt.seconds(claims, "nbf") if "nbf" in claims else issued_at
         key = self._signer(service, jwt)
         now = self._clock()
         if max(issued_at, not_before) > now + CLOCK_SKEW_SECONDS:
@@ -151,7 +151,7 @@ class CredentialVerifier:
             raise CredentialExpired
         return Proven(service, key_id=key.key_id, assertion_id=assertion_id)
 
-    def _signer(self, service: str, jwt: compact.Unverified) -> RegisteredKey:
+    def _signer(self, service: str, jwt: strict_jwt.Unverified) -> RegisteredKey:
         """The registered key of `service` that has signed; a `kid` says which, and is its thumbprint."""
         named = jwt.header.get("kid")
         for key in self._policy.keys_of(service):

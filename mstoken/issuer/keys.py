@@ -7,7 +7,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 from jwt.exceptions import InvalidKeyError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from mstoken import compact
+from mstoken import strict_jwt
 from mstoken.jwk import PRIVATE_MEMBERS, PUBLIC_MEMBERS, PublicKey, coordinate, thumbprint
 
 _P = 2**255 - 19
@@ -74,7 +74,7 @@ class RegisteredKey(Table):
             _public_key(jwk)
         except (InvalidKeyError, ValueError):
             raise ValueError(f"it is no key of the curve {jwk.crv}") from None
-        if isinstance(jwk, Ed25519Jwk) and not _is_point_of_ed25519(compact.base64url_decode(jwk.x)):
+        if isinstance(jwk, Ed25519Jwk) and not _is_point_of_ed25519(strict_jwt.base64url_decode(jwk.x)):
             raise ValueError(f"it is no key of the curve {jwk.crv}")
         return jwk
 

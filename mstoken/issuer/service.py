@@ -9,7 +9,7 @@ from typing import Annotated, Protocol, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
-from mstoken import compact
+from mstoken import strict_jwt
 from mstoken.callee.certificates import CertificateCache, PublishedCertificates
 from mstoken.callee.replay.store import ReplayStore, replay_store
 from mstoken.caller.minting import AdminMinter
@@ -179,7 +179,7 @@ def _parsed(body: bytes) -> TokenRequest:
     if len(body) > MAX_BODY_BYTES:
         raise TokenRequestInvalid(f"The body is longer than {MAX_BODY_BYTES} bytes.")
     try:
-        return TokenRequest.model_validate(compact.json_object(body))
+        return TokenRequest.model_validate(strict_jwt.json_object(body))
     except ValidationError as error:
         faults = (
             f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg'].removeprefix('Value error, ')}"

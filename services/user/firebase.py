@@ -16,7 +16,7 @@ from firebase_admin import auth, exceptions
 
 from mstoken import Settings
 from mstoken.admin import admin_app
-from mstoken.compact import unverified
+from mstoken.strict_jwt import unverified
 from services.common.faults import Fault
 from services.user.faults import (
     AccountRefused,

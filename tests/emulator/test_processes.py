@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from emulator import tied
+from emulator import die_with_parent
 from emulator.errors import Interrupted, NotReady, ProcessDied
 from emulator.processes import Process, Supervisor, is_alive
 
@@ -120,7 +120,8 @@ def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     command = PARENT_OF_STUBBORN.format(options="", then="time.sleep(600)")
     code = (
         "import os, subprocess, sys;"
-        f"subprocess.run([sys.executable, {tied.__file__!r}, str(os.getpid()), sys.executable, '-c', {command!r}],"
+        f"subprocess.run([sys.executable, {die_with_parent.__file__!r}, str(os.getpid()), sys.executable, '-c',"
+        f" {command!r}],"
         " start_new_session=True)"
     )
     log = tmp_path / "log"

@@ -19,11 +19,11 @@ from joserfc.jwk import ECKey, RSAKey
 
 from mstoken import Caller
 from mstoken.claims import ServiceClaims, token_sha256
-from mstoken.compact import base64url, base64url_decode
 from mstoken.errors import ProofInvalid
 from mstoken.fastapi import allow, protect
 from mstoken.jwk import thumbprint
 from mstoken.proof import Proof, ProofKey, ProofVerifier
+from mstoken.strict_jwt import base64url, base64url_decode
 from mstoken.testing import FakeFirebase
 from mstoken.uri import normalized
 

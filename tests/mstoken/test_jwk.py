@@ -8,8 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
-from mstoken.compact import base64url
 from mstoken.jwk import coordinate, public_jwk, thumbprint
+from mstoken.strict_jwt import base64url
 
 THUMBPRINTS = json.loads((Path(__file__).parent / "vectors/thumbprints.json").read_text())
 JWK = public_jwk(ec.generate_private_key(ec.SECP256R1()).public_key())

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from mstoken import compact
+from mstoken import strict_jwt
 from mstoken.errors import ProofInvalid, ProofMissing, ProofRefused
 from mstoken.jwk import thumbprint
 from mstoken.proof import MAX_PROOF_AGE_SECONDS, Proof, ProofKey, ProofVerifier
@@ -138,7 +138,7 @@ def test_a_proof_key_makes_proofs_that_hold() -> None:
 def test_a_proof_has_the_form_of_the_standard() -> None:
     """RFC 9449, section 4.2: header and claims, no more and no less, and nothing private in the key."""
     key = ProofKey()
-    proof = compact.unverified(key.proof("GET", f"{URL}/../products?a=b", TOKEN, issued_at=NOW))
+    proof = strict_jwt.unverified(key.proof("GET", f"{URL}/../products?a=b", TOKEN, issued_at=NOW))
     assert proof.header.keys() == {"typ", "alg", "jwk"}
     assert (proof.header["typ"], proof.header["alg"]) == ("dpop+jwt", "ES256")
     assert proof.header["jwk"].keys() == {"kty", "crv", "x", "y"}
@@ -158,7 +158,7 @@ def test_every_proof_has_an_id_of_its_own() -> None:
     """The ids are 128 random bits, though all else is the same."""
     key = ProofKey()
     proofs = [key.proof("GET", URL, TOKEN, issued_at=NOW) for _ in range(200)]
-    ids = {compact.unverified(proof).payload["jti"] for proof in proofs}
+    ids = {strict_jwt.unverified(proof).payload["jti"] for proof in proofs}
     assert len(ids) == 200
     assert {len(proof_id) for proof_id in ids} == {22}
 
@@ -178,7 +178,7 @@ def test_no_proof_for_what_is_no_http_url(url: str) -> None:
 @pytest.mark.parametrize("vector", RFC_9449["proofs"], ids=lambda vector: vector["from"])
 def test_the_proofs_of_rfc_9449(vector: dict[str, Any]) -> None:
     """They read as the RFC prints them, and their signatures are of the key that its token is bound to."""
-    proof = compact.unverified(vector["proof"])
+    proof = strict_jwt.unverified(vector["proof"])
     assert (proof.header, proof.payload) == (vector["header"], vector["payload"])
     assert thumbprint(proof.header["jwk"]) == RFC_9449["jkt"]
     key = jwt.PyJWK(proof.header["jwk"], "ES256")
@@ -210,10 +210,10 @@ def test_a_proof_for_a_token_request_is_none_for_a_call() -> None:
 
 def test_the_signature_of_rfc_7515() -> None:
     """Appendix A.3: what was signed with which outcome, as the RFC prints it, and the key there confirms it."""
-    signed = compact.unverified(f"{RFC_7515_A3['signing_input']}.{RFC_7515_A3['signature']}")
+    signed = strict_jwt.unverified(f"{RFC_7515_A3['signing_input']}.{RFC_7515_A3['signature']}")
     assert (signed.header, signed.payload) == (RFC_7515_A3["header"], RFC_7515_A3["payload"])
     assert signed.signing_input == RFC_7515_A3["signing_input"].encode()
-    assert signed.signature == compact.base64url_decode(RFC_7515_A3["signature"])
+    assert signed.signature == strict_jwt.base64url_decode(RFC_7515_A3["signature"])
     key = ECAlgorithm.from_jwk(RFC_7515_A3["jwk"])
     assert isinstance(key, ec.EllipticCurvePublicKey)
     assert ECAlgorithm(ECAlgorithm.SHA256).verify(signed.signing_input, key, signed.signature)
@@ -459,8 +459,8 @@ def last_bits_changed(text: str) -> str:
         lambda _: 7,
         lambda value: [value],
         lambda _: "",
-        lambda value: base64url(compact.base64url_decode(value)[1:]),
-        lambda value: base64url(b"\0" + compact.base64url_decode(value)),
+        lambda value: base64url(strict_jwt.base64url_decode(value)[1:]),
+        lambda value: base64url(b"\0" + strict_jwt.base64url_decode(value)),
         lambda value: value + "=",
         lambda value: value + "\n",
         lambda value: f" {value}",
@@ -479,7 +479,7 @@ def test_check_7_a_coordinate_has_one_spelling(name: str, change: Callable[[str]
 @pytest.mark.parametrize(
     ("x", "y"),
     [
-        (JWK["x"], base64url(flipped(compact.base64url_decode(JWK["y"]), 31))),
+        (JWK["x"], base64url(flipped(strict_jwt.base64url_decode(JWK["y"]), 31))),
         (JWK["y"], JWK["x"]),
         (base64url(b"\0" * 32), base64url(b"\0" * 32)),
         (base64url(b"\xff" * 32), base64url(b"\xff" * 32)),

@@ -16,10 +16,10 @@ from mstoken.callee.replay.sqlite import SQLiteReplayStore
 from mstoken.caller.credentials import RegisteredKey
 from mstoken.claims import ServiceClaims
 from mstoken.cli.app import app as command_line
-from mstoken.compact import unverified
 from mstoken.errors import SignInRefused
 from mstoken.functions import TokenEndpoint
 from mstoken.issuer.service import TokenService
+from mstoken.strict_jwt import unverified
 
 POLICY = """\
 # Who may call whom.

@@ -14,8 +14,8 @@ from emulator.keys import Key, compact
 from emulator.metadata import IDENTITY_PATH
 from emulator.stack import Stack
 from mstoken.claims import ServiceClaims
-from mstoken.compact import base64url, unverified
 from mstoken.proof import ProofKey
+from mstoken.strict_jwt import base64url, unverified
 
 TIMEOUT_SECONDS = 60
 PRODUCT = {"audience": "product", "mode": "fresh"}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mstoken.callee.nonces import NONCE_SECONDS, Nonces
-from mstoken.compact import base64url, base64url_decode
+from mstoken.strict_jwt import base64url, base64url_decode
 
 NOW = 1_800_000_000.75
 SECRET = "made up for the tests, and no secret"

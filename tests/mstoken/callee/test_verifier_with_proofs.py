@@ -17,10 +17,10 @@ from mstoken.callee.callers import Admission, Call, Caller
 from mstoken.callee.nonces import NONCE_SECONDS
 from mstoken.callee.verifier import MAX_REMEMBERED_TOKENS, TokenVerifier
 from mstoken.claims import ServiceClaims
-from mstoken.compact import base64url
 from mstoken.errors import ProofNonceWanted, Refusal
 from mstoken.jwk import thumbprint
 from mstoken.proof import MAX_PROOF_AGE_SECONDS, ProofKey
+from mstoken.strict_jwt import base64url
 from mstoken.testing import FakeFirebase
 from tests.clock import FakeClock
 

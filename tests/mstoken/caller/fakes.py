@@ -10,7 +10,7 @@ import httpx
 
 from mstoken import ServiceIdentity
 from mstoken.claims import ServiceClaims
-from mstoken.compact import unverified
+from mstoken.strict_jwt import unverified
 from mstoken.testing import FakeFirebase
 from tests.clock import FakeClock
 

@@ -21,9 +21,9 @@ from mstoken import ServiceIdentity, Settings
 from mstoken.caller.broker import BrokerMinter
 from mstoken.caller.exchange import LONGEST_BACKOFF_SECONDS
 from mstoken.claims import ServiceClaims
-from mstoken.compact import base64url, unverified
 from mstoken.errors import SettingsError, SignInError, SignInRefused, SignInUnavailable
 from mstoken.settings import EMULATOR_VARIABLE
+from mstoken.strict_jwt import base64url, unverified
 from mstoken.testing import FakeFirebase
 from tests.mstoken.caller.fakes import DEADLINE_SECONDS, Scripted, claims_of, ids_of
 

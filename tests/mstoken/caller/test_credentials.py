@@ -35,8 +35,8 @@ from emulator.metadata import CERTIFICATES_PATH
 from emulator.ports import HOST, Ports, free_offset
 from emulator.processes import Supervisor
 from mstoken.caller.credentials import RegisteredKey
-from mstoken.compact import base64url, base64url_decode, unverified
 from mstoken.errors import SettingsError
+from mstoken.strict_jwt import base64url, base64url_decode, unverified
 from tests.clock import FakeClock
 from tests.mstoken.caller.fakes import DEADLINE_SECONDS
 

@@ -14,7 +14,6 @@ import pytest
 from mstoken import ServiceIdentity, Settings, TokenVerifier
 from mstoken.callee.callers import Admission, Call, ServiceCaller
 from mstoken.claims import token_sha256
-from mstoken.compact import unverified
 from mstoken.errors import (
     ProofInvalid,
     ProofReplayed,
@@ -24,6 +23,7 @@ from mstoken.errors import (
     SignInUnavailable,
     TokenReplayed,
 )
+from mstoken.strict_jwt import unverified
 from mstoken.testing import FakeFirebase
 from tests.mstoken.caller.fakes import DEADLINE_SECONDS, Project, ProjectMinter, claims_of, ids_of
 

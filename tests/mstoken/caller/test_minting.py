@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from mstoken.caller.minting import AdminMinter
 from mstoken.claims import ServiceClaims
-from mstoken.compact import unverified
 from mstoken.errors import SettingsError, SignInRefused, SignInUnavailable
 from mstoken.settings import EMULATOR_VARIABLE, Settings
+from mstoken.strict_jwt import unverified
 from tests.mstoken.caller.fakes import DEADLINE_SECONDS
 
 CLAIMS = ServiceClaims.fresh("billing", "product")

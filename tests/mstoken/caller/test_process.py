@@ -12,7 +12,7 @@ from textwrap import dedent
 
 import pytest
 
-from mstoken.compact import unverified
+from mstoken.strict_jwt import unverified
 from tests.mstoken.caller.fakes import DEADLINE_SECONDS, claims_of, ids_of
 
 ROOT = Path(__file__).parents[3]

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from mstoken.claims import ServiceClaims
 from mstoken.cli.inspection import Expected, Inspection, inspected
 from mstoken.cli.key_files import Kind, new_key
-from mstoken.compact import MAX_TOKEN_BYTES, base64url
 from mstoken.proof import ProofKey
+from mstoken.strict_jwt import MAX_TOKEN_BYTES, base64url
 from mstoken.testing import FakeFirebase
 from tests.clock import FakeClock
 from tests.mstoken.cli.conftest import Run

@@ -20,11 +20,11 @@ from jwt.algorithms import ECAlgorithm, HMACAlgorithm, OKPAlgorithm
 from emulator.keys import SECURETOKEN, Key
 from mstoken.callee.certificates import CertificateCache, Fetched
 from mstoken.callee.replay.memory import MemoryReplayStore
-from mstoken.compact import base64url, base64url_decode
 from mstoken.errors import CredentialReplayed, CredentialUnknown, Refusal, VerifierUnavailable
 from mstoken.issuer.credentials import CredentialVerifier, Proven
 from mstoken.issuer.policy import Policy
 from mstoken.jwk import thumbprint
+from mstoken.strict_jwt import base64url, base64url_decode
 from tests.clock import FakeClock
 
 URL = "https://us-central1-demo-shop.cloudfunctions.net/token"

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from jwt.algorithms import OKPAlgorithm
 from pydantic import ValidationError
 
-from mstoken.compact import base64url
 from mstoken.errors import PolicyError
 from mstoken.issuer.keys import RegisteredKey
 from mstoken.issuer.policy import Policy
 from mstoken.jwk import thumbprint
+from mstoken.strict_jwt import base64url
 from tests.mstoken.issuer.policies import ED25519, ED25519_KEY, P256, P256_KEY, fault, key, with_keys
 
 VECTORS = Path(__file__).parents[1] / "vectors"

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mstoken.compact import unverified
+from mstoken.strict_jwt import unverified
 from mstoken.testing import FakeFirebase
 from services.billing.faults import NeighbourFailed, NeighbourUnavailable
 from services.billing.neighbours import Neighbours

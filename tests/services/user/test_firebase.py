@@ -11,9 +11,9 @@ from firebase_admin import auth
 
 from mstoken import Settings, UserCaller
 from mstoken.admin import admin_app
-from mstoken.compact import unverified
 from mstoken.errors import SettingsError
 from mstoken.settings import EMULATOR_VARIABLE
+from mstoken.strict_jwt import unverified
 from services.common.faults import Fault
 from services.user.accounts import Accounts
 from services.user.attempts import Attempts

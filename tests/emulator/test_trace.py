@@ -10,7 +10,7 @@ import pytest
 from emulator.errors import Unexpected
 from emulator.ports import Ports
 from emulator.stack import SERVICES, Stack
-from emulator.way import way_of_first_call
+from emulator.trace import way_of_first_call
 
 ID = "one-time-id"
 CALL = {

@@ -1,4 +1,4 @@
-"""Runs a command that does not outlive its parent: `python -I -S tied.py PARENT_PID COMMAND ARGUMENT...`
+"""Runs a command that does not outlive its parent: `python -I -S die_with_parent.py PARENT_PID COMMAND ARGUMENT...`
 
 On Linux the kernel sends the command SIGTERM when the parent ends in whatever way, SIGKILL included (prctl(2),
 PR_SET_PDEATHSIG). When the command has ended, what is left of its process group is killed: firebase-tools leaves

@@ -7,7 +7,7 @@ import pytest
 from firebase_admin import auth, exceptions
 from google.auth import exceptions as google
 
-from mstoken.foreign import MEANINGS, Meaning, meaning_of
+from mstoken.upstream_errors import MEANINGS, Meaning, meaning_of
 
 
 @pytest.mark.parametrize("module", [auth, exceptions, google], ids=lambda module: module.__name__)

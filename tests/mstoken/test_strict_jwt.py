@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mstoken import compact
+from mstoken import strict_jwt
 
 
 def part(text: str | bytes) -> str:
@@ -28,7 +28,7 @@ def token(payload: str | bytes, signature: str = "") -> str:
 def test_header_and_payload_come_out() -> None:
     """A well-formed token gives its two objects, what was signed, and with which outcome."""
     payload = '{ "sub" : "svc:billing", "n" : 1.5 }'
-    assert compact.unverified(token(payload, part(b"\xff\x00\xfe"))) == (
+    assert strict_jwt.unverified(token(payload, part(b"\xff\x00\xfe"))) == (
         {"alg": "RS256"},
         {"sub": "svc:billing", "n": 1.5},
         f"{HEADER}.{part(payload)}".encode(),
@@ -38,7 +38,7 @@ def test_header_and_payload_come_out() -> None:
 
 def test_an_empty_signature_is_for_the_verifier_to_judge() -> None:
     """The Auth emulator signs nothing; the third part may be empty here."""
-    unsigned = compact.unverified(token("{}"))
+    unsigned = strict_jwt.unverified(token("{}"))
     assert (unsigned.payload, unsigned.signature) == ({}, b"")
 
 
@@ -77,31 +77,31 @@ def test_an_empty_signature_is_for_the_verifier_to_judge() -> None:
 def test_odd_tokens_are_refused(text: str, fault: str) -> None:
     """What could be read in two ways is not read at all, and the reason does not repeat the token."""
     with pytest.raises(ValueError, match=fault) as caught:
-        compact.unverified(text)
+        strict_jwt.unverified(text)
     assert HEADER not in str(caught.value)
 
 
 def test_a_token_of_exactly_the_limit_passes() -> None:
     """8 KiB are allowed, one byte more is not."""
-    longest = token("{}", "A" * (compact.MAX_TOKEN_BYTES - len(token("{}"))))
+    longest = token("{}", "A" * (strict_jwt.MAX_TOKEN_BYTES - len(token("{}"))))
     assert len(longest) == 8192
-    assert compact.unverified(longest).payload == {}
+    assert strict_jwt.unverified(longest).payload == {}
     with pytest.raises(ValueError, match="longer than"):
-        compact.unverified(longest + "A")
+        strict_jwt.unverified(longest + "A")
 
 
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     """No text makes it raise anything but ValueError."""
     with contextlib.suppress(ValueError):
-        compact.unverified(text)
+        strict_jwt.unverified(text)
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_any_bytes_inside_are_read_or_refused(header: bytes, payload: bytes) -> None:
     """Nor do any bytes behind the base64url."""
     with contextlib.suppress(ValueError):
-        compact.unverified(f"{part(header)}.{part(payload)}.")
+        strict_jwt.unverified(f"{part(header)}.{part(payload)}.")
 
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False)
@@ -111,8 +111,8 @@ SCALARS = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(a
 def test_ordinary_claims_survive(claims: dict[str, object]) -> None:
     """Any JSON object of ordinary depth comes out as it went in."""
     text = token(json.dumps(claims))
-    if len(text) <= compact.MAX_TOKEN_BYTES:
-        assert compact.unverified(text).payload == claims
+    if len(text) <= strict_jwt.MAX_TOKEN_BYTES:
+        assert strict_jwt.unverified(text).payload == claims
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_ordinary_claims_survive(claims: dict[str, object]) -> None:
 )
 def test_base64url(value: bytes, text: str) -> None:
     """RFC 4648, sections 5 and 10: the other alphabet, and no padding (RFC 7515, section 2)."""
-    assert compact.base64url(value) == text
-    assert compact.base64url_decode(text) == value
+    assert strict_jwt.base64url(value) == text
+    assert strict_jwt.base64url_decode(text) == value
 
 
 @pytest.mark.parametrize(
@@ -131,12 +131,12 @@ def test_base64url(value: bytes, text: str) -> None:
 def test_base64url_has_one_spelling(text: str) -> None:
     """Bits to spare, padding, another alphabet and what decoders skip are refused, and not repeated."""
     with pytest.raises(ValueError, match=r"^not (canonical )?base64url$"):
-        compact.base64url_decode(text)
+        strict_jwt.base64url_decode(text)
 
 
 @given(st.binary(), st.text())
 def test_base64url_both_ways(value: bytes, text: str) -> None:
     """All bytes survive, and a text that can be decoded is the only one for its bytes."""
-    assert compact.base64url_decode(compact.base64url(value)) == value
+    assert strict_jwt.base64url_decode(strict_jwt.base64url(value)) == value
     with contextlib.suppress(ValueError):
-        assert compact.base64url(compact.base64url_decode(text)) == text
+        assert strict_jwt.base64url(strict_jwt.base64url_decode(text)) == text

@@ -36,7 +36,7 @@ class _Token:
     signed_in_at: float
 
 
-class TokenStock:
+class FreshTokens:
     """Fresh tokens for one audience, each handed out once. For any number of threads; signs nobody in itself.
 
     `clock` gives seconds since the epoch.
