@@ -9,7 +9,7 @@ from rich.console import Console
 from emulator.ports import Ports
 from emulator.runner import Runner, use_emulator
 from emulator.stack import ROOT, Stack
-from mstoken.claims import MODES
+from mstoken.wire import MODES
 
 
 def main(arguments: list[str]) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from emulator.errors import Unexpected
 from emulator.stack import SERVICES, Stack
-from mstoken.claims import MODES, Mode
+from mstoken.wire import MODES, Mode
 
 FUNCTION_LOG = ">  "
 """What the functions emulator puts before a line that a function logs."""

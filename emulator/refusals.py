@@ -10,10 +10,9 @@ from emulator.keys import Key
 from emulator.shop_client import ShopClient, anyone
 from emulator.stack import Stack
 from mstoken import ServiceIdentity
-from mstoken.claims import SERVICE_TOKEN_HEADER
 from mstoken.errors import SignInError
-from mstoken.proof import PROOF_HEADER
 from mstoken.strict_jwt import base64url
+from mstoken.wire import PROOF_HEADER, SERVICE_TOKEN_HEADER
 
 PATH = "/products?limit=1"
 OTHER_PATH = "/products/another"

@@ -16,8 +16,8 @@ from emulator.ports import HOST, Ports
 from emulator.processes import Supervisor
 from emulator.signed_auth import CERTIFICATES_PATH
 from mstoken import Settings
-from mstoken.claims import Mode
 from mstoken.settings import EMULATOR_VARIABLE
+from mstoken.wire import Mode
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = ROOT / "emulator" / "seed"

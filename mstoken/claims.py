@@ -9,28 +9,18 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypeGuard
+from typing import Any, TypeGuard
 
 from mstoken.errors import TokenNotService
-
-SERVICE_TOKEN_HEADER = "X-MS-TOKEN"
-UID_PREFIX = "svc:"
-VERSION = 1
+from mstoken.wire import (
+    CLAIM_VERSION,
+    UID_PREFIX,
+    Mode,
+)
 
 _SERVICE_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _TOKEN_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
-
-Mode: TypeAlias = Literal["fresh", "proof"]
-"""A token for one call each, or a token for an hour with a proof for each call."""
-MODES: tuple[Mode, ...] = ("fresh", "proof")
-
-FRESH_SECONDS = 60
-"""How old a fresh token may be."""
-ID_TOKEN_SECONDS = 3600
-"""How long every Firebase ID token lives (Firebase, "Manage User Sessions")."""
-ASSERTION_SECONDS = 60
-"""How old an assertion may be, with which a service proves itself to the token service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +59,7 @@ class ServiceClaims:
     def as_developer_claims(self) -> dict[str, Any]:
         """What `create_custom_token` takes as developer claims."""
         one = {"jti": self.token_id} if self.key_thumbprint is None else {"jkt": self.key_thumbprint}
-        return {"ms": {"v": VERSION, "svc": self.service, "aud": self.audience} | one}
+        return {"ms": {"v": CLAIM_VERSION, "svc": self.service, "aud": self.audience} | one}
 
     @classmethod
     def parse(cls, claims: Mapping[str, Any]) -> "ServiceClaims":
@@ -84,7 +74,7 @@ class ServiceClaims:
         ms = claims.get("ms")
         if not isinstance(ms, dict):
             raise TokenNotService("It has no ms claim.")
-        if type(ms.get("v")) is not int or ms["v"] != VERSION:
+        if type(ms.get("v")) is not int or ms["v"] != CLAIM_VERSION:
             raise TokenNotService("Its ms claim has a version that is not known here.")
         service, audience = ms.get("svc"), ms.get("aud")
         if not _is_service_name(service) or not _is_service_name(audience):

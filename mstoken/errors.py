@@ -1,12 +1,12 @@
-"""Every error that mstoken raises, nested by what the one who catches it can do.
+"""Every error that this library raises, nested by what the code that catches it can do.
 
     MsTokenError
-    ├── SettingsError             mend the configuration; nothing was started
-    ├── PolicyError               mend the policy file; nothing was started
-    ├── SignInError               caller: no service token could be had
-    │   ├── SignInRefused         Firebase said no: mend the identity or the API key
+    ├── SettingsError             correct the configuration; nothing was started
+    ├── PolicyError               correct the policy file; nothing was started
+    ├── SignInError               caller: no service token could be obtained
+    │   ├── SignInRefused         Firebase refused: correct the identity, the API key or the permissions
     │   └── SignInUnavailable     Firebase did not answer: try again later
-    └── Refusal                   callee: this call does not come in
+    └── Refusal (a Problem)       callee: this call is refused
         ├── ServiceTokenRefused   401, about X-MS-TOKEN
         │   ├── TokenMissing            token_missing
         │   ├── TokenMalformed          token_malformed
@@ -21,7 +21,7 @@
         │   ├── ProofMissing            proof_missing
         │   ├── ProofInvalid            proof_invalid
         │   ├── ProofReplayed           proof_replayed
-        │   └── ProofNonceWanted        use_dpop_nonce
+        │   └── ProofNonceRequired      use_dpop_nonce
         ├── UserTokenRefused      401, about Authorization: Bearer
         │   ├── UserTokenMissing        user_token_missing
         │   ├── UserTokenInvalid        user_token_invalid
@@ -33,45 +33,41 @@
         │   ├── CredentialExpired       credential_expired
         │   ├── CredentialReplayed      credential_replayed
         │   └── CredentialUnknown       credential_unknown
-        ├── TokenRequestInvalid   400, request_invalid: nothing that the token service understands
-        ├── CallerNotAllowed      403, caller_not_allowed: known, but not for this route
-        ├── AudienceNotAllowed    403, audience_not_allowed: known, but policy does not let it call that service
-        ├── VerifierUnavailable   503, verifier_unavailable: cannot tell now, so nobody comes in
-        └── IssuerUnavailable     503, issuer_unavailable: nothing can be signed now
+        ├── TokenRequestInvalid   400, request_invalid: the token service cannot read the request
+        ├── CallerNotAllowed      403, caller_not_allowed: the caller is known, the route is not for it
+        ├── AudienceNotAllowed    403, audience_not_allowed: the policy does not let the service call that audience
+        ├── VerifierUnavailable   503, verifier_unavailable: tokens cannot be verified now, so no call is let in
+        └── IssuerUnavailable     503, issuer_unavailable: no token can be signed now
 
-The last word of each line is the stable `code` of the refusal. Errors carry facts as attributes; their texts are
-for people and never hold a token.
+The last word of each line is the stable `code` of the refusal. Errors carry facts as attributes. Their texts are for
+people and never contain a token.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-PROOF_ALGORITHM = "ES256"
-"""The one signature algorithm of proofs (RFC 7518, section 3.4)."""
-NONCE_HEADER = "DPoP-Nonce"
-"""Where a callee hands out a nonce (RFC 9449, section 8.2)."""
-SERVICE_SCHEME = "MsToken"
-"""The challenge's auth-scheme for `X-MS-TOKEN` (RFC 9110, section 11.1)."""
+from mstoken.problem import Problem, challenge
+from mstoken.wire import BEARER_SCHEME, NONCE_HEADER, PROOF_SCHEME, SERVICE_SCHEME, SIGNATURE_ALGORITHM
 
 
 class MsTokenError(Exception):
     """The root of every error that this library raises on purpose. They can be copied, and sent between processes."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (type(self), self.args), self.__dict__
+        return _restored, (type(self), self.args), self.__dict__
 
 
-def _again(kind: type[MsTokenError], arguments: tuple[Any, ...]) -> MsTokenError:
-    """An error as it was: their constructors take other arguments than those that an error keeps."""
+def _restored(kind: type[MsTokenError], arguments: tuple[Any, ...]) -> MsTokenError:
+    """Return an error as it was pickled. Constructors take other arguments than those that an exception keeps."""
     return kind.__new__(kind, *arguments)
 
 
 class SettingsError(MsTokenError):
-    """A setting is missing or wrong. The text names the variable, what was read and what is wanted."""
+    """A setting is missing or wrong. The text names the variable, the value that was read, and what was expected."""
 
 
 class PolicyError(MsTokenError):
-    """The token service's policy file is wrong. The text has a line for each fault: file, line, place, what is wanted.
+    """The token service's policy file is wrong. The text has one line for each fault.
 
     `file` is the name that it was read by, `faults` are pairs of a line of it, from 1 on, and a sentence about it, in
     the order of the lines; None in place of a line where a fault is in none. `line` is that of the first fault.
@@ -87,7 +83,7 @@ class PolicyError(MsTokenError):
 
 
 class SignInError(MsTokenError):
-    """No service token could be had for `identity`, the uid that tried to sign in."""
+    """No service token could be obtained for `identity`, the Firebase uid that tried to sign in."""
 
     retry_after_seconds: float = 0.0
 
@@ -98,101 +94,77 @@ class SignInError(MsTokenError):
 
 
 class SignInRefused(SignInError):
-    """Firebase or the signer said no, and will say so again until something is mended."""
+    """Firebase or the signer refused, and will refuse again until something is corrected."""
 
 
 class SignInUnavailable(SignInError):
-    """Firebase or the signer could not be reached, or asked to wait `retry_after_seconds`."""
+    """Firebase or the signer could not be reached, or asked the caller to wait `retry_after_seconds`."""
 
     def __init__(self, identity: str, reason: str, *, retry_after_seconds: float = 1.0) -> None:
         super().__init__(identity, reason)
         self.retry_after_seconds = retry_after_seconds
 
 
-class Refusal(MsTokenError):
-    """A call that the callee does not let in.
-
-    `status` is the HTTP status, `code` the stable name of the reason, `title` the reason in words; `detail` is about
-    this one call. `retry_after_seconds` is set where waiting may help.
-    """
-
-    status: ClassVar[Literal[400, 401, 403, 503]]
-    code: ClassVar[str]
-    title: ClassVar[str]
-    retry_after_seconds: int | None = None
-
-    def __init__(self, detail: str | None = None) -> None:
-        super().__init__(detail or self.title)
-        self.detail = detail
-
-    def challenges(self, realm: str) -> tuple[str, ...]:
-        """The `WWW-Authenticate` challenges for the service `realm`; empty where none is due (RFC 9110, 11.6.1)."""
-        return ()
-
-    def headers(self) -> Mapping[str, str]:
-        """Further header fields of the answer."""
-        return {}
+class Refusal(MsTokenError, Problem):
+    """A call that the callee refuses. See `Problem` for what it tells the caller."""
 
 
 class ServiceTokenRefused(Refusal):
-    """The service token in `X-MS-TOKEN` is missing or does not count."""
+    """The service token in `X-MS-TOKEN` is missing or not accepted. The challenge's `error` is the refusal's code."""
 
     status = 401
-
-    def challenges(self, realm: str) -> tuple[str, ...]:
-        """One `MsToken` challenge whose `error` is this refusal's code."""
-        return (f'{SERVICE_SCHEME} realm="{realm}", error="{self.code}"',)
+    scheme = SERVICE_SCHEME
 
 
 class TokenMissing(ServiceTokenRefused):
-    """No token at all. `users_too` says that a user's token would have done as well."""
+    """The call carries no token. `users_too` tells whether a user's token would have been accepted as well."""
 
     code = "token_missing"
     title = "A service token is missing"
 
     def __init__(self, *, users_too: bool = False) -> None:
         super().__init__(
-            "Send a service token in X-MS-TOKEN, or a user's in Authorization: Bearer."
+            "Send a service token in X-MS-TOKEN, or a user's token in Authorization: Bearer."
             if users_too
             else "Send a service token in X-MS-TOKEN."
         )
         self.users_too = users_too
 
     def challenges(self, realm: str) -> tuple[str, ...]:
-        """A bare challenge for each kind of token that would have done (RFC 6750, section 3.1: no error code)."""
-        service = f'{SERVICE_SCHEME} realm="{realm}"'
-        return (service, f'Bearer realm="{realm}"') if self.users_too else (service,)
+        """Return a bare challenge for each kind of token that would have been accepted."""
+        service = super().challenges(realm)
+        return (*service, challenge(BEARER_SCHEME, realm)) if self.users_too else service
 
 
 class TokenMalformed(ServiceTokenRefused):
-    """What came is no JWT: wrong size, wrong alphabet, wrong JSON, or more than one header line."""
+    """The value is not one JWT: wrong size, alphabet or JSON, or more than one header line."""
 
-    code = "token_malformed"
+    code = error = "token_malformed"
     title = "The service token is malformed"
 
 
 class TokenUntrusted(ServiceTokenRefused):
-    """The signature, the issuer or the project is not ours."""
+    """The signature, the issuer or the project is not the expected one."""
 
-    code = "token_untrusted"
-    title = "The service token is not to be trusted"
+    code = error = "token_untrusted"
+    title = "The service token cannot be trusted"
 
 
 class TokenExpired(ServiceTokenRefused):
     """The token's own `exp` has passed."""
 
-    code = "token_expired"
+    code = error = "token_expired"
     title = "The service token has expired"
 
 
 class TokenStale(ServiceTokenRefused):
-    """The token is alive, but was issued `age_seconds` ago and only `max_age_seconds` count as fresh."""
+    """The token has not expired, but it is `age_seconds` old and a fresh one may be `max_age_seconds` old."""
 
-    code = "token_stale"
+    code = error = "token_stale"
     title = "The service token is not fresh"
 
     def __init__(self, age_seconds: int, max_age_seconds: int) -> None:
-        super().__init__(f"It was issued {age_seconds} s ago; {max_age_seconds} s are allowed.")
+        super().__init__(f"It was issued {age_seconds} s ago; at most {max_age_seconds} s are allowed.")
         self.age_seconds = age_seconds
         self.max_age_seconds = max_age_seconds
 
@@ -200,64 +172,59 @@ class TokenStale(ServiceTokenRefused):
 class TokenReplayed(ServiceTokenRefused):
     """The token's id has been spent before."""
 
-    code = "token_replayed"
+    code = error = "token_replayed"
     title = "The service token has been used before"
 
 
 class TokenWrongAudience(ServiceTokenRefused):
-    """The token is for the service `audience`, and this one is `expected`."""
+    """The token is for the service `audience`, and this service is `expected`."""
 
-    code = "token_wrong_audience"
+    code = error = "token_wrong_audience"
     title = "The service token is for another service"
 
     def __init__(self, audience: str, expected: str) -> None:
-        super().__init__(f"It is for {audience}, and this is {expected}.")
+        super().__init__(f"It is for {audience}, and this service is {expected}.")
         self.audience = audience
         self.expected = expected
 
 
 class TokenNotService(ServiceTokenRefused):
-    """A good Firebase token, but no service's: a user's, or one whose `ms` claim we do not know."""
+    """A valid Firebase token that is not a service token: a user's, or one with an `ms` claim of an unknown shape."""
 
-    code = "token_not_service"
+    code = error = "token_not_service"
     title = "The token is not a service token"
 
 
 class IdentityDisabled(ServiceTokenRefused):
     """The service identity `identity` is disabled, deleted, or was revoked after the token was issued."""
 
-    code = "identity_disabled"
+    code = error = "identity_disabled"
     title = "The service identity is disabled or revoked"
 
     def __init__(self, identity: str) -> None:
-        super().__init__(f"{identity} may not call any more.")
+        super().__init__(f"{identity} is disabled, deleted, or was revoked after this token was issued.")
         self.identity = identity
 
 
 class ProofRefused(Refusal):
-    """The proof in `DPoP` is missing or does not count."""
+    """The proof in `DPoP` is missing or not accepted (RFC 9449, section 7.1)."""
 
     status = 401
-    error: ClassVar[str] = "invalid_dpop_proof"
-
-    def challenges(self, realm: str) -> tuple[str, ...]:
-        """One `DPoP` challenge with its `error` (RFC 9449, section 7.1)."""
-        return (f'DPoP realm="{realm}", error="{self.error}", algs="{PROOF_ALGORITHM}"',)
+    scheme = PROOF_SCHEME
+    error: ClassVar[str | None] = "invalid_dpop_proof"
+    challenge_parameters: ClassVar[Mapping[str, str]] = {"algs": SIGNATURE_ALGORITHM}
 
 
 class ProofMissing(ProofRefused):
-    """No proof, where the token is bound to a key or the route insists on one."""
+    """The call carries no proof, and the token is bound to a key or the route requires a proof."""
 
     code = "proof_missing"
     title = "A proof is missing"
-
-    def challenges(self, realm: str) -> tuple[str, ...]:
-        """A bare challenge: no error where nothing was sent (RFC 6750, section 3.1)."""
-        return (f'DPoP realm="{realm}", algs="{PROOF_ALGORITHM}"',)
+    error = None
 
 
 class ProofInvalid(ProofRefused):
-    """The proof is not for this call, this token or this time, or no proof at all; `detail` says which."""
+    """The proof is not one for this call, this token and this time, or is not a proof at all; `detail` says which."""
 
     code = "proof_invalid"
     title = "The proof is not valid for this call"
@@ -270,8 +237,8 @@ class ProofReplayed(ProofRefused):
     title = "The proof has been used before"
 
 
-class ProofNonceWanted(ProofRefused):
-    """The proof carries no nonce of this service's, or one that is too old; `nonce` is one for the next proof."""
+class ProofNonceRequired(ProofRefused):
+    """The proof carries no nonce of this service, or one that is too old; `nonce` is one for the next proof."""
 
     code = error = "use_dpop_nonce"
     title = "The proof must carry a nonce of this service"
@@ -281,33 +248,28 @@ class ProofNonceWanted(ProofRefused):
         self.nonce = nonce
 
     def headers(self) -> Mapping[str, str]:
-        """The nonce (RFC 9449, section 9)."""
+        """Return the header field with the nonce (RFC 9449, section 9)."""
         return {NONCE_HEADER: self.nonce}
 
 
 class UserTokenRefused(Refusal):
-    """The user's token in `Authorization: Bearer` is missing or does not count."""
+    """The user's token in `Authorization: Bearer` is missing or not accepted (RFC 6750, section 3.1)."""
 
     status = 401
-
-    def challenges(self, realm: str) -> tuple[str, ...]:
-        """A `Bearer` challenge, error `invalid_token` (RFC 6750, section 3.1)."""
-        return (f'Bearer realm="{realm}", error="invalid_token", error_description="{self.title}"',)
+    scheme = BEARER_SCHEME
+    error: ClassVar[str | None] = "invalid_token"
 
 
 class UserTokenMissing(UserTokenRefused):
-    """No user token where one is needed."""
+    """The call carries no user token, and the route needs one."""
 
     code = "user_token_missing"
     title = "A user's token is missing"
-
-    def challenges(self, realm: str) -> tuple[str, ...]:
-        """A bare `Bearer` challenge (RFC 6750, section 3.1: no error code where nothing was sent)."""
-        return (f'Bearer realm="{realm}"',)
+    error = None
 
 
 class UserTokenInvalid(UserTokenRefused):
-    """Not a live Firebase ID token of a user of this project: malformed, forged, expired, or a service's."""
+    """Not a valid Firebase ID token of a user of this project: malformed, forged, expired, or a service's."""
 
     code = "user_token_invalid"
     title = "The user's token is not valid"
@@ -321,42 +283,37 @@ class UserTokenRevoked(UserTokenRefused):
 
 
 class CredentialRefused(Refusal):
-    """What a service proves itself with to the token service is missing or does not count."""
+    """The credential with which a service authenticates to the token service is missing or not accepted."""
 
     status = 401
-
-    def challenges(self, realm: str) -> tuple[str, ...]:
-        """A `Bearer` challenge, error `invalid_token` (RFC 6750, section 3.1)."""
-        return (f'Bearer realm="{realm}", error="invalid_token", error_description="{self.title}"',)
+    scheme = BEARER_SCHEME
+    error: ClassVar[str | None] = "invalid_token"
 
 
 class CredentialMissing(CredentialRefused):
-    """No credential at all."""
+    """The request carries no credential."""
 
     code = "credential_missing"
     title = "A credential is missing"
-
-    def challenges(self, realm: str) -> tuple[str, ...]:
-        """A bare `Bearer` challenge (RFC 6750, section 3.1: no error code where nothing was sent)."""
-        return (f'Bearer realm="{realm}"',)
+    error = None
 
 
 class CredentialMalformed(CredentialRefused):
-    """What came is no JWT, or more than one, or of another scheme than Bearer."""
+    """The value is not one JWT of the scheme Bearer."""
 
     code = "credential_malformed"
     title = "The credential is malformed"
 
 
 class CredentialUntrusted(CredentialRefused):
-    """Neither an identity token of Google's nor an assertion signed with a registered key, for this token service."""
+    """Neither a Google identity token nor an assertion signed with a registered key, made for this token service."""
 
     code = "credential_untrusted"
-    title = "The credential is not to be trusted"
+    title = "The credential cannot be trusted"
 
 
 class CredentialExpired(CredentialRefused):
-    """Its time is over, or it is older than an assertion may be."""
+    """The credential's `exp` has passed, or the assertion is older than an assertion may be."""
 
     code = "credential_expired"
     title = "The credential has expired"
@@ -370,26 +327,26 @@ class CredentialReplayed(CredentialRefused):
 
 
 class CredentialUnknown(CredentialRefused):
-    """Google vouches for `account`, and policy has no service with that account."""
+    """Google vouches for `account`, and the policy has no service with that account."""
 
     code = "credential_unknown"
-    title = "The credential is of no service"
+    title = "The credential does not belong to any service"
 
     def __init__(self, account: str) -> None:
-        super().__init__(f"Policy has no service with the account {account}.")
+        super().__init__(f"The policy has no service with the account {account}.")
         self.account = account
 
 
 class TokenRequestInvalid(Refusal):
-    """The body of a request to the token service is not as it should be; `detail` says where."""
+    """The body of a request to the token service is not valid; `detail` says where."""
 
     status = 400
     code = "request_invalid"
-    title = "The request is not one for a token"
+    title = "The request is not a valid request for a token"
 
 
 class CallerNotAllowed(Refusal):
-    """`caller` is who it says, but this route is not for it."""
+    """The token of `caller` is valid, but this route is not for it."""
 
     status = 403
     code = "caller_not_allowed"
@@ -401,24 +358,25 @@ class CallerNotAllowed(Refusal):
 
 
 class AudienceNotAllowed(Refusal):
-    """`service` is who it says, but policy does not let it call `audience`."""
+    """The credential of `service` is valid, but the policy does not let it call `audience`."""
 
     status = 403
     code = "audience_not_allowed"
-    title = "This service may not call that one"
+    title = "This service may not call that service"
 
     def __init__(self, service: str, audience: str) -> None:
-        super().__init__(f"Policy does not let {service} call {audience}.")
+        super().__init__(f"The policy does not let {service} call {audience}.")
         self.service = service
         self.audience = audience
 
 
 class VerifierUnavailable(Refusal):
-    """Whether the token is good cannot be told now; `reason` says what is missing, for the log and for operators."""
+    """Tokens cannot be verified now; `reason` says what is missing, for the log and for operators."""
 
     status = 503
     code = "verifier_unavailable"
     title = "Tokens cannot be verified now"
+    detail_is_public = False
 
     def __init__(self, reason: str, *, retry_after_seconds: int = 1) -> None:
         super().__init__(reason)
@@ -432,6 +390,7 @@ class IssuerUnavailable(Refusal):
     status = 503
     code = "issuer_unavailable"
     title = "Tokens cannot be issued now"
+    detail_is_public = False
     retry_after_seconds = 1
 
     def __init__(self, reason: str) -> None:

@@ -20,10 +20,9 @@ from starlette.responses import JSONResponse
 
 from mstoken.callee.callers import Admission, Call, Caller
 from mstoken.callee.verifier import TokenVerifier
-from mstoken.claims import SERVICE_TOKEN_HEADER
 from mstoken.errors import Refusal
-from mstoken.problem import PROBLEM_MEDIA_TYPE, problem, problem_headers
-from mstoken.proof import PROOF_HEADER
+from mstoken.problem import PROBLEM_MEDIA_TYPE, problem_details, problem_headers
+from mstoken.wire import PROOF_HEADER, SERVICE_TOKEN_HEADER
 
 _SERVICE_TOKEN = APIKeyHeader(
     name=SERVICE_TOKEN_HEADER,
@@ -40,8 +39,8 @@ _USER_TOKEN = HTTPBearer(
 )
 
 
-class Problem(BaseModel):
-    """Problem details (RFC 9457, section 3.1), with a stable `code` as extension member."""
+class ProblemDetails(BaseModel):
+    """ProblemDetails details (RFC 9457, section 3.1), with a stable `code` as extension member."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -57,7 +56,7 @@ def documented_problem(description: str) -> dict[str, Any]:
 
     The schema stands in the entry itself: a FastAPI `model` would also be announced as `application/json`.
     """
-    return {"description": description, "content": {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
+    return {"description": description, "content": {PROBLEM_MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}}}
 
 
 _ServiceToken = Annotated[str | None, Security(_SERVICE_TOKEN)]
@@ -139,14 +138,14 @@ def problem_response(
     **members: Any,
 ) -> JSONResponse:
     """An `application/problem+json` response (RFC 9457); `members` are further extension members."""
-    body = Problem(title=title, status=status, code=code, detail=detail, **members)
+    body = ProblemDetails(title=title, status=status, code=code, detail=detail, **members)
     return JSONResponse(body.model_dump(exclude_none=True, mode="json"), status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
 def refusal_response(refusal: Refusal, realm: str) -> JSONResponse:
     """A refusal as a response of the service `realm`: status, code, challenge, and `Retry-After` where one is due."""
     headers = problem_headers(refusal, realm)
-    return JSONResponse(problem(refusal), refusal.status, headers, media_type=PROBLEM_MEDIA_TYPE)
+    return JSONResponse(problem_details(refusal), refusal.status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
 def _path(request: Request) -> str:

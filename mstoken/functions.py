@@ -20,12 +20,12 @@ from flask import Request, Response
 from mstoken.background import Background
 from mstoken.callee.callers import Admission, Call, Caller
 from mstoken.callee.verifier import TokenVerifier
-from mstoken.claims import SERVICE_TOKEN_HEADER, service_name
+from mstoken.claims import service_name
 from mstoken.errors import Refusal
 from mstoken.issuer.policy import Policy
 from mstoken.issuer.service import TokenService
-from mstoken.problem import PROBLEM_MEDIA_TYPE, problem, problem_headers
-from mstoken.proof import PROOF_HEADER
+from mstoken.problem import PROBLEM_MEDIA_TYPE, problem_details, problem_headers
+from mstoken.wire import PROOF_HEADER, SERVICE_TOKEN_HEADER
 
 _PATH = "/:@!$&'()*+,;=~"
 """What stands in a path without an escape (RFC 3986, section 3.3)."""
@@ -150,4 +150,4 @@ def _header_lines(request: Request, name: str) -> list[str]:
 
 def _refused(refusal: Refusal, realm: str) -> Response:
     headers = dict(problem_headers(refusal, realm))
-    return Response(json.dumps(problem(refusal)), refusal.status, headers, mimetype=PROBLEM_MEDIA_TYPE)
+    return Response(json.dumps(problem_details(refusal)), refusal.status, headers, mimetype=PROBLEM_MEDIA_TYPE)

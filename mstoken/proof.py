@@ -18,13 +18,10 @@ from jwt.algorithms import ECAlgorithm
 from jwt.exceptions import InvalidKeyError
 
 from mstoken import strict_jwt, uri
-from mstoken.errors import PROOF_ALGORITHM, ProofInvalid, ProofMissing
+from mstoken.errors import ProofInvalid, ProofMissing
 from mstoken.jwk import PRIVATE_MEMBERS, coordinate, public_jwk, thumbprint
+from mstoken.wire import MAX_JTI_CHARACTERS, PROOF_SECONDS, SIGNATURE_ALGORITHM
 
-PROOF_HEADER = "DPoP"
-MAX_PROOF_AGE_SECONDS = 30
-"""How old a proof may be. It is made for the call at hand, so this is for slow networks and clocks that differ."""
-MAX_PROOF_ID_CHARACTERS = 128
 MAX_KEYS = 10_000
 
 _TYPE = "dpop+jwt"
@@ -41,7 +38,7 @@ class ProofKey:
         self._key = ec.generate_private_key(ec.SECP256R1())
         jwk = public_jwk(self._key.public_key())
         self.thumbprint = thumbprint(jwk)
-        self._header = _part({"typ": _TYPE, "alg": PROOF_ALGORITHM, "jwk": jwk})
+        self._header = _part({"typ": _TYPE, "alg": SIGNATURE_ALGORITHM, "jwk": jwk})
 
     def proof(self, method: str, url: str, token: str, *, issued_at: float, nonce: str | None = None) -> str:
         """A proof for one call with `token`, made at `issued_at`, seconds since the epoch (RFC 9449, section 4.2).
@@ -109,10 +106,10 @@ class ProofVerifier:
             raise ProofInvalid("It is for another method.")
         if not _is_same(_text(jwt.payload, "htu"), url):
             raise ProofInvalid("It is for another URL.")
-        if not now - MAX_PROOF_AGE_SECONDS <= proof.issued_at <= now + clock_skew_seconds:
+        if not now - PROOF_SECONDS <= proof.issued_at <= now + clock_skew_seconds:
             raise ProofInvalid(
                 f"It was made {now - proof.issued_at:.0f} s ago by the clock of this service; "
-                f"{MAX_PROOF_AGE_SECONDS} s are allowed."
+                f"{PROOF_SECONDS} s are allowed."
             )
         if not _ES256.verify(jwt.signing_input, self._key(jwk, key_thumbprint), jwt.signature):
             raise ProofInvalid("Its signature is not of the key that it names.")
@@ -158,8 +155,8 @@ def _public_jwk(header: Mapping[str, Any]) -> Mapping[str, Any]:
     """The public key in the header of a proof (RFC 9449, section 4.3, checks 4, 5 and 7)."""
     if header.get("typ") != _TYPE:
         raise ProofInvalid(f"Its typ is not {_TYPE}.")
-    if header.get("alg") != PROOF_ALGORITHM:
-        raise ProofInvalid(f"It is not signed with {PROOF_ALGORITHM}.")
+    if header.get("alg") != SIGNATURE_ALGORITHM:
+        raise ProofInvalid(f"It is not signed with {SIGNATURE_ALGORITHM}.")
     if "crit" in header:
         raise ProofInvalid("Its header asks for something that no proof needs.")
     jwk = header.get("jwk")
@@ -175,8 +172,8 @@ def _public_jwk(header: Mapping[str, Any]) -> Mapping[str, Any]:
 def _claimed(claims: Mapping[str, Any], key_thumbprint: str) -> Proof:
     """Id, time and nonce, each of the right kind."""
     proof_id, issued_at, nonce = _text(claims, "jti"), claims.get("iat"), claims.get("nonce")
-    if not 0 < len(proof_id) <= MAX_PROOF_ID_CHARACTERS:
-        raise ProofInvalid(f"Its jti has not 1 to {MAX_PROOF_ID_CHARACTERS} characters.")
+    if not 0 < len(proof_id) <= MAX_JTI_CHARACTERS:
+        raise ProofInvalid(f"Its jti has not 1 to {MAX_JTI_CHARACTERS} characters.")
     if not isinstance(issued_at, int | float) or isinstance(issued_at, bool) or not 0 <= issued_at <= _LAST_SECOND:
         raise ProofInvalid("Its iat is not a time in seconds.")
     if nonce is not None and not isinstance(nonce, str):

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from mstoken.claims import Mode
 from mstoken.errors import SettingsError
 from mstoken.uri import normalized
+from mstoken.wire import Mode
 
 EMULATOR_VARIABLE = "FIREBASE_AUTH_EMULATOR_HOST"
 SECRET_VARIABLES = frozenset({"MSTOKEN_API_KEY", "MSTOKEN_NONCE_SECRET"})

@@ -12,7 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
-MAX_TOKEN_BYTES = 8192
+from mstoken.wire import MAX_TOKEN_BYTES
+
 MAX_DEPTH = 16
 MAX_KEY_ID_CHARACTERS = 128
 OPTIONAL_WHITESPACE = " \t"

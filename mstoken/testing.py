@@ -22,11 +22,12 @@ from mstoken.callee.replay.store import ReplayStore
 from mstoken.callee.verifier import TokenVerifier
 from mstoken.caller.auth import ServiceAuth
 from mstoken.caller.identity import ServiceIdentity
-from mstoken.claims import SERVICE_TOKEN_HEADER, Mode, ServiceClaims, service_uid
+from mstoken.claims import ServiceClaims, service_uid
 from mstoken.errors import TokenUntrusted, VerifierUnavailable
 from mstoken.proof import ProofKey
 from mstoken.settings import Settings
 from mstoken.strict_jwt import base64url, base64url_decode
+from mstoken.wire import SERVICE_TOKEN_HEADER, Mode
 
 TOKEN_LIFETIME_SECONDS = 3600
 

@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
-from mstoken.claims import Mode, service_name
+from mstoken.claims import service_name
+from mstoken.wire import Mode
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,7 @@ from mstoken.callee.certificates import CertificateCache, CertificateFile, Certi
 from mstoken.errors import Refusal, SettingsError, TokenExpired, TokenUntrusted, VerifierUnavailable
 from mstoken.settings import Settings
 from mstoken.upstream_errors import Meaning, meaning_of
-
-CLOCK_SKEW_SECONDS = 5
-"""How far the clocks of Firebase and of this machine may be apart."""
+from mstoken.wire import CLOCK_SKEW_SECONDS
 
 _ANY_TIME_SECONDS = 10**12
 _log = logging.getLogger("mstoken.firebase")

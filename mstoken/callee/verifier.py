@@ -10,25 +10,17 @@ from typing import Any, Self
 
 from mstoken import strict_jwt
 from mstoken.callee.callers import Admission, Call, Caller, ServiceCaller, UserCaller
-from mstoken.callee.firebase import CLOCK_SKEW_SECONDS, AdminFirebase, Firebase
+from mstoken.callee.firebase import AdminFirebase, Firebase
 from mstoken.callee.nonces import Nonces
 from mstoken.callee.replay.store import ReplayStore, replay_store
 from mstoken.callee.status import StatusCache
-from mstoken.claims import (
-    FRESH_SECONDS,
-    ID_TOKEN_SECONDS,
-    UID_PREFIX,
-    ServiceClaims,
-    log_name,
-    service_name,
-    token_sha256,
-)
+from mstoken.claims import ServiceClaims, log_name, service_name, token_sha256
 from mstoken.errors import (
     CallerNotAllowed,
     IdentityDisabled,
     ProofInvalid,
     ProofMissing,
-    ProofNonceWanted,
+    ProofNonceRequired,
     ProofReplayed,
     Refusal,
     ServiceTokenRefused,
@@ -44,8 +36,9 @@ from mstoken.errors import (
     UserTokenRevoked,
     VerifierUnavailable,
 )
-from mstoken.proof import MAX_PROOF_AGE_SECONDS, ProofVerifier
+from mstoken.proof import ProofVerifier
 from mstoken.settings import Settings
+from mstoken.wire import CLOCK_SKEW_SECONDS, FRESH_TOKEN_SECONDS, ID_TOKEN_SECONDS, PROOF_SECONDS, UID_PREFIX
 
 MAX_REMEMBERED_TOKENS = 10_000
 
@@ -181,8 +174,8 @@ class TokenVerifier:
         # By the time of the sign-in, which a refreshed token keeps: by `iat` a refreshed one would be fresh again,
         # with an id that the store may have forgotten.
         age_seconds = int(self._clock()) - claims["auth_time"]
-        if age_seconds > FRESH_SECONDS:
-            raise TokenStale(age_seconds, FRESH_SECONDS)
+        if age_seconds > FRESH_TOKEN_SECONDS:
+            raise TokenStale(age_seconds, FRESH_TOKEN_SECONDS)
         issued_at: int = claims["iat"]
         return issued_at
 
@@ -201,7 +194,7 @@ class TokenVerifier:
             clock_skew_seconds=CLOCK_SKEW_SECONDS,
         )
         if self._nonces is not None and not self._nonces.accepts(proof.nonce, now):
-            raise ProofNonceWanted(self._nonces.issue(now))
+            raise ProofNonceRequired(self._nonces.issue(now))
         return f"{key_thumbprint}.{proof.proof_id}", proof.issued_at
 
     async def _user(self, header_lines: Sequence[str]) -> UserCaller:
@@ -261,7 +254,7 @@ class TokenVerifier:
     async def _spend(self, caller: ServiceCaller) -> None:
         """Check 8. The id is kept for as long as it could pass check 6, and for the clocks' difference."""
         fresh = caller.mode == "fresh"
-        keep_seconds = (FRESH_SECONDS if fresh else MAX_PROOF_AGE_SECONDS) + 2 * CLOCK_SKEW_SECONDS
+        keep_seconds = (FRESH_TOKEN_SECONDS if fresh else PROOF_SECONDS) + 2 * CLOCK_SKEW_SECONDS
         if not await self._replay.spend(caller.one_time_id, self._clock() + keep_seconds):
             raise TokenReplayed if fresh else ProofReplayed
 

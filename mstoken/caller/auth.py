@@ -6,9 +6,8 @@ from typing import Protocol
 
 import httpx
 
-from mstoken.claims import MODES, SERVICE_TOKEN_HEADER, Mode, service_name
-from mstoken.errors import NONCE_HEADER, SERVICE_SCHEME
-from mstoken.proof import PROOF_HEADER
+from mstoken.claims import service_name
+from mstoken.wire import MODES, NONCE_HEADER, PROOF_HEADER, SERVICE_SCHEME, SERVICE_TOKEN_HEADER, Mode
 
 WORTH_ANOTHER_TRY = frozenset({"token_stale", "token_replayed", "use_dpop_nonce"})
 """Refusals that come before the callee has done anything, and that a new token or a new proof mends."""

@@ -6,8 +6,8 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from mstoken.claims import ID_TOKEN_SECONDS
 from mstoken.errors import SignInError
+from mstoken.wire import ID_TOKEN_SECONDS
 
 RENEW_SECONDS = 55 * 60.0
 """How old a token is when the next one is signed in for: five minutes are left to get through an outage."""

@@ -17,9 +17,10 @@ from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.auth.transport.requests import Request
 from google.oauth2 import id_token
 
-from mstoken.claims import ASSERTION_SECONDS, service_name
+from mstoken.claims import service_name
 from mstoken.errors import SettingsError, SignInUnavailable
 from mstoken.jwk import public_jwk, thumbprint
+from mstoken.wire import ASSERTION_SECONDS
 
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 

@@ -17,9 +17,10 @@ from mstoken.caller.broker import BrokerMinter
 from mstoken.caller.minting import AdminMinter, Minter
 from mstoken.caller.process import ProcessTokens
 from mstoken.caller.signin import SignIn
-from mstoken.claims import Mode, ServiceClaims, log_name, service_name, service_uid
+from mstoken.claims import ServiceClaims, log_name, service_name, service_uid
 from mstoken.errors import SignInUnavailable
 from mstoken.settings import Settings
+from mstoken.wire import Mode
 
 _log = logging.getLogger("mstoken.tokens")
 

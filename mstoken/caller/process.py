@@ -15,9 +15,10 @@ from mstoken.background import Background
 from mstoken.caller.bound import BoundTokens
 from mstoken.caller.exchange import TIMEOUT_SECONDS
 from mstoken.caller.fresh import MAX_ON_ORDER, FreshTokens
-from mstoken.claims import MODES, Mode, ServiceClaims, service_name
+from mstoken.claims import ServiceClaims, service_name
 from mstoken.errors import SignInError
 from mstoken.proof import ProofKey
+from mstoken.wire import MODES, Mode
 
 _LIMITS = httpx.Limits(max_connections=2 * MAX_ON_ORDER, max_keepalive_connections=MAX_ON_ORDER)
 

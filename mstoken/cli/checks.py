@@ -17,12 +17,12 @@ import httpx
 from cryptography import x509
 from pydantic import SecretStr
 
-from mstoken.callee.firebase import CLOCK_SKEW_SECONDS
 from mstoken.callee.replay.store import replay_store
 from mstoken.caller.credentials import RegisteredKey
 from mstoken.caller.exchange import member
 from mstoken.errors import SettingsError, VerifierUnavailable
 from mstoken.settings import DEMO_PREFIX, EMULATOR_VARIABLE, Settings
+from mstoken.wire import CLOCK_SKEW_SECONDS
 
 State: TypeAlias = Literal["ok", "warning", "fault"]
 

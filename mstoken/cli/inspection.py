@@ -15,13 +15,20 @@ from typing import Annotated, Any, Literal, TypeAlias
 import typer
 
 from mstoken import strict_jwt
-from mstoken.callee.firebase import CLOCK_SKEW_SECONDS
-from mstoken.claims import ASSERTION_SECONDS, FRESH_SECONDS, ID_TOKEN_SECONDS, UID_PREFIX, ServiceClaims
+from mstoken.claims import ServiceClaims
 from mstoken.cli.failures import NO
 from mstoken.cli.output import JsonOption, say, show_json, show_table
 from mstoken.errors import TokenNotService
 from mstoken.jwk import thumbprint
-from mstoken.proof import MAX_PROOF_AGE_SECONDS
+from mstoken.wire import (
+    ASSERTION_SECONDS,
+    CLOCK_SKEW_SECONDS,
+    FRESH_TOKEN_SECONDS,
+    ID_TOKEN_SECONDS,
+    MAX_TOKEN_BYTES,
+    PROOF_SECONDS,
+    UID_PREFIX,
+)
 
 CONTEXT_SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 """Typer would repeat what it does not expect; it may be a token that was not quoted."""
@@ -127,7 +134,7 @@ def inspected(token: str, expected: Expected) -> Inspection:
     try:
         jwt = strict_jwt.unverified(token)
     except ValueError as error:
-        name = "too_long" if len(token) > strict_jwt.MAX_TOKEN_BYTES else "malformed"
+        name = "too_long" if len(token) > MAX_TOKEN_BYTES else "malformed"
         return Inspection("malformed", faults=(Fault(name, f"It is {error}."),))
     kind = _kind(jwt.header, jwt.payload)
     return Inspection(
@@ -248,8 +255,8 @@ def _service_faults(kind: Kind, claims: Mapping[str, Any], now: float) -> Iterat
         except TokenNotService as error:
             yield Fault("not_service", str(error))
     age = _age(claims, "auth_time", now)
-    if kind == "service_token_fresh" and age is not None and age > FRESH_SECONDS:
-        yield Fault("stale", f"It is {_duration(age)} old, and fresh for {FRESH_SECONDS} s.")
+    if kind == "service_token_fresh" and age is not None and age > FRESH_TOKEN_SECONDS:
+        yield Fault("stale", f"It is {_duration(age)} old, and fresh for {FRESH_TOKEN_SECONDS} s.")
 
 
 def _identity_faults(claims: Mapping[str, Any], token_service: str | None) -> Iterator[Fault]:
@@ -286,8 +293,8 @@ def _proof_faults(jwt: strict_jwt.Unverified, now: float) -> Iterator[Fault]:
     age = _age(jwt.payload, "iat", now)
     if age is None:
         yield Fault("time_invalid", "Its iat is not a time in seconds.")
-    elif age > MAX_PROOF_AGE_SECONDS:
-        yield Fault("stale", f"It is {_duration(age)} old, and good for {MAX_PROOF_AGE_SECONDS} s.")
+    elif age > PROOF_SECONDS:
+        yield Fault("stale", f"It is {_duration(age)} old, and good for {PROOF_SECONDS} s.")
     elif age < -CLOCK_SKEW_SECONDS:
         yield Fault("from_the_future", "It was made in the future, by the clock of this machine.")
 

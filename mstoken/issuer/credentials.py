@@ -11,9 +11,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
 from mstoken import strict_jwt
 from mstoken.callee.certificates import CertificateCache
-from mstoken.callee.firebase import CLOCK_SKEW_SECONDS
 from mstoken.callee.replay.store import ReplayStore
-from mstoken.claims import ASSERTION_SECONDS
 from mstoken.errors import (
     CredentialExpired,
     CredentialMalformed,
@@ -26,9 +24,9 @@ from mstoken.errors import (
 from mstoken.issuer.keys import RegisteredKey
 from mstoken.issuer.policy import Policy
 from mstoken.upstream_errors import Meaning, meaning_of
+from mstoken.wire import ASSERTION_SECONDS, CLOCK_SKEW_SECONDS, MAX_JTI_CHARACTERS
 
 GOOGLE = "https://accounts.google.com"
-MAX_ASSERTION_ID_CHARACTERS = 128
 
 _ALGORITHMS = {"ES256": ECAlgorithm(ECAlgorithm.SHA256), "EdDSA": OKPAlgorithm()}
 
@@ -140,7 +138,7 @@ class CredentialVerifier:
         if claims.get("aud") != self._audience:
             raise ValueError(f"for another audience than {self._audience}")
         if not _is_id(assertion_id):
-            raise ValueError(f"one whose jti has not 1 to {MAX_ASSERTION_ID_CHARACTERS} characters of ASCII")
+            raise ValueError(f"one whose jti has not 1 to {MAX_JTI_CHARACTERS} characters of ASCII")
         issued_at, expires_at = strict_jwt.seconds(claims, "iat"), strict_jwt.seconds(claims, "exp")
         not_before = strict_jwt.seconds(claims, "nbf") if "nbf" in claims else issued_at
         key = self._signer(service, jwt)
@@ -163,4 +161,4 @@ class CredentialVerifier:
 
 
 def _is_id(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and value.isascii() and 0 < len(value) <= MAX_ASSERTION_ID_CHARACTERS
+    return isinstance(value, str) and value.isascii() and 0 < len(value) <= MAX_JTI_CHARACTERS

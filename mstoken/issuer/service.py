@@ -13,7 +13,7 @@ from mstoken import strict_jwt
 from mstoken.callee.certificates import CertificateCache, PublishedCertificates
 from mstoken.callee.replay.store import ReplayStore, replay_store
 from mstoken.caller.minting import AdminMinter
-from mstoken.claims import Mode, ServiceClaims, is_thumbprint, log_name, service_name
+from mstoken.claims import ServiceClaims, is_thumbprint, log_name, service_name
 from mstoken.errors import (
     AudienceNotAllowed,
     IssuerUnavailable,
@@ -25,6 +25,7 @@ from mstoken.errors import (
 from mstoken.issuer.credentials import CredentialVerifier, Proven
 from mstoken.issuer.policy import Policy
 from mstoken.settings import Settings
+from mstoken.wire import Mode
 
 CUSTOM_TOKEN_SECONDS = 3600
 """How long a custom token can be signed in with (Firebase, "Create custom tokens")."""

@@ -20,7 +20,7 @@ from emulator.ports import Ports, free_offset
 from emulator.processes import Supervisor
 from emulator.shop_client import logged_in
 from emulator.stack import SERVICES, Stack
-from mstoken.claims import Mode
+from mstoken.wire import Mode
 from tests.backing import BackedStack, running_servers
 from tests.chaos.books import Books, read_books
 from tests.chaos.customers import Customer

@@ -3,23 +3,23 @@
 import pytest
 
 from mstoken import errors
-from mstoken.problem import problem, problem_headers
+from mstoken.problem import problem_details, problem_headers
 
 
 def test_the_members() -> None:
     """Title and status as RFC 9457 has them, the stable code, and what is known of this one call."""
-    assert problem(errors.TokenWrongAudience("user", "product")) == {
+    assert problem_details(errors.TokenWrongAudience("user", "product")) == {
         "type": "about:blank",
         "title": "The service token is for another service",
         "status": 401,
         "code": "token_wrong_audience",
-        "detail": "It is for user, and this is product.",
+        "detail": "It is for user, and this service is product.",
     }
 
 
 def test_no_detail_where_there_is_none() -> None:
     """What is not known is left out."""
-    assert problem(errors.TokenReplayed()).keys() == {"type", "title", "status", "code"}
+    assert problem_details(errors.TokenReplayed()).keys() == {"type", "title", "status", "code"}
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def test_no_detail_where_there_is_none() -> None:
 def test_an_outage_keeps_its_reason(refusal: errors.VerifierUnavailable | errors.IssuerUnavailable) -> None:
     """A stranger learns that it is one and when to come back, and nothing of what is broken inside."""
     headers = problem_headers(refusal, "product")
-    assert problem(refusal).keys() == {"type", "title", "status", "code"}
-    assert refusal.reason not in str(problem(refusal)) + str(headers)
+    assert problem_details(refusal).keys() == {"type", "title", "status", "code"}
+    assert refusal.reason not in str(problem_details(refusal)) + str(headers)
     assert headers == {"Cache-Control": "no-store", "Retry-After": "1"}
 
 
@@ -62,6 +62,6 @@ def test_no_challenge_where_none_would_help() -> None:
 
 def test_a_refusals_own_headers() -> None:
     """A nonce goes along with the challenge that asks for it (RFC 9449, section 8)."""
-    headers = problem_headers(errors.ProofNonceWanted("a-nonce"), "product")
+    headers = problem_headers(errors.ProofNonceRequired("a-nonce"), "product")
     assert headers["DPoP-Nonce"] == "a-nonce"
     assert headers["WWW-Authenticate"] == 'DPoP realm="product", error="use_dpop_nonce", algs="ES256"'

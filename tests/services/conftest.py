@@ -8,8 +8,8 @@ from typing import TypeAlias
 import httpx
 import pytest
 
-from mstoken.claims import MODES, Mode
 from mstoken.testing import FakeFirebase
+from mstoken.wire import MODES, Mode
 from services.product.app import create_app
 from services.product.settings import ProductSettings
 from tests.postgresql import MISSING, PostgresServer, programs

@@ -14,7 +14,7 @@ from emulator.ports import Ports, free_offset
 from emulator.processes import Supervisor
 from emulator.shop_client import anyone, logged_in
 from emulator.stack import Stack
-from mstoken.claims import Mode
+from mstoken.wire import Mode
 
 
 def _running(emulators: Stack, data: Path, workers: int, mode: Mode) -> Iterator[Stack]:

@@ -18,7 +18,7 @@ from emulator.purchase import ADDRESS, arrived
 from emulator.shop_client import TIMEOUT_SECONDS, ShopClient, logged_in
 from emulator.stack import SERVICES, Stack
 from mstoken import ServiceIdentity
-from mstoken.claims import Mode
+from mstoken.wire import Mode
 from tests.backing import BackedStack, running_servers
 from tests.mstoken.test_settings import environment
 from tests.system.round_robin import RoundRobin

@@ -17,11 +17,12 @@ from mstoken.callee.callers import Admission, Call, Caller
 from mstoken.callee.nonces import NONCE_SECONDS
 from mstoken.callee.verifier import MAX_REMEMBERED_TOKENS, TokenVerifier
 from mstoken.claims import ServiceClaims
-from mstoken.errors import ProofNonceWanted, Refusal
+from mstoken.errors import ProofNonceRequired, Refusal
 from mstoken.jwk import thumbprint
-from mstoken.proof import MAX_PROOF_AGE_SECONDS, ProofKey
+from mstoken.proof import ProofKey
 from mstoken.strict_jwt import base64url
 from mstoken.testing import FakeFirebase
+from mstoken.wire import PROOF_SECONDS
 from tests.clock import FakeClock
 
 BILLING = Admission.of(False, {"billing"})
@@ -100,7 +101,7 @@ async def test_a_captured_call(pair: Pair) -> None:
 async def test_a_call_that_was_caught_on_its_way(pair: Pair) -> None:
     """One that never arrived counts once, but not a minute later."""
     soon, late = pair.call(), pair.call()
-    pair.clock.advance(MAX_PROOF_AGE_SECONDS)
+    pair.clock.advance(PROOF_SECONDS)
     assert await pair.code(soon) == "accepted"
     pair.clock.advance(30)
     assert await pair.code(late) == "proof_invalid"
@@ -111,7 +112,7 @@ async def test_a_proof_is_remembered_for_as_long_as_it_could_pass(pair: Pair) ->
     proof = pair.key.proof("GET", f"{URL}/products", pair.token, issued_at=pair.clock() + 5)
     call = replace(pair.call(), proofs=[proof])
     assert await pair.code(call) == "accepted"
-    for _ in range(MAX_PROOF_AGE_SECONDS + 6):
+    for _ in range(PROOF_SECONDS + 6):
         assert await pair.code(call) == "proof_replayed"
         pair.clock.advance(1)
     assert await pair.code(call) == "proof_invalid"
@@ -281,7 +282,7 @@ async def test_two_keys_may_use_one_id(pair: Pair) -> None:
 async def test_a_nonce() -> None:
     """With a secret for nonces a proof needs one of this service's, which the refusal hands out, for some minutes."""
     pair = Pair(nonce_secret="s" * 32)
-    with pytest.raises(ProofNonceWanted) as caught:
+    with pytest.raises(ProofNonceRequired) as caught:
         await pair.product.authorize(BILLING, pair.call())
     nonce = caught.value.nonce
     assert caught.value.headers() == {"DPoP-Nonce": nonce}

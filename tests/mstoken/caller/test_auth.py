@@ -6,12 +6,11 @@ import httpx
 import pytest
 
 from mstoken.caller.auth import ServiceAuth
-from mstoken.claims import Mode
 from mstoken.errors import (
     IdentityDisabled,
     ProofInvalid,
     ProofMissing,
-    ProofNonceWanted,
+    ProofNonceRequired,
     ProofReplayed,
     Refusal,
     SignInUnavailable,
@@ -26,6 +25,7 @@ from mstoken.errors import (
     UserTokenInvalid,
     VerifierUnavailable,
 )
+from mstoken.wire import Mode
 
 URL = "http://product/products?ids=a%2Cb#top"
 
@@ -191,7 +191,7 @@ class TestAnotherTry:
 
     async def test_a_bound_token_goes_out_again_with_a_new_proof(self, proof: ServiceAuth, drive: Flow) -> None:
         """The proof was spent by the first try."""
-        sent = await drive(proof, get(), refused(ProofNonceWanted("nonce-1")), OK)
+        sent = await drive(proof, get(), refused(ProofNonceRequired("nonce-1")), OK)
         assert [(headers["X-MS-TOKEN"], headers["DPoP"]) for headers in sent] == [
             ("product-bound", "proof-1"),
             ("product-bound", "proof-2"),
@@ -201,20 +201,20 @@ class TestAnotherTry:
         self, proof: ServiceAuth, tokens: NumberedTokens, drive: Flow
     ) -> None:
         """So a callee asks once, and again only when it wants another (RFC 9449, section 8)."""
-        await drive(proof, get(), refused(ProofNonceWanted("nonce-1")), OK)
+        await drive(proof, get(), refused(ProofNonceRequired("nonce-1")), OK)
         await drive(proof, get(), OK)
-        await drive(proof, get(), refused(ProofNonceWanted("nonce-2")), OK)
+        await drive(proof, get(), refused(ProofNonceRequired("nonce-2")), OK)
         nonces = [nonce for *_, nonce in tokens.proven]
         assert nonces == [None, "nonce-1", "nonce-1", "nonce-1", "nonce-2"]
 
     async def test_a_callee_that_is_never_content_gets_two_tries(self, proof: ServiceAuth, drive: Flow) -> None:
         """A second refusal is the answer."""
-        wanted = refused(ProofNonceWanted("nonce-1"))
+        wanted = refused(ProofNonceRequired("nonce-1"))
         assert len(await drive(proof, get(), wanted, wanted)) == 2
 
     async def test_a_nonce_is_of_one_callee(self, proof: ServiceAuth, tokens: NumberedTokens, drive: Flow) -> None:
         """Proofs for another service do not carry it."""
-        await drive(proof, get(), refused(ProofNonceWanted("nonce-1")), OK)
+        await drive(proof, get(), refused(ProofNonceRequired("nonce-1")), OK)
         await drive(ServiceAuth(tokens, "user", "proof"), httpx.Request("GET", "http://user/"), OK)
         assert tokens.proven[-1] == ("GET", "http://user/", "user-bound", None)
 
@@ -299,7 +299,7 @@ class TestNoOtherTry:
             yield b"once"
 
         request = httpx.Request("POST", URL, content=chunks())
-        assert len(await drive(proof, request, refused(ProofNonceWanted("nonce-1")))) == 1
+        assert len(await drive(proof, request, refused(ProofNonceRequired("nonce-1")))) == 1
         await drive(proof, get(), OK)
         assert tokens.proven[-1][-1] == "nonce-1"
 
@@ -327,7 +327,7 @@ class TestReporting:
             refused(TokenMalformed()),
             refused(TokenWrongAudience("user", "product")),
             refused(ProofInvalid()),
-            refused(ProofNonceWanted("nonce-1")),
+            refused(ProofNonceRequired("nonce-1")),
             refused(UserTokenInvalid()),
             refused(VerifierUnavailable("no certificates")),
             challenged('MsToken realm="product", error="token_expired"', status=403),

@@ -15,8 +15,9 @@ from mstoken.claims import ServiceClaims
 from mstoken.cli.inspection import Expected, Inspection, inspected
 from mstoken.cli.key_files import Kind, new_key
 from mstoken.proof import ProofKey
-from mstoken.strict_jwt import MAX_TOKEN_BYTES, base64url
+from mstoken.strict_jwt import base64url
 from mstoken.testing import FakeFirebase
+from mstoken.wire import MAX_TOKEN_BYTES
 from tests.clock import FakeClock
 from tests.mstoken.cli.conftest import Run
 

@@ -33,7 +33,7 @@ from mstoken.errors import (
 from mstoken.issuer.policy import Policy
 from mstoken.issuer.service import MAX_BODY_BYTES, Issued, TokenService
 from mstoken.jwk import thumbprint
-from mstoken.problem import problem, problem_headers
+from mstoken.problem import problem_details, problem_headers
 from tests.clock import FakeClock
 
 URL = "https://us-central1-demo-shop.cloudfunctions.net/token"
@@ -238,7 +238,7 @@ async def test_a_request_says_what_is_wanted(desk: Desk, body: dict[str, Any], p
     refusal = await desk.refusal(body)
     assert (refusal.status, refusal.code) == (400, "request_invalid")
     assert place in str(refusal.detail)
-    assert problem(refusal)["detail"] == refusal.detail
+    assert problem_details(refusal)["detail"] == refusal.detail
     assert desk.signer.signed == []
 
 
@@ -343,7 +343,7 @@ async def test_a_signer_that_fails(desk: Desk, fault: SignInError) -> None:
     refusal = await desk.refusal(assertion=assertion)
     assert isinstance(refusal, IssuerUnavailable)
     assert (refusal.status, refusal.code, refusal.reason) == (503, "issuer_unavailable", fault.reason)
-    assert fault.reason not in json.dumps([problem(refusal), dict(problem_headers(refusal, "token"))])
+    assert fault.reason not in json.dumps([problem_details(refusal), dict(problem_headers(refusal, "token"))])
     assert problem_headers(refusal, "token")["Retry-After"] == "1"
     desk.signer.fault = None
     assert (await desk.refusal(assertion=assertion)).code == "credential_replayed"
@@ -468,7 +468,7 @@ async def test_why_nothing_can_be_verified_is_in_the_log(desk: Desk, caplog: pyt
     caplog.set_level(logging.INFO)
     desk.store.down = True
     refusal = await desk.refusal()
-    assert "detail" not in problem(refusal)
+    assert "detail" not in problem_details(refusal)
     assert "The store is away." in str([vars(record) for record in caplog.records])
 
 

@@ -1,0 +1,137 @@
+"""One run at a time, shared by all who ask while it is under way."""
+
+import asyncio
+import gc
+
+import pytest
+
+from mstoken.single_flight import SingleFlight
+
+
+class Work:
+    """Work that ends when the test says so; counts its runs."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.may_end = asyncio.Event()
+        self.fails_with: Exception | None = None
+
+    async def __call__(self) -> int:
+        self.runs += 1
+        await self.may_end.wait()
+        if self.fails_with is not None:
+            raise self.fails_with
+        return self.runs
+
+
+async def test_those_who_ask_meanwhile_share_one_result() -> None:
+    """Ten tasks that ask while the work runs get the result of one run."""
+    work = Work()
+    flight = SingleFlight(work, "work")
+    waiting = [asyncio.create_task(flight.join()) for _ in range(10)]
+    await asyncio.sleep(0)
+    work.may_end.set()
+    assert await asyncio.gather(*waiting) == [1] * 10
+
+
+async def test_one_who_asks_later_gets_a_new_run() -> None:
+    """A result is not kept: after the end of a run the next one begins."""
+    work = Work()
+    work.may_end.set()
+    flight = SingleFlight(work, "work")
+    assert [await flight.join(), await flight.join()] == [1, 2]
+
+
+async def test_those_who_ask_meanwhile_share_one_error() -> None:
+    """When the work fails, each who waits gets the error, and the next run is not affected."""
+    work = Work()
+    work.fails_with = OSError("down")
+    flight = SingleFlight(work, "work")
+    waiting = [asyncio.create_task(flight.join()) for _ in range(3)]
+    await asyncio.sleep(0)
+    work.may_end.set()
+    assert all(isinstance(result, OSError) for result in await asyncio.gather(*waiting, return_exceptions=True))
+    work.fails_with = None
+    assert await flight.join() == 2
+
+
+async def test_cancelling_one_who_waits_leaves_the_work_alone() -> None:
+    """The others still get the result of the run that the cancelled one began."""
+    work = Work()
+    flight = SingleFlight(work, "work")
+    first, second = asyncio.create_task(flight.join()), asyncio.create_task(flight.join())
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait([first])
+    work.may_end.set()
+    assert first.cancelled()
+    assert await second == 1
+
+
+async def test_an_error_that_nobody_waits_for_is_not_complained_of() -> None:
+    """Where everyone who waited was cancelled, asyncio does not report an exception that was never retrieved."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+    work = Work()
+    work.fails_with = OSError("down")
+    flight = SingleFlight(work, "work")
+    only = asyncio.create_task(flight.join())
+    await asyncio.sleep(0)
+    only.cancel()
+    work.may_end.set()
+    await asyncio.wait([only, flight.start()])
+    del flight, only, work
+    gc.collect()
+    await asyncio.sleep(0)
+    assert complaints == []
+
+
+async def test_it_tells_whether_it_runs() -> None:
+    """From the start of a run to its end, and not before or after."""
+    work = Work()
+    flight = SingleFlight(work, "work")
+    assert not flight.is_running
+    task = flight.start()
+    assert flight.is_running
+    work.may_end.set()
+    await task
+    assert not flight.is_running
+
+
+async def test_starting_twice_starts_once() -> None:
+    """A second start returns the task of the run under way."""
+    work = Work()
+    flight = SingleFlight(work, "work")
+    assert flight.start() is flight.start()
+    await flight.aclose()
+
+
+async def test_closing_cancels_the_run() -> None:
+    """After the close nothing runs, and who waited is cancelled. To close what does not run does nothing."""
+    work = Work()
+    flight = SingleFlight(work, "work")
+    await flight.aclose()
+    waiting = asyncio.create_task(flight.join())
+    await asyncio.sleep(0)
+    await flight.aclose()
+    assert not flight.is_running
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+def test_a_run_of_another_loop_is_not_waited_for() -> None:
+    """A run that began in a loop which no longer works, as before a fork, does not hold up the next loop."""
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+
+    async def begin(flight: SingleFlight[int]) -> None:
+        flight.start()
+
+    async def run() -> int:
+        return 7
+
+    flight = SingleFlight(run, "work")
+    first.run_until_complete(begin(flight))
+    assert second.run_until_complete(flight.join()) == 7
+    first.run_until_complete(asyncio.sleep(0))
+    first.close()
+    second.close()
