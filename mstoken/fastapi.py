@@ -7,7 +7,7 @@ protect(app, TokenVerifier("product"))
 async def list_products(caller: Annotated[Caller, Depends(allow(users=True, services={"billing"}))]): ...
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -20,8 +20,7 @@ from starlette.responses import JSONResponse
 
 from mstoken.callee.callers import Admission, Call, Caller
 from mstoken.callee.verifier import TokenVerifier
-from mstoken.errors import Refusal
-from mstoken.problem import PROBLEM_MEDIA_TYPE, problem_details, problem_headers
+from mstoken.problem import PROBLEM_MEDIA_TYPE, Problem, problem_details, problem_headers
 from mstoken.wire import PROOF_HEADER, SERVICE_TOKEN_HEADER
 
 _SERVICE_TOKEN = APIKeyHeader(
@@ -113,11 +112,14 @@ def allow(
 
 
 def protect(app: FastAPI, verifier: TokenVerifier) -> None:
-    """Makes `verifier` the one that the app's `allow` dependencies ask, opens and closes it with the app, and answers
-    refusals as `application/problem+json`. Call it once, before the app serves.
+    """Let the app's `allow` dependencies ask `verifier`, which is opened and closed with the app.
+
+    Every `Problem` is answered as `application/problem+json`: this library's refusals, and the application's own
+    errors that derive from it. A handler that the application registers for a class below `Problem` takes precedence
+    (Starlette, "Exceptions"). Call this once, before the app serves.
     """
     app.state.mstoken_verifier = verifier
-    app.add_exception_handler(Refusal, _answer)
+    app.add_exception_handler(Problem, _answer)
     inner = app.router.lifespan_context
 
     @asynccontextmanager
@@ -128,24 +130,10 @@ def protect(app: FastAPI, verifier: TokenVerifier) -> None:
     app.router.lifespan_context = lifespan
 
 
-def problem_response(
-    status: int,
-    code: str,
-    title: str,
-    detail: str | None = None,
-    *,
-    headers: Mapping[str, str] | None = None,
-    **members: Any,
-) -> JSONResponse:
-    """An `application/problem+json` response (RFC 9457); `members` are further extension members."""
-    body = ProblemDetails(title=title, status=status, code=code, detail=detail, **members)
-    return JSONResponse(body.model_dump(exclude_none=True, mode="json"), status, headers, media_type=PROBLEM_MEDIA_TYPE)
-
-
-def refusal_response(refusal: Refusal, realm: str) -> JSONResponse:
-    """A refusal as a response of the service `realm`: status, code, challenge, and `Retry-After` where one is due."""
-    headers = problem_headers(refusal, realm)
-    return JSONResponse(problem_details(refusal), refusal.status, headers, media_type=PROBLEM_MEDIA_TYPE)
+def problem_response(problem: Problem, realm: str) -> JSONResponse:
+    """Return the answer to a request that failed with `problem`, as problem details of the service `realm`."""
+    headers = problem_headers(problem, realm)
+    return JSONResponse(problem_details(problem), problem.status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
 def _path(request: Request) -> str:
@@ -157,7 +145,7 @@ def _path(request: Request) -> str:
     return sent.removeprefix(root) if sent.startswith(f"{root}/") else sent
 
 
-async def _answer(request: Request, refusal: Exception) -> JSONResponse:
-    assert isinstance(refusal, Refusal)  # noqa: S101 - what the handler is registered for
+async def _answer(request: Request, problem: Exception) -> JSONResponse:
+    assert isinstance(problem, Problem)  # noqa: S101 - the handler is registered for problems only
     verifier: TokenVerifier = request.app.state.mstoken_verifier
-    return refusal_response(refusal, verifier.audience)
+    return problem_response(problem, verifier.audience)

@@ -11,23 +11,17 @@
 
 from typing import ClassVar
 
+from mstoken.problem import Problem
 
-class Fault(Exception):
-    """Something that a caller is told: `status` and the stable `code`, `title` in words, `detail` about this case.
 
-    `retry_after_seconds` is set where waiting may help, `challenge` where `WWW-Authenticate` is due
-    (RFC 9110, section 11.6.1).
-    """
+class Fault(Problem):
+    """An error of a service. `challenge` is set if `WWW-Authenticate` is due (RFC 9110, section 11.6.1)."""
 
-    status: ClassVar[int]
-    code: str
-    title: str
-    retry_after_seconds: int | None = None
     challenge: ClassVar[str | None] = None
 
-    def __init__(self, detail: str | None = None) -> None:
-        super().__init__(detail or self.title)
-        self.detail = detail
+    def challenges(self, realm: str) -> tuple[str, ...]:
+        """Return the class's own challenge."""
+        return () if self.challenge is None else (self.challenge,)
 
 
 class DatabaseUnavailable(Fault):

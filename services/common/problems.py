@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Match
 
 from mstoken.fastapi import documented_problem, problem_response
+from mstoken.problem import Problem
 from services.common.faults import Fault
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -45,37 +46,63 @@ def documented(*faults: type[Fault], body: bool = False) -> dict[int | str, dict
 
 
 def install(app: FastAPI) -> None:
-    """Makes the app answer its own faults, the framework's and bad requests as `application/problem+json`."""
-    app.add_exception_handler(Fault, _answer_fault)
+    """Answer the framework's errors and bad requests as problem details. `protect` does it for the app's own faults."""
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_bad_request)
 
 
-def fault_response(fault: Fault) -> JSONResponse:
-    """A fault on the wire, with `Retry-After` and `WWW-Authenticate` where they are due."""
-    headers = {}
-    if fault.retry_after_seconds is not None:
-        headers["Retry-After"] = str(fault.retry_after_seconds)
-    if fault.challenge is not None:
-        headers["WWW-Authenticate"] = fault.challenge
-    return problem_response(fault.status, fault.code, fault.title, fault.detail, headers=headers)
+class InternalError(Problem):
+    """A defect in the service. The answer says no more than that."""
+
+    status = 500
+    code = "internal_error"
+    title = "The service has a defect"
+
+
+class FrameworkError(Problem):
+    """An error that FastAPI, Starlette or `services.common.middleware` raised, with its header fields."""
+
+    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
+        self.status = status
+        self.code, self.title = _FRAMEWORKS.get(status, (f"http_{status}", "The request failed"))
+        super().__init__()
+        self._headers = headers
+
+    def headers(self) -> Mapping[str, str]:
+        """Return the header fields that came with the error."""
+        return self._headers
+
+
+class RequestInvalid(Problem):
+    """The request is not as documented: `errors` has the place and the kind of each fault."""
+
+    status = 422
+    code = "request_invalid"
+    title = "The request is not valid"
+
+    def __init__(self, errors: Sequence[Mapping[str, str]]) -> None:
+        super().__init__()
+        self.errors = errors
+
+    def members(self) -> Mapping[str, Any]:
+        """Return the list of errors."""
+        return {"errors": self.errors}
+
+
+def fault_response(problem: Problem) -> JSONResponse:
+    """Return the answer to a problem without a challenge, which needs no realm."""
+    return problem_response(problem, realm="")
 
 
 def internal_error() -> JSONResponse:
-    """What a stranger hears of a defect: that there is one."""
-    return problem_response(500, "internal_error", "The service has a defect")
-
-
-def _answer_fault(_request: Request, fault: Exception) -> JSONResponse:
-    assert isinstance(fault, Fault)  # noqa: S101 - what the handler is registered for
-    return fault_response(fault)
+    """Return the answer to a request that met a defect."""
+    return fault_response(InternalError())
 
 
 def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - what the handler is registered for
-    code, title = _FRAMEWORKS.get(error.status_code, (f"http_{error.status_code}", "The request failed"))
-    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
-    return problem_response(error.status_code, code, title, headers=headers)
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers or {}
+    return fault_response(FrameworkError(error.status_code, headers))
 
 
 def _allowed(request: Request) -> str:
@@ -91,7 +118,7 @@ def _allowed(request: Request) -> str:
 def _answer_bad_request(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what the handler is registered for
     errors = [_field_error(fault) for fault in error.errors()[:_MAX_FIELD_ERRORS]]
-    return problem_response(422, "request_invalid", "The request is not valid", errors=errors)
+    return fault_response(RequestInvalid(errors))
 
 
 def _field_error(fault: Mapping[str, Any]) -> dict[str, str]:

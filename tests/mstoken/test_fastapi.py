@@ -12,6 +12,7 @@ from mstoken import Caller
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.errors import VerifierUnavailable
 from mstoken.fastapi import REFUSALS, allow, protect
+from mstoken.problem import Problem
 from mstoken.testing import FakeFirebase
 
 
@@ -103,7 +104,32 @@ async def test_an_outage_says_when_to_come_back_and_nothing_else(
     assert "detail" not in response.json()
 
 
-async def test_repeated_header_lines_are_seen(firebase: FakeFirebase, client: httpx.AsyncClient) -> None:
+class OutOfStock(Problem):
+    """An error of an application."""
+
+    status = 409
+    code = "out_of_stock"
+    title = "The product is out of stock"
+    scheme = "Bearer"
+
+
+async def test_an_applications_own_problems_are_answered_too(firebase: FakeFirebase) -> None:
+    """An application that derives its errors from `Problem` needs no handler of its own for them."""
+    app = FastAPI()
+    protect(app, firebase.verifier("product"))
+
+    @app.get("/order")
+    async def order() -> None:
+        raise OutOfStock("Only 2 are left.")
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://product") as client:
+        response = await client.get("/order")
+    assert (response.status_code, response.headers["content-type"]) == (409, "application/problem+json")
+    assert response.headers["www-authenticate"] == 'Bearer realm="product"'
+    assert (response.json()["code"], response.json()["detail"]) == ("out_of_stock", "Only 2 are left.")
+
+
+async def test_a_repeated_header_line_is_refused(firebase: FakeFirebase, client: httpx.AsyncClient) -> None:
     """The adapter hands on every line, in any case, so that the verifier can refuse two."""
     token = firebase.service_headers("billing", to="product")["X-MS-TOKEN"]
     response = await client.get("/services", headers=[("x-ms-token", token), ("X-MS-Token", token)])
