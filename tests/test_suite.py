@@ -1,6 +1,7 @@
 """Rules about the tests and about the library as a whole."""
 
 import ast
+import importlib.metadata
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,13 @@ def test_the_public_surface() -> None:
         "TokenVerifier",
         "UserCaller",
     ]
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    """`mstoken.__version__` comes from the metadata, so that it is written in one place; other names are unknown."""
+    assert mstoken.__version__ == importlib.metadata.version("mstoken")
+    with pytest.raises(AttributeError, match="no attribute 'version'"):
+        mstoken.version  # type: ignore[attr-defined] # noqa: B018 - to see it fail is the purpose
 
 
 def test_every_library_module_has_a_test_file() -> None:
