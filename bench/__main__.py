@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import callee, caller, token_service
+from mstoken.settings import AUTH_EMULATOR_VARIABLE
 
-EMULATOR_VARIABLE = "FIREBASE_AUTH_EMULATOR_HOST"
 MILLISECOND = 0.001
 
 
 def main() -> None:
     """Runs all benchmarks, and prints what was reached beside what is wanted."""
-    os.environ.pop(EMULATOR_VARIABLE, None)  # With it firebase-admin verifies nothing.
+    os.environ.pop(AUTH_EMULATOR_VARIABLE, None)  # With it firebase-admin verifies nothing.
     here, brokered = token_service.sign_ins()  # On all cores, before this process keeps to one.
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -19,7 +19,7 @@ from emulator.purchase import CUSTOMER, buy
 from emulator.refusals import try_calls
 from emulator.stack import Stack
 from emulator.trace import way_of_first_call
-from mstoken.settings import EMULATOR_VARIABLE
+from mstoken.settings import AUTH_EMULATOR_VARIABLE
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 OK, FAILED, CUT_SHORT = 0, 1, 130
@@ -111,4 +111,4 @@ class Runner:
 
 def use_emulator(stack: Stack) -> None:
     """Points this process at the stack's Auth emulator: firebase-admin knows no other way than the environment."""
-    os.environ[EMULATOR_VARIABLE] = stack.auth_host
+    os.environ[AUTH_EMULATOR_VARIABLE] = stack.auth_host

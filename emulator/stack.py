@@ -16,7 +16,7 @@ from emulator.ports import HOST, Ports
 from emulator.processes import Supervisor
 from emulator.signed_auth import CERTIFICATES_PATH
 from mstoken import Settings
-from mstoken.settings import EMULATOR_VARIABLE
+from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from mstoken.wire import Mode
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -230,7 +230,7 @@ class Stack:
         return {
             "PYTHONUNBUFFERED": "1",
             "GOOGLE_CLOUD_PROJECT": self.project,
-            EMULATOR_VARIABLE: self.auth_host,
+            AUTH_EMULATOR_VARIABLE: self.auth_host,
             "CLOUD_TASKS_EMULATOR_HOST": f"{HOST}:{self.ports.tasks}",
             "DELIVERY_PATIENCE_SECONDS": str(PATIENCE_SECONDS),
             "DATABASE_URL": f"sqlite+aiosqlite:///{self.data / service}.db",

@@ -26,9 +26,9 @@ sys.path.append(os.path.join(os.path.dirname(__file__), "packed"))
 
 from mstoken import Caller, ServiceIdentity
 from mstoken.functions import Callee, TokenEndpoint
+from mstoken.settings import AUTH_EMULATOR_VARIABLE
 
 EMULATED = os.environ.get("FUNCTIONS_EMULATOR") == "true"
-EMULATOR_VARIABLE = "FIREBASE_AUTH_EMULATOR_HOST"
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)
 DELIVERY_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 STEPS = ("dispatched", "delivered")
@@ -46,12 +46,12 @@ if EMULATED:
     os.environ.setdefault("MSTOKEN_TOKEN_SERVICE_URL", f"{_url}/token")
     for _variable in ("GCE_METADATA_HOST", "GCE_METADATA_IP"):
         os.environ.setdefault(_variable, "127.0.0.1:9104")
-    if EMULATOR_VARIABLE in os.environ:
+    if AUTH_EMULATOR_VARIABLE in os.environ:
         # The functions emulator names the raw Auth emulator here, whatever its own environment or a file .env says
         # (names that begin with FIREBASE_ are refused there). But the raw one's tokens are unsigned, and Billing
         # refuses them, as it should: so on a laptop, and only there, `svc:delivery` signs in at the signed emulator,
         # like everybody else.
-        os.environ[EMULATOR_VARIABLE] = os.environ.get("SIGNED_AUTH_EMULATOR_HOST") or "127.0.0.1:9100"
+        os.environ[AUTH_EMULATOR_VARIABLE] = os.environ.get("SIGNED_AUTH_EMULATOR_HOST") or "127.0.0.1:9100"
 os.environ.setdefault("GOOGLE_CLOUD_PROJECT", os.environ.get("GCLOUD_PROJECT", ""))  # the name that mstoken knows
 
 

@@ -1,4 +1,4 @@
-"""What a process must know to call or to be called: project, API key, emulator, replay store."""
+"""The settings of a process that calls services or is called: project, API key, emulator, replay store."""
 
 import os
 import re
@@ -12,41 +12,45 @@ from mstoken.errors import SettingsError
 from mstoken.uri import normalized
 from mstoken.wire import Mode
 
-EMULATOR_VARIABLE = "FIREBASE_AUTH_EMULATOR_HOST"
+AUTH_EMULATOR_VARIABLE = "FIREBASE_AUTH_EMULATOR_HOST"
 SECRET_VARIABLES = frozenset({"MSTOKEN_API_KEY", "MSTOKEN_NONCE_SECRET"})
-SHORTEST_SECRET_CHARACTERS = 32
+"""Variables whose values never appear in an error message."""
+MIN_SECRET_CHARACTERS = 32
 DEMO_PREFIX = "demo-"
-"""Project ids that begin so exist on emulators only (Firebase, Emulator Suite: "Run with a demo project")."""
+"""Project ids with this prefix exist on emulators only (Firebase, Emulator Suite: "Run with a demo project")."""
 
 _HOST_AND_PORT = re.compile(r"[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 
 class Settings(BaseSettings):
-    """Read from the environment when built; arguments, by field name, take precedence.
+    """Settings, read from the environment when an instance is made. Arguments, by field name, take precedence.
 
-    | field | variable | |
+    | field | variable | meaning |
     |---|---|---|
     | project_id | GOOGLE_CLOUD_PROJECT | the Firebase project |
     | emulator_host | FIREBASE_AUTH_EMULATOR_HOST | `host:port` of the Auth emulator; unset in production |
-    | api_key | MSTOKEN_API_KEY | the project's web API key; callers need it, on the emulator any will do |
-    | token_service_url | MSTOKEN_TOKEN_SERVICE_URL | where callers get custom tokens; unset, they sign them here |
-    | private_key_file | MSTOKEN_PRIVATE_KEY_FILE | proves a caller to the token service, where no platform does |
-    | metadata_host | GCE_METADATA_HOST | `host:port` of the metadata emulator; read with the Auth emulator only |
-    | mode | MSTOKEN_MODE | how callers call unless they say so: `fresh` (a sign-in for each call) or `proof` |
-    | base_url | MSTOKEN_BASE_URL | what this service's URLs begin with for its callers; proofs are checked with it |
-    | require_proof | MSTOKEN_REQUIRE_PROOF | whether services that call this one must bring proofs |
-    | nonce_secret | MSTOKEN_NONCE_SECRET | makes proofs carry a nonce; 32 characters or more, the same in all workers |
-    | replay_url | MSTOKEN_REPLAY_URL | where spent ids are kept: `memory:`, `sqlite:///path` or `redis://host` |
-    | certificates_file | MSTOKEN_CERTIFICATES_FILE | Google's certificates in a file, where nothing can be fetched |
+    | api_key | MSTOKEN_API_KEY | the project's web API key; callers need it; the emulator accepts any |
+    | token_service_url | MSTOKEN_TOKEN_SERVICE_URL | the token service; if unset, this process signs custom tokens |
+    | private_key_file | MSTOKEN_PRIVATE_KEY_FILE | the key that authenticates this service to the token service; \
+needed on platforms without a metadata server |
+    | metadata_host | GCE_METADATA_HOST | `host:port` of the metadata emulator; used only with the Auth emulator |
+    | mode | MSTOKEN_MODE | the default mode of calls: `fresh` (a sign-in for each call) or `proof` |
+    | base_url | MSTOKEN_BASE_URL | the URL under which callers reach this service; proofs are checked against it |
+    | require_proof | MSTOKEN_REQUIRE_PROOF | whether every service that calls this one must send proofs |
+    | nonce_secret | MSTOKEN_NONCE_SECRET | if set, proofs must carry a nonce; 32 characters or more, the same in all \
+workers |
+    | replay_url | MSTOKEN_REPLAY_URL | the store of spent ids: `memory:`, `sqlite:///path` or `redis://host` |
+    | certificates_file | MSTOKEN_CERTIFICATES_FILE | Google's certificates in a file, for networks that cannot reach \
+Google |
 
-    Raises `SettingsError`, naming the variable, what was read and what is wanted. A process that would talk to the
-    emulator in a project which may be a real one does not start.
+    Raises `SettingsError`, which names the variable, the value that was read, and what was expected. A process does
+    not start if the emulator's variable is set and the project may be a real one.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     project_id: str = Field(validation_alias="GOOGLE_CLOUD_PROJECT")
-    emulator_host: str | None = Field(default=None, validation_alias=EMULATOR_VARIABLE)
+    emulator_host: str | None = Field(default=None, validation_alias=AUTH_EMULATOR_VARIABLE)
     api_key: SecretStr | None = Field(default=None, validation_alias="MSTOKEN_API_KEY")
     token_service_url: str | None = Field(default=None, validation_alias="MSTOKEN_TOKEN_SERVICE_URL")
     private_key_file: Path | None = Field(default=None, validation_alias="MSTOKEN_PRIVATE_KEY_FILE")
@@ -66,28 +70,28 @@ class Settings(BaseSettings):
 
     @field_validator("project_id")
     @classmethod
-    def _project_id_is_one(cls, value: str) -> str:
+    def _check_project_id(cls, value: str) -> str:
         if not re.fullmatch(r"[a-z][a-z0-9-]{4,61}[a-z0-9]", value):
-            raise ValueError("a Firebase project id is wanted, such as demo-shop")
+            raise ValueError("it must be a Firebase project id, such as demo-shop")
         return value
 
     @field_validator("emulator_host")
     @classmethod
-    def _emulator_host_has_a_port(cls, value: str | None) -> str | None:
+    def _check_emulator_host(cls, value: str | None) -> str | None:
         if value is not None and not _HOST_AND_PORT.fullmatch(value):
-            raise ValueError("host:port without a scheme is wanted, such as 127.0.0.1:9099")
+            raise ValueError("it must be host:port without a scheme, such as 127.0.0.1:9099")
         return value
 
     @field_validator("api_key")
     @classmethod
-    def _api_key_is_not_empty(cls, value: SecretStr | None) -> SecretStr | None:
+    def _check_api_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().strip():
-            raise ValueError("the web API key from the Firebase console's project settings is wanted")
+            raise ValueError("it must be the web API key from the project settings in the Firebase console")
         return value
 
     @field_validator("base_url", "token_service_url")
     @classmethod
-    def _url_is_one(cls, value: str | None) -> str | None:
+    def _check_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
         try:
@@ -95,100 +99,104 @@ class Settings(BaseSettings):
                 return normalized(value).rstrip("/")
         except ValueError:
             pass
-        raise ValueError("an http or https URL without a query is wanted, such as https://product.example.com")
+        raise ValueError("it must be an http or https URL without a query, such as https://product.example.com")
 
     @field_validator("nonce_secret")
     @classmethod
-    def _nonce_secret_is_long(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < SHORTEST_SECRET_CHARACTERS:
-            raise ValueError(f"{SHORTEST_SECRET_CHARACTERS} random characters or more are wanted")
+    def _check_nonce_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < MIN_SECRET_CHARACTERS:
+            raise ValueError(f"it must have {MIN_SECRET_CHARACTERS} random characters or more")
         return value
 
     @model_validator(mode="after")
-    def _token_service_over_https(self) -> "Settings":
+    def _check_token_service(self) -> "Settings":
         url = self.token_service_url
         if url is None and self.private_key_file is not None:
             raise SettingsError(
-                "MSTOKEN_PRIVATE_KEY_FILE is set, and MSTOKEN_TOKEN_SERVICE_URL is not: the key is for nobody else."
+                "MSTOKEN_PRIVATE_KEY_FILE is set, and MSTOKEN_TOKEN_SERVICE_URL is not: only the token service accepts "
+                "this key. Set both or neither."
             )
         if url is not None and not url.startswith("https:") and not self.emulator_host:
             raise SettingsError(
-                f"MSTOKEN_TOKEN_SERVICE_URL is {url!r}: https is wanted, since who sees the credentials can be us."
+                f"MSTOKEN_TOKEN_SERVICE_URL is {url!r}: it must use https, since anyone who reads a request to the "
+                "token service could call as this service."
             )
         return self
 
     @model_validator(mode="after")
-    def _proofs_only_with_a_base_url(self) -> "Settings":
-        for field, variable in (
+    def _check_base_url_for_proofs(self) -> "Settings":
+        for value, variable in (
             (self.require_proof, "MSTOKEN_REQUIRE_PROOF"),
             (self.nonce_secret, "MSTOKEN_NONCE_SECRET"),
         ):
-            if field and self.base_url is None:
+            if value and self.base_url is None:
                 raise SettingsError(
-                    f"{variable} is set, and MSTOKEN_BASE_URL is not: proofs are checked against the URL that callers "
-                    "use, such as https://product.example.com."
+                    f"{variable} is set, and MSTOKEN_BASE_URL is not: proofs are checked against the URL under which "
+                    "callers reach this service. Set MSTOKEN_BASE_URL, for example to https://product.example.com."
                 )
         return self
 
     @model_validator(mode="after")
-    def _emulator_only_with_a_demo_project(self) -> "Settings":
+    def _check_demo_project_with_emulator(self) -> "Settings":
         if self.emulator_host and not self.project_id.startswith(DEMO_PREFIX):
             raise SettingsError(
-                f"{EMULATOR_VARIABLE} is set ({self.emulator_host}), and GOOGLE_CLOUD_PROJECT is {self.project_id!r}: "
-                f"against the emulator a project whose id begins with {DEMO_PREFIX!r} is wanted; in production unset "
-                f"{EMULATOR_VARIABLE}, since firebase-admin verifies no signature while it is set."
+                f"{AUTH_EMULATOR_VARIABLE} is set ({self.emulator_host}), and GOOGLE_CLOUD_PROJECT is "
+                f"{self.project_id!r}: with the emulator, the project id must begin with {DEMO_PREFIX!r}. In "
+                f"production unset {AUTH_EMULATOR_VARIABLE}, because while it is set firebase-admin does not verify "
+                "signatures."
             )
         return self
 
     @property
     def identity_toolkit_url(self) -> str:
-        """Where accounts sign in: the Identity Toolkit REST API's address, up to and including `/v1`."""
+        """The base URL of the Identity Toolkit REST API, where accounts sign in; ends with `/v1`."""
         return self._google_api("identitytoolkit.googleapis.com")
 
     @property
     def secure_token_url(self) -> str:
-        """Where refresh tokens are exchanged: the Secure Token REST API's address, up to and including `/v1`."""
+        """The base URL of the Secure Token REST API, where refresh tokens are exchanged; ends with `/v1`."""
         return self._google_api("securetoken.googleapis.com")
 
     @property
     def certificates_url(self) -> str:
-        """Where the certificates of ID tokens are published; on a laptop, by the signed emulator."""
+        """The URL of the certificates of ID tokens. With an emulator, the signed Auth emulator publishes them."""
         path = "/robot/v1/metadata/x509/securetoken@system.gserviceaccount.com"
         return f"http://{self.emulator_host}{path}" if self.emulator_host else f"https://www.googleapis.com{path}"
 
     @property
     def google_certificates_url(self) -> str:
-        """Where the certificates of Google's own identity tokens are published; on a laptop, by the metadata emulator.
+        """The URL of the certificates of Google's own identity tokens.
 
-        Raises `SettingsError` on a laptop without one.
+        With the Auth emulator, the metadata emulator publishes them. Raises `SettingsError` if its address is missing
+        or malformed.
         """
         path = "/oauth2/v1/certs"
         if not self.emulator_host:
             return f"https://www.googleapis.com{path}"
         if not self.metadata_host or not _HOST_AND_PORT.fullmatch(self.metadata_host):
             raise SettingsError(
-                f"GCE_METADATA_HOST is {self.metadata_host!r}: host:port of the metadata emulator is wanted."
+                f"GCE_METADATA_HOST is {self.metadata_host!r}: it must be host:port of the metadata emulator."
             )
         return f"http://{self.metadata_host}{path}"
 
     @property
     def web_api_key(self) -> str:
-        """The API key to send. Raises `SettingsError` where a production project has none."""
+        """The API key to send to Firebase. Raises `SettingsError` if a production project has no API key set."""
         if self.api_key is not None:
             return self.api_key.get_secret_value()
         if self.emulator_host:
             return "emulator"
         raise SettingsError(
-            "MSTOKEN_API_KEY is not set: the web API key from the Firebase console's project settings is wanted."
+            "MSTOKEN_API_KEY is not set. Set it to the web API key from the project settings in the Firebase console."
         )
 
     def check_process_environment(self) -> None:
-        """Raises `SettingsError` where firebase-admin, which reads the variable itself, would see another emulator."""
-        seen = os.environ.get(EMULATOR_VARIABLE) or None
-        if seen != self.emulator_host:
+        """Raise `SettingsError` if firebase-admin, which reads the environment itself, would use another emulator."""
+        in_environment = os.environ.get(AUTH_EMULATOR_VARIABLE) or None
+        if in_environment != self.emulator_host:
             raise SettingsError(
-                f"{EMULATOR_VARIABLE} is {seen!r} in the environment, and these settings say {self.emulator_host!r}: "
-                "firebase-admin goes by the environment, so both must say the same."
+                f"{AUTH_EMULATOR_VARIABLE} is {in_environment!r} in the environment, and {self.emulator_host!r} in the "
+                "settings: firebase-admin reads the environment, so both must be the same."
             )
 
     def _google_api(self, host: str) -> str:
@@ -196,15 +204,15 @@ class Settings(BaseSettings):
 
 
 def _explain(error: ValidationError) -> str:
-    """One sentence for each setting that is wrong; secrets are not repeated."""
+    """Return one sentence for each setting that is wrong. The values of secrets are left out."""
     sentences = []
-    for fault in error.errors():
-        name = str(fault["loc"][0]) if fault["loc"] else "settings"
+    for details in error.errors():
+        name = str(details["loc"][0]) if details["loc"] else "settings"
         field = Settings.model_fields.get(name)
         variable = str(field.validation_alias) if field else name
-        if fault["type"] == "missing":
-            sentences.append(f"{variable} is not set: it is needed.")
+        if details["type"] == "missing":
+            sentences.append(f"{variable} is not set, and it is required.")
             continue
-        read = "(hidden)" if variable in SECRET_VARIABLES else repr(fault["input"])
-        sentences.append(f"{variable} is {read}: {fault['msg'].removeprefix('Value error, ')}.")
+        value = "(hidden)" if variable in SECRET_VARIABLES else repr(details["input"])
+        sentences.append(f"{variable} is {value}: {details['msg'].removeprefix('Value error, ')}.")
     return " ".join(sentences)

@@ -12,7 +12,7 @@ from emulator.ports import HOST, Ports, free_offset
 from emulator.processes import Supervisor
 from emulator.stack import PROJECT, Stack, signs
 from mstoken import Settings
-from mstoken.settings import EMULATOR_VARIABLE
+from mstoken.settings import AUTH_EMULATOR_VARIABLE
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     key; so they make up users of their own, and leave others alone.
     """
     folder = tmp_path_factory.mktemp("emulators")
-    running = os.environ.get(EMULATOR_VARIABLE) or f"{HOST}:{Ports.signed_auth}"
+    running = os.environ.get(AUTH_EMULATOR_VARIABLE) or f"{HOST}:{Ports.signed_auth}"
     supervisor = Supervisor()
     try:
         if _is_ours(running) and signs(running):
@@ -59,10 +59,10 @@ def auth_emulator(emulators: Stack) -> Iterator[Settings]:
 
     The environment points to it as well during the test: firebase-admin finds its emulator in no other way.
     """
-    before = os.environ.get(EMULATOR_VARIABLE)
-    os.environ[EMULATOR_VARIABLE] = emulators.auth_host
+    before = os.environ.get(AUTH_EMULATOR_VARIABLE)
+    os.environ[AUTH_EMULATOR_VARIABLE] = emulators.auth_host
     yield emulators.settings
     if before is None:
-        del os.environ[EMULATOR_VARIABLE]
+        del os.environ[AUTH_EMULATOR_VARIABLE]
     else:
-        os.environ[EMULATOR_VARIABLE] = before
+        os.environ[AUTH_EMULATOR_VARIABLE] = before

@@ -13,7 +13,7 @@ import pytest
 from emulator.ports import HOST, Ports, free_offset
 from emulator.processes import Supervisor
 from emulator.stack import ROOT, Stack
-from mstoken.settings import EMULATOR_VARIABLE
+from mstoken.settings import AUTH_EMULATOR_VARIABLE
 
 README = (ROOT / "README.md").read_text()
 
@@ -31,7 +31,7 @@ def samples(tmp_path: Path) -> Path:
 @pytest.fixture
 def environment(emulators: Stack) -> dict[str, str]:
     """The variables that the README says to export."""
-    return os.environ | {"GOOGLE_CLOUD_PROJECT": emulators.project, EMULATOR_VARIABLE: emulators.auth_host}
+    return os.environ | {"GOOGLE_CLOUD_PROJECT": emulators.project, AUTH_EMULATOR_VARIABLE: emulators.auth_host}
 
 
 @pytest.fixture

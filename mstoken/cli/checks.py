@@ -21,7 +21,7 @@ from mstoken.callee.replay.store import replay_store
 from mstoken.caller.credentials import RegisteredKey
 from mstoken.caller.exchange import member
 from mstoken.errors import SettingsError, VerifierUnavailable
-from mstoken.settings import DEMO_PREFIX, EMULATOR_VARIABLE, Settings
+from mstoken.settings import AUTH_EMULATOR_VARIABLE, DEMO_PREFIX, Settings
 from mstoken.wire import CLOCK_SKEW_SECONDS
 
 State: TypeAlias = Literal["ok", "warning", "fault"]
@@ -64,14 +64,14 @@ def settings_finding(error: SettingsError | None) -> Finding:
 
 def check_emulator(environment: Mapping[str, str]) -> Finding:
     """Whether tokens are verified at all: firebase-admin verifies no signature while the emulator's variable is set."""
-    host, project = environment.get(EMULATOR_VARIABLE), environment.get("GOOGLE_CLOUD_PROJECT", "")
+    host, project = environment.get(AUTH_EMULATOR_VARIABLE), environment.get("GOOGLE_CLOUD_PROJECT", "")
     if not host:
-        return Finding("emulator", "ok", f"{EMULATOR_VARIABLE} is not set: this is production")
-    do = f"Unset {EMULATOR_VARIABLE}: while it is set, firebase-admin verifies no signature."
+        return Finding("emulator", "ok", f"{AUTH_EMULATOR_VARIABLE} is not set: this is production")
+    do = f"Unset {AUTH_EMULATOR_VARIABLE}: while it is set, firebase-admin verifies no signature."
     if environment.get(CLOUD_RUN_VARIABLE) and environment.get(FUNCTIONS_EMULATOR_VARIABLE) != "true":
-        return Finding("emulator", "fault", f"{EMULATOR_VARIABLE} is {host}, and this is Cloud Run", do)
+        return Finding("emulator", "fault", f"{AUTH_EMULATOR_VARIABLE} is {host}, and this is Cloud Run", do)
     if not project.startswith(DEMO_PREFIX):
-        says = f"{EMULATOR_VARIABLE} is {host}, and the project {project!r} may be a real one"
+        says = f"{AUTH_EMULATOR_VARIABLE} is {host}, and the project {project!r} may be a real one"
         return Finding("emulator", "fault", says, f"{do} On a laptop take a project that begins with {DEMO_PREFIX!r}.")
     return Finding("emulator", "ok", f"the project {project} is on the emulator at {host}")
 

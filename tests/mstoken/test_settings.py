@@ -1,4 +1,4 @@
-"""Settings: what is read, and what is said when it will not do."""
+"""Settings are read from the environment, and a wrong setting is named with what was expected."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from mstoken.settings import Settings
 
 @contextmanager
 def environment(**variables: str) -> Iterator[None]:
-    """The process's environment with these variables and none other that settings read; put back afterwards."""
+    """Set these variables and unset every other variable that settings read. Restore the environment afterwards."""
     before = dict(os.environ)
     for field in Settings.model_fields.values():
         os.environ.pop(str(field.validation_alias), None)
@@ -26,7 +26,7 @@ def environment(**variables: str) -> Iterator[None]:
 
 
 def test_settings_come_from_the_environment() -> None:
-    """Each field is read from the variable that the table in the docstring gives."""
+    """Each field is read from the variable that the table in the docstring of `Settings` names."""
     with environment(
         GOOGLE_CLOUD_PROJECT="demo-shop",
         FIREBASE_AUTH_EMULATOR_HOST="127.0.0.1:9099",
@@ -54,22 +54,22 @@ def test_settings_come_from_the_environment() -> None:
 
 
 def test_arguments_take_precedence() -> None:
-    """What is passed in wins over the environment."""
+    """An argument overrides the environment."""
     with environment(GOOGLE_CLOUD_PROJECT="demo-shop"):
         assert Settings(project_id="demo-other").project_id == "demo-other"
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "expected"),
     [
         ({}, "GOOGLE_CLOUD_PROJECT is not set"),
         (
             {"GOOGLE_CLOUD_PROJECT": "My Project"},
-            "GOOGLE_CLOUD_PROJECT is 'My Project': a Firebase project id is wanted",
+            "GOOGLE_CLOUD_PROJECT is 'My Project': it must be a Firebase project id",
         ),
         (
             {"GOOGLE_CLOUD_PROJECT": "demo-shop", "FIREBASE_AUTH_EMULATOR_HOST": "http://localhost:9099"},
-            "FIREBASE_AUTH_EMULATOR_HOST is 'http://localhost:9099': host:port without a scheme is wanted",
+            "FIREBASE_AUTH_EMULATOR_HOST is 'http://localhost:9099': it must be host:port without a scheme",
         ),
         (
             {"GOOGLE_CLOUD_PROJECT": "real-shop", "FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:9099"},
@@ -77,36 +77,36 @@ def test_arguments_take_precedence() -> None:
         ),
         (
             {"GOOGLE_CLOUD_PROJECT": "real-shop", "MSTOKEN_API_KEY": "  "},
-            "MSTOKEN_API_KEY is (hidden): the web API key",
+            "MSTOKEN_API_KEY is (hidden): it must be the web API key",
         ),
         ({"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_MODE": "dpop"}, "MSTOKEN_MODE is 'dpop': Input should be"),
         (
             {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_BASE_URL": "product.example.com"},
-            "MSTOKEN_BASE_URL is 'product.example.com': an http or https URL without a query is wanted",
+            "MSTOKEN_BASE_URL is 'product.example.com': it must be an http or https URL without a query",
         ),
         (
             {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_BASE_URL": "https://product.example.com?a=b"},
-            "MSTOKEN_BASE_URL is 'https://product.example.com?a=b': an http or https URL without a query",
+            "MSTOKEN_BASE_URL is 'https://product.example.com?a=b': it must be an http or https URL without a query",
         ),
         (
             {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_TOKEN_SERVICE_URL": "tokens.example.com"},
-            "MSTOKEN_TOKEN_SERVICE_URL is 'tokens.example.com': an http or https URL without a query is wanted",
+            "MSTOKEN_TOKEN_SERVICE_URL is 'tokens.example.com': it must be an http or https URL without a query",
         ),
         (
             {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_TOKEN_SERVICE_URL": ""},
-            "MSTOKEN_TOKEN_SERVICE_URL is '': an http or https URL without a query is wanted",
+            "MSTOKEN_TOKEN_SERVICE_URL is '': it must be an http or https URL without a query",
         ),
         (
             {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_TOKEN_SERVICE_URL": "ftp://tokens.example.com"},
-            "MSTOKEN_TOKEN_SERVICE_URL is 'ftp://tokens.example.com': an http or https URL without a query is wanted",
+            "MSTOKEN_TOKEN_SERVICE_URL is 'ftp://tokens.example.com': it must be an http or https URL without a query",
         ),
         (
             {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_TOKEN_SERVICE_URL": "https://tokens.example.com?a=b"},
-            "MSTOKEN_TOKEN_SERVICE_URL is 'https://tokens.example.com?a=b': an http or https URL without a query",
+            "MSTOKEN_TOKEN_SERVICE_URL is 'https://tokens.example.com?a=b': it must be an http or https URL",
         ),
         (
             {"GOOGLE_CLOUD_PROJECT": "real-shop", "MSTOKEN_TOKEN_SERVICE_URL": "http://tokens.example.com"},
-            "MSTOKEN_TOKEN_SERVICE_URL is 'http://tokens.example.com': https is wanted",
+            "MSTOKEN_TOKEN_SERVICE_URL is 'http://tokens.example.com': it must use https",
         ),
         (
             {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_PRIVATE_KEY_FILE": "billing.pem"},
@@ -122,24 +122,24 @@ def test_arguments_take_precedence() -> None:
         ),
         (
             {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_NONCE_SECRET": "too-short"},
-            "MSTOKEN_NONCE_SECRET is (hidden): 32 random characters or more are wanted",
+            "MSTOKEN_NONCE_SECRET is (hidden): it must have 32 random characters or more",
         ),
     ],
 )
-def test_a_wrong_setting_is_named(variables: dict[str, str], said: str) -> None:
-    """The error names the variable, what was read and what is wanted."""
+def test_the_error_names_the_wrong_setting(variables: dict[str, str], expected: str) -> None:
+    """The error names the variable, the value that was read and what was expected."""
     with environment(**variables), pytest.raises(SettingsError) as caught:
         Settings()
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
-def test_an_emulator_on_ipv6_is_fine() -> None:
-    """An address in brackets has a port behind it."""
+def test_the_emulator_can_have_an_ipv6_address() -> None:
+    """An IPv6 address is written in brackets, before the port."""
     assert Settings(project_id="demo-shop", emulator_host="[::1]:9099").emulator_host == "[::1]:9099"
 
 
-def test_addresses_follow_the_emulator() -> None:
-    """The REST addresses are the emulator's while there is one, and Google's otherwise."""
+def test_rest_urls_depend_on_the_emulator() -> None:
+    """The REST URLs are the emulator's if its variable is set, and Google's otherwise."""
     emulated = Settings(project_id="demo-shop", emulator_host="127.0.0.1:9099")
     assert emulated.identity_toolkit_url == "http://127.0.0.1:9099/identitytoolkit.googleapis.com/v1"
     assert emulated.secure_token_url == "http://127.0.0.1:9099/securetoken.googleapis.com/v1"
@@ -149,7 +149,7 @@ def test_addresses_follow_the_emulator() -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "kept"),
+    ("value", "normalized"),
     [
         ("https://tokens.example.com/token", "https://tokens.example.com/token"),
         ("https://tokens.example.com/token/", "https://tokens.example.com/token"),
@@ -157,58 +157,58 @@ def test_addresses_follow_the_emulator() -> None:
         ("https://tokens.example.com", "https://tokens.example.com"),
     ],
 )
-def test_the_token_service_has_one_spelling(read: str, kept: str) -> None:
-    """Credentials are for this URL, so both sides must write it alike."""
+def test_the_token_service_url_is_normalized(value: str, normalized: str) -> None:
+    """Credentials are made for this URL, so both sides must write it in the same way."""
     with environment():
-        assert Settings(project_id="real-shop", token_service_url=read).token_service_url == kept
+        assert Settings(project_id="real-shop", token_service_url=value).token_service_url == normalized
 
 
-def test_on_a_laptop_the_token_service_may_do_without_https() -> None:
-    """Beside the emulator there is nobody who listens."""
+def test_with_the_emulator_the_token_service_may_use_http() -> None:
+    """Plain http is accepted if the Auth emulator's variable is set: the requests stay on one machine."""
     url = "http://127.0.0.1:5001/demo-shop/us-central1/token"
     with environment():
         settings = Settings(project_id="demo-shop", emulator_host="127.0.0.1:9099", token_service_url=url)
     assert settings.token_service_url == url
 
 
-def test_there_need_be_no_token_service() -> None:
-    """Nor a key for it; then custom tokens are signed here."""
+def test_the_token_service_is_optional() -> None:
+    """Without a token service and its key, settings are valid: the process signs custom tokens itself."""
     with environment():
         settings = Settings(project_id="real-shop")
     assert (settings.token_service_url, settings.private_key_file) == (None, None)
 
 
-def test_googles_certificates_are_those_of_the_metadata_emulator() -> None:
-    """On a laptop, where one is named; that none is named is said when they are wanted, and not before."""
+def test_with_the_emulator_googles_certificates_come_from_the_metadata_emulator() -> None:
+    """A missing or malformed address of the metadata emulator is an error when the URL is read, not before."""
     with environment(GOOGLE_CLOUD_PROJECT="demo-shop", FIREBASE_AUTH_EMULATOR_HOST="127.0.0.1:9099"):
         emulated = Settings(metadata_host="127.0.0.1:9103")
         without = Settings()
         misplaced = Settings(metadata_host="http://127.0.0.1:9103")
     assert emulated.google_certificates_url == "http://127.0.0.1:9103/oauth2/v1/certs"
-    with pytest.raises(SettingsError, match="GCE_METADATA_HOST is None: host:port of the metadata emulator"):
+    with pytest.raises(SettingsError, match="GCE_METADATA_HOST is None: it must be host:port of the metadata emulator"):
         _ = without.google_certificates_url
-    with pytest.raises(SettingsError, match=r"GCE_METADATA_HOST is 'http:.*: host:port"):
+    with pytest.raises(SettingsError, match=r"GCE_METADATA_HOST is 'http:.*: it must be host:port"):
         _ = misplaced.google_certificates_url
 
 
 @pytest.mark.parametrize("metadata_host", [None, "169.254.169.254", "127.0.0.1:9103"])
-def test_googles_certificates_are_googles_in_production(metadata_host: str | None) -> None:
-    """Whatever metadata server there is: who verifies with another's certificates lets in whom that one likes."""
+def test_in_production_googles_certificates_come_from_google(metadata_host: str | None) -> None:
+    """The metadata server's address has no effect: certificates from elsewhere would let anyone forge tokens."""
     with environment():
         settings = Settings(project_id="real-shop", metadata_host=metadata_host)
     assert settings.google_certificates_url == "https://www.googleapis.com/oauth2/v1/certs"
 
 
-def test_production_needs_an_api_key_and_the_emulator_does_not() -> None:
-    """The key is asked for when a caller needs it, and any will do on the emulator."""
+def test_the_api_key_is_required_in_production_only() -> None:
+    """A missing key is an error when a caller reads it; with the emulator a key is not needed."""
     with environment():
         assert Settings(project_id="demo-shop", emulator_host="127.0.0.1:9099").web_api_key
         with pytest.raises(SettingsError, match="MSTOKEN_API_KEY is not set"):
             _ = Settings(project_id="real-shop").web_api_key
 
 
-def test_secrets_do_not_show() -> None:
-    """Printing settings prints neither key nor secret, nor does saying what is wrong with one."""
+def test_secrets_are_never_printed() -> None:
+    """Neither the text of settings nor an error about a secret contains the API key or the secret."""
     settings = Settings(project_id="demo-shop", api_key="web-key", base_url="http://a", nonce_secret="n" * 32)
     assert "web-key" not in repr(settings)
     assert "n" * 32 not in repr(settings)
@@ -217,10 +217,14 @@ def test_secrets_do_not_show() -> None:
     assert "too-short" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("seen", "said"), [("127.0.0.1:9099", None), (None, "127.0.0.1:9099"), ("a:1", "b:1")])
-def test_environment_and_settings_must_agree_on_the_emulator(seen: str | None, said: str | None) -> None:
-    """firebase-admin reads the variable itself, and verifies nothing while it is set."""
-    with environment(**({"FIREBASE_AUTH_EMULATOR_HOST": seen} if seen else {})):
-        settings = Settings(project_id="demo-shop", emulator_host=said)
-        with pytest.raises(SettingsError, match="both must say the same"):
+@pytest.mark.parametrize(
+    ("in_environment", "in_settings"), [("127.0.0.1:9099", None), (None, "127.0.0.1:9099"), ("a:1", "b:1")]
+)
+def test_environment_and_settings_must_agree_on_the_emulator(
+    in_environment: str | None, in_settings: str | None
+) -> None:
+    """firebase-admin reads the variable itself, and does not verify signatures while it is set."""
+    with environment(**({"FIREBASE_AUTH_EMULATOR_HOST": in_environment} if in_environment else {})):
+        settings = Settings(project_id="demo-shop", emulator_host=in_settings)
+        with pytest.raises(SettingsError, match="both must be the same"):
             settings.check_process_environment()

@@ -22,7 +22,7 @@ from mstoken.caller.broker import BrokerMinter
 from mstoken.caller.exchange import LONGEST_BACKOFF_SECONDS
 from mstoken.claims import ServiceClaims
 from mstoken.errors import SettingsError, SignInError, SignInRefused, SignInUnavailable
-from mstoken.settings import EMULATOR_VARIABLE
+from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from mstoken.strict_jwt import base64url, unverified
 from mstoken.testing import FakeFirebase
 from tests.mstoken.caller.fakes import DEADLINE_SECONDS, Scripted, claims_of, ids_of
@@ -422,7 +422,7 @@ class TestIdentity:
         self, internet: Internet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """As on a laptop, by firebase-admin."""
-        monkeypatch.setenv(EMULATOR_VARIABLE, "127.0.0.1:9099")
+        monkeypatch.setenv(AUTH_EMULATOR_VARIABLE, "127.0.0.1:9099")
         monkeypatch.delenv("MSTOKEN_TOKEN_SERVICE_URL", raising=False)
         laptop = Settings(project_id="demo-without-token-service")
         async with ServiceIdentity("billing", laptop, transport=internet) as identity:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from mstoken.caller.minting import AdminMinter
 from mstoken.claims import ServiceClaims
 from mstoken.errors import SettingsError, SignInRefused, SignInUnavailable
-from mstoken.settings import EMULATOR_VARIABLE, Settings
+from mstoken.settings import AUTH_EMULATOR_VARIABLE, Settings
 from mstoken.strict_jwt import unverified
 from tests.mstoken.caller.fakes import DEADLINE_SECONDS
 
@@ -31,7 +31,7 @@ class Machine:
     def __init__(self, folder: Path, variables: pytest.MonkeyPatch) -> None:
         self._file = folder / "credentials.json"
         self._variables = variables
-        variables.delenv(EMULATOR_VARIABLE, raising=False)
+        variables.delenv(AUTH_EMULATOR_VARIABLE, raising=False)
 
     def has(self, **credentials: Any) -> None:
         """Application Default Credentials, as in a file of gcloud's."""
@@ -117,7 +117,7 @@ def minter(project_id: str) -> AdminMinter:
 
 async def test_the_custom_token_carries_uid_and_claims(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is for svc:billing, with the ms claim among its developer claims; the emulator wants no signature."""
-    monkeypatch.setenv(EMULATOR_VARIABLE, "127.0.0.1:9099")
+    monkeypatch.setenv(AUTH_EMULATOR_VARIABLE, "127.0.0.1:9099")
     emulated = AdminMinter(Settings(project_id="demo-minting"))
     token = unverified(await emulated.sign(CLAIMS))
     assert token.payload["uid"] == "svc:billing"

@@ -10,7 +10,7 @@ import pytest
 
 from emulator.keys import Key
 from emulator.stack import Stack
-from mstoken.settings import EMULATOR_VARIABLE
+from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from tests.mstoken.cli.conftest import Run
 
 KEY = Key()
@@ -97,7 +97,7 @@ def test_nothing_answers(run: Run, production: dict[str, str]) -> None:
 def test_the_emulators_variable_in_production(run: Run, production: dict[str, str]) -> None:
     """It is a fault of its own beside that of the settings; the checks that need settings are not made."""
     google = Google()
-    env = {**production, EMULATOR_VARIABLE: "127.0.0.1:9100"}
+    env = {**production, AUTH_EMULATOR_VARIABLE: "127.0.0.1:9100"}
     result = run("doctor", "--json", env=env, transport=google)
     told = json.loads(result.stdout)
     assert result.exit_code == 1
@@ -120,7 +120,7 @@ def test_on_a_laptop(run: Run, emulators: Stack, tmp_path: Path) -> None:
     """With the emulators up there is no fault."""
     env = {
         "GOOGLE_CLOUD_PROJECT": emulators.project,
-        EMULATOR_VARIABLE: emulators.auth_host,
+        AUTH_EMULATOR_VARIABLE: emulators.auth_host,
         "MSTOKEN_REPLAY_URL": f"sqlite:///{tmp_path}/spent.db",
         "MSTOKEN_BASE_URL": "http://127.0.0.1:8003",
         **emulators.identity_environment("billing"),

@@ -10,7 +10,7 @@ import pytest
 from mstoken import ServiceIdentity, Settings
 from mstoken.errors import SignInRefused
 from mstoken.issuer.policy import Policy
-from mstoken.settings import EMULATOR_VARIABLE
+from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from tests.mstoken.cli.conftest import BILLING, SHOP, Run
 
 NOBODY = "127.0.0.1:1"
@@ -20,7 +20,7 @@ NOBODY = "127.0.0.1:1"
 @pytest.fixture
 def emulator(auth_emulator: Settings) -> dict[str, str]:
     """The environment of a service on the emulator."""
-    return {"GOOGLE_CLOUD_PROJECT": auth_emulator.project_id, EMULATOR_VARIABLE: str(auth_emulator.emulator_host)}
+    return {"GOOGLE_CLOUD_PROJECT": auth_emulator.project_id, AUTH_EMULATOR_VARIABLE: str(auth_emulator.emulator_host)}
 
 
 @pytest.fixture
@@ -54,15 +54,18 @@ def test_the_list_comes_without_firebase(run: Run, shop: Path) -> None:
         ["billing", "unknown", "product", "0", BILLING],
         ["warehouse", "unknown", "-", "0", "-"],
     ]
-    assert result.stderr == "The state of the identities is not known. GOOGLE_CLOUD_PROJECT is not set: it is needed.\n"
+    assert (
+        result.stderr
+        == "The state of the identities is not known. GOOGLE_CLOUD_PROJECT is not set, and it is required.\n"
+    )
 
 
 @pytest.mark.parametrize(
     "env",
     [
-        {"GOOGLE_CLOUD_PROJECT": "demo-nobody", EMULATOR_VARIABLE: NOBODY},
+        {"GOOGLE_CLOUD_PROJECT": "demo-nobody", AUTH_EMULATOR_VARIABLE: NOBODY},
         {"GOOGLE_CLOUD_PROJECT": "real-shop", "GOOGLE_APPLICATION_CREDENTIALS": "nowhere.json"},
-        {"GOOGLE_CLOUD_PROJECT": "real-shop", EMULATOR_VARIABLE: NOBODY},
+        {"GOOGLE_CLOUD_PROJECT": "real-shop", AUTH_EMULATOR_VARIABLE: NOBODY},
     ],
     ids=["nobody answers", "no credentials", "not allowed"],
 )
@@ -205,7 +208,7 @@ def test_an_emergency_needs_no_policy(
 
 def test_firebase_out_of_reach(run: Run, shop: Path) -> None:
     """Where nobody answers nothing was switched, and the status says that it may work later."""
-    env = {"GOOGLE_CLOUD_PROJECT": "demo-nobody", EMULATOR_VARIABLE: NOBODY}
+    env = {"GOOGLE_CLOUD_PROJECT": "demo-nobody", AUTH_EMULATOR_VARIABLE: NOBODY}
     result = run("services", "disable", "billing", env=env)
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr.startswith("mstoken: Firebase could not be asked: ")

@@ -13,7 +13,7 @@ from emulator.stack import OURS, Stack
 from mstoken import ServiceCaller, Settings, TokenVerifier
 from mstoken.callee.callers import Admission
 from mstoken.callee.replay.memory import MemoryReplayStore
-from mstoken.settings import EMULATOR_VARIABLE
+from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from tests.mstoken.cli.conftest import Run
 from tests.mstoken.test_testing import call_with
 
@@ -27,7 +27,7 @@ def service() -> str:
 @pytest.fixture
 def env(auth_emulator: Settings) -> dict[str, str]:
     """The environment of a service on the emulator."""
-    return {"GOOGLE_CLOUD_PROJECT": auth_emulator.project_id, EMULATOR_VARIABLE: str(auth_emulator.emulator_host)}
+    return {"GOOGLE_CLOUD_PROJECT": auth_emulator.project_id, AUTH_EMULATOR_VARIABLE: str(auth_emulator.emulator_host)}
 
 
 async def caller_with(token: str, settings: Settings) -> ServiceCaller:
@@ -59,7 +59,7 @@ async def test_a_token_as_json(run: Run, auth_emulator: Settings, env: dict[str,
 def test_a_token_by_way_of_the_token_service(emulators: Stack) -> None:
     """A process with the settings of a service gets its token as the service does."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    own = {"GOOGLE_CLOUD_PROJECT": emulators.project, EMULATOR_VARIABLE: emulators.auth_host}
+    own = {"GOOGLE_CLOUD_PROJECT": emulators.project, AUTH_EMULATOR_VARIABLE: emulators.auth_host}
     command = [sys.executable, "-m", "mstoken.cli", "token", "--to", "product", "--as", "billing"]
     result = subprocess.run(
         command,
@@ -86,7 +86,7 @@ def test_a_disabled_service(run: Run, env: dict[str, str], service: str) -> None
 
 def test_nobody_answers(run: Run) -> None:
     """Where Firebase is out of reach the status says that it may work later."""
-    env = {"GOOGLE_CLOUD_PROJECT": "demo-nobody", EMULATOR_VARIABLE: f"{HOST}:1"}
+    env = {"GOOGLE_CLOUD_PROJECT": "demo-nobody", AUTH_EMULATOR_VARIABLE: f"{HOST}:1"}
     result = run("token", "--to", "product", "--as", "billing", env=env)
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr == (
@@ -113,7 +113,7 @@ def test_settings_are_needed(run: Run) -> None:
     """Without them the answer is no, and a sentence says which."""
     result = run("token", "--to", "product", "--as", "billing")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "mstoken: GOOGLE_CLOUD_PROJECT is not set: it is needed.\n"
+    assert result.stderr == "mstoken: GOOGLE_CLOUD_PROJECT is not set, and it is required.\n"
     production = run("token", "--to", "product", "--as", "billing", env={"GOOGLE_CLOUD_PROJECT": "real-shop"})
     assert "MSTOKEN_API_KEY is not set" in production.stderr
 

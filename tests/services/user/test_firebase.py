@@ -12,7 +12,7 @@ from firebase_admin import auth
 from mstoken import Settings, UserCaller
 from mstoken.admin import admin_app
 from mstoken.errors import SettingsError
-from mstoken.settings import EMULATOR_VARIABLE
+from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from mstoken.strict_jwt import unverified
 from services.common.faults import Fault
 from services.user.accounts import Accounts
@@ -196,13 +196,13 @@ async def test_the_emulators_sessions_end(
 async def test_sessions_of_a_firebase_that_is_gone(toolkit: IdentityToolkit) -> None:
     """A Firebase that firebase-admin cannot reach is an outage."""
     settings = Settings(project_id="demo-gone", emulator_host="127.0.0.1:9")
-    before = os.environ[EMULATOR_VARIABLE]
-    os.environ[EMULATOR_VARIABLE] = "127.0.0.1:9"
+    before = os.environ[AUTH_EMULATOR_VARIABLE]
+    os.environ[AUTH_EMULATOR_VARIABLE] = "127.0.0.1:9"
     try:
         with pytest.raises(FirebaseUnavailable):
             await AdminSessions(settings).standing("maya")
     finally:
-        os.environ[EMULATOR_VARIABLE] = before
+        os.environ[AUTH_EMULATOR_VARIABLE] = before
 
 
 async def test_nobodys_sessions(sessions: AdminSessions) -> None:
