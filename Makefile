@@ -30,7 +30,7 @@ types: setup
 setup:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "Python 3.11 or newer is needed as $(PYTHON); make PYTHON=... names another." >&2; exit 1; }
-	@exec $(PYTHON) emulator/bootstrap.py
+	@exec $(PYTHON) emulator/run/bootstrap.py
 
 # Both files of exact versions, anew from pyproject.toml and functions/requirements.in; uv must be on the PATH.
 lock:

@@ -8,9 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from emulator.ports import Ports, free_offset
-from emulator.processes import Supervisor
-from emulator.stack import ROOT, Stack
+from emulator.run.ports import Ports, free_offset
+from emulator.run.processes import Supervisor
+from emulator.run.stack import ROOT, Stack
 
 PROJECT = "demo-bench"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from emulator.ports import Ports
+from emulator.run.ports import Ports
+from emulator.run.stack import ROOT, Stack
 from emulator.runner import Runner, use_emulator
-from emulator.stack import ROOT, Stack
 from mstoken.wire import MODES
 
 

@@ -10,15 +10,15 @@ from types import FrameType
 from rich.console import Console
 from rich.markup import escape
 
-from emulator import report
-from emulator.calls import accepted_call, service_calls
-from emulator.catalogue import add_catalogue
-from emulator.errors import Interrupted, ProcessDied, RunnerError, Unexpected
-from emulator.processes import Supervisor
-from emulator.purchase import CUSTOMER, buy
-from emulator.refusals import try_calls
-from emulator.stack import Stack
-from emulator.trace import way_of_first_call
+from emulator.demo import report
+from emulator.demo.calls import accepted_call, service_calls
+from emulator.demo.purchase import CUSTOMER, buy
+from emulator.demo.refusals import try_calls
+from emulator.demo.trace import way_of_first_call
+from emulator.run.catalogue import add_catalogue
+from emulator.run.errors import Interrupted, ProcessDied, RunnerError, Unexpected
+from emulator.run.processes import Supervisor
+from emulator.run.stack import Stack
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

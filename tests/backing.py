@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from emulator.stack import SERVICES, Stack
+from emulator.run.stack import SERVICES, Stack
 from tests.postgresql import MISSING, PostgresServer, programs
 from tests.redis_server import RedisServer
 

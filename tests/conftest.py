@@ -8,9 +8,9 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from emulator.ports import HOST, Ports, free_offset
-from emulator.processes import Supervisor
-from emulator.stack import PROJECT, Stack, signs
+from emulator.run.ports import HOST, Ports, free_offset
+from emulator.run.processes import Supervisor
+from emulator.run.stack import PROJECT, Stack, signs
 from mstoken import Settings
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from emulator.ports import HOST, Ports, free_offset
-from emulator.processes import Supervisor
-from emulator.stack import ROOT, Stack
+from emulator.run.ports import HOST, Ports, free_offset
+from emulator.run.processes import Supervisor
+from emulator.run.stack import ROOT, Stack
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 
 README = (ROOT / "README.md").read_text()

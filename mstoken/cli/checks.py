@@ -94,7 +94,11 @@ def check_certificates(
         ends = _ends(content)
     except httpx.HTTPStatusError as error:
         says = f"{settings.certificates_url} answered {error.response.status_code}"
-        do = "Is this the signed emulator (python -m emulator.signed_auth)?" if settings.emulator_host else _GET_OUT
+        do = (
+            "Is this the signed emulator (python -m emulator.local.signed_auth)?"
+            if settings.emulator_host
+            else _GET_OUT
+        )
         return Finding(name, "fault", says, do), published
     except httpx.HTTPError as error:
         says = f"{settings.certificates_url} could not be reached ({type(error).__name__})"

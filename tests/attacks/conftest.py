@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from emulator.keys import Key
-from emulator.ports import Ports, free_offset
-from emulator.processes import Supervisor
-from emulator.stack import Stack
+from emulator.local.keys import Key
+from emulator.run.ports import Ports, free_offset
+from emulator.run.processes import Supervisor
+from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
 from tests.attacks.forge import Forge
 

@@ -13,8 +13,8 @@ import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from emulator.keys import Key
-from emulator.signed_auth import CERTIFICATES_PATH
+from emulator.local.keys import Key
+from emulator.local.signed_auth import CERTIFICATES_PATH
 
 Claims = dict[str, Any]
 

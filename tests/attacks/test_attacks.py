@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from emulator.stack import ROOT, Stack
+from emulator.run.stack import ROOT, Stack
 from tests.attacks import wire
 from tests.attacks.forge import Forge
 from tests.attacks.proofs import PROOF_FLAWS

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from emulator.stack import Stack
+from emulator.run.stack import Stack
 from tests.attacks import wire
 from tests.attacks.forge import Forge
 

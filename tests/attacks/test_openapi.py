@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from emulator.stack import Stack
+from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
 from tests.attacks.forge import Forge
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from emulator.stack import Stack
+from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
 from tests.attacks import wire
 from tests.attacks.forge import Forge

@@ -4,7 +4,7 @@ import json
 import socket
 from dataclasses import dataclass
 
-from emulator.ports import HOST
+from emulator.run.ports import HOST
 
 TIMEOUT_SECONDS = 20.0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from emulator.stack import Stack
+from emulator.run.stack import Stack
 
 ADDRESS = {"name": "A Customer", "line1": "1 Quay", "city": "Cork", "postal_code": "T12", "country": "IE"}
 TIMEOUT_SECONDS = 15.0

@@ -9,9 +9,9 @@ from functools import partial
 
 import psutil
 
-from emulator.errors import NotReady, ProcessDied
-from emulator.processes import Supervisor
-from emulator.stack import SERVICES
+from emulator.run.errors import NotReady, ProcessDied
+from emulator.run.processes import Supervisor
+from emulator.run.stack import SERVICES
 from tests.backing import BackedStack
 
 FUNCTION_WORKER = "functions_framework"

@@ -15,11 +15,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from emulator.logins import ADMIN
-from emulator.ports import Ports, free_offset
-from emulator.processes import Supervisor
-from emulator.shop_client import logged_in
-from emulator.stack import SERVICES, Stack
+from emulator.run.logins import ADMIN
+from emulator.run.ports import Ports, free_offset
+from emulator.run.processes import Supervisor
+from emulator.run.shop_client import logged_in
+from emulator.run.stack import SERVICES, Stack
 from mstoken.wire import Mode
 from tests.backing import BackedStack, running_servers
 from tests.chaos.books import Books, read_books

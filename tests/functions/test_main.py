@@ -5,7 +5,7 @@ import subprocess
 
 import httpx
 
-from emulator.stack import ROOT, Stack
+from emulator.run.stack import ROOT, Stack
 
 ACCOUNTS = """
 import json

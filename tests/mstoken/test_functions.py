@@ -18,7 +18,7 @@ from flask import Request, Response
 from jwt.algorithms import ECAlgorithm
 from werkzeug.test import EnvironBuilder
 
-from emulator.keys import Key
+from emulator.local.keys import Key
 from mstoken import Caller, ServiceCaller, Settings, TokenVerifier
 from mstoken.callee.certificates import CertificateCache, Fetched
 from mstoken.callee.replay.memory import MemoryReplayStore

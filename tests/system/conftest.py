@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from emulator.logins import Login
-from emulator.ports import Ports, free_offset
-from emulator.processes import Supervisor
-from emulator.shop_client import anyone, logged_in
-from emulator.stack import Stack
+from emulator.run.logins import Login
+from emulator.run.ports import Ports, free_offset
+from emulator.run.processes import Supervisor
+from emulator.run.shop_client import anyone, logged_in
+from emulator.run.stack import Stack
 from mstoken.wire import Mode
 
 

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Sequence
 
-from emulator.ports import HOST
+from emulator.run.ports import HOST
 
 PIECE_BYTES = 65536
 

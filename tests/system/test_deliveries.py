@@ -11,14 +11,14 @@ from typing import Any
 import httpx
 import pytest
 
-from emulator.calls import accepted_call
-from emulator.catalogue import add_catalogue
-from emulator.logins import MAYA
-from emulator.ports import HOST, Ports, free_offset
-from emulator.processes import Supervisor
-from emulator.purchase import ADDRESS, arrived, buy
-from emulator.shop_client import ShopClient, logged_in
-from emulator.stack import Stack
+from emulator.demo.calls import accepted_call
+from emulator.demo.purchase import ADDRESS, arrived, buy
+from emulator.run.catalogue import add_catalogue
+from emulator.run.logins import MAYA
+from emulator.run.ports import HOST, Ports, free_offset
+from emulator.run.processes import Supervisor
+from emulator.run.shop_client import ShopClient, logged_in
+from emulator.run.stack import Stack
 from services.common.ids import new_id
 
 LEASE_SECONDS = 30.0

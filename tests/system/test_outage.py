@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from emulator.ports import HOST, Ports, free_offset
-from emulator.processes import Supervisor
-from emulator.stack import Stack
+from emulator.run.ports import HOST, Ports, free_offset
+from emulator.run.processes import Supervisor
+from emulator.run.stack import Stack
 
 OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "30"))
 """Longer than a status counts without being asked for; `OUTAGE_SECONDS=600` makes it the ten minutes of the docs."""

@@ -5,10 +5,10 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from emulator.calls import accepted_call
-from emulator.logins import Login
-from emulator.shop_client import ShopClient, logged_in
-from emulator.stack import SERVICES, Stack
+from emulator.demo.calls import accepted_call
+from emulator.run.logins import Login
+from emulator.run.shop_client import ShopClient, logged_in
+from emulator.run.stack import SERVICES, Stack
 
 JWT = re.compile(r"eyJ[\w-]{10,}\.[\w-]{10,}\.")
 ADDRESS = {"name": "Wanda Okoro", "line1": "1 Quay", "city": "Cork", "postal_code": "T12", "country": "IE"}

@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from emulator.keys import Key
-from emulator.logins import Login
-from emulator.shop_client import TIMEOUT_SECONDS, logged_in
-from emulator.stack import Stack
+from emulator.local.keys import Key
+from emulator.run.logins import Login
+from emulator.run.shop_client import TIMEOUT_SECONDS, logged_in
+from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
 from tests.attacks.forge import Forge
 

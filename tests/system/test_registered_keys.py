@@ -10,7 +10,7 @@ from flask import Flask, Response, request
 from typer.testing import CliRunner
 from werkzeug.serving import make_server
 
-from emulator.ports import HOST
+from emulator.run.ports import HOST
 from mstoken import ServiceIdentity, Settings
 from mstoken.callee.replay.sqlite import SQLiteReplayStore
 from mstoken.caller.credentials import RegisteredKey

@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from emulator.catalogue import add_catalogue, catalogue
-from emulator.logins import LOGINS
-from emulator.ports import HOST, Ports, free_offset
-from emulator.processes import is_alive
-from emulator.shop_client import logged_in
-from emulator.stack import ROOT, Stack
+from emulator.run.catalogue import add_catalogue, catalogue
+from emulator.run.logins import LOGINS
+from emulator.run.ports import HOST, Ports, free_offset
+from emulator.run.processes import is_alive
+from emulator.run.shop_client import logged_in
+from emulator.run.stack import ROOT, Stack
 
 WAIT_SECONDS = 120
 

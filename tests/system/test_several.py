@@ -10,13 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from emulator.calls import log_lines
-from emulator.logins import ADMIN, MAYA
-from emulator.ports import Ports, free_offset
-from emulator.processes import Supervisor
-from emulator.purchase import ADDRESS, arrived
-from emulator.shop_client import TIMEOUT_SECONDS, ShopClient, logged_in
-from emulator.stack import SERVICES, Stack
+from emulator.demo.calls import log_lines
+from emulator.demo.purchase import ADDRESS, arrived
+from emulator.run.logins import ADMIN, MAYA
+from emulator.run.ports import Ports, free_offset
+from emulator.run.processes import Supervisor
+from emulator.run.shop_client import TIMEOUT_SECONDS, ShopClient, logged_in
+from emulator.run.stack import SERVICES, Stack
 from mstoken import ServiceIdentity
 from mstoken.wire import Mode
 from tests.backing import BackedStack, running_servers

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from emulator.ports import Ports, free_offset
-from emulator.stack import ROOT
+from emulator.run.ports import Ports, free_offset
+from emulator.run.stack import ROOT
 
 START_SECONDS = 60
 

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from emulator.calls import log_lines
-from emulator.keys import Key, compact
-from emulator.metadata import IDENTITY_PATH
-from emulator.stack import Stack
+from emulator.demo.calls import log_lines
+from emulator.local.keys import Key, compact
+from emulator.local.metadata import IDENTITY_PATH
+from emulator.run.stack import Stack
 from mstoken.claims import ServiceClaims
 from mstoken.proof import ProofKey
 from mstoken.strict_jwt import base64url, unverified

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from google.auth import exceptions
 
-from emulator.keys import CERTIFICATE_DAYS, Key
+from emulator.local.keys import CERTIFICATE_DAYS, Key
 from mstoken.callee.certificates import CertificateCache, CertificateFile, Fetched, PublishedCertificates
 from mstoken.errors import VerifierUnavailable
 from tests.clock import FakeClock, ManualSleep

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from firebase_admin import auth, exceptions
 
-from emulator.signed_auth import KeyRing, TokenOrder
+from emulator.local.signed_auth import KeyRing, TokenOrder
 from mstoken.callee.certificates import CertificateCache, CertificateFile
 from mstoken.callee.firebase import AdminFirebase, hand_over_certificates, refusal_for
 from mstoken.errors import Refusal, SettingsError, TokenExpired, TokenUntrusted, VerifierUnavailable

@@ -31,9 +31,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from joserfc import jwk
 
-from emulator.metadata import CERTIFICATES_PATH
-from emulator.ports import HOST, Ports, free_offset
-from emulator.processes import Supervisor
+from emulator.local.metadata import CERTIFICATES_PATH
+from emulator.run.ports import HOST, Ports, free_offset
+from emulator.run.processes import Supervisor
 from mstoken.caller.credentials import RegisteredKey
 from mstoken.errors import SettingsError
 from mstoken.strict_jwt import base64url, base64url_decode, unverified
@@ -124,7 +124,7 @@ class Google(ThreadingHTTPServer):
 
 
 class MetadataHandler(BaseHTTPRequestHandler):
-    """As Google's answers; see `emulator.metadata`."""
+    """As Google's answers; see `emulator.local.metadata`."""
 
     server: Google
 
@@ -236,9 +236,9 @@ def refusing_host() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The host of Billing's metadata server, played by `python -m emulator.metadata`."""
+    """The host of Billing's metadata server, played by `python -m emulator.local.metadata`."""
     supervisor, port = Supervisor(), Ports.shifted(free_offset()).metadata_billing
-    command = [sys.executable, "-m", "emulator.metadata", "--service", f"billing={port}"]
+    command = [sys.executable, "-m", "emulator.local.metadata", "--service", f"billing={port}"]
     log = tmp_path_factory.mktemp("metadata") / "metadata.log"
     try:
         supervisor.start("metadata", command, env=dict(os.environ), cwd=ROOT, log=log)

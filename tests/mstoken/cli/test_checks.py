@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from emulator.keys import CERTIFICATE_DAYS, Key
+from emulator.local.keys import CERTIFICATE_DAYS, Key
 from mstoken import Settings
 from mstoken.cli import checks
 from mstoken.cli.checks import Finding, Published

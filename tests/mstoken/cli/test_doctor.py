@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from emulator.keys import Key
-from emulator.stack import Stack
+from emulator.local.keys import Key
+from emulator.run.stack import Stack
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from tests.mstoken.cli.conftest import Run
 

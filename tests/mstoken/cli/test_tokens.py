@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from emulator.ports import HOST
-from emulator.stack import OURS, Stack
+from emulator.run.ports import HOST
+from emulator.run.stack import OURS, Stack
 from mstoken import ServiceCaller, Settings, TokenVerifier
 from mstoken.callee.callers import Admission
 from mstoken.callee.replay.memory import MemoryReplayStore

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, HMACAlgorithm, OKPAlgorithm
 
-from emulator.keys import SECURETOKEN, Key
+from emulator.local.keys import SECURETOKEN, Key
 from mstoken.callee.certificates import CertificateCache, Fetched
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.errors import CredentialReplayed, CredentialUnknown, Refusal, VerifierUnavailable

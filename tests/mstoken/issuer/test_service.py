@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm
 
-from emulator.keys import Key, base64url, compact
+from emulator.local.keys import Key, compact
 from mstoken import Settings
 from mstoken.callee.certificates import CertificateCache, Fetched
 from mstoken.callee.replay.memory import MemoryReplayStore
@@ -34,6 +34,7 @@ from mstoken.issuer.policy import Policy
 from mstoken.issuer.service import MAX_BODY_BYTES, Issued, TokenService
 from mstoken.jwk import thumbprint
 from mstoken.problem import problem_details, problem_headers
+from mstoken.strict_jwt import base64url
 from tests.clock import FakeClock
 
 URL = "https://us-central1-demo-shop.cloudfunctions.net/token"

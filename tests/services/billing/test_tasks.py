@@ -16,8 +16,8 @@ import pytest
 import requests
 from firebase_admin import functions
 
-from emulator.ports import HOST
-from emulator.stack import Stack
+from emulator.run.ports import HOST
+from emulator.run.stack import Stack
 from services.billing.dispatcher import BATCH, QueueUnavailable
 from services.billing.tasks import EMULATOR_VARIABLE, FirebaseQueue
 from tests.services.shop import eventually

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from emulator import bootstrap
-from emulator.bootstrap import Part, SetupError, digest, make, make_all, parts, why_failed
+from emulator.run import bootstrap
+from emulator.run.bootstrap import Part, SetupError, digest, make, make_all, parts, why_failed
 
 WAIT_SECONDS = 20.0
 
@@ -87,8 +87,8 @@ def test_known_causes_have_a_sentence(tmp_path: Path, log: str, sentence: str) -
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A small checkout with the real bootstrap, and a folder `bin` for commands to find."""
-    (tmp_path / "emulator").mkdir()
-    shutil.copy(bootstrap.__file__, tmp_path / "emulator")
+    (tmp_path / "emulator" / "run").mkdir(parents=True)
+    shutil.copy(bootstrap.__file__, tmp_path / "emulator" / "run")
     (tmp_path / "functions").mkdir()
     (tmp_path / "pyproject.toml").write_text("[build-system]\n[project]\n[tool.hatch]\n")
     for name in ("requirements.txt", "functions/requirements.txt", "package.json", "package-lock.json"):
@@ -127,7 +127,7 @@ def command(checkout: Path, name: str, script: str) -> None:
 def start(checkout: Path) -> subprocess.Popen[str]:
     """Runs the checkout's set-up as `make setup` does, with only its own commands to find."""
     return subprocess.Popen(
-        [sys.executable, str(checkout / "emulator" / "bootstrap.py")],
+        [sys.executable, str(checkout / "emulator" / "run" / "bootstrap.py")],
         env=os.environ | {"PATH": str(checkout / "bin")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import httpx
 
-from emulator.errors import Unexpected
-from emulator.keys import Key
-from emulator.shop_client import ShopClient, anyone
-from emulator.stack import Stack
+from emulator.local.keys import Key
+from emulator.run.errors import Unexpected
+from emulator.run.shop_client import ShopClient, anyone
+from emulator.run.stack import Stack
 from mstoken import ServiceIdentity
 from mstoken.errors import SignInError
 from mstoken.strict_jwt import base64url

@@ -13,7 +13,8 @@ Everything that talks to Firebase Auth talks to this port. Tests steer it under 
     POST /_signed/tokens     makes a token with whatever is wrong with it, from a `TokenOrder`
     PUT  /_signed/faults     misbehaves from now on as `Faults` says; {} ends it
 
-Run it with `python -m emulator.signed_auth --port 9100 --upstream 127.0.0.1:9099`. For development and tests only.
+Run it with `python -m emulator.local.signed_auth --port 9100 --upstream 127.0.0.1:9099`.
+For development and tests only.
 """
 
 import argparse
@@ -33,7 +34,9 @@ from fastapi import APIRouter, Body, FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
-from emulator.keys import Key, base64url, compact
+from mstoken.strict_jwt import base64url
+
+from .keys import Key, compact
 
 CERTIFICATES_PATH = "/robot/v1/metadata/x509/securetoken@system.gserviceaccount.com"
 ISSUER = "https://securetoken.google.com/"
@@ -251,7 +254,7 @@ def _json(part: str) -> Any:
 def main() -> None:
     """Serves until it is interrupted."""
     parser = argparse.ArgumentParser(
-        prog="python -m emulator.signed_auth", description="Signs the Auth emulator's tokens."
+        prog=f"python -m {__package__}.signed_auth", description="Signs the Auth emulator's tokens."
     )
     parser.add_argument("--port", type=int, default=9100)
     parser.add_argument("--upstream", default="127.0.0.1:9099", metavar="HOST:PORT")

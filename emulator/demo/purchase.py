@@ -5,10 +5,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from emulator.errors import Unexpected
-from emulator.logins import MAYA
-from emulator.shop_client import ShopClient, logged_in
-from emulator.stack import Stack
+from emulator.run.errors import Unexpected
+from emulator.run.logins import MAYA
+from emulator.run.shop_client import ShopClient, logged_in
+from emulator.run.stack import Stack
 
 CUSTOMER = MAYA
 BASKET = {"Pour-over kettle, 0.9 l": 1, "House blend beans, 1 kg": 2, "Espresso cups, set of four": 1}

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from emulator.errors import Unexpected
-from emulator.stack import SERVICES, Stack
+from emulator.run.errors import Unexpected
+from emulator.run.stack import SERVICES, Stack
 from mstoken.wire import MODES, Mode
 
 FUNCTION_LOG = ">  "

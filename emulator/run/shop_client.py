@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 import httpx
 
-from emulator.errors import Unexpected
-from emulator.logins import Login
-from emulator.stack import Stack
+from emulator.run.errors import Unexpected
+from emulator.run.logins import Login
+from emulator.run.stack import Stack
 
 TIMEOUT_SECONDS = 15.0
 

@@ -4,7 +4,7 @@ import random
 import socket
 from dataclasses import asdict, dataclass, fields
 
-from emulator.errors import PortTaken
+from emulator.run.errors import PortTaken
 
 HOST = "127.0.0.1"
 

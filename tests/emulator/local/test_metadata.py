@@ -16,13 +16,13 @@ from cryptography import x509
 from fastapi import FastAPI
 from google.auth import jwt
 
-from emulator.errors import ProcessDied
-from emulator.metadata import ACCOUNTS_PATH, CERTIFICATES_PATH, IDENTITY_PATH, create_app, email_of
-from emulator.ports import HOST, Ports, free_offset
-from emulator.processes import Supervisor
+from emulator.local.metadata import ACCOUNTS_PATH, CERTIFICATES_PATH, IDENTITY_PATH, create_app, email_of
+from emulator.run.errors import ProcessDied
+from emulator.run.ports import HOST, Ports, free_offset
+from emulator.run.processes import Supervisor
 
 WAIT_SECONDS = 20.0
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SERVICES = {9102: "product", 9103: "billing"}
 FLAVOR = {"Metadata-Flavor": "Google"}
 AUDIENCE = "https://tokens.example/token"
@@ -109,12 +109,12 @@ Start = Callable[..., Supervisor]
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts `python -m emulator.metadata` with arguments; it ends with the module."""
+    """Starts `python -m emulator.local.metadata` with arguments; it ends with the module."""
     supervisors: list[Supervisor] = []
 
     def start_metadata(*arguments: str) -> Supervisor:
         supervisors.append(supervisor := Supervisor())
-        command = [sys.executable, "-m", "emulator.metadata", *arguments]
+        command = [sys.executable, "-m", "emulator.local.metadata", *arguments]
         log = tmp_path_factory.mktemp("metadata") / "metadata.log"
         supervisor.start("metadata", command, env=dict(os.environ), cwd=ROOT, log=log)
         return supervisor

@@ -1,4 +1,4 @@
-"""The users of emulator/seed/auth_export, whom the Auth emulator imports at its start."""
+"""The users of emulator/run/seed/auth_export, whom the Auth emulator imports at its start."""
 
 from dataclasses import dataclass
 

@@ -260,7 +260,7 @@ def set_up(root: Path) -> None:
 def main() -> int:
     """Sets up the checkout that this file is in; the exit status: 0, 1 after a failure, 130 if interrupted."""
     try:
-        set_up(Path(__file__).resolve().parent.parent)
+        set_up(Path(__file__).resolve().parents[2])
     except SetupError as error:
         sys.stderr.write(f"{error}\n")
         return 1

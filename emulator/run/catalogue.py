@@ -1,11 +1,11 @@
-"""The products of emulator/seed/catalogue.json, added as an administrator adds them: one POST /products each."""
+"""The products of emulator/run/seed/catalogue.json, added as an administrator adds them: one POST /products each."""
 
 import json
 from typing import Any
 
-from emulator.logins import ADMIN
-from emulator.shop_client import logged_in
-from emulator.stack import SEED, Stack
+from emulator.run.logins import ADMIN
+from emulator.run.shop_client import logged_in
+from emulator.run.stack import SEED, Stack
 
 
 def catalogue() -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """Keys that sign in Google's name on this machine, with certificates for them, and JWTs signed with them."""
 
-import base64
 import datetime
 import json
 import secrets
@@ -10,6 +9,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from mstoken.strict_jwt import base64url
 
 CERTIFICATE_DAYS = 16
 SECURETOKEN = "securetoken.system.gserviceaccount.com"
@@ -60,9 +61,3 @@ def compact(header: Mapping[str, Any], payload: str, key: Key | None) -> str:
     """
     signed = f"{base64url(json.dumps(header, separators=(',', ':')).encode())}.{payload}"
     return f"{signed}.{base64url(key.sign(signed.encode())) if key else ''}"
-
-
-def base64url(value: bytes) -> str:
-    """`value` in base64url without padding (RFC 7515, section 2)."""
-    # Not mstoken's: importing that loads firebase-admin, which the small processes that sign do without.
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()

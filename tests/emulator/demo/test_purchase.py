@@ -5,11 +5,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from emulator.errors import Unexpected
-from emulator.ports import Ports
-from emulator.purchase import arrived, check_total
-from emulator.shop_client import ShopClient
-from emulator.stack import Stack
+from emulator.demo.purchase import arrived, check_total
+from emulator.run.errors import Unexpected
+from emulator.run.ports import Ports
+from emulator.run.shop_client import ShopClient
+from emulator.run.stack import Stack
 
 
 def test_a_right_total_passes() -> None:

@@ -1,7 +1,7 @@
 """The seeded catalogue: what it holds."""
 
-from emulator.catalogue import catalogue
-from emulator.purchase import BASKET
+from emulator.demo.purchase import BASKET
+from emulator.run.catalogue import catalogue
 
 
 def test_the_catalogue_holds_at_least_forty_different_products() -> None:

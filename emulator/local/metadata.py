@@ -14,10 +14,12 @@ GCE_METADATA_IP, both as host:port. Who asks on a service's port is that service
 
 Access tokens are not among them (404): they are for Google's APIs, and nothing here calls any.
 
-Run it with `python -m emulator.metadata --service billing=9103 --service product=9102`, one process for all services.
-For development and tests only. What google-auth asks stands in its google/auth/compute_engine/_metadata.py and
-credentials.py; what Google answers, at https://cloud.google.com/compute/docs/metadata/overview and, for identity
-tokens, at https://cloud.google.com/compute/docs/instances/verifying-instance-identity.
+Run it with `python -m emulator.local.metadata --service billing=9103 --service product=9102`, one process for all
+services. For development and tests only.
+
+Sources: what google-auth asks for is in its google/auth/compute_engine/_metadata.py and credentials.py; what Google
+answers is at https://cloud.google.com/compute/docs/metadata/overview and, for identity tokens, at
+https://cloud.google.com/compute/docs/instances/verifying-instance-identity.
 """
 
 import argparse
@@ -36,9 +38,11 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Respons
 from starlette.middleware.base import RequestResponseEndpoint
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from emulator.keys import Key, base64url, compact
-from emulator.ports import HOST
+from mstoken.strict_jwt import base64url
 
+from .keys import Key, compact
+
+HOST = "127.0.0.1"
 CERTIFICATES_PATH = "/oauth2/v1/certs"
 ACCOUNTS_PATH = "/computeMetadata/v1/instance/service-accounts"
 IDENTITY_PATH = f"{ACCOUNTS_PATH}/default/identity"
@@ -207,7 +211,9 @@ def _service_and_port(text: str) -> tuple[str, int]:
 
 def main() -> None:
     """Serves until it is interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m emulator.metadata", description="Plays Google's metadata server.")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {__package__}.metadata", description="Plays Google's metadata server."
+    )
     parser.add_argument("--service", type=_service_and_port, action="append", required=True, metavar="NAME=PORT")
     parser.add_argument("--project", default="demo-shop", metavar="ID")
     arguments = parser.parse_args()

@@ -11,16 +11,16 @@ from typing import Any, Self
 
 import httpx
 
-from emulator.errors import RunnerError
-from emulator.ports import HOST, Ports
-from emulator.processes import Supervisor
-from emulator.signed_auth import CERTIFICATES_PATH
+from emulator.local.signed_auth import CERTIFICATES_PATH
+from emulator.run.errors import RunnerError
+from emulator.run.ports import HOST, Ports
+from emulator.run.processes import Supervisor
 from mstoken import Settings
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from mstoken.wire import Mode
 
-ROOT = Path(__file__).resolve().parent.parent
-SEED = ROOT / "emulator" / "seed"
+ROOT = Path(__file__).resolve().parents[2]
+SEED = Path(__file__).with_name("seed")
 PROJECT = "demo-shop"
 SERVICES = ("user", "product", "billing")
 IDENTITIES = (*SERVICES, "delivery")
@@ -165,7 +165,7 @@ class Stack:
         process = supervisor.start(
             "signed auth",
             [
-                *(sys.executable, "-m", "emulator.signed_auth"),
+                *(sys.executable, "-m", "emulator.local.signed_auth"),
                 *("--port", str(self.ports.signed_auth), "--upstream", upstream),
             ],
             env=_environment(),
@@ -180,7 +180,7 @@ class Stack:
         process = supervisor.start(
             "metadata",
             [
-                *(sys.executable, "-m", "emulator.metadata", "--project", PROJECT),
+                *(sys.executable, "-m", "emulator.local.metadata", "--project", PROJECT),
                 *(part for name, port in ports.items() for part in ("--service", f"{name}={port}")),
             ],
             env=_environment(),

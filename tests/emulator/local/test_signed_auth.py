@@ -10,7 +10,7 @@ import httpx
 import pytest
 from google.auth import jwt
 
-from emulator.signed_auth import CERTIFICATES_PATH, STILL_PUBLISHED_SECONDS, KeyRing, TokenOrder, create_app
+from emulator.local.signed_auth import CERTIFICATES_PATH, STILL_PUBLISHED_SECONDS, KeyRing, TokenOrder, create_app
 from tests.clock import FakeClock
 
 SIGN_IN = "/identitytoolkit.googleapis.com/v1/accounts:signInWithCustomToken"

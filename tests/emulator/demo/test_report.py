@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from emulator import report
-from emulator.logins import LOGINS
-from emulator.ports import Ports
-from emulator.stack import Stack
+from emulator.demo import report
+from emulator.run.logins import LOGINS
+from emulator.run.ports import Ports
+from emulator.run.stack import Stack
 
 
 @pytest.mark.parametrize(("amount", "text"), [(1999, "19.99 USD"), (5, "0.05 USD"), (123456, "1,234.56 USD")])

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from emulator import die_with_parent
-from emulator.errors import Interrupted, NotReady, ProcessDied
+from emulator.run import die_with_parent
+from emulator.run.errors import Interrupted, NotReady, ProcessDied
 
 POLL_SECONDS = 0.05
 STOP_SECONDS = 10.0

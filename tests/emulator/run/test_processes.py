@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from emulator import die_with_parent
-from emulator.errors import Interrupted, NotReady, ProcessDied
-from emulator.processes import Process, Supervisor, is_alive
+from emulator.run import die_with_parent
+from emulator.run.errors import Interrupted, NotReady, ProcessDied
+from emulator.run.processes import Process, Supervisor, is_alive
 
 WAIT_SECONDS = 20.0
 

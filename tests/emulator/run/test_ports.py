@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from emulator.errors import PortTaken
-from emulator.ports import HOST, Ports, free_offset, is_taken
+from emulator.run.errors import PortTaken
+from emulator.run.ports import HOST, Ports, free_offset, is_taken
 
 
 def test_shifted_moves_every_port() -> None:

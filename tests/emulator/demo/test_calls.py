@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from emulator.calls import Call, accepted_call, service_calls
-from emulator.errors import Unexpected
-from emulator.ports import Ports
-from emulator.stack import SERVICES, Stack
+from emulator.demo.calls import Call, accepted_call, service_calls
+from emulator.run.errors import Unexpected
+from emulator.run.ports import Ports
+from emulator.run.stack import SERVICES, Stack
 
 BILLING_CALLED = {
     "event": "call",

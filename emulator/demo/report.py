@@ -6,12 +6,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from emulator.calls import Call
-from emulator.logins import LOGINS
-from emulator.purchase import CUSTOMER, Purchase
-from emulator.refusals import Attempt
-from emulator.stack import IDENTITIES, SERVICES, Stack
-from emulator.trace import Hop
+from emulator.demo.calls import Call
+from emulator.demo.purchase import CUSTOMER, Purchase
+from emulator.demo.refusals import Attempt
+from emulator.demo.trace import Hop
+from emulator.run.logins import LOGINS
+from emulator.run.stack import IDENTITIES, SERVICES, Stack
 
 
 def money(value: dict[str, Any]) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from emulator.errors import Unexpected
-from emulator.ports import Ports
-from emulator.stack import SERVICES, Stack
-from emulator.trace import way_of_first_call
+from emulator.demo.trace import way_of_first_call
+from emulator.run.errors import Unexpected
+from emulator.run.ports import Ports
+from emulator.run.stack import SERVICES, Stack
 
 ID = "one-time-id"
 CALL = {

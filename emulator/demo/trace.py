@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from emulator.calls import Call, accepted_call, log_lines
-from emulator.errors import Unexpected
-from emulator.stack import Stack
+from emulator.demo.calls import Call, accepted_call, log_lines
+from emulator.run.errors import Unexpected
+from emulator.run.stack import Stack
 from mstoken.claims import log_name
 
 
