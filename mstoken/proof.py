@@ -20,7 +20,7 @@ from jwt.exceptions import InvalidKeyError
 from mstoken import strict_jwt, uri
 from mstoken.errors import ProofInvalid, ProofMissing
 from mstoken.jwk import PRIVATE_MEMBERS, coordinate, public_jwk, thumbprint
-from mstoken.wire import MAX_JTI_CHARACTERS, PROOF_SECONDS, SIGNATURE_ALGORITHM
+from mstoken.wire import MAX_JTI_CHARACTERS, PROOF_MAX_AGE_SECONDS, SIGNATURE_ALGORITHM
 
 MAX_KEYS = 10_000
 
@@ -106,10 +106,10 @@ class ProofVerifier:
             raise ProofInvalid("It is for another method.")
         if not _is_same(_text(jwt.payload, "htu"), url):
             raise ProofInvalid("It is for another URL.")
-        if not now - PROOF_SECONDS <= proof.issued_at <= now + clock_skew_seconds:
+        if not now - PROOF_MAX_AGE_SECONDS <= proof.issued_at <= now + clock_skew_seconds:
             raise ProofInvalid(
                 f"It was made {now - proof.issued_at:.0f} s ago by the clock of this service; "
-                f"{PROOF_SECONDS} s are allowed."
+                f"{PROOF_MAX_AGE_SECONDS} s are allowed."
             )
         if not _ES256.verify(jwt.signing_input, self._key(jwk, key_thumbprint), jwt.signature):
             raise ProofInvalid("Its signature is not of the key that it names.")

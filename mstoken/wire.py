@@ -1,21 +1,21 @@
-"""What travels between services, each name and each limit in one place: header names, claim names, schemes, ages.
+"""The names and limits of what travels between services: headers, claims, auth-schemes, ages, sizes.
 
 Sources: RFC 9449 (DPoP), RFC 7523 (assertions), RFC 9110 (challenges); Firebase, "Create custom tokens" (reserved
-claim names) and "Manage user sessions" (life time of ID tokens).
+claim names) and "Manage user sessions" (lifetime of ID tokens).
 """
 
 from typing import Literal, TypeAlias
 
 Mode: TypeAlias = Literal["fresh", "proof"]
-"""`fresh`: one token for each call. `proof`: one token an hour, with a proof for each call."""
+"""`fresh`: a new token for each call. `proof`: one token an hour, and a new proof for each call."""
 MODES: tuple[Mode, ...] = ("fresh", "proof")
 
 SERVICE_TOKEN_HEADER = "X-MS-TOKEN"
-"""The request header that carries a service token, exactly once."""
+"""The request header with the service token. A request has it exactly once."""
 PROOF_HEADER = "DPoP"
-"""The request header that carries a proof, exactly once (RFC 9449, section 4.1)."""
+"""The request header with the proof. A request has it exactly once (RFC 9449, section 4.1)."""
 NONCE_HEADER = "DPoP-Nonce"
-"""The response header in which a callee hands out a nonce (RFC 9449, section 8.2)."""
+"""The response header with the nonce that the next proof must carry (RFC 9449, section 8.2)."""
 
 SERVICE_SCHEME = "MsToken"
 """The auth-scheme of challenges about `X-MS-TOKEN` (RFC 9110, section 11.1)."""
@@ -25,9 +25,12 @@ BEARER_SCHEME = "Bearer"
 """The auth-scheme of users' tokens, and of credentials for the token service (RFC 6750)."""
 
 UID_PREFIX = "svc:"
-"""What the Firebase uid of every service identity begins with."""
+"""The prefix of the Firebase uid of every service identity."""
 SERVICE_CLAIM = "ms"
-"""The developer claim that makes an ID token a service token. Firebase reserves `aud`, `jti` and `cnf`: ours nest."""
+"""The developer claim that makes an ID token a service token.
+
+It is an object, because Firebase reserves the names `aud`, `jti`, `cnf` and `nonce` among developer claims.
+"""
 CLAIM_VERSION = 1
 """The version of the `ms` claim that this library writes and reads."""
 
@@ -36,18 +39,18 @@ PROOF_TYPE = "dpop+jwt"
 SIGNATURE_ALGORITHM = "ES256"
 """The one signature algorithm of proofs and of assertions: ECDSA with P-256 and SHA-256 (RFC 7518, section 3.4)."""
 
-ID_TOKEN_SECONDS = 3600
-"""Life time of a Firebase ID token, in seconds."""
-FRESH_TOKEN_SECONDS = 60
+ID_TOKEN_LIFETIME_SECONDS = 3600
+"""Lifetime of a Firebase ID token, in seconds."""
+FRESH_TOKEN_MAX_AGE_SECONDS = 60
 """Maximum age of a fresh service token, in seconds."""
-PROOF_SECONDS = 30
-"""Maximum age of a proof, in seconds. It is made for the call at hand: this covers slow networks and clock skew."""
-ASSERTION_SECONDS = 60
-"""Maximum age of an assertion with which a service authenticates to the token service, in seconds."""
+PROOF_MAX_AGE_SECONDS = 30
+"""Maximum age of a proof, in seconds. A proof is made just before its call, so this covers slow networks."""
+ASSERTION_MAX_AGE_SECONDS = 60
+"""Maximum age of an assertion, with which a service authenticates to the token service, in seconds."""
 CLOCK_SKEW_SECONDS = 5
-"""How far two clocks may be apart, in seconds."""
+"""Maximum difference between the clocks of two machines, in seconds."""
 
 MAX_TOKEN_BYTES = 8192
-"""Maximum length of any JWT that is read, in bytes."""
+"""Maximum length of any JWT that this library reads, in bytes."""
 MAX_JTI_CHARACTERS = 128
 """Maximum length of the `jti` of a proof or of an assertion, in characters."""

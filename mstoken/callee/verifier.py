@@ -38,7 +38,13 @@ from mstoken.errors import (
 )
 from mstoken.proof import ProofVerifier
 from mstoken.settings import Settings
-from mstoken.wire import CLOCK_SKEW_SECONDS, FRESH_TOKEN_SECONDS, ID_TOKEN_SECONDS, PROOF_SECONDS, UID_PREFIX
+from mstoken.wire import (
+    CLOCK_SKEW_SECONDS,
+    FRESH_TOKEN_MAX_AGE_SECONDS,
+    ID_TOKEN_LIFETIME_SECONDS,
+    PROOF_MAX_AGE_SECONDS,
+    UID_PREFIX,
+)
 
 MAX_REMEMBERED_TOKENS = 10_000
 
@@ -174,8 +180,8 @@ class TokenVerifier:
         # By the time of the sign-in, which a refreshed token keeps: by `iat` a refreshed one would be fresh again,
         # with an id that the store may have forgotten.
         age_seconds = int(self._clock()) - claims["auth_time"]
-        if age_seconds > FRESH_TOKEN_SECONDS:
-            raise TokenStale(age_seconds, FRESH_TOKEN_SECONDS)
+        if age_seconds > FRESH_TOKEN_MAX_AGE_SECONDS:
+            raise TokenStale(age_seconds, FRESH_TOKEN_MAX_AGE_SECONDS)
         issued_at: int = claims["iat"]
         return issued_at
 
@@ -245,7 +251,7 @@ class TokenVerifier:
         claims = await self._firebase.verify(token, key_id)
         if not auth_time <= issued_at <= self._clock() + CLOCK_SKEW_SECONDS:
             raise TokenUntrusted("It comes from the future.")
-        if expires_at - issued_at > ID_TOKEN_SECONDS:
+        if expires_at - issued_at > ID_TOKEN_LIFETIME_SECONDS:
             raise TokenUntrusted("It lives longer than ID tokens do.")
         if not isinstance(claims.get("firebase"), dict) or "tenant" in claims["firebase"]:
             raise TokenUntrusted("It is of a tenant of the project, or of no sign-in at all.")
@@ -254,7 +260,7 @@ class TokenVerifier:
     async def _spend(self, caller: ServiceCaller) -> None:
         """Check 8. The id is kept for as long as it could pass check 6, and for the clocks' difference."""
         fresh = caller.mode == "fresh"
-        keep_seconds = (FRESH_TOKEN_SECONDS if fresh else PROOF_SECONDS) + 2 * CLOCK_SKEW_SECONDS
+        keep_seconds = (FRESH_TOKEN_MAX_AGE_SECONDS if fresh else PROOF_MAX_AGE_SECONDS) + 2 * CLOCK_SKEW_SECONDS
         if not await self._replay.spend(caller.one_time_id, self._clock() + keep_seconds):
             raise TokenReplayed if fresh else ProofReplayed
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from mstoken.errors import SignInError
-from mstoken.wire import ID_TOKEN_SECONDS
+from mstoken.wire import ID_TOKEN_LIFETIME_SECONDS
 
 RENEW_SECONDS = 55 * 60.0
 """How old a token is when the next one is signed in for: five minutes are left to get through an outage."""
@@ -85,7 +85,7 @@ class BoundTokens:
         finally:
             del self._signing_in[audience]
         renew_at = signed_in_at + RENEW_SECONDS + random.random() * RENEW_SPREAD_SECONDS  # noqa: S311 - spreads load
-        self._tokens[audience] = _Bound(token, signed_in_at, renew_at, signed_in_at + ID_TOKEN_SECONDS)
+        self._tokens[audience] = _Bound(token, signed_in_at, renew_at, signed_in_at + ID_TOKEN_LIFETIME_SECONDS)
         if audience not in self._renewing:
             self._renewing[audience] = asyncio.create_task(
                 self._renew(audience), name=f"mstoken renewal for {audience}"

@@ -20,7 +20,7 @@ from google.oauth2 import id_token
 from mstoken.claims import service_name
 from mstoken.errors import SettingsError, SignInUnavailable
 from mstoken.jwk import public_jwk, thumbprint
-from mstoken.wire import ASSERTION_SECONDS
+from mstoken.wire import ASSERTION_MAX_AGE_SECONDS
 
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -125,7 +125,7 @@ class RegisteredKey:
             "aud": self._audience,
             "jti": secrets.token_urlsafe(16),
             "iat": now,
-            "exp": now + ASSERTION_SECONDS,
+            "exp": now + ASSERTION_MAX_AGE_SECONDS,
         }
         return jwt.encode(claims, self._key, self._algorithm, headers={"kid": self._key_id})
 

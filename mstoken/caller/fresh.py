@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mstoken.wire import FRESH_TOKEN_SECONDS
+from mstoken.wire import FRESH_TOKEN_MAX_AGE_SECONDS
 
-USABLE_SECONDS = FRESH_TOKEN_SECONDS / 2
+USABLE_SECONDS = FRESH_TOKEN_MAX_AGE_SECONDS / 2
 """How old a token in stock may be when it is handed out: half of its age is the call's own."""
 RECENT_CALLS = 256
 """From how many of the latest calls the rate of calls is read; within a second, so it is the highest rate, too."""

@@ -21,12 +21,12 @@ from mstoken.cli.output import JsonOption, say, show_json, show_table
 from mstoken.errors import TokenNotService
 from mstoken.jwk import thumbprint
 from mstoken.wire import (
-    ASSERTION_SECONDS,
+    ASSERTION_MAX_AGE_SECONDS,
     CLOCK_SKEW_SECONDS,
-    FRESH_TOKEN_SECONDS,
-    ID_TOKEN_SECONDS,
+    FRESH_TOKEN_MAX_AGE_SECONDS,
+    ID_TOKEN_LIFETIME_SECONDS,
     MAX_TOKEN_BYTES,
-    PROOF_SECONDS,
+    PROOF_MAX_AGE_SECONDS,
     UID_PREFIX,
 )
 
@@ -229,7 +229,7 @@ def _time_faults(claims: Mapping[str, Any], now: float, *more: str) -> Iterator[
         yield Fault("expired", f"It has expired {_duration(now - times['exp'])} ago.")
     if any(now + CLOCK_SKEW_SECONDS < times[name] for name in ("iat", *more) if name in times):
         yield Fault("from_the_future", "It was issued in the future, by the clock of this machine.")
-    if times.keys() >= {"exp", "iat"} and times["exp"] - times["iat"] > ID_TOKEN_SECONDS:
+    if times.keys() >= {"exp", "iat"} and times["exp"] - times["iat"] > ID_TOKEN_LIFETIME_SECONDS:
         yield Fault("lives_too_long", "It lives longer than an hour.")
     if times.keys() >= {"auth_time", "iat"} and times["auth_time"] > times["iat"]:
         yield Fault("time_invalid", "It was issued before the sign-in that it came from.")
@@ -255,8 +255,8 @@ def _service_faults(kind: Kind, claims: Mapping[str, Any], now: float) -> Iterat
         except TokenNotService as error:
             yield Fault("not_service", str(error))
     age = _age(claims, "auth_time", now)
-    if kind == "service_token_fresh" and age is not None and age > FRESH_TOKEN_SECONDS:
-        yield Fault("stale", f"It is {_duration(age)} old, and fresh for {FRESH_TOKEN_SECONDS} s.")
+    if kind == "service_token_fresh" and age is not None and age > FRESH_TOKEN_MAX_AGE_SECONDS:
+        yield Fault("stale", f"It is {_duration(age)} old, and fresh for {FRESH_TOKEN_MAX_AGE_SECONDS} s.")
 
 
 def _identity_faults(claims: Mapping[str, Any], token_service: str | None) -> Iterator[Fault]:
@@ -271,8 +271,8 @@ def _assertion_faults(claims: Mapping[str, Any], expected: Expected) -> Iterator
     """What the token service has against an assertion (RFC 7523, section 3)."""
     yield from _time_faults(claims, expected.now)
     age = _age(claims, "iat", expected.now)
-    if age is not None and age > ASSERTION_SECONDS:
-        yield Fault("stale", f"It is {_duration(age)} old, and good for {ASSERTION_SECONDS} s.")
+    if age is not None and age > ASSERTION_MAX_AGE_SECONDS:
+        yield Fault("stale", f"It is {_duration(age)} old, and good for {ASSERTION_MAX_AGE_SECONDS} s.")
     if expected.token_service and claims.get("aud") != expected.token_service.rstrip("/"):
         yield Fault("wrong_audience", "It is not for the token service that MSTOKEN_TOKEN_SERVICE_URL names.")
     if not isinstance(claims.get("jti"), str):
@@ -293,8 +293,8 @@ def _proof_faults(jwt: strict_jwt.Unverified, now: float) -> Iterator[Fault]:
     age = _age(jwt.payload, "iat", now)
     if age is None:
         yield Fault("time_invalid", "Its iat is not a time in seconds.")
-    elif age > PROOF_SECONDS:
-        yield Fault("stale", f"It is {_duration(age)} old, and good for {PROOF_SECONDS} s.")
+    elif age > PROOF_MAX_AGE_SECONDS:
+        yield Fault("stale", f"It is {_duration(age)} old, and good for {PROOF_MAX_AGE_SECONDS} s.")
     elif age < -CLOCK_SKEW_SECONDS:
         yield Fault("from_the_future", "It was made in the future, by the clock of this machine.")
 

@@ -8,7 +8,7 @@ from mstoken.caller.identity import ServiceIdentity
 from mstoken.cli.output import JsonOption, show_json
 from mstoken.cli.services import valid_name
 from mstoken.settings import Settings
-from mstoken.wire import FRESH_TOKEN_SECONDS, ID_TOKEN_SECONDS
+from mstoken.wire import FRESH_TOKEN_MAX_AGE_SECONDS, ID_TOKEN_LIFETIME_SECONDS
 
 
 def token(
@@ -33,6 +33,6 @@ def token(
         text = identity.token_sync(audience, "fresh")
     if as_json:
         facts = {"token": text, "audience": audience, "service": service}
-        show_json(facts | {"expires_in": ID_TOKEN_SECONDS, "fresh_seconds": FRESH_TOKEN_SECONDS})
+        show_json(facts | {"expires_in": ID_TOKEN_LIFETIME_SECONDS, "fresh_seconds": FRESH_TOKEN_MAX_AGE_SECONDS})
         return
     typer.echo(text)

@@ -24,7 +24,7 @@ from mstoken.errors import (
 from mstoken.issuer.keys import RegisteredKey
 from mstoken.issuer.policy import Policy
 from mstoken.upstream_errors import Meaning, meaning_of
-from mstoken.wire import ASSERTION_SECONDS, CLOCK_SKEW_SECONDS, MAX_JTI_CHARACTERS
+from mstoken.wire import ASSERTION_MAX_AGE_SECONDS, CLOCK_SKEW_SECONDS, MAX_JTI_CHARACTERS
 
 GOOGLE = "https://accounts.google.com"
 
@@ -90,7 +90,7 @@ class CredentialVerifier:
         Raises `CredentialReplayed` for a second use, `VerifierUnavailable` where that cannot be told.
         """
         if proven.assertion_id is not None:
-            keep_seconds = ASSERTION_SECONDS + 2 * CLOCK_SKEW_SECONDS
+            keep_seconds = ASSERTION_MAX_AGE_SECONDS + 2 * CLOCK_SKEW_SECONDS
             one_time_id = f"assertion.{proven.service}.{proven.assertion_id}"
             if not await self._replay.spend(one_time_id, self._clock() + keep_seconds):
                 raise CredentialReplayed
@@ -145,7 +145,7 @@ class CredentialVerifier:
         now = self._clock()
         if max(issued_at, not_before) > now + CLOCK_SKEW_SECONDS:
             raise ValueError("one that comes from the future")
-        if now - issued_at > ASSERTION_SECONDS or now - CLOCK_SKEW_SECONDS >= expires_at:
+        if now - issued_at > ASSERTION_MAX_AGE_SECONDS or now - CLOCK_SKEW_SECONDS >= expires_at:
             raise CredentialExpired
         return Proven(service, key_id=key.key_id, assertion_id=assertion_id)
 

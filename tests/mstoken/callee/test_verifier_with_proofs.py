@@ -22,7 +22,7 @@ from mstoken.jwk import thumbprint
 from mstoken.proof import ProofKey
 from mstoken.strict_jwt import base64url
 from mstoken.testing import FakeFirebase
-from mstoken.wire import PROOF_SECONDS
+from mstoken.wire import PROOF_MAX_AGE_SECONDS
 from tests.clock import FakeClock
 
 BILLING = Admission.of(False, {"billing"})
@@ -101,7 +101,7 @@ async def test_a_captured_call(pair: Pair) -> None:
 async def test_a_call_that_was_caught_on_its_way(pair: Pair) -> None:
     """One that never arrived counts once, but not a minute later."""
     soon, late = pair.call(), pair.call()
-    pair.clock.advance(PROOF_SECONDS)
+    pair.clock.advance(PROOF_MAX_AGE_SECONDS)
     assert await pair.code(soon) == "accepted"
     pair.clock.advance(30)
     assert await pair.code(late) == "proof_invalid"
@@ -112,7 +112,7 @@ async def test_a_proof_is_remembered_for_as_long_as_it_could_pass(pair: Pair) ->
     proof = pair.key.proof("GET", f"{URL}/products", pair.token, issued_at=pair.clock() + 5)
     call = replace(pair.call(), proofs=[proof])
     assert await pair.code(call) == "accepted"
-    for _ in range(PROOF_SECONDS + 6):
+    for _ in range(PROOF_MAX_AGE_SECONDS + 6):
         assert await pair.code(call) == "proof_replayed"
         pair.clock.advance(1)
     assert await pair.code(call) == "proof_invalid"

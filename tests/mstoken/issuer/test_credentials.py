@@ -30,7 +30,7 @@ from tests.clock import FakeClock
 URL = "https://us-central1-demo-shop.cloudfunctions.net/token"
 GOOGLE = "https://accounts.google.com"
 ACCOUNT = "billing@demo-shop.iam.gserviceaccount.com"
-ASSERTION_SECONDS = 60
+ASSERTION_MAX_AGE_SECONDS = 60
 CLOCK_SKEW_SECONDS = 5
 ABSENT: Any = object()
 """In place of a value: leave the parameter or the claim out."""
@@ -196,7 +196,7 @@ class Desk:
             "aud": URL,
             "jti": "an-id-that-counts-once",
             "iat": now,
-            "exp": now + ASSERTION_SECONDS,
+            "exp": now + ASSERTION_MAX_AGE_SECONDS,
         }
         headers = {"alg": "ES256", "typ": "JWT"} | dict(header or {})
         return jws(present(headers), present(told | claims), sign or es256(EC_KEY))
@@ -513,7 +513,7 @@ class AssertionContract(CredentialContract):
         """Nobody gets a token in another's name."""
         assert await desk.code(self.token(desk, sub=subject)) == "credential_untrusted"
 
-    @pytest.mark.parametrize("age_seconds", [-CLOCK_SKEW_SECONDS, 0, ASSERTION_SECONDS])
+    @pytest.mark.parametrize("age_seconds", [-CLOCK_SKEW_SECONDS, 0, ASSERTION_MAX_AGE_SECONDS])
     async def test_it_counts_for_a_minute(self, desk: Desk, age_seconds: int) -> None:
         """From when it is made, and a little before, by the clock of the token service."""
         now = int(desk.clock())
@@ -521,7 +521,7 @@ class AssertionContract(CredentialContract):
 
     async def test_a_stale_one(self, desk: Desk) -> None:
         """After that minute it does not count, whatever its `exp` says."""
-        issued_at = int(desk.clock()) - ASSERTION_SECONDS - 1
+        issued_at = int(desk.clock()) - ASSERTION_MAX_AGE_SECONDS - 1
         assert await desk.code(self.token(desk, iat=issued_at, exp=issued_at + 3_600)) == "credential_expired"
 
     async def test_its_own_end_counts_too(self, desk: Desk) -> None:
@@ -587,7 +587,7 @@ class AssertionContract(CredentialContract):
         now = int(desk.clock())
         await desk.use(self.token(desk, iat=now + CLOCK_SKEW_SECONDS, exp=now + 600))
         (kept_until,) = desk.store.kept_until.values()
-        assert kept_until > now + CLOCK_SKEW_SECONDS + ASSERTION_SECONDS
+        assert kept_until > now + CLOCK_SKEW_SECONDS + ASSERTION_MAX_AGE_SECONDS
 
     async def test_an_outage_of_the_store_lets_nobody_in(self, desk: Desk) -> None:
         """Without a place to write the id down there is no spending; and that is no refusal of the credential."""
