@@ -9,7 +9,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from mstoken.wire import MAX_TOKEN_BYTES
@@ -56,10 +56,19 @@ def unverified(token: str) -> Unverified:
     return Unverified(json_object(_decoded(header)), json_object(_decoded(payload)), signing_input, _decoded(signature))
 
 
-def bearer_token(header_line: str) -> str | None:
-    """The token of `Authorization: Bearer` (RFC 6750, section 2.1); None for another scheme."""
-    scheme, _, token = header_line.strip(OPTIONAL_WHITESPACE).partition(" ")
-    return token.lstrip(" ") if scheme.lower() == "bearer" else None
+def bearer_token(header_lines: Sequence[str]) -> str:
+    """Return the token of the one `Authorization: Bearer` header line (RFC 6750, section 2.1).
+
+    Raise ValueError for another scheme, and for more or fewer lines than one. Its text is a sentence for the answer.
+    """
+    if len(header_lines) != 1:
+        raise ValueError(
+            "More than one Authorization header line." if header_lines else "No Authorization header line."
+        )
+    scheme, _, token = header_lines[0].strip(OPTIONAL_WHITESPACE).partition(" ")
+    if scheme.lower() != "bearer":
+        raise ValueError("Authorization is not of the scheme Bearer.")
+    return token.lstrip(" ")
 
 
 def rs256_key_id(header: Mapping[str, Any]) -> str:

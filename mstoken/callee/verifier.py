@@ -205,11 +205,10 @@ class TokenVerifier:
 
     async def _user(self, header_lines: Sequence[str]) -> UserCaller:
         """The user whose ID token is the one Bearer credential (RFC 6750, section 2.1)."""
-        if len(header_lines) != 1:
-            raise UserTokenInvalid("More than one Authorization header line.")
-        token = strict_jwt.bearer_token(header_lines[0])
-        if token is None:
-            raise UserTokenInvalid("Authorization is not of the scheme Bearer.")
+        try:
+            token = strict_jwt.bearer_token(header_lines)
+        except ValueError as error:
+            raise UserTokenInvalid(str(error)) from None
         try:
             claims = await self._verified(token, token_sha256(token))
         except ServiceTokenRefused as error:

@@ -70,11 +70,10 @@ class CredentialVerifier:
         """
         if not authorizations:
             raise CredentialMissing("Send an identity token of Google's, or an assertion, in Authorization: Bearer.")
-        if len(authorizations) != 1:
-            raise CredentialMalformed("More than one Authorization header line.")
-        token = strict_jwt.bearer_token(authorizations[0])
-        if token is None:
-            raise CredentialMalformed("Authorization is not of the scheme Bearer.")
+        try:
+            token = strict_jwt.bearer_token(authorizations)
+        except ValueError as error:
+            raise CredentialMalformed(str(error)) from None
         try:
             jwt = strict_jwt.unverified(token)
         except ValueError as error:

@@ -141,3 +141,25 @@ def test_base64url_both_ways(value: bytes, text: str) -> None:
     assert strict_jwt.base64url_decode(strict_jwt.base64url(value)) == value
     with contextlib.suppress(ValueError):
         assert strict_jwt.base64url(strict_jwt.base64url_decode(text)) == text
+
+
+@pytest.mark.parametrize("line", ["Bearer a.b.c", " bEARER   a.b.c\t"])
+def test_a_bearer_token_is_read_from_its_header_line(line: str) -> None:
+    """The scheme may be in any case, with white space around it (RFC 9110, sections 5.5 and 11.1)."""
+    assert strict_jwt.bearer_token([line]) == "a.b.c"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "No Authorization header line."),
+        (["Bearer a.b.c", "Bearer a.b.c"], "More than one Authorization header line."),
+        (["Basic YTpi"], "Authorization is not of the scheme Bearer."),
+        ([""], "Authorization is not of the scheme Bearer."),
+        (["Bearera.b.c"], "Authorization is not of the scheme Bearer."),
+    ],
+)
+def test_a_bearer_token_needs_exactly_one_header_line_of_its_scheme(lines: list[str], message: str) -> None:
+    """The error says what was wrong and repeats nothing of the header."""
+    with pytest.raises(ValueError, match=message.replace(".", r"\.") + "$"):
+        strict_jwt.bearer_token(lines)
