@@ -2,19 +2,18 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
+from mstoken.backoff import Backoff
 from services.billing.outbox import Claim, Outbox
 from services.common.times import Clock, utc_now
 
 BATCH = 8
 LEASE_SECONDS = 30.0
 """For a batch, each of whose hand-overs ends in a fraction of that: see `services.billing.tasks`."""
-FIRST_PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 60.0
+BACKOFF = Backoff(first_seconds=1.0, longest_seconds=60.0)
 
 _log = logging.getLogger("services.billing.dispatcher")
 
@@ -62,7 +61,7 @@ class Dispatcher:
         try:
             await self._queue.hand_over(claim.delivery_id, claim.task_id)
         except QueueUnavailable as error:
-            pause = pause_seconds(claim.failures)
+            pause = BACKOFF.delay_seconds(claim.failures + 1)
             about = {"delivery_id": claim.delivery_id, "fault": str(error), "retry_after_seconds": round(pause, 1)}
             _log.warning("hand_over", extra=about)
             await self._outbox.put_off(claim, until=self._clock() + timedelta(seconds=pause))
@@ -70,9 +69,3 @@ class Dispatcher:
             about = {"delivery_id": claim.delivery_id, "hand_over": claim.hand_overs + 1}
             _log.info("hand_over", extra=about)
             await self._outbox.handed_over(claim, due_again=self._clock() + self._patience)
-
-
-def pause_seconds(failures: int) -> float:
-    """How long to wait after so many failures before this one: twice as long each time, and never all together."""
-    ceiling = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(failures, 16))
-    return random.uniform(ceiling / 2, ceiling)  # noqa: S311 - it spreads load, and hides nothing

@@ -116,7 +116,7 @@ class Neighbours:
             async with within(self._deadline_seconds):
                 response = await neighbour.retries.call(attempt)
         except (TryAgain, CircuitOpen, httpx.PoolTimeout, TimeoutError, SignInUnavailable) as error:
-            fault = error.fault if isinstance(error, TryAgain) else type(error).__name__
+            fault = error.reason if isinstance(error, TryAgain) else type(error).__name__
             _log.warning("neighbour", extra={"neighbour": service, "fault": fault})
             raise NeighbourUnavailable(service) from error
         except SignInRefused as error:

@@ -1,9 +1,9 @@
-"""Until when an answer is worth anything: it is known to everything that works on it, in every service on the way.
+"""Deadlines: every part of the work on a request knows when its caller stops waiting, in every service on the way.
 
-A call carries the milliseconds that are left of its caller's time in `X-Envoy-Expected-Rq-Timeout-Ms`. That is what
-Envoy tells the servers behind it, so that a mesh can set it as well, and drops from requests of strangers at its edge;
-milliseconds that are left and no time of day, as in gRPC's `grpc-timeout`, since clocks differ. Whoever sends it can
-only shorten their own time.
+A call carries the milliseconds that its caller still waits in `X-Envoy-Expected-Rq-Timeout-Ms`. Envoy sends this header
+to the servers behind it, so a mesh can set it as well, and Envoy removes it from requests that arrive from outside. It
+carries a duration and not a time of day, as gRPC's `grpc-timeout` does, because clocks differ. A caller that sends it
+can only shorten its own time.
 
 Source: Envoy, "HTTP header manipulation", x-envoy-expected-rq-timeout-ms; gRPC, "Deadlines".
 """
@@ -22,79 +22,110 @@ from services.common.faults import DeadlineExceeded
 from services.common.problems import fault_response
 
 DEADLINE_HEADER = "X-Envoy-Expected-Rq-Timeout-Ms"
-MOST_SECONDS = 30.0
-"""How long any request may take, also one without the header."""
+MAX_REQUEST_SECONDS = 30.0
+"""Maximum time for any request, with or without the header, in seconds."""
 
 _MILLISECONDS = re.compile(r"[0-9]{1,9}")
-_ends_at: ContextVar[float] = ContextVar("ends_at", default=math.inf)
-"""By the event loop's clock."""
+
+
+class Deadline:
+    """The end of the time for a piece of work: `at`, in seconds of the event loop's clock."""
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self.has_expired = False
+        """Whether the work was ended because of this deadline."""
+
+
+class TimeIsOver(Exception):
+    """A part of the work was about to begin after the end of the whole, `deadline`.
+
+    It is not a TimeoutError, so that the part does not look as if it had used up time of its own. The `within` that
+    `deadline` belongs to turns it into one.
+    """
+
+    def __init__(self, deadline: Deadline) -> None:
+        super().__init__("the time for this work is over")
+        self.deadline = deadline
+
+
+_deadline: ContextVar[Deadline] = ContextVar("deadline", default=Deadline(math.inf))  # noqa: B039 - it never expires
 
 
 def remaining_seconds() -> float:
-    """How much time the work has that is being done just now; infinite where nobody waits for it."""
-    return _ends_at.get() - asyncio.get_running_loop().time()
-
-
-GRACE_SECONDS = 0.05
+    """Return the seconds left for the work under way; infinity if it has no deadline."""
+    return _deadline.get().at - asyncio.get_running_loop().time()
 
 
 @asynccontextmanager
-async def within(seconds: float) -> AsyncIterator[asyncio.Timeout]:
-    """Cancels what is done in it after `seconds`, and raises TimeoutError then.
+async def within(seconds: float) -> AsyncIterator[Deadline]:
+    """Cancel the block after `seconds`, and raise TimeoutError then.
 
-    If what it is part of has less time than that, it ends with that, from outside, as a cancellation.
+    A surrounding `within` may end sooner. Then that one cancels the block and raises TimeoutError; this one raises
+    nothing of its own. If the surrounding time is over already, the block does not begin.
     """
-    if remaining_seconds() <= 0:
-        # The time of what this is part of is over, which is about to be told from outside: no time-out of our own.
-        await asyncio.sleep(GRACE_SECONDS)
-        raise TimeoutError
-    own = asyncio.get_running_loop().time() + seconds
-    outer = _ends_at.get()
-    token = _ends_at.set(min(own, outer))
+    now = asyncio.get_running_loop().time()
+    outer = _deadline.get()
+    if outer.at <= now:
+        raise TimeIsOver(outer)
+    own = Deadline(now + seconds)
+    is_sooner = own.at < outer.at
+    token = _deadline.set(own if is_sooner else outer)
     try:
-        async with asyncio.timeout_at(own if own < outer else None) as timeout:
-            yield timeout
+        async with asyncio.timeout_at(own.at if is_sooner else None) as timeout:
+            yield own
+    except TimeIsOver as error:
+        if error.deadline is not own:
+            raise
+        own.has_expired = True
+        raise TimeoutError from error
+    except TimeoutError:
+        own.has_expired = timeout.expired()
+        raise
     finally:
-        _ends_at.reset(token)
+        _deadline.reset(token)
 
 
 class DeadlineLimit:
-    """Answers 504 to a request whose time is over: without starting on it, or else its work is cancelled."""
+    """Answers 504 to a request when its time is over, and cancels the work on it.
 
-    def __init__(self, app: ASGIApp, *, most_seconds: float = MOST_SECONDS) -> None:
+    A request that arrives without any time left is not worked on.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_seconds: float = MAX_REQUEST_SECONDS) -> None:
         self._app = app
-        self._most_seconds = most_seconds
+        self._max_seconds = max_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI, "Applications"."""
+        """Serve one connection (ASGI, "Applications")."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        seconds = min(_announced_seconds(Headers(scope=scope)), self._most_seconds)
-        if seconds <= 0 or not await self._answered_within(seconds, scope, receive, send):
+        seconds = min(_announced_seconds(Headers(scope=scope)), self._max_seconds)
+        if seconds <= 0 or not await self._answers_within(seconds, scope, receive, send):
             await fault_response(DeadlineExceeded())(scope, receive, send)
 
-    async def _answered_within(self, seconds: float, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Whether an answer was begun in time. Raises TimeoutError where it was not brought to its end."""
-        begun = False
+    async def _answers_within(self, seconds: float, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Return False if no answer was begun in time. Raise TimeoutError if an answer was begun and not finished."""
+        has_begun = False
 
-        async def send_noting(message: Message) -> None:
-            nonlocal begun
-            begun = True
+        async def send_and_note(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
             await send(message)
 
-        timeout: asyncio.Timeout | None = None
+        deadline: Deadline | None = None
         try:
-            async with within(seconds) as timeout:
-                await self._app(scope, receive, send_noting)
+            async with within(seconds) as deadline:
+                await self._app(scope, receive, send_and_note)
         except TimeoutError:
-            if begun or timeout is None or not timeout.expired():
+            if has_begun or deadline is None or not deadline.has_expired:
                 raise
             return False
         return True
 
 
 def _announced_seconds(headers: Headers) -> float:
-    """What the caller gives; without end where it says nothing, or nothing that can be understood."""
+    """Return the seconds that the caller still waits; infinity if it does not say, or not in a form we understand."""
     announced = headers.get(DEADLINE_HEADER, "")
     return int(announced) / 1000 if _MILLISECONDS.fullmatch(announced) else math.inf

@@ -1,50 +1,47 @@
-"""Another try for calls that may be made twice, as long as not too many need one.
+"""Repeats failed calls that may be made twice, as long as not too many calls need it.
 
-Tries are apart by a random time ("full jitter"), so that those who failed together do not come back together. And there
-is a budget: where most calls fail, trying each again would double the load on whoever is down already.
+The pauses between attempts follow `mstoken.backoff.Backoff`. A budget limits the repetitions: when most calls fail,
+repeating each of them would multiply the load on a service that is already overloaded.
 
-Source: Marc Brooker, "Exponential Backoff And Jitter"; gRFC A6, "Throttling Retry Attempts and Hedged RPCs"; Finagle's
-RetryBudget. The loop is tenacity's.
+Source: gRFC A6, "Throttling Retry Attempts and Hedged RPCs"; Finagle's RetryBudget.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
-
+from mstoken.backoff import Backoff
 from services.common.deadlines import remaining_seconds
 
-ATTEMPTS = 3
-FIRST_WAIT_SECONDS = 0.1
-LONGEST_WAIT_SECONDS = 1.0
+MAX_ATTEMPTS = 3
+BACKOFF = Backoff(first_seconds=0.1, longest_seconds=1.0)
 
 T = TypeVar("T")
 
 
 class TryAgain(Exception):
-    """A try came to nothing, for a reason that may be gone in a moment: `after_seconds` at least, if that is known."""
+    """An attempt failed for a `reason` that may pass soon. Wait at least `after_seconds` before the next attempt."""
 
-    def __init__(self, fault: str, *, after_seconds: float = 0.0) -> None:
-        super().__init__(fault)
-        self.fault = fault
+    def __init__(self, reason: str, *, after_seconds: float = 0.0) -> None:
+        super().__init__(reason)
+        self.reason = reason
         self.after_seconds = after_seconds
 
 
 class RetryBudget:
-    """How many tries there may be beyond the first: `ratio` of all calls, and `most` of them in a burst."""
+    """The number of repetitions allowed: `ratio` of all calls, with at most `burst` saved up."""
 
-    def __init__(self, *, ratio: float = 0.1, most: float = 10.0) -> None:
+    def __init__(self, *, ratio: float = 0.1, burst: float = 10.0) -> None:
         self._ratio = ratio
-        self._most = most
-        self._tokens = most
+        self._burst = burst
+        self._tokens = burst
 
     def deposit(self) -> None:
-        """For each call."""
-        self._tokens = min(self._most, self._tokens + self._ratio)
+        """Count a call."""
+        self._tokens = min(self._burst, self._tokens + self._ratio)
 
     def withdraw(self) -> bool:
-        """For each further try: whether there may be one."""
+        """Count a repetition, and return True; return False if the budget does not allow one."""
         if self._tokens < 1.0:
             return False
         self._tokens -= 1.0
@@ -52,32 +49,33 @@ class RetryBudget:
 
 
 class Retries:
-    """Makes calls, up to `ATTEMPTS` times each. `sleep` takes seconds."""
+    """Makes calls with up to `MAX_ATTEMPTS` attempts each. `sleep` takes seconds."""
 
     def __init__(
-        self, budget: RetryBudget | None = None, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self,
+        budget: RetryBudget | None = None,
+        *,
+        backoff: Backoff = BACKOFF,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._budget = budget or RetryBudget()
+        self._backoff = backoff
         self._sleep = sleep
-        self._jitter = wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS)
 
     async def call(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """What `attempt` returns. It is made again where it raises `TryAgain`, the last of which comes out."""
+        """Return what `attempt` returns. Make another attempt when it raises `TryAgain`; raise the last `TryAgain`."""
         self._budget.deposit()
-        retrying = AsyncRetrying(sleep=self._sleep, wait=self._wait, retry=self._worth_another, reraise=True)
-        return await retrying(attempt)
+        failures = 0
+        while True:
+            try:
+                return await attempt()
+            except TryAgain as error:
+                failures += 1
+                if not self._may_repeat(failures, error):
+                    raise
+                pause_seconds = error.after_seconds + self._backoff.delay_seconds(failures)
+            await self._sleep(pause_seconds)
 
-    def _worth_another(self, state: RetryCallState) -> bool:
-        error = _error(state)
-        if not isinstance(error, TryAgain) or state.attempt_number >= ATTEMPTS:
-            return False
-        return error.after_seconds < remaining_seconds() and self._budget.withdraw()
-
-    def _wait(self, state: RetryCallState) -> float:
-        error = _error(state)
-        after = error.after_seconds if isinstance(error, TryAgain) else 0.0
-        return after + self._jitter(state)
-
-
-def _error(state: RetryCallState) -> BaseException | None:
-    return None if state.outcome is None else state.outcome.exception()
+    def _may_repeat(self, failures: int, error: TryAgain) -> bool:
+        is_in_time = error.after_seconds < remaining_seconds()
+        return failures < MAX_ATTEMPTS and is_in_time and self._budget.withdraw()

@@ -11,7 +11,7 @@ from sqlalchemy import Column, DateTime, Integer, insert
 
 from services.billing.app import MIGRATIONS
 from services.billing.deliveries import EARLIER, Delivery, Event
-from services.billing.dispatcher import LEASE_SECONDS, LONGEST_PAUSE_SECONDS, Dispatcher, Queue, pause_seconds
+from services.billing.dispatcher import BACKOFF, LEASE_SECONDS, Dispatcher, Queue
 from services.billing.outbox import Outbox
 from services.billing.store import DeliveryStore, bills
 from services.common.database import Database
@@ -102,17 +102,26 @@ async def test_a_queue_that_is_away_for_an_hour(post: Post) -> None:
     # A few at first, and then one in 30 to 65 seconds.
     assert 3 * 55 <= queue.refused <= 3 * 130
     queue.away = False
-    post.later(LONGEST_PAUSE_SECONDS)
+    post.later(BACKOFF.longest_seconds)
     await dispatcher.hand_over_due()
     assert sorted(taken for taken, _ in queue.taken) == sorted(requested)
 
 
-def test_pauses() -> None:
-    """A pause doubles with each failure up to a minute, and is shortened at random by up to a half."""
-    for failures, ceiling in ((0, 1), (1, 2), (5, 32), (6, 60), (7, 60), (10_000, 60)):
-        pauses = [pause_seconds(failures) for _ in range(50)]
-        assert all(ceiling / 2 <= pause <= ceiling for pause in pauses)
-        assert len(set(pauses)) > 1
+async def test_the_pause_after_a_refusal_grows(post: Post) -> None:
+    """After the first refusal a delivery is due again within a second; after the second one within two."""
+    queue = FakeQueue()
+    queue.away = True
+    await post.request()
+    dispatcher = post.dispatcher(queue)
+    for shortest, longest in ((0.5, 1.0), (1.0, 2.0)):
+        await dispatcher.hand_over_due()
+        refused = queue.refused
+        post.later(shortest * 0.99)
+        await dispatcher.hand_over_due()
+        assert queue.refused == refused
+        post.later(longest - shortest * 0.99)
+    await dispatcher.hand_over_due()
+    assert queue.refused == 3
 
 
 async def test_a_crash_after_the_hand_over(post: Post) -> None:

@@ -2,12 +2,13 @@
 
 import asyncio
 import math
+import time
 
 import httpx
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.common.deadlines import DEADLINE_HEADER, DeadlineLimit, remaining_seconds, within
+from services.common.deadlines import DEADLINE_HEADER, DeadlineLimit, TimeIsOver, remaining_seconds, within
 from tests.services.shop import refused
 
 
@@ -70,7 +71,7 @@ async def test_work_that_nobody_waits_for_is_cancelled() -> None:
 async def test_any_request_has_an_end() -> None:
     """Also one whose caller would wait for ever."""
     worker = Worker()
-    refused(await get(DeadlineLimit(worker, most_seconds=0.001)), 504, "deadline_exceeded")
+    refused(await get(DeadlineLimit(worker, max_seconds=0.001)), 504, "deadline_exceeded")
     assert worker.cancelled == 1
 
 
@@ -147,8 +148,38 @@ async def test_within_says_whose_time_ran_out() -> None:
     assert ends == [TimeoutError, asyncio.CancelledError]
 
 
-async def test_nothing_is_begun_when_the_time_is_over() -> None:
-    """Who missed being cancelled, in a task of its own say, begins nothing more."""
+async def test_a_part_that_would_begin_too_late_ends_the_whole() -> None:
+    """A part that would begin after the end of the whole does not begin. The whole raises TimeoutError, the part not.
+
+    The time-out of the whole has had no chance to fire: the event loop was blocked until after it was due.
+    """
+    ends: list[str] = []
+    async with within(10) as longest:
+        with pytest.raises(TimeoutError):  # noqa: PT012 - the time is over between two statements
+            async with within(0.001) as whole:
+                time.sleep(0.002)  # noqa: ASYNC251 - blocks the event loop on purpose
+                try:
+                    async with within(5):
+                        ends.append("began")
+                except TimeoutError:
+                    ends.append("the part's own time is over")
+    assert ends == []
+    assert (whole.has_expired, longest.has_expired) == (True, False)
+
+
+async def test_a_request_whose_parts_begin_too_late_is_answered() -> None:
+    """The deadline of a request that blocked the event loop is the request's, so the answer is 504."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        time.sleep(0.002)  # noqa: ASYNC251 - blocks the event loop on purpose
+        async with within(5):
+            raise AssertionError("unreachable")
+
+    refused(await get(DeadlineLimit(app), "1"), 504, "deadline_exceeded")
+
+
+async def test_nothing_begins_in_another_task_when_the_time_is_over() -> None:
+    """A task that the work left behind is not cancelled with it, and begins nothing more."""
     begun: list[str] = []
 
     async def straggler(start: asyncio.Event) -> None:
@@ -162,6 +193,6 @@ async def test_nothing_is_begun_when_the_time_is_over() -> None:
             task = asyncio.create_task(straggler(start))
             await asyncio.Event().wait()
     start.set()
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeIsOver):
         await task
     assert begun == []

@@ -2,27 +2,28 @@
 
 import pytest
 
+from mstoken.backoff import Backoff
 from services.common.deadlines import within
-from services.common.retries import ATTEMPTS, Retries, RetryBudget, TryAgain
+from services.common.retries import MAX_ATTEMPTS, Retries, RetryBudget, TryAgain
 
 
 class Work:
-    """Fails so many times, and then does not."""
+    """Fails `failures` times with `error`, and then succeeds."""
 
     def __init__(self, failures: int, error: Exception | None = None) -> None:
         self.failures = failures
         self.error = error or TryAgain("made up")
-        self.tries = 0
+        self.attempts = 0
 
     async def __call__(self) -> str:
-        self.tries += 1
-        if self.tries <= self.failures:
+        self.attempts += 1
+        if self.attempts <= self.failures:
             raise self.error
         return "done"
 
 
-class Slept:
-    """Sleeps no time, and knows for how long it was asked to."""
+class RecordedSleep:
+    """Returns at once, and records the seconds that it was asked to sleep."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -32,71 +33,71 @@ class Slept:
 
 
 @pytest.fixture
-def slept() -> Slept:
+def sleep() -> RecordedSleep:
     """A sleep that takes no time."""
-    return Slept()
+    return RecordedSleep()
 
 
-@pytest.mark.parametrize("failures", range(ATTEMPTS))
-async def test_a_call_is_made_again(slept: Slept, failures: int) -> None:
-    """What fails now and then is done all the same, after pauses that grow and are of no certain length."""
-    assert await Retries(sleep=slept).call(Work(failures)) == "done"
-    assert len(slept.seconds) == failures
-    assert all(0 <= pause <= 0.1 * 2**number for number, pause in enumerate(slept.seconds, 1))
+@pytest.mark.parametrize("failures", range(MAX_ATTEMPTS))
+async def test_a_call_succeeds_if_one_attempt_does(sleep: RecordedSleep, failures: int) -> None:
+    """A call returns the result of its first successful attempt. The pauses before it follow the back-off."""
+    retries = Retries(backoff=Backoff(0.1, 1.0, jitter=lambda: 1.0), sleep=sleep)
+    assert await retries.call(Work(failures)) == "done"
+    assert sleep.seconds == [0.1, 0.2][:failures]
 
 
-async def test_there_is_an_end(slept: Slept) -> None:
-    """What fails every time fails with the last error."""
+async def test_attempts_are_limited(sleep: RecordedSleep) -> None:
+    """After the last attempt the call raises that attempt's error."""
     work = Work(100)
     with pytest.raises(TryAgain) as caught:
-        await Retries(sleep=slept).call(work)
-    assert (work.tries, caught.value) == (ATTEMPTS, work.error)
+        await Retries(sleep=sleep).call(work)
+    assert (work.attempts, caught.value) == (MAX_ATTEMPTS, work.error)
 
 
-async def test_other_errors_come_out_at_once(slept: Slept) -> None:
-    """Only what says so is worth another try."""
+async def test_other_errors_are_raised_at_once(sleep: RecordedSleep) -> None:
+    """Only `TryAgain` leads to another attempt."""
     work = Work(1, ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
-        await Retries(sleep=slept).call(work)
-    assert work.tries == 1
+        await Retries(sleep=sleep).call(work)
+    assert work.attempts == 1
 
 
-async def test_a_pause_is_as_long_as_asked_for(slept: Slept) -> None:
-    """Where it is known when another try may help, it does not come sooner."""
-    await Retries(sleep=slept).call(Work(2, TryAgain("made up", after_seconds=7)))
-    assert all(7 <= pause < 8 for pause in slept.seconds)
+async def test_a_pause_is_at_least_as_long_as_asked_for(sleep: RecordedSleep) -> None:
+    """If the error says how long to wait, the next attempt does not come sooner."""
+    await Retries(sleep=sleep).call(Work(2, TryAgain("made up", after_seconds=7)))
+    assert all(7 < pause < 8 for pause in sleep.seconds)
 
 
-async def test_no_pause_beyond_the_deadline(slept: Slept) -> None:
-    """Another try that would come too late is not waited for."""
+async def test_there_is_no_pause_beyond_the_deadline(sleep: RecordedSleep) -> None:
+    """If the next attempt would come after the deadline, the call fails at once."""
     work = Work(1, TryAgain("made up", after_seconds=7))
     with pytest.raises(TryAgain):
         async with within(6):
-            await Retries(sleep=slept).call(work)
-    assert (work.tries, slept.seconds) == (1, [])
+            await Retries(sleep=sleep).call(work)
+    assert (work.attempts, sleep.seconds) == (1, [])
 
 
-async def test_the_budget_ends_a_storm(slept: Slept) -> None:
-    """Where everything fails, the calls are all but a few made once: the load stays what it was."""
-    retries, tries = Retries(RetryBudget(ratio=0.1, most=10), sleep=slept), 0
+async def test_the_budget_limits_repetitions_when_all_calls_fail(sleep: RecordedSleep) -> None:
+    """When every attempt fails, repetitions add no more than a tenth to the load, after a burst of ten."""
+    retries, attempts = Retries(RetryBudget(ratio=0.1, burst=10), sleep=sleep), 0
     for _ in range(1000):
         work = Work(100)
         with pytest.raises(TryAgain):
             await retries.call(work)
-        tries += work.tries
-    assert 1000 + 10 < tries <= 1000 * 1.1 + 10
+        attempts += work.attempts
+    assert 1000 + 10 < attempts <= 1000 * 1.1 + 10
 
 
-async def test_the_budget_allows_for_what_is_usual(slept: Slept) -> None:
-    """Where one call in twenty fails, each is tried again."""
-    retries = Retries(RetryBudget(ratio=0.1, most=10), sleep=slept)
+async def test_the_budget_covers_occasional_failures(sleep: RecordedSleep) -> None:
+    """When one call in twenty fails, every one of them gets another attempt."""
+    retries = Retries(RetryBudget(ratio=0.1, burst=10), sleep=sleep)
     for number in range(1000):
         assert await retries.call(Work(1 if number % 20 == 0 else 0)) == "done"
 
 
-def test_a_budget_does_not_grow_without_end() -> None:
-    """A quiet year does not pay for a storm."""
-    budget = RetryBudget(ratio=0.5, most=2)
+def test_a_budget_does_not_grow_beyond_its_burst() -> None:
+    """However many calls succeeded before, no more repetitions than `burst` are saved up."""
+    budget = RetryBudget(ratio=0.5, burst=2)
     for _ in range(100):
         budget.deposit()
     assert [budget.withdraw() for _ in range(3)] == [True, True, False]
