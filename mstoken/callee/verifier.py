@@ -257,9 +257,15 @@ class TokenVerifier:
         return claims
 
     async def _spend(self, caller: ServiceCaller) -> None:
-        """Check 8. The id is kept for as long as it could pass check 6, and for the clocks' difference."""
+        """Check 8. Spend the caller's one-time id. Raises `TokenReplayed` or `ProofReplayed` for a second use.
+
+        The id is kept for as long as any worker could accept the same token or proof again: its maximum age, plus the
+        clock skew twice (the signer's clock may be ahead of this one, another worker's may be behind), plus one second
+        because ages are compared in whole seconds.
+        """
         fresh = caller.mode == "fresh"
-        keep_seconds = (FRESH_TOKEN_MAX_AGE_SECONDS if fresh else PROOF_MAX_AGE_SECONDS) + 2 * CLOCK_SKEW_SECONDS
+        max_age_seconds = FRESH_TOKEN_MAX_AGE_SECONDS if fresh else PROOF_MAX_AGE_SECONDS
+        keep_seconds = max_age_seconds + 2 * CLOCK_SKEW_SECONDS + 1
         if not await self._replay.spend(caller.one_time_id, self._clock() + keep_seconds):
             raise TokenReplayed if fresh else ProofReplayed
 

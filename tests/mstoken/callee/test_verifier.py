@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.claims import ServiceClaims
 from mstoken.errors import MsTokenError, Refusal, VerifierUnavailable
 from mstoken.testing import FakeFirebase
+from mstoken.wire import CLOCK_SKEW_SECONDS, FRESH_TOKEN_MAX_AGE_SECONDS
 from tests.clock import FakeClock
+from tests.mstoken.callee.replay.fakes import ForgetfulReplayStore
 
 ANYBODY = Admission.of(True, {"billing"})
 USERS = Admission.of(True, ())
@@ -254,6 +257,28 @@ async def test_check_8_once(callee: Callee) -> None:
         assert await callee.code(token) == "token_replayed"
         callee.clock.advance(1)
     assert await callee.code(token) == "token_stale"
+
+
+async def test_check_8_a_spent_id_is_kept_for_as_long_as_any_worker_accepts_its_token(callee: Callee) -> None:
+    """A token is refused as replayed until every worker refuses it as stale, however far the clocks are apart.
+
+    The clock of the signer is ahead of this worker's by the largest difference that is allowed, and the clock of
+    another worker is behind by as much.
+    """
+    store, settings = ForgetfulReplayStore(callee.clock), callee.firebase.settings()
+    another_worker = TokenVerifier(
+        "product", settings, firebase=callee.firebase, replay=store, clock=lambda: callee.clock() - CLOCK_SKEW_SECONDS
+    )
+    callee.verifier = callee.firebase.verifier("product", replay=store)
+    signed_at = int(callee.clock()) + CLOCK_SKEW_SECONDS
+    token = callee.service_token(iat=signed_at, auth_time=signed_at)
+    assert await callee.code(token) == "accepted"
+    callee.verifier = another_worker
+    codes = []
+    for _ in range(2 * (FRESH_TOKEN_MAX_AGE_SECONDS + 3 * CLOCK_SKEW_SECONDS)):
+        codes.append(await callee.code(token))
+        callee.clock.advance(0.5)
+    assert [code for code, _ in groupby(codes)] == ["token_untrusted", "token_replayed", "token_stale"]
 
 
 async def test_check_8_one_of_fifty(callee: Callee) -> None:

@@ -338,14 +338,20 @@ async def test_a_worker_that_is_too_slow(workshop: Workshop, call: str) -> None:
     assert (await workshop.order()).id == made
 
 
-async def test_a_worker_that_takes_its_time(workshop: Workshop) -> None:
-    """A worker who needs long before the sale holds on to its order, so that nobody else sells."""
+@pytest.mark.parametrize(("reserving", "selling"), [(0.51, 0.5), (0.9, 0.9)])
+async def test_a_worker_renews_its_lease_before_the_sale(workshop: Workshop, reserving: float, selling: float) -> None:
+    """If reserving took more than half of the lease, the worker renews it, and no other worker sells the same order."""
 
-    async def take_long() -> None:
-        workshop.time.advance(LEASE * 0.9)
+    async def reserve_slowly() -> None:
+        workshop.time.advance(LEASE * reserving)
 
-    workshop.stock.meanwhile = {"reserve": take_long, "commit": take_long}
+    async def sell_slowly() -> None:
+        workshop.time.advance(LEASE * selling)
+        await workshop.two.resume()
+
+    workshop.stock.meanwhile = {"reserve": reserve_slowly, "commit": sell_slowly}
     bill = await workshop.order()
+    assert workshop.stock.calls == ["reserve", "commit"]
     assert await workshop.made() == [bill.id]
     assert await workshop.store.due(at=workshop.time(), limit=1) == []
 

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from mstoken.testing import FakeFirebase
@@ -249,6 +249,35 @@ async def test_what_is_held_for_too_long_is_given_back(shelf: Shelf) -> None:
     assert await shelf.balance(kettle) == 10
 
 
+class OvertakenStore(ReservationStore):
+    """A store in which something else happens between the list of what has expired and its first entry."""
+
+    def __init__(self, database: Database, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        super().__init__(database)
+        self._meanwhile = meanwhile
+
+    async def expired(self, *, at: datetime, limit: int) -> Sequence[str]:
+        bill_ids = await super().expired(at=at, limit=limit)
+        await self._meanwhile()
+        return bill_ids
+
+
+async def test_a_reservation_that_is_held_again_during_a_sweep_is_kept(shelf: Shelf) -> None:
+    """A sweep does not give back a reservation that expired, and was held again, after the sweep had listed it."""
+    kettle, bill_id = await shelf.offer(10), new_id()
+
+    async def expire_and_hold_again() -> None:
+        assert await shelf.reservations.release_expired() == 1
+        await shelf.reservations.make(bill_id, [Item(kettle, 3)])
+
+    await shelf.reservations.make(bill_id, [Item(kettle, 3)])
+    shelf.time.advance(HOLD)
+    overtaken = Reservations(OvertakenStore(shelf.database, expire_and_hold_again), clock=shelf.time)
+    assert await overtaken.release_expired() == 0
+    assert await shelf.taken() == {(kettle, "held"): 3}
+    assert await shelf.stock(kettle) == 7
+
+
 async def test_an_expired_reservation_is_held_again(firebase: FakeFirebase, database_url: str) -> None:
     """A bill whose reservation was given back sells nothing until it has reserved again, at the first price."""
     time = MovableTime()
@@ -296,6 +325,42 @@ async def test_a_held_reservation_can_be_sold_late(shelf: Shelf) -> None:
     shelf.time.advance(HOLD + timedelta(minutes=1))
     await shelf.reservations.commit(bill_id)
     assert await shelf.reservations.release_expired() == 0
+    assert await shelf.stock(kettle) == 7
+
+
+async def waits_for_a_lock(database: Database) -> bool:
+    """Return whether a statement waits for a lock that another transaction of this PostgreSQL database holds."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with database.read() as connection:
+        return bool((await connection.execute(text(waiting))).scalar_one())
+
+
+async def test_a_reservation_has_the_price_at_the_moment_that_stock_is_taken(shelf: Shelf, database_kind: str) -> None:
+    """A reservation that waits for another transaction to change a product gets the price after that change."""
+    kettle = await shelf.offer(10)
+    async with shelf.database.write() as another:
+        await another.execute(update(products).where(products.c.id == kettle).values(amount=1))
+        reserving = asyncio.create_task(shelf.reservations.make(new_id(), [Item(kettle, 3)]))
+        if database_kind == "postgresql":
+            await eventually(lambda: waits_for_a_lock(shelf.database))
+    reservation, _ = await reserving
+    assert [line.amount for line in reservation.lines] == [1]
+    assert await shelf.stock(kettle) == 7
+
+
+async def test_a_release_that_waits_for_the_sale_gives_nothing_back(shelf: Shelf, database_kind: str) -> None:
+    """A release that waits for a transaction in which the reservation is sold is refused, and stock stays as it is."""
+    kettle, bill_id = await shelf.offer(10), new_id()
+    await shelf.reservations.make(bill_id, [Item(kettle, 3)])
+    async with shelf.database.write() as another:
+        sold = update(reservations).where(reservations.c.bill_id == bill_id).values(status="committed")
+        await another.execute(sold)
+        releasing = asyncio.create_task(shelf.reservations.release(bill_id))
+        if database_kind == "postgresql":
+            await eventually(lambda: waits_for_a_lock(shelf.database))
+    with pytest.raises(ReservationCommitted):
+        await releasing
+    assert await shelf.taken() == {(kettle, "committed"): 3}
     assert await shelf.stock(kettle) == 7
 
 

@@ -49,6 +49,19 @@ class TestSQLiteReplayStore(SharedReplayStoreContract):
         assert connection.execute("SELECT id FROM spent").fetchall() == [(b"new",)]
         connection.close()
 
+    @pytest.mark.parametrize("elapsed_seconds", [20, 40, 60])
+    async def test_purging_keeps_what_has_not_expired(
+        self, store: SQLiteReplayStore, path: Path, clock: FakeClock, elapsed_seconds: int
+    ) -> None:
+        """An id stays in the file until the second in which it expires, however often expired ids are purged."""
+        await store.spend("kept", clock() + 60)
+        clock.advance(elapsed_seconds)
+        await store.spend("starts the purge", clock() + 60)
+        await store.aclose()  # Waits for the purge.
+        again = SQLiteReplayStore(path, clock=clock)
+        assert await again.spend("kept", clock() + 60) is False
+        await again.aclose()
+
     async def test_a_spend_waits_for_another_writer(
         self, store: SQLiteReplayStore, path: Path, clock: FakeClock
     ) -> None:
