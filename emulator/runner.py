@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from emulator.demo import report
-from emulator.demo.calls import accepted_call, service_calls
+from emulator.demo.calls import first_accepted_call, service_calls
 from emulator.demo.purchase import CUSTOMER, buy
 from emulator.demo.refusals import try_calls
-from emulator.demo.trace import way_of_first_call
+from emulator.demo.trace import trace_first_call
 from emulator.run.catalogue import add_catalogue
 from emulator.run.errors import Interrupted, ProcessDied, RunnerError, Unexpected
 from emulator.run.processes import Supervisor
@@ -73,15 +73,15 @@ class Runner:
         with self._step(f"Buying as {CUSTOMER.name}, and waiting for the delivery"):
             purchase = buy(self._stack)
             for caller, callee in CALLS:
-                accepted_call(self._stack, caller, callee)
+                first_accepted_call(self._stack, caller, callee)
         calls = service_calls(self._stack)
-        hops = way_of_first_call(self._stack, "billing", "product")
+        hops = trace_first_call(self._stack, "billing", "product")
         with self._step("Sending a call twice, and a forged one"):
             attempts = try_calls(self._stack)
         report.show_purchase(self._console, purchase)
         report.show_calls(self._console, calls)
-        report.show_way(self._console, "The whole way of the first call, from billing to product", hops)
-        report.show_attempts(self._console, attempts)
+        report.show_trace(self._console, "The whole way of the first call, from billing to product", hops)
+        report.show_refusals(self._console, attempts)
 
     @contextmanager
     def _step(self, what: str) -> Iterator[None]:

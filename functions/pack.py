@@ -1,6 +1,6 @@
-"""Packs mstoken into packed/, since a deploy uploads this folder and nothing beside it; firebase.json has it run first.
+"""Copies mstoken into packed/, because a deployment uploads only this folder. firebase.json runs this file first.
 
-Run by the machine's own Python, so only the standard library is used here.
+It is run by the machine's own Python, so it uses only the standard library.
 """
 
 import shutil
@@ -13,23 +13,23 @@ PACKED = FUNCTIONS / "packed"
 
 
 def pack() -> None:
-    """Puts a copy of the package in the place of an earlier one, once it is whole.
+    """Replace an earlier copy of the package with a new one, once the new one is complete.
 
-    Raises OSError where that fails: then the earlier one stays, and the deploy ends.
+    Raises OSError if that fails. Then the earlier copy stays, and the deployment ends.
     """
     PACKED.mkdir(exist_ok=True)
-    # Made in there, for a rename must stay in one file system. What a killed run leaves there begins with a dot, and
-    # what begins with a dot is not uploaded.
+    # The new copy is made inside packed/, because a rename works only within one file system. If this process is
+    # killed, its folder stays there. Its name begins with a dot, so it is not uploaded.
     with TemporaryDirectory(prefix=".", dir=PACKED) as folder:
-        whole, earlier = Path(folder, "whole"), Path(folder, "earlier")
+        complete, earlier = Path(folder, "complete"), Path(folder, "earlier")
         for file in (*PACKAGE.rglob("*.py"), PACKAGE / "py.typed"):
-            copy = whole / file.relative_to(PACKAGE)
+            copy = complete / file.relative_to(PACKAGE)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
         place = PACKED / PACKAGE.name
         if place.exists():
             place.rename(earlier)
-        whole.rename(place)
+        complete.rename(place)
 
 
 if __name__ == "__main__":

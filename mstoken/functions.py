@@ -24,7 +24,7 @@ from mstoken.claims import service_name
 from mstoken.errors import Refusal
 from mstoken.issuer.policy import Policy
 from mstoken.issuer.service import TokenService
-from mstoken.problem import PROBLEM_MEDIA_TYPE, problem_details, problem_headers
+from mstoken.problem import PROBLEM_MEDIA_TYPE, Problem, problem_details, problem_headers
 from mstoken.wire import PROOF_HEADER, SERVICE_TOKEN_HEADER
 
 _PATH = "/:@!$&'()*+,;=~"
@@ -52,7 +52,8 @@ class Callee:
         """A decorator for a function of a request and its verified `Caller`, the caller's token or proof spent.
 
         Arguments as those of `mstoken.fastapi.allow`. A call that is refused is answered with problem details, and the
-        function is not run. Raises ValueError, when the function is made, where nobody could ever come in.
+        function is not run. A `Problem` that the function raises is answered in the same way. Raises ValueError, when
+        the function is made, where nobody could ever come in.
         """
         admission = Admission.of(users, services, proof=proof)
 
@@ -62,9 +63,9 @@ class Callee:
                 call = _call(request, function.__name__)
                 try:
                     caller = self._verifier.run(lambda verifier: verifier.authorize(admission, call))
-                except Refusal as refusal:
-                    return _refused(refusal, self._service)
-                return function(request, caller)
+                    return function(request, caller)
+                except Problem as problem:
+                    return _problem_response(problem, self._service)
 
             return answer
 
@@ -91,7 +92,7 @@ class TokenEndpoint:
         try:
             issued = self._service.run(lambda service: service.issue(authorizations, body))
         except Refusal as refusal:
-            return _refused(refusal, "token")
+            return _problem_response(refusal, "token")
         return Response(issued.model_dump_json(), mimetype="application/json", headers={"Cache-Control": "no-store"})
 
 
@@ -148,6 +149,7 @@ def _header_lines(request: Request, name: str) -> list[str]:
     return [] if value is None else str(value).split(",")
 
 
-def _refused(refusal: Refusal, realm: str) -> Response:
-    headers = dict(problem_headers(refusal, realm))
-    return Response(json.dumps(problem_details(refusal)), refusal.status, headers, mimetype=PROBLEM_MEDIA_TYPE)
+def _problem_response(problem: Problem, realm: str) -> Response:
+    """Return the answer to a request that failed with `problem`, as problem details of the service `realm`."""
+    headers = problem_headers(problem, realm)
+    return Response(json.dumps(problem_details(problem)), problem.status, headers, mimetype=PROBLEM_MEDIA_TYPE)

@@ -14,7 +14,7 @@ FUNCTION_LOG = ">  "
 
 
 @dataclass(frozen=True)
-class Call:
+class LoggedCall:
     """One call that a service verified: in which mode, how old the token or the proof was, and the id that it spent.
 
     The token itself is in no log.
@@ -31,7 +31,7 @@ class Call:
     verdict: str
 
 
-def service_calls(stack: Stack) -> list[Call]:
+def service_calls(stack: Stack) -> list[LoggedCall]:
     """Every call of a service to a service so far, in the order in which the callees logged them."""
     found = [
         (str(line["time"]), service, line)
@@ -40,7 +40,7 @@ def service_calls(stack: Stack) -> list[Call]:
         if line.get("event") == "call" and line.get("mode") in MODES
     ]
     return [
-        Call(
+        LoggedCall(
             caller=line["caller"],
             callee=service,
             audience=line["audience"],
@@ -54,7 +54,7 @@ def service_calls(stack: Stack) -> list[Call]:
     ]
 
 
-def accepted_call(stack: Stack, caller: str, callee: str) -> Call:
+def first_accepted_call(stack: Stack, caller: str, callee: str) -> LoggedCall:
     """The first call of caller ("svc:billing") that callee accepted. Raises Unexpected when there is none."""
     for call in service_calls(stack):
         if (call.caller, call.callee, call.verdict) == (caller, callee, "accepted"):

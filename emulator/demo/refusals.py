@@ -19,7 +19,7 @@ OTHER_PATH = "/products/another"
 
 
 @dataclass(frozen=True)
-class Attempt:
+class CallResult:
     """What was sent to Product, and what came back."""
 
     sent: str
@@ -27,7 +27,7 @@ class Attempt:
     code: str
 
 
-def try_calls(stack: Stack) -> list[Attempt]:
+def try_calls(stack: Stack) -> list[CallResult]:
     """Signs in as Billing, calls Product as it would, and then as somebody would who has seen or guessed the call.
 
     Raises Unexpected unless the first is served, and the others are refused for what they are.
@@ -59,12 +59,14 @@ def _headers(billing: ServiceIdentity, product_url: str) -> dict[str, str]:
     return {name: request.headers[name] for name in names if name in request.headers}
 
 
-def _attempt(client: ShopClient, sent: str, path: str, headers: Mapping[str, str], status: int, code: str) -> Attempt:
+def _attempt(
+    client: ShopClient, sent: str, path: str, headers: Mapping[str, str], status: int, code: str
+) -> CallResult:
     answer = client.call("GET", "product", path, status, headers=dict(headers))
     came_back = answer.get("code", "served")
     if came_back != code:
         raise Unexpected(f"Product answered {sent} with {came_back}, not {code}.")
-    return Attempt(sent, status, code)
+    return CallResult(sent, status, code)
 
 
 def _spent(stack: Stack) -> str:

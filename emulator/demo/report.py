@@ -6,9 +6,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from emulator.demo.calls import Call
+from emulator.demo.calls import LoggedCall
 from emulator.demo.purchase import CUSTOMER, Purchase
-from emulator.demo.refusals import Attempt
+from emulator.demo.refusals import CallResult
 from emulator.demo.trace import Hop
 from emulator.run.logins import LOGINS
 from emulator.run.stack import IDENTITIES, SERVICES, Stack
@@ -46,7 +46,7 @@ def show_purchase(console: Console, purchase: Purchase) -> None:
     console.print(f"The bill is {bill['status']}; its delivery is {purchase.delivery['status']}.")
 
 
-def show_calls(console: Console, calls: Sequence[Call]) -> None:
+def show_calls(console: Console, calls: Sequence[LoggedCall]) -> None:
     """Which service called which, in which mode, and the age and id of what counted once: the token, or the proof."""
     _heading(console, "The calls between services behind it, from the callees' logs")
     table = _table("Caller", "Called", "Audience", "Mode", "Age", "One-time id")
@@ -57,7 +57,7 @@ def show_calls(console: Console, calls: Sequence[Call]) -> None:
     console.print(table)
 
 
-def show_way(console: Console, title: str, hops: Sequence[Hop]) -> None:
+def show_trace(console: Console, title: str, hops: Sequence[Hop]) -> None:
     """Each hop of a call's way, and how long it took."""
     _heading(console, title)
     table = _table("Where", "What happened", "Took")
@@ -67,7 +67,7 @@ def show_way(console: Console, title: str, hops: Sequence[Hop]) -> None:
     console.print(table)
 
 
-def show_attempts(console: Console, attempts: Sequence[Attempt]) -> None:
+def show_refusals(console: Console, attempts: Sequence[CallResult]) -> None:
     """That a call is served once only, and a forged one never."""
     _heading(console, "What Product makes of what somebody else sends it")
     table = _table("Sent", "Answer")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from emulator.demo.calls import Call, accepted_call, log_lines
+from emulator.demo.calls import LoggedCall, first_accepted_call, log_lines
 from emulator.run.errors import Unexpected
 from emulator.run.stack import Stack
 from mstoken.claims import log_name
@@ -18,12 +18,12 @@ class Hop:
     took_ms: float
 
 
-def way_of_first_call(stack: Stack, caller: str, callee: str) -> list[Hop]:
+def trace_first_call(stack: Stack, caller: str, callee: str) -> list[Hop]:
     """The way of the first call of one service ("billing") to another that was accepted.
 
     Raises Unexpected where the log of somebody on the way has nothing of it.
     """
-    call = accepted_call(stack, f"svc:{caller}", callee)
+    call = first_accepted_call(stack, f"svc:{caller}", callee)
     told = log_lines(stack, caller)
     signed_in = _only(told, caller, event="signed in", token=call.token)
     identity = _only(told, caller, event="identity token")
@@ -49,7 +49,7 @@ def way_of_first_call(stack: Stack, caller: str, callee: str) -> list[Hop]:
     ]
 
 
-def _token_id(call: Call) -> str:
+def _token_id(call: LoggedCall) -> str:
     """What the token service's audit calls the token: by the hash of its id, or of the thumbprint of its key."""
     return log_name(call.one_time_id.partition(".")[0])
 

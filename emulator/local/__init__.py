@@ -1,5 +1,5 @@
-"""Google's part on this machine: an Auth emulator that signs, and a metadata server for each service.
+"""Stand-ins for Google on this machine: an Auth emulator that signs ID tokens, and a metadata server for each service.
 
-This package is to move into the library as it is. So its modules import only mstoken and third-party packages, and
-each other relatively; import-linter holds the first.
+The library will ship this package. So its modules import only mstoken and third-party packages (import-linter checks
+that), and they import each other relatively: moving the folder needs no edit inside it.
 """

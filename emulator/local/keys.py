@@ -1,4 +1,4 @@
-"""Keys that sign in Google's name on this machine, with certificates for them, and JWTs signed with them."""
+"""Keys that stand in for Google's, their certificates, and JWTs that are signed with them."""
 
 import datetime
 import json
@@ -14,13 +14,14 @@ from mstoken.strict_jwt import base64url
 
 CERTIFICATE_DAYS = 16
 SECURETOKEN = "securetoken.system.gserviceaccount.com"
-"""Whom the certificates for Firebase's ID tokens name."""
+"""The common name in Google's certificates for Firebase ID tokens."""
 
 
 class Key:
-    """An RSA-2048 key pair, its id, and a self-signed certificate like Google's, good for 16 days.
+    """An RSA-2048 key pair, its id, and a self-signed certificate like Google's, valid for 16 days.
 
-    common_name is whom the certificate names.
+    `common_name` is the subject of the certificate. `retired_at` is when the key stopped signing, in seconds since the
+    epoch; None for a key that did not stop.
     """
 
     def __init__(self, common_name: str = SECURETOKEN) -> None:
@@ -31,12 +32,12 @@ class Key:
 
     @property
     def header(self) -> dict[str, Any]:
-        """The header of a JWT that it signs (RFC 7515, section 4.1)."""
+        """The header of a JWT that this key signs (RFC 7515, section 4.1)."""
         return {"alg": "RS256", "kid": self.key_id, "typ": "JWT"}
 
-    def sign(self, signed: bytes) -> bytes:
-        """The RS256 signature over `signed` (RFC 7518, section 3.3)."""
-        return self._private.sign(signed, padding.PKCS1v15(), hashes.SHA256())
+    def sign(self, message: bytes) -> bytes:
+        """Return the RS256 signature of `message` (RFC 7518, section 3.3)."""
+        return self._private.sign(message, padding.PKCS1v15(), hashes.SHA256())
 
     def _self_signed(self, common_name: str) -> str:
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
@@ -54,10 +55,10 @@ class Key:
         return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def compact(header: Mapping[str, Any], payload: str, key: Key | None) -> str:
-    """The JWS of a payload that is in base64url already (RFC 7515, section 7.1); without a key, its signature is empty.
+def make_jws(header: Mapping[str, Any], payload: str, key: Key | None) -> str:
+    """Return a JWS in compact serialization (RFC 7515, section 7.1). `payload` is in base64url already.
 
-    The header is written as given, whether or not it tells the truth about the key.
+    Without a key the signature is empty. The header is used as given, even if it names another key or algorithm.
     """
-    signed = f"{base64url(json.dumps(header, separators=(',', ':')).encode())}.{payload}"
-    return f"{signed}.{base64url(key.sign(signed.encode())) if key else ''}"
+    signing_input = f"{base64url(json.dumps(header, separators=(',', ':')).encode())}.{payload}"
+    return f"{signing_input}.{base64url(key.sign(signing_input.encode())) if key else ''}"

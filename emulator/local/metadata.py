@@ -1,18 +1,19 @@
-"""Google's metadata server, played for every service of the shop, so that google-auth runs here as it does on Google's.
+"""An emulator of Google's metadata server, for all services of the shop. google-auth uses it as it uses Google's.
 
-In production a service proves who it is with an identity token from the metadata server that is its own alone. Here
-each service gets a port instead, since google-auth's variables name a host and no path: GCE_METADATA_HOST and
-GCE_METADATA_IP, both as host:port. Who asks on a service's port is that service, with nothing to prove, as on Google's:
+On Google Cloud each machine has a metadata server of its own. From there a service gets the identity token that proves
+who it is. Here each service has a port of its own, because google-auth's variables GCE_METADATA_HOST and
+GCE_METADATA_IP name a host (host:port) without a path. A request on a service's port comes from that service; as on
+Google Cloud, no further proof is needed. The routes:
 
-    GET  /                                             what google-auth looks for, to learn whether the server is there
+    GET  /                                             google-auth asks for this to find out if a server is there
     GET  /computeMetadata/v1/instance/service-accounts/default/identity?audience=...&format=full
     GET  /computeMetadata/v1/instance/service-accounts/default/?recursive=true
     GET  /computeMetadata/v1/instance/service-accounts/default/email
     GET  /computeMetadata/v1/project/project-id
     GET  /computeMetadata/v1/universe/universe-domain
-    GET  /oauth2/v1/certs                              the certificates; Google's are at www.googleapis.com
+    GET  /oauth2/v1/certs                              the certificates (Google serves them at www.googleapis.com)
 
-Access tokens are not among them (404): they are for Google's APIs, and nothing here calls any.
+There are no access tokens (404): those are for Google's APIs, and nothing here calls Google's APIs.
 
 Run it with `python -m emulator.local.metadata --service billing=9103 --service product=9102`, one process for all
 services. For development and tests only.
@@ -40,7 +41,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 
 from mstoken.strict_jwt import base64url
 
-from .keys import Key, compact
+from .keys import Key, make_jws
 
 HOST = "127.0.0.1"
 CERTIFICATES_PATH = "/oauth2/v1/certs"
@@ -55,12 +56,12 @@ LIFETIME_SECONDS = 3_600
 MAX_AGE_SECONDS = 21_600
 
 _SIGNER = "federated-signon.system.gserviceaccount.com"
-"""Whom Google's certificates for identity tokens name."""
+"""The common name in Google's certificates for identity tokens."""
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the routes share: which port is whose, the project of them all, and the key that signs."""
+    """What the routes share: the service of each port, the id of the project, and the key that signs."""
 
     services: Mapping[int, str]
     project: str
@@ -75,11 +76,14 @@ class Account:
 
     @property
     def unique_id(self) -> str:
-        """The number that Google knows it by: 21 digits, always the same ones."""
+        """The account's number at Google: 21 digits that depend only on the e-mail address."""
         return str(10**20 + int(hashlib.sha256(self.email.encode()).hexdigest(), 16) % 10**20)
 
     def claims(self, audience: str, issued_at: int, *, full: bool) -> dict[str, Any]:
-        """The claims of its identity token, issued at `issued_at` (seconds since the epoch)."""
+        """Return the claims of an identity token of this account. `issued_at` is in seconds since the epoch.
+
+        With `full` they include the account's e-mail address.
+        """
         claims = {
             "iss": ISSUER,
             "aud": audience,
@@ -92,7 +96,7 @@ class Account:
 
 
 def email_of(service: str, project: str) -> str:
-    """The e-mail address of the service account that a service runs as."""
+    """Return the e-mail address of the service account that a service runs as."""
     return f"{service}@{project}.iam.gserviceaccount.com"
 
 
@@ -102,7 +106,7 @@ def _metadata(request: Request) -> Metadata:
 
 
 def _account(request: Request, name: str) -> Account:
-    """The account of the service whose port was called; its names are its address and "default"."""
+    """Return the account of the service whose port was called. Its names are "default" and its e-mail address."""
     state = _metadata(request)
     email = email_of(state.services[request.scope["server"][1]], state.project)
     if name not in ("default", email):
@@ -118,13 +122,13 @@ routes = APIRouter(default_response_class=PlainTextResponse)
 
 @routes.get("/")
 async def root() -> str:
-    """What there is."""
+    """Return the name of the only directory, as Google does."""
     return "computeMetadata/\n"
 
 
 @routes.get(CERTIFICATES_PATH)
 async def certificates(state: MetadataState) -> JSONResponse:
-    """The certificate by key id, with the `max-age` that Google gives its own."""
+    """Return the certificate by key id, with the `max-age` that Google uses."""
     return JSONResponse(
         {state.key.key_id: state.key.certificate},
         headers={"Cache-Control": f"public, max-age={MAX_AGE_SECONDS}, must-revalidate"},
@@ -138,16 +142,16 @@ async def identity(
     audience: str = "",
     format: str = "standard",  # noqa: A002 - Google's name for it
 ) -> Response:
-    """An identity token for the audience. Only with the format "full" does it tell the account's e-mail address."""
+    """Return an identity token for the audience. Only the format "full" includes the account's e-mail address."""
     if not audience:
         return PlainTextResponse("non-empty audience parameter required", 400)
     claims = account.claims(audience, int(time.time()), full=format == "full")
-    return PlainTextResponse(compact(state.key.header, base64url(json.dumps(claims).encode()), state.key))
+    return PlainTextResponse(make_jws(state.key.header, base64url(json.dumps(claims).encode()), state.key))
 
 
 @routes.get(ACCOUNTS_PATH + "/{name}/")
 async def details(account: AccountOfCaller, recursive: str = "false") -> JSONResponse:
-    """All about the account but its tokens. The directory that Google gives without recursive=true is not here."""
+    """Return everything about the account except its tokens. Only `recursive=true` is supported."""
     if recursive != "true":
         raise HTTPException(404)
     return JSONResponse({"aliases": ["default"], "email": account.email, "scopes": SCOPES})
@@ -155,35 +159,35 @@ async def details(account: AccountOfCaller, recursive: str = "false") -> JSONRes
 
 @routes.get(ACCOUNTS_PATH + "/{name}/email")
 async def email(account: AccountOfCaller) -> str:
-    """The account's e-mail address."""
+    """Return the account's e-mail address."""
     return account.email
 
 
 @routes.get("/computeMetadata/v1/project/project-id")
 async def project_id(state: MetadataState) -> str:
-    """The project's id."""
+    """Return the project's id."""
     return state.project
 
 
 @routes.get("/computeMetadata/v1/universe/universe-domain")
 async def universe_domain() -> str:
-    """Which cloud this would be: the usual one."""
+    """Return the domain of the cloud: Google's public one."""
     return UNIVERSE
 
 
-async def as_google(request: Request, answer: RequestResponseEndpoint) -> Response:
-    """The answer with Google's mark; or a refusal, where the request may be one that a service was tricked into.
+async def answer_as_google(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    """Answer with the header `Metadata-Flavor: Google`. Refuse requests that a service may have been tricked into.
 
-    Such a request comes from elsewhere through a service that forwards, or fetches what it is told to: it lacks the
-    header, which only those send who mean to ask here, or carries the one that proxies add.
+    An attacker can make a service that forwards requests, or fetches URLs, call this server (server-side request
+    forgery). Such a request does not have the header `Metadata-Flavor`, or it has one that proxies add.
     """
-    response = _refusal(request) or await answer(request)
+    response = _refusal(request) or await call_next(request)
     response.headers[FLAVOR_HEADER] = FLAVOR
     return response
 
 
 def _refusal(request: Request) -> Response | None:
-    path = request.scope["path"]  # what routes go by; request.url is put together with the Host header
+    path = request.scope["path"]  # Routing uses this path; request.url depends on the Host header.
     if path == CERTIFICATES_PATH:
         return None
     if "X-Forwarded-For" in request.headers:
@@ -194,10 +198,10 @@ def _refusal(request: Request) -> Response | None:
 
 
 def create_app(services: Mapping[int, str], project: str) -> FastAPI:
-    """The metadata servers of the project's services, told apart by the port that is called: port -> service."""
+    """Return one app for the metadata servers of the project's services. `services` maps ports to services."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.state.metadata = Metadata(services, project)
-    app.middleware("http")(as_google)
+    app.middleware("http")(answer_as_google)
     app.include_router(routes)
     return app
 
@@ -205,24 +209,34 @@ def create_app(services: Mapping[int, str], project: str) -> FastAPI:
 def _service_and_port(text: str) -> tuple[str, int]:
     match = re.fullmatch(r"([a-z][a-z0-9-]*)=([1-9][0-9]{0,4})", text)
     if match is None:
-        raise argparse.ArgumentTypeError(f'"{text}" is not like billing=9103')
+        raise argparse.ArgumentTypeError(f'"{text}" must be a service and its port, such as billing=9103')
     return match[1], int(match[2])
 
 
 def main() -> None:
-    """Serves until it is interrupted."""
+    """Serve until interrupted."""
     parser = argparse.ArgumentParser(
-        prog=f"python -m {__package__}.metadata", description="Plays Google's metadata server."
+        prog=f"python -m {__package__}.metadata",
+        description="Emulate Google's metadata server for services on this machine.",
     )
-    parser.add_argument("--service", type=_service_and_port, action="append", required=True, metavar="NAME=PORT")
-    parser.add_argument("--project", default="demo-shop", metavar="ID")
+    parser.add_argument(
+        "--service",
+        type=_service_and_port,
+        action="append",
+        required=True,
+        metavar="NAME=PORT",
+        help="a service and the port of its metadata server; repeat it for each service",
+    )
+    parser.add_argument(
+        "--project", default="demo-shop", metavar="ID", help="the project of the service accounts (default: demo-shop)"
+    )
     arguments = parser.parse_args()
     services = {port: service for service, port in arguments.service}
     if len(services) < len(arguments.service):
-        parser.error("two services cannot share a port")
+        parser.error("each service must have a port of its own")
     sockets = [socket.create_server((HOST, port)) for port in services]
     server = uvicorn.Server(uvicorn.Config(create_app(services, arguments.project), log_level="warning"))
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it anew when it has ended
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after it has shut down
         server.run(sockets=sockets)
 
 

@@ -1,17 +1,18 @@
-"""The Auth emulator, made honest: a proxy before it that signs its ID tokens and publishes the certificates.
+"""The signed Auth emulator: a proxy in front of the Auth emulator that signs its ID tokens and publishes certificates.
 
-The Auth emulator's ID tokens are unsigned, so against it a forged token passes. This process passes every request on
-to it, signs the ID tokens in the answers with RS256, and serves the certificates where Google would:
+The Auth emulator's ID tokens are unsigned, so a service that accepts them accepts forged tokens too. This proxy passes
+every request on to the Auth emulator, signs the ID tokens in the answers with RS256, and serves the certificates under
+the same path as Google:
 
     GET  /robot/v1/metadata/x509/securetoken@system.gserviceaccount.com
 
-Everything that talks to Firebase Auth talks to this port. Tests steer it under a path that no Google API has:
+Everything that uses Firebase Auth uses this port. Tests control the proxy under a path that no Google API has:
 
-    POST /_signed/announce   publishes another certificate, which the next rotation will sign with
-    POST /_signed/rotate     signs with the announced key from now on, or with a new one without notice;
+    POST /_signed/announce   publish the certificate of the key that signs after the next rotation
+    POST /_signed/rotate     sign with the announced key from now on, or with a new key that was not announced;
                              the old certificate stays published
-    POST /_signed/tokens     makes a token with whatever is wrong with it, from a `TokenOrder`
-    PUT  /_signed/faults     misbehaves from now on as `Faults` says; {} ends it
+    POST /_signed/tokens     make any token, valid or not, as a `TokenSpec` describes it
+    PUT  /_signed/faults     inject the faults that `Faults` describes from now on; {} ends them
 
 Run it with `python -m emulator.local.signed_auth --port 9100 --upstream 127.0.0.1:9099`.
 For development and tests only.
@@ -36,13 +37,13 @@ from starlette.responses import JSONResponse
 
 from mstoken.strict_jwt import base64url
 
-from .keys import Key, compact
+from .keys import Key, make_jws
 
 CERTIFICATES_PATH = "/robot/v1/metadata/x509/securetoken@system.gserviceaccount.com"
 ISSUER = "https://securetoken.google.com/"
 MAX_AGE_SECONDS = 21_600
 STILL_PUBLISHED_SECONDS = 7_200
-"""How long the certificate of a key that signs no more is served: longer than an ID token lives."""
+"""How long to serve the certificate of a key that no longer signs, in seconds: longer than an ID token lives."""
 UPSTREAM_TIMEOUT_SECONDS = 30.0
 
 _HOP_BY_HOP = {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "proxy-connection"}
@@ -51,7 +52,7 @@ _NOT_SENT_BACK = _HOP_BY_HOP | {"content-length", "content-encoding", "date", "s
 
 
 class KeyRing:
-    """The key that signs, the one announced to follow it, and those whose tokens are still about."""
+    """The key that signs now, the key that was announced to follow it, and earlier keys whose tokens may still live."""
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -65,45 +66,50 @@ class KeyRing:
         return self._signing
 
     def announce(self) -> Key:
-        """Publishes the key of the next rotation."""
+        """Publish the key of the next rotation, and return it."""
         self._announced = self._announced or Key()
         return self._announced
 
     def rotate(self) -> Key:
-        """Signs with the announced key from now on, or with one that nobody has heard of."""
+        """Sign with the announced key from now on, or with a new key if none was announced. Return the key."""
         self._signing.retired_at = self._clock()
         self._retired.append(self._signing)
         self._signing, self._announced = self._announced or Key(), None
         return self._signing
 
     def published(self) -> dict[str, str]:
-        """Certificates by key id, as Google serves them."""
+        """Return the certificates by key id, in the format in which Google serves them."""
         earliest = self._clock() - STILL_PUBLISHED_SECONDS
         self._retired = [key for key in self._retired if key.retired_at is None or key.retired_at > earliest]
         keys = [self._signing, *([self._announced] if self._announced else []), *self._retired]
         return {key.key_id: key.certificate for key in keys}
 
     def sign_unsigned(self, value: Any) -> Any:
-        """`value`, a JSON value, with every unsigned ID token in it signed."""
+        """Return a copy of `value`, a JSON value, in which every unsigned ID token is signed."""
         match value:
             case dict():
                 return {name: self.sign_unsigned(member) for name, member in value.items()}
             case list():
                 return [self.sign_unsigned(member) for member in value]
             case str() if _is_unsigned_id_token(value):
-                return compact(self._signing.header, value.split(".")[1], self._signing)
+                return make_jws(self._signing.header, value.split(".")[1], self._signing)
             case _:
                 return value
 
-    def make(self, order: "TokenOrder") -> str:
-        """A token as ordered."""
-        text = order.payload_text if order.payload_text is not None else json.dumps(order.payload)
-        key = {"published": self._signing, "other": Key() if order.key == "other" else None, "none": None}[order.key]
-        return compact(self._signing.header | order.header, base64url(text.encode("utf-8", "surrogateescape")), key)
+    def make(self, spec: "TokenSpec") -> str:
+        """Return the token that `spec` describes."""
+        text = spec.payload_text if spec.payload_text is not None else json.dumps(spec.payload)
+        key = {"published": self._signing, "other": Key() if spec.key == "other" else None, "none": None}[spec.key]
+        return make_jws(self._signing.header | spec.header, base64url(text.encode("utf-8", "surrogateescape")), key)
 
 
-class TokenOrder(BaseModel):
-    """What `/_signed/tokens` is to make: headers over the usual ones, a payload, and who signs."""
+class TokenSpec(BaseModel):
+    """A token for `/_signed/tokens` to make.
+
+    `header` is merged over the usual header. `payload_text` replaces `payload`, to send text that is not proper JSON;
+    its lone surrogates stand for bytes that are not UTF-8. `key` is the key that signs: the published one, another one
+    under the same key id, or none.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -114,7 +120,10 @@ class TokenOrder(BaseModel):
 
 
 class Faults(BaseModel):
-    """How to misbehave: wait, then answer with `status` where one is given."""
+    """Faults to inject: wait `delay_seconds`, then answer with `status` if it is set.
+
+    `scope` says which requests they apply to.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -122,8 +131,8 @@ class Faults(BaseModel):
     status: int | None = Field(default=None, ge=400, le=599)
     scope: Literal["all", "auth", "certificates"] = "all"
 
-    def concern(self, path: str) -> bool:
-        """Whether a request for `path` is to meet the fault."""
+    def apply_to(self, path: str) -> bool:
+        """Return whether the faults apply to a request for `path`."""
         kind = "certificates" if path == CERTIFICATES_PATH else "auth"
         return self.scope in ("all", kind)
 
@@ -143,7 +152,7 @@ routes = APIRouter()
 
 @routes.get(CERTIFICATES_PATH)
 async def certificates(request: Request) -> Response:
-    """The published certificates, with the `max-age` that Google gives them."""
+    """Return the published certificates, with the `max-age` that Google uses."""
     state = _state(request)
     if fault := await _fault(state, request):
         return fault
@@ -155,32 +164,32 @@ async def certificates(request: Request) -> Response:
 
 @routes.post("/_signed/announce")
 async def announce(request: Request) -> dict[str, str]:
-    """The id of the key that the next rotation will sign with."""
+    """Announce the next key, and return its id."""
     return {"key_id": _state(request).keys.announce().key_id}
 
 
 @routes.post("/_signed/rotate")
 async def rotate(request: Request) -> dict[str, str]:
-    """The id of the key that signs from now on."""
+    """Change the key that signs, and return the id of the new one."""
     return {"key_id": _state(request).keys.rotate().key_id}
 
 
 @routes.post("/_signed/tokens")
-async def tokens(request: Request, order: TokenOrder) -> dict[str, str]:
-    """A token as ordered."""
-    return {"token": _state(request).keys.make(order)}
+async def tokens(request: Request, spec: TokenSpec) -> dict[str, str]:
+    """Return the token that `spec` describes."""
+    return {"token": _state(request).keys.make(spec)}
 
 
 @routes.put("/_signed/faults")
 async def faults(request: Request, faults: Annotated[Faults, Body()]) -> Faults:
-    """How to misbehave from now on; an empty object ends it."""
+    """Inject these faults from now on. An empty object ends them."""
     _state(request).faults = faults
     return faults
 
 
 @routes.api_route("/{path:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 async def pass_on(request: Request) -> Response:
-    """Any other request goes to the Auth emulator, and comes back with its ID tokens signed."""
+    """Pass any other request on to the Auth emulator, and sign the ID tokens in its answer."""
     state = _state(request)
     if fault := await _fault(state, request):
         return fault
@@ -193,14 +202,14 @@ async def pass_on(request: Request) -> Response:
             content=await request.body(),
         )
     except httpx.HTTPError as error:
-        reason = f"The Auth emulator does not answer ({type(error).__name__})."
+        reason = f"The Auth emulator does not answer ({type(error).__name__}). Is it running?"
         return JSONResponse({"error": {"code": 503, "message": reason}}, 503)
     headers = {name: value for name, value in answer.headers.items() if name not in _NOT_SENT_BACK}
     return Response(_signed(state.keys, answer), answer.status_code, headers)
 
 
 def create_app(upstream: str, *, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
-    """The proxy before the Auth emulator at `upstream` (`host:port`)."""
+    """Return the proxy in front of the Auth emulator at `upstream` (host:port)."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -222,12 +231,12 @@ def _state(request: Request) -> SignedAuth:
 
 async def _fault(state: SignedAuth, request: Request) -> Response | None:
     faults = state.faults
-    if not faults.concern(request.url.path):
+    if not faults.apply_to(request.url.path):
         return None
     await asyncio.sleep(faults.delay_seconds)
     if faults.status is None:
         return None
-    return JSONResponse({"error": {"code": faults.status, "message": "A_FAULT_WAS_ORDERED"}}, faults.status)
+    return JSONResponse({"error": {"code": faults.status, "message": "INJECTED_FAULT"}}, faults.status)
 
 
 def _signed(keys: KeyRing, answer: httpx.Response) -> bytes:
@@ -252,12 +261,18 @@ def _json(part: str) -> Any:
 
 
 def main() -> None:
-    """Serves until it is interrupted."""
+    """Serve until interrupted."""
     parser = argparse.ArgumentParser(
-        prog=f"python -m {__package__}.signed_auth", description="Signs the Auth emulator's tokens."
+        prog=f"python -m {__package__}.signed_auth",
+        description="Run a proxy in front of the Auth emulator that signs its ID tokens.",
     )
-    parser.add_argument("--port", type=int, default=9100)
-    parser.add_argument("--upstream", default="127.0.0.1:9099", metavar="HOST:PORT")
+    parser.add_argument("--port", type=int, default=9100, help="the port to listen on (default: 9100)")
+    parser.add_argument(
+        "--upstream",
+        default="127.0.0.1:9099",
+        metavar="HOST:PORT",
+        help="where the Auth emulator listens (default: 127.0.0.1:9099)",
+    )
     arguments = parser.parse_args()
     uvicorn.run(create_app(arguments.upstream), host="127.0.0.1", port=arguments.port, log_level="warning")
 

@@ -1,4 +1,4 @@
-"""The functions, called through the functions emulator as anyone would."""
+"""The functions: what the functions emulator answers, and how the deployed functions are configured."""
 
 import json
 import subprocess
@@ -11,8 +11,9 @@ ACCOUNTS = """
 import json
 from firebase_functions.private import serving
 import main
-told = {name: function.__firebase_endpoint__.serviceAccountEmail for name, function in serving.get_functions().items()}
-print(json.dumps(told))
+functions = serving.get_functions()
+accounts = {name: function.__firebase_endpoint__.serviceAccountEmail for name, function in functions.items()}
+print(json.dumps(accounts))
 """
 
 LINES = """
@@ -29,8 +30,8 @@ except ValueError:
 
 
 def in_production(script: str) -> str:
-    """What a process of the deployed functions prints."""
-    told = subprocess.run(
+    """Return what a script prints in a process that has the environment of the deployed functions."""
+    done = subprocess.run(
         [ROOT / "functions/venv/bin/python", "-c", script],
         cwd=ROOT / "functions",
         env={"GCLOUD_PROJECT": "real-shop", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"},
@@ -39,11 +40,11 @@ def in_production(script: str) -> str:
         text=True,
         check=True,
     )
-    return told.stdout
+    return done.stdout
 
 
 def test_health_names_the_project_and_the_runtime(emulators: Stack) -> None:
-    """The function `health` answers that it is up, for which project, on which Python."""
+    """The function `health` answers with the project and the Python version."""
     answer = httpx.get(emulators.function_url("health"), timeout=30)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -54,7 +55,7 @@ def test_health_names_the_project_and_the_runtime(emulators: Stack) -> None:
 
 
 def test_only_the_token_service_runs_as_the_account_that_may_sign() -> None:
-    """Deployed, all other functions run as `delivery`, and none as the project's default account."""
+    """All other functions are deployed to run as `delivery`, and none as the project's default account."""
     assert json.loads(in_production(ACCOUNTS)) == {
         "token": "token@",
         "deliver": "delivery@",
@@ -63,8 +64,8 @@ def test_only_the_token_service_runs_as_the_account_that_may_sign() -> None:
     }
 
 
-def test_the_log_is_one_json_object_a_line() -> None:
-    """With the severity that Cloud Logging knows, whatever stands in it."""
+def test_each_log_line_is_a_json_object() -> None:
+    """It has a severity that Cloud Logging knows, even if the message has line breaks or lone surrogates."""
     issued, refused, broken = map(json.loads, in_production(LINES).splitlines())
     assert issued == {
         "severity": "INFO",

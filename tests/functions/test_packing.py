@@ -1,6 +1,6 @@
-"""What a deploy uploads: firebase.json's predeploy hook and firebase-tools' own packing, run on a copy of the checkout.
+"""What a deployment uploads. The tests run firebase.json's predeploy hook and firebase-tools' packing.
 
-Nothing is uploaded, and the checkout itself is left alone.
+They work on a copy of the checkout, and upload nothing.
 """
 
 import json
@@ -56,7 +56,7 @@ print(create_app("health", "main.py").test_client().get("/").get_data(as_text=Tr
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of what a deploy works with, as git would hand it to somebody else, in a folder with an awkward name."""
+    """A copy of the files that a deployment needs, as in a new clone, in a folder whose name has spaces and quotes."""
     copy = tmp_path / "Tom's shop for $1"
     list_files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.check_output([*list_files, "functions", "mstoken", "firebase.json"], cwd=ROOT, text=True)
@@ -68,7 +68,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def pack_for_upload(checkout: Path) -> subprocess.CompletedProcess[str]:
-    """Does what `firebase deploy` does before it uploads: the predeploy hook, then `upload.zip` in the checkout."""
+    """Do what `firebase deploy` does before it uploads: run the predeploy hook, then write `upload.zip`."""
     return subprocess.run(
         ["node", "-e", PACK_FOR_UPLOAD, str(TOOLS), str(checkout), str(checkout / "upload.zip")],
         capture_output=True,
@@ -78,19 +78,19 @@ def pack_for_upload(checkout: Path) -> subprocess.CompletedProcess[str]:
 
 
 def uploaded(checkout: Path) -> zipfile.ZipFile:
-    """What a deploy of the checkout uploads."""
+    """Return what a deployment of the checkout uploads."""
     packing = pack_for_upload(checkout)
     assert packing.returncode == 0, packing.stdout + packing.stderr
     return zipfile.ZipFile(checkout / "upload.zip")
 
 
 def files(folder: Path) -> set[str]:
-    """The paths of the files in a folder, relative to it."""
+    """Return the paths of the files in a folder, relative to it."""
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 def run(python: Path, code: str, folder: Path) -> dict[str, Any]:
-    """Runs Python code in a folder with the environment that a deployed function has, and reads the JSON it prints."""
+    """Run Python code in a folder with the environment of a deployed function. Return the JSON that it prints."""
     ran = subprocess.run(
         [str(python), "-c", code],
         cwd=folder,
@@ -105,14 +105,15 @@ def run(python: Path, code: str, folder: Path) -> dict[str, Any]:
 
 
 def test_a_deploy_uploads_the_functions_and_the_library_only(checkout: Path) -> None:
-    """A deploy uploads what git has of functions/, less what only a laptop needs, and all modules of mstoken: nothing
-    of caches, environments, logs, settings and secrets, whatever lies around.
+    """A deployment uploads the files of functions/ that git knows and production needs, and all modules of mstoken.
+
+    It uploads no caches, environments, logs, settings or secrets.
     """
     functions, library = files(checkout / "functions"), files(checkout / "mstoken")
     for name in (
         *("functions/.env", "functions/.env.demo-shop", "functions/.env.local", "functions/.secret.local"),
         *("functions/.data/billing.db", "functions/venv/bin/python", "functions/tasks.log"),
-        *("functions/__pycache__/main.cpython-311.pyc", "functions/packed/.killed/whole/claims.py"),
+        *("functions/__pycache__/main.cpython-311.pyc", "functions/packed/.killed/complete/claims.py"),
         *("mstoken/__pycache__/claims.cpython-311.pyc", "mstoken/caller/notes.txt", "mstoken/.cache/claims.json"),
         *("tests/test_suite.py", ".data/billing.db"),
     ):
@@ -125,8 +126,9 @@ def test_a_deploy_uploads_the_functions_and_the_library_only(checkout: Path) -> 
 
 
 def test_what_is_uploaded_is_all_that_the_functions_need(checkout: Path, tmp_path: Path) -> None:
-    """With the packages of requirements.txt and nothing else, what was uploaded has all functions, without any
-    settings, and serves: with the mstoken that was packed.
+    """The upload needs only the packages of requirements.txt: it lists all functions, and answers requests.
+
+    It uses the packed mstoken, and needs no settings to list the functions.
     """
     folder, environment = tmp_path / "deployed", tmp_path / "environment"
     with uploaded(checkout) as upload:
@@ -143,8 +145,8 @@ def test_what_is_uploaded_is_all_that_the_functions_need(checkout: Path, tmp_pat
     assert run(python, SERVE, folder)["status"] == "ok"
 
 
-def test_a_deploy_replaces_what_an_earlier_one_packed(checkout: Path) -> None:
-    """A module that the library has no more is not uploaded again."""
+def test_a_deployment_replaces_what_an_earlier_one_packed(checkout: Path) -> None:
+    """A module that was removed from the library is not uploaded again."""
     gone = checkout / "mstoken" / "gone.py"
     gone.touch()
     with uploaded(checkout) as first:
@@ -154,8 +156,8 @@ def test_a_deploy_replaces_what_an_earlier_one_packed(checkout: Path) -> None:
         assert set(first.namelist()) - set(second.namelist()) == {"packed/mstoken/gone.py"}
 
 
-def test_packing_that_fails_ends_the_deploy(checkout: Path) -> None:
-    """Where the library cannot be copied whole nothing is uploaded, and what an earlier deploy packed stays."""
+def test_a_failure_to_pack_ends_the_deployment(checkout: Path) -> None:
+    """If the library cannot be copied, nothing is uploaded, and the copy of an earlier deployment stays."""
     packed = checkout / "functions" / "packed"
     uploaded(checkout).close()
     (checkout / "upload.zip").unlink()
@@ -169,10 +171,8 @@ def test_packing_that_fails_ends_the_deploy(checkout: Path) -> None:
     assert [path.name for path in packed.iterdir()] == ["mstoken"]
 
 
-def test_a_packed_copy_never_hides_the_checkout(checkout: Path) -> None:
-    """On a laptop the functions run with the checkout's own mstoken, linked into functions/venv, even where a deploy
-    left a copy.
-    """
+def test_the_checkout_wins_over_a_packed_copy(checkout: Path) -> None:
+    """On a laptop the functions use the checkout's mstoken, even if a deployment left a copy in packed/."""
     stale = checkout / "functions" / "packed" / "mstoken"
     stale.mkdir(parents=True)
     (stale / "__init__.py").write_text("raise AssertionError('This is the copy.')")

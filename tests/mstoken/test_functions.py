@@ -27,6 +27,7 @@ from mstoken.errors import PolicyError, SettingsError, VerifierUnavailable
 from mstoken.functions import Callee, TokenEndpoint
 from mstoken.issuer.policy import Policy
 from mstoken.issuer.service import TokenService
+from mstoken.problem import Problem
 from mstoken.testing import FakeFirebase
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
@@ -122,6 +123,33 @@ def test_a_decorated_function_keeps_its_name(delivery: Delivery) -> None:
     """The platform goes by it."""
     assert delivery.estimate.__name__ == "estimate"
     assert delivery.estimate.__doc__ == "How long a delivery takes."
+
+
+class CountryUnknown(Problem):
+    """An application's own problem."""
+
+    status = 422
+    code = "country_unknown"
+    title = "The country is not known"
+
+
+def test_a_problem_that_the_function_raises_is_answered(firebase: FakeFirebase) -> None:
+    """A function that raises a `Problem` of its own is answered with problem details, as a refused call is."""
+    callee = Callee("delivery", lambda: firebase.verifier("delivery"))
+
+    @callee.allow(services={"billing"})
+    def estimate(request: Request, caller: Caller) -> Response:
+        raise CountryUnknown("Send two letters.")
+
+    response = estimate(sent(headers=firebase.service_headers("billing", to="delivery")))
+    assert (response.status_code, response.headers["Content-Type"]) == (422, "application/problem+json")
+    assert told(response) == {
+        "type": "about:blank",
+        "title": "The country is not known",
+        "status": 422,
+        "code": "country_unknown",
+        "detail": "Send two letters.",
+    }
 
 
 def test_a_401_is_a_problem_with_a_challenge(firebase: FakeFirebase, delivery: Delivery) -> None:

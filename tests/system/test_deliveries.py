@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from emulator.demo.calls import accepted_call
+from emulator.demo.calls import first_accepted_call
 from emulator.demo.purchase import ADDRESS, arrived, buy
 from emulator.run.catalogue import add_catalogue
 from emulator.run.logins import MAYA
@@ -91,7 +91,7 @@ def ordered(customer: ShopClient) -> dict[str, Any]:
 def test_a_delivery_arrives(shop: Shop) -> None:
     """What is asked for is carried out by the function, which tells Billing as `svc:delivery`, with a fresh token."""
     assert buy(shop.stack).delivery["status"] == "delivered"
-    call = accepted_call(shop.stack, "svc:delivery", "billing")
+    call = first_accepted_call(shop.stack, "svc:delivery", "billing")
     assert call.audience == "billing"
     assert call.age_seconds < 60
     # Neither the token that it signed in with nor the one that it sent is in a log.

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from emulator.demo.calls import accepted_call
+from emulator.demo.calls import first_accepted_call
 from emulator.run.logins import Login
 from emulator.run.shop_client import ShopClient, logged_in
 from emulator.run.stack import SERVICES, Stack
@@ -43,7 +43,7 @@ def test_the_call_behind_a_bill_is_logged(
     """Product's log says that Billing called it, in which mode, seconds ago, and with which id."""
     with logged_in(either_stack, customer) as client:
         buy(client, offer(either_stack), 1)
-    call = accepted_call(either_stack, "svc:billing", "product")
+    call = first_accepted_call(either_stack, "svc:billing", "product")
     assert (call.audience, call.mode) == ("product", either_stack.mode)
     assert 0 <= call.age_seconds < 60
     assert re.fullmatch(r"([\w-]{43}\.)?[\w-]{22}", call.one_time_id)

@@ -1,4 +1,4 @@
-"""What does not start: a configuration under which tokens would count for more than they should."""
+"""A service does not start with a configuration that would make it accept tokens that it must refuse."""
 
 import json
 import os
@@ -13,7 +13,7 @@ START_SECONDS = 60
 
 
 def start(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What Product says and how it ends when it is started with this environment."""
+    """Start Product with this environment. Return its output and its exit status."""
     names = ("GOOGLE_", "FIREBASE_", "MSTOKEN_", "DATABASE_URL")
     plain = {name: value for name, value in os.environ.items() if not name.startswith(names)}
     return subprocess.run(
@@ -29,30 +29,30 @@ def start(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.Com
     )
 
 
-def said(done: subprocess.CompletedProcess[str]) -> str:
-    """The first line of the log, which says what is wrong; the process ended because of it."""
+def first_event(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the event of the first log line, which says why the process ended."""
     assert done.returncode == 3, done.stdout + done.stderr
     line = json.loads(done.stdout.splitlines()[0])
     assert line["level"] == "critical"
     return str(line["event"])
 
 
-def test_no_emulator_for_a_project_that_may_be_real(tmp_path: Path) -> None:
-    """With the emulator's variable set and a project that is not demo-*, the process ends and says what is wanted."""
+def test_the_emulator_needs_a_demo_project(tmp_path: Path) -> None:
+    """If the emulator variable is set and the project id does not begin with demo-, the process ends and says why."""
     done = start(tmp_path, GOOGLE_CLOUD_PROJECT="real-shop", FIREBASE_AUTH_EMULATOR_HOST="127.0.0.1:9100")
-    event = said(done)
+    event = first_event(done)
     assert "FIREBASE_AUTH_EMULATOR_HOST is set (127.0.0.1:9100)" in event
     assert "'real-shop'" in event
-    assert "'demo-' is wanted" in event
+    assert "must begin with 'demo-'" in event
 
 
 def test_a_missing_project_is_named(tmp_path: Path) -> None:
-    """The variable that is not set is in the one line that is printed."""
-    assert "GOOGLE_CLOUD_PROJECT is not set" in said(start(tmp_path))
+    """The log line names the variable that is not set."""
+    assert "GOOGLE_CLOUD_PROJECT is not set" in first_event(start(tmp_path))
 
 
-def test_two_workers_do_not_keep_spent_ids_in_memory(tmp_path: Path) -> None:
-    """Each would let a token in once: they end, and uvicorn with them."""
+def test_two_workers_cannot_store_spent_ids_in_memory(tmp_path: Path) -> None:
+    """Each worker would accept a token once. So the workers end, and uvicorn ends with them."""
     done = start(
         tmp_path,
         *("--workers", "2"),

@@ -1,4 +1,4 @@
-"""What a process that holds Billing's credentials gets from the token service, and what it does not."""
+"""What a process with Billing's credentials gets from the token service, and what it is refused."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from emulator.demo.calls import log_lines
-from emulator.local.keys import Key, compact
+from emulator.local.keys import Key, make_jws
 from emulator.local.metadata import IDENTITY_PATH
 from emulator.run.stack import Stack
 from mstoken.claims import ServiceClaims
@@ -31,7 +31,7 @@ def client() -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def identity(emulators: Stack, client: httpx.Client) -> Callable[..., str]:
-    """Identity tokens, as whoever runs on a service's machine gets them."""
+    """Fetches identity tokens, as any process on a service's machine can."""
 
     def token(service: str = "billing", audience: str | None = None) -> str:
         host = emulators.identity_environment(service)["GCE_METADATA_HOST"]
@@ -44,7 +44,7 @@ def identity(emulators: Stack, client: httpx.Client) -> Callable[..., str]:
 
 @pytest.fixture
 def ask(emulators: Stack, client: httpx.Client, identity: Callable[..., str]) -> Ask:
-    """Asks the token service, with Billing's identity token unless another credential is given."""
+    """Sends a request to the token service, with Billing's identity token unless another credential is given."""
 
     def ask(content: dict[str, Any], credential: str | None = None) -> httpx.Response:
         headers = {"Authorization": f"Bearer {credential or identity()}"}
@@ -54,13 +54,14 @@ def ask(emulators: Stack, client: httpx.Client, identity: Callable[..., str]) ->
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str]:
+    """Return the status and the code of a refusal, after checking its form."""
     assert answer.headers["content-type"].startswith("application/problem+json")
     assert "custom_token" not in answer.text
     return answer.status_code, answer.json()["code"]
 
 
 def test_billing_gets_a_token_for_its_own_name(emulators: Stack, client: httpx.Client, ask: Ask) -> None:
-    """A custom token for svc:billing, of which the Auth emulator makes an ID token for Product, good once."""
+    """Billing gets a custom token for svc:billing. Signing in with it gives a fresh ID token for Product."""
     answer = ask(PRODUCT)
     assert answer.status_code == 200
     assert answer.json()["expires_in"] == 3600
@@ -73,13 +74,13 @@ def test_billing_gets_a_token_for_its_own_name(emulators: Stack, client: httpx.C
 
 
 def test_no_two_tokens_have_the_same_id(ask: Ask) -> None:
-    """The token service makes them, each time another."""
+    """The token service gives each token a new id."""
     ids = {unverified(ask(PRODUCT).json()["custom_token"]).payload["claims"]["ms"]["jti"] for _ in range(5)}
     assert len(ids) == 5
 
 
 def test_a_bound_token_is_for_the_key_that_was_named(ask: Ask) -> None:
-    """Its claim has the thumbprint, and no id."""
+    """The claim of a bound token has the key's thumbprint, and no id."""
     thumbprint = ProofKey().thumbprint
     answer = ask({"audience": "product", "mode": "proof", "jkt": thumbprint})
     claims = unverified(answer.json()["custom_token"]).payload["claims"]
@@ -99,12 +100,12 @@ def test_a_bound_token_is_for_the_key_that_was_named(ask: Ask) -> None:
     ids=lambda more: next(iter(more)),
 )
 def test_billing_cannot_get_a_token_as_user(ask: Ask, more: dict[str, Any]) -> None:
-    """There is no way to name somebody else: what the token service does not know it refuses."""
+    """A request cannot name another service: the token service refuses members that it does not know."""
     assert refusal(ask(PRODUCT | more)) == (400, "request_invalid")
 
 
 def test_a_process_with_billings_credentials_cannot_be_user(emulators: Stack) -> None:
-    """Whatever it calls itself, to the token service it is Billing; so it gets no token at all."""
+    """A process that calls itself User but has Billing's credentials gets no token."""
     script = """
 from mstoken import ServiceIdentity
 from mstoken.errors import SignInRefused
@@ -131,7 +132,7 @@ with ServiceIdentity("user") as user:
 
 @pytest.mark.parametrize("audience", ["billing", "warehouse", "token"])
 def test_billing_gets_nothing_for_an_audience_outside_its_policy(ask: Ask, audience: str) -> None:
-    """403, whether there is such a service or not."""
+    """An audience that the policy does not allow gets 403, whether such a service exists or not."""
     assert refusal(ask({"audience": audience, "mode": "fresh"})) == (403, "audience_not_allowed")
 
 
@@ -147,7 +148,7 @@ def test_billing_gets_nothing_for_an_audience_outside_its_policy(ask: Ask, audie
     ids=["uid", "role", "mode", "only-uid", "audience"],
 )
 def test_billing_cannot_be_a_person(ask: Ask, content: dict[str, Any]) -> None:
-    """No request makes a custom token for a uid that is not svc:billing, or with another claim than ours."""
+    """No request gives Billing a custom token for another uid than svc:billing, or with other claims than `ms`."""
     assert refusal(ask(content)) == (400, "request_invalid")
 
 
@@ -155,18 +156,18 @@ def test_billing_cannot_be_a_person(ask: Ask, content: dict[str, Any]) -> None:
 def test_a_stolen_identity_token_for_another_audience_gets_nothing(
     emulators: Stack, ask: Ask, identity: Callable[..., str], audience: str
 ) -> None:
-    """What Billing shows to somebody else is worth nothing here."""
+    """An identity token that Billing sent to another server is refused here."""
     other = audience.format(url=emulators.function_url("token"), base=emulators.functions_url)
     assert refusal(ask(PRODUCT, identity(audience=other))) == (401, "credential_untrusted")
 
 
 def test_an_identity_token_that_google_did_not_sign_gets_nothing(ask: Ask, identity: Callable[..., str]) -> None:
-    """Perfect but for its signature, under the name of the published key."""
+    """An identity token that is right except for its signature is refused, even with the published key's id."""
     token = identity()
     good = unverified(token)
     key = Key()
     key.key_id = good.header["kid"]
-    forged = compact(key.header, token.split(".")[1], key)
+    forged = make_jws(key.header, token.split(".")[1], key)
     assert refusal(ask(PRODUCT, forged)) == (401, "credential_untrusted")
     header = base64url(b'{"alg": "none"}')
     unsigned = f"{header}.{token.split('.')[1]}."
@@ -174,39 +175,39 @@ def test_an_identity_token_that_google_did_not_sign_gets_nothing(ask: Ask, ident
 
 
 def test_a_services_own_id_token_is_no_credential(emulators: Stack, client: httpx.Client, ask: Ask) -> None:
-    """A token that Firebase issued, for a call, gets no further token."""
+    """An ID token of Firebase for a call is refused as a credential."""
     url = f"{emulators.settings.identity_toolkit_url}/accounts:signInWithCustomToken?key=any"
     signed_in = client.post(url, json={"token": ask(PRODUCT).json()["custom_token"], "returnSecureToken": True})
     assert refusal(ask(PRODUCT, signed_in.json()["idToken"])) == (401, "credential_untrusted")
 
 
 def test_without_a_credential_there_is_a_challenge(emulators: Stack, client: httpx.Client) -> None:
-    """401, and which scheme is wanted."""
+    """A request without a credential gets 401 with a Bearer challenge."""
     answer = client.post(emulators.function_url("token"), json=PRODUCT)
     assert refusal(answer) == (401, "credential_missing")
     assert answer.headers["www-authenticate"] == 'Bearer realm="token"'
 
 
 def test_every_answer_is_in_the_audit(emulators: Stack, ask: Ask, identity: Callable[..., str]) -> None:
-    """Who asked, how that was proven, for whom, and the verdict; but no token."""
+    """The audit log has who asked, how that was proven, for which audience, and the verdict, and no tokens."""
     if not emulators.log("emulators").exists():
-        pytest.fail("the log of these emulators is somewhere else: stop them, and the tests start some of their own")
+        pytest.fail("These emulators write their log elsewhere. Stop them, so that the tests start their own.")
     thumbprint = ProofKey().thumbprint
     ask({"audience": "user", "mode": "proof", "jkt": thumbprint})
     ask({"audience": "warehouse", "mode": "fresh"})
     stolen = identity(audience="https://audit.example.com")
     ask(PRODUCT, stolen)
     lines = [line for line in log_lines(emulators, "emulators") if line.get("logger") == "mstoken.audit"]
-    told = [(line["service"], line["audience"], line["mode"], line["verdict"]) for line in lines]
-    assert ("billing", "user", "proof", "issued") in told
-    assert ("billing", "warehouse", "fresh", "audience_not_allowed") in told
-    assert (None, None, None, "credential_untrusted") in told
+    answers = [(line["service"], line["audience"], line["mode"], line["verdict"]) for line in lines]
+    assert ("billing", "user", "proof", "issued") in answers
+    assert ("billing", "warehouse", "fresh", "audience_not_allowed") in answers
+    assert (None, None, None, "credential_untrusted") in answers
     assert any(line["proven_by"] == "account billing@demo-shop.iam.gserviceaccount.com" for line in lines)
     assert "eyJ" not in emulators.log("emulators").read_text()
 
 
 def test_a_function_is_called_as_a_service_is(emulators: Stack) -> None:
-    """`estimate` lets Billing in with a fresh token once, and with proofs; others are refused as everywhere."""
+    """`estimate` accepts Billing's tokens in both modes, each once, and refuses what services refuse."""
     script = """
 import httpx, sys
 from mstoken import ServiceIdentity
@@ -218,6 +219,8 @@ with ServiceIdentity("billing") as billing:
         for again in range(2):
             answer = httpx.get(url, headers=request.headers, timeout=60)
             print(answer.status_code, answer.json().get("days") or answer.json()["code"])
+    wrong = httpx.get(url.replace("CA", "Canada"), auth=billing.to("delivery"), timeout=60)
+    print(wrong.status_code, wrong.json()["code"], wrong.headers["Content-Type"])
     request = next(billing.to("product", "fresh").sync_auth_flow(httpx.Request("GET", url)))
     answer = httpx.get(url, headers=request.headers, timeout=60)
     print(answer.status_code, answer.json()["code"], answer.headers["WWW-Authenticate"])
@@ -240,5 +243,6 @@ with ServiceIdentity("billing") as billing:
         "401 token_replayed",
         "200 4",
         "401 proof_replayed",
+        "422 country_invalid application/problem+json",
         '401 token_wrong_audience MsToken realm="delivery", error="token_wrong_audience"',
     ]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from emulator.demo.calls import Call, accepted_call, service_calls
+from emulator.demo.calls import LoggedCall, first_accepted_call, service_calls
 from emulator.run.errors import Unexpected
 from emulator.run.ports import Ports
 from emulator.run.stack import SERVICES, Stack
@@ -38,9 +38,9 @@ def stack_with_log(folder: Path, *lines: object) -> Stack:
 def test_a_call_is_read_with_who_called_whom(tmp_path: Path) -> None:
     """A line about a service's call gives caller, callee, audience, mode, age, id and verdict."""
     stack = stack_with_log(tmp_path, BILLING_CALLED)
-    call = Call("svc:billing", "product", "product", "fresh", 1, "an-id", "0a1b2c3d", "accepted")
+    call = LoggedCall("svc:billing", "product", "product", "fresh", 1, "an-id", "0a1b2c3d", "accepted")
     assert service_calls(stack) == [call]
-    assert accepted_call(stack, "svc:billing", "product") == call
+    assert first_accepted_call(stack, "svc:billing", "product") == call
 
 
 def test_calls_are_in_the_order_of_time(tmp_path: Path) -> None:
@@ -60,4 +60,4 @@ def test_a_refused_call_was_not_accepted(tmp_path: Path) -> None:
     """Where every call was refused, asking for an accepted one says that there is none."""
     stack = stack_with_log(tmp_path, BILLING_CALLED | {"verdict": "token_replayed"})
     with pytest.raises(Unexpected, match="The log of product shows no call of svc:billing that was accepted"):
-        accepted_call(stack, "svc:billing", "product")
+        first_accepted_call(stack, "svc:billing", "product")

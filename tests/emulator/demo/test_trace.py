@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from emulator.demo.trace import way_of_first_call
+from emulator.demo.trace import trace_first_call
 from emulator.run.errors import Unexpected
 from emulator.run.ports import Ports
 from emulator.run.stack import SERVICES, Stack
@@ -68,7 +68,7 @@ def told(folder: Path, *, product: list[Any], billing: list[Any], functions: lis
 def test_the_way_has_four_hops_with_their_times(tmp_path: Path) -> None:
     """From the metadata server to the token service, to Firebase, and to the callee; each took what its log says."""
     stack = told(tmp_path, product=[CALL, REQUEST], billing=[IDENTITY, SIGNED_IN], functions=[audit("other"), audit()])
-    hops = way_of_first_call(stack, "billing", "product")
+    hops = trace_first_call(stack, "billing", "product")
     assert [(hop.where, hop.took_ms) for hop in hops] == [
         ("metadata server", 5.0),
         ("function token", 7.5),
@@ -84,7 +84,7 @@ def test_the_token_of_proof_mode_is_found_by_its_key(tmp_path: Path) -> None:
     """What such a call spends is the key's thumbprint and the proof's id; the audit knows the thumbprint."""
     call = CALL | {"mode": "proof", "one_time_id": "thumbprint.proof-id"}
     stack = told(tmp_path, product=[call, REQUEST], billing=[IDENTITY, SIGNED_IN], functions=[audit("thumbprint")])
-    hops = way_of_first_call(stack, "billing", "product")
+    hops = trace_first_call(stack, "billing", "product")
     assert "bound to its key" in hops[2].what
     assert "its proof is spent" in hops[3].what
 
@@ -99,4 +99,4 @@ def test_a_hop_that_nobody_logged_is_told(tmp_path: Path, missing: str) -> None:
         functions=[] if missing == "audit" else [audit()],
     )
     with pytest.raises(Unexpected, match="has no line"):
-        way_of_first_call(stack, "billing", "product")
+        trace_first_call(stack, "billing", "product")

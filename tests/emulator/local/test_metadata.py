@@ -1,4 +1,4 @@
-"""The metadata server of each service: what google-auth finds there, and who is turned away."""
+"""The metadata server of each service: what google-auth gets from it, and which requests it refuses."""
 
 import json
 import os
@@ -48,7 +48,7 @@ from google.auth.transport.requests import Request
 
 credentials, project = google.auth.default()
 refusals = []
-for _ in range(2):  # the first asks for the account "default", the second for the one that it learnt of
+for _ in range(2):  # the first asks for the account "default", the second for the account's e-mail address
     try:
         credentials.refresh(Request())
     except RefreshError as error:
@@ -65,25 +65,25 @@ def app() -> FastAPI:
 
 
 def client(app: FastAPI, service: str, **headers: str) -> httpx.AsyncClient:
-    """A client of a service's metadata server, which sends these headers only."""
+    """Return a client of a service's metadata server. It sends only these headers."""
     port = {name: port for port, name in SERVICES.items()}[service]
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=f"http://{HOST}:{port}", headers=headers)
 
 
 @pytest.fixture
 def billing(app: FastAPI) -> httpx.AsyncClient:
-    """As Billing asks."""
+    """A client that asks as Billing."""
     return client(app, "billing", **FLAVOR)
 
 
 @pytest.fixture
 def product(app: FastAPI) -> httpx.AsyncClient:
-    """As Product asks."""
+    """A client that asks as Product."""
     return client(app, "product", **FLAVOR)
 
 
 async def claims_of(service: httpx.AsyncClient, **query: str) -> dict[str, Any]:
-    """The claims of its identity token, verified with the published certificates."""
+    """Return the claims of the service's identity token, verified with the published certificates."""
     answer = await service.get(IDENTITY_PATH, params={"audience": AUDIENCE, "format": "full"} | query)
     certificates = (await service.get(CERTIFICATES_PATH)).json()
     claims: dict[str, Any] = jwt.decode(answer.text, certs=certificates)
@@ -91,7 +91,7 @@ async def claims_of(service: httpx.AsyncClient, **query: str) -> dict[str, Any]:
 
 
 def answers(url: str) -> bool:
-    """Whether there is a metadata server."""
+    """Return whether a metadata server answers at the URL."""
     try:
         return bool(httpx.get(url).headers.get("Metadata-Flavor") == "Google")
     except httpx.TransportError:
@@ -100,7 +100,7 @@ def answers(url: str) -> bool:
 
 @pytest.fixture(scope="module")
 def ports() -> Ports:
-    """Ports that are free."""
+    """Free ports."""
     return Ports.shifted(free_offset())
 
 
@@ -109,7 +109,7 @@ Start = Callable[..., Supervisor]
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts `python -m emulator.local.metadata` with arguments; it ends with the module."""
+    """Starts `python -m emulator.local.metadata` with arguments. The processes end with this module."""
     supervisors: list[Supervisor] = []
 
     def start_metadata(*arguments: str) -> Supervisor:
@@ -136,7 +136,7 @@ def running(start: Start, ports: Ports) -> dict[str, str]:
 
 @pytest.fixture
 def google_auth(running: dict[str, str], tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Runs code in a process that knows of nothing but a service's metadata server, and gives the JSON it prints."""
+    """Runs code in a process that knows only a service's metadata server. Returns the JSON that the code prints."""
 
     def run(service: str, code: str, *arguments: str) -> dict[str, Any]:
         ours = {"GCE_METADATA_HOST": running[service], "GCE_METADATA_IP": running[service]}
@@ -152,17 +152,17 @@ def google_auth(running: dict[str, str], tmp_path: Path) -> Callable[..., dict[s
 
 
 @pytest.mark.parametrize("service", ["product", "billing"])
-def test_google_auth_takes_it_for_googles(
+def test_google_auth_gets_an_identity_token(
     google_auth: Callable[..., dict[str, Any]], running: dict[str, str], service: str
 ) -> None:
-    """As it comes, it fetches the identity token of the service whose port it is told, and verifies it."""
+    """google-auth, unchanged, fetches and verifies the identity token of the service whose port it is given."""
     found = google_auth(service, FETCH_IDENTITY, AUDIENCE, f"http://{running['product']}{CERTIFICATES_PATH}")
     assert found["account"] == found["claims"]["email"] == f"{service}@demo-shop.iam.gserviceaccount.com"
     assert found["claims"]["aud"] == AUDIENCE
 
 
-def test_google_auth_finds_its_defaults(google_auth: Callable[..., dict[str, Any]]) -> None:
-    """Project, account and universe are Google's to tell; access tokens there are none."""
+def test_google_auth_finds_the_default_credentials(google_auth: Callable[..., dict[str, Any]]) -> None:
+    """google-auth learns project, account and universe domain, and gets 404 for access tokens."""
     assert google_auth("billing", TAKE_DEFAULTS) == {
         "project": "demo-shop",
         "universe": "googleapis.com",
@@ -172,8 +172,8 @@ def test_google_auth_finds_its_defaults(google_auth: Callable[..., dict[str, Any
     }
 
 
-async def test_what_an_identity_token_says(billing: httpx.AsyncClient) -> None:
-    """Google issued it, now, for an hour, for this audience, to this service; nothing else."""
+async def test_the_claims_of_an_identity_token(billing: httpx.AsyncClient) -> None:
+    """An identity token names Google as issuer, the audience and the service's account, and lives for an hour."""
     before = int(time.time())
     claims = await claims_of(billing)
     assert before <= claims["iat"] <= time.time()
@@ -189,36 +189,38 @@ async def test_what_an_identity_token_says(billing: httpx.AsyncClient) -> None:
     }
 
 
-async def test_an_identity_token_is_rs256(billing: httpx.AsyncClient) -> None:
-    """Its header names the key, whose certificate is the one published."""
+async def test_an_identity_token_is_signed_with_the_published_key(billing: httpx.AsyncClient) -> None:
+    """The token's header says RS256 and has the id of the published certificate."""
     token = (await billing.get(IDENTITY_PATH, params={"audience": AUDIENCE})).text
     (key_id,) = (await billing.get(CERTIFICATES_PATH)).json()
     assert jwt.decode_header(token) == {"alg": "RS256", "kid": key_id, "typ": "JWT"}
 
 
 @pytest.mark.parametrize("query", [{"format": "standard"}, {"format": ""}])
-async def test_the_email_is_told_on_request_only(billing: httpx.AsyncClient, query: dict[str, str]) -> None:
-    """A token in another format than "full" says nothing of it; all the rest is there."""
+async def test_only_the_format_full_includes_the_email_address(
+    billing: httpx.AsyncClient, query: dict[str, str]
+) -> None:
+    """A token in another format than "full" has all claims except the e-mail address."""
     claims = await claims_of(billing, **query)
     assert not {"email", "email_verified"} & claims.keys()
     assert claims.keys() == {"iss", "aud", "azp", "sub", "iat", "exp"}
 
 
-async def test_a_format_left_out_is_the_standard_one(billing: httpx.AsyncClient) -> None:
-    """Without the e-mail address, then."""
+async def test_the_default_format_is_standard(billing: httpx.AsyncClient) -> None:
+    """A token that is requested without a format has no e-mail address."""
     answer = await billing.get(IDENTITY_PATH, params={"audience": AUDIENCE})
     assert "email" not in jwt.decode(answer.text, verify=False)
 
 
 @pytest.mark.parametrize("query", [{}, {"audience": ""}])
-async def test_an_identity_token_is_for_somebody(billing: httpx.AsyncClient, query: dict[str, str]) -> None:
-    """Without an audience there is none."""
+async def test_an_identity_token_needs_an_audience(billing: httpx.AsyncClient, query: dict[str, str]) -> None:
+    """A request without an audience is answered with 400."""
     answer = await billing.get(IDENTITY_PATH, params=query)
     assert (answer.status_code, answer.text) == (400, "non-empty audience parameter required")
 
 
-async def test_the_subject_is_a_number_that_stays(billing: httpx.AsyncClient) -> None:
-    """A service has the same one after a restart, in 21 digits as Google's."""
+async def test_the_subject_survives_a_restart(billing: httpx.AsyncClient) -> None:
+    """A service has the same subject after a restart: 21 digits, as at Google."""
     subject = (await claims_of(billing))["sub"]
     restarted = client(create_app(SERVICES, "demo-shop"), "billing", **FLAVOR)
     assert (await claims_of(restarted))["sub"] == subject
@@ -227,7 +229,7 @@ async def test_the_subject_is_a_number_that_stays(billing: httpx.AsyncClient) ->
 
 
 async def test_every_account_has_a_subject_of_its_own(billing: httpx.AsyncClient, product: httpx.AsyncClient) -> None:
-    """Two services of a project, and one service in two projects."""
+    """Two services of a project have different subjects, and so has one service in two projects."""
     elsewhere = client(create_app(SERVICES, "demo-elsewhere"), "billing", **FLAVOR)
     claims = [await claims_of(service) for service in (billing, product, elsewhere)]
     assert len({one["sub"] for one in claims}) == 3
@@ -236,21 +238,21 @@ async def test_every_account_has_a_subject_of_its_own(billing: httpx.AsyncClient
     )
 
 
-async def test_an_account_answers_to_its_email_too(billing: httpx.AsyncClient) -> None:
-    """As to "default", escaped or not."""
+async def test_an_account_is_found_by_its_email_address(billing: httpx.AsyncClient) -> None:
+    """The path of an account may have its e-mail address, escaped or not, instead of "default"."""
     for name in ("default", "billing@demo-shop.iam.gserviceaccount.com", "billing%40demo-shop.iam.gserviceaccount.com"):
         assert (await billing.get(f"{ACCOUNTS_PATH}/{name}/email")).text == "billing@demo-shop.iam.gserviceaccount.com"
 
 
 @pytest.mark.parametrize("rest", ["/email", "/?recursive=true", f"/identity?audience={AUDIENCE}"])
-async def test_no_service_is_another(billing: httpx.AsyncClient, rest: str) -> None:
-    """On Billing's port there is no account of Product's."""
+async def test_a_service_does_not_get_the_account_of_another(billing: httpx.AsyncClient, rest: str) -> None:
+    """On Billing's port, Product's account is not found."""
     answer = await billing.get(f"{ACCOUNTS_PATH}/product@demo-shop.iam.gserviceaccount.com{rest}")
     assert answer.status_code == 404
 
 
-async def test_what_there_is_to_know_of_an_account(product: httpx.AsyncClient) -> None:
-    """Its names, its address and its scopes, as JSON."""
+async def test_the_details_of_an_account(product: httpx.AsyncClient) -> None:
+    """The details of an account are its aliases, its e-mail address and its scopes, as JSON."""
     answer = await product.get(f"{ACCOUNTS_PATH}/default/", params={"recursive": "true"})
     assert answer.json() == {
         "aliases": ["default"],
@@ -268,7 +270,7 @@ async def test_what_there_is_to_know_of_an_account(product: httpx.AsyncClient) -
     ],
 )
 async def test_plain_values_are_plain_text(billing: httpx.AsyncClient, path: str, value: str) -> None:
-    """Nothing about them is JSON, not even quotation marks."""
+    """Project id, universe domain and e-mail address are plain text, without JSON's quotation marks."""
     answer = await billing.get(path)
     assert (answer.text, answer.headers["Content-Type"]) == (value, "text/plain; charset=utf-8")
 
@@ -285,8 +287,8 @@ async def test_plain_values_are_plain_text(billing: httpx.AsyncClient, path: str
         "/docs",
     ],
 )
-async def test_what_is_not_known_is_not_found(billing: httpx.AsyncClient, path: str) -> None:
-    """Access tokens are among it."""
+async def test_an_unknown_path_is_not_found(billing: httpx.AsyncClient, path: str) -> None:
+    """A path that the server does not have is answered with 404. Access tokens are among these."""
     assert (await billing.get(path)).status_code == 404
 
 
@@ -302,15 +304,15 @@ PATHS = [
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("headers", [{}, {"Metadata-Flavor": "Vanilla"}, {"Metadata-Flavor": "Google, Google"}])
-async def test_nothing_is_told_without_the_header(app: FastAPI, path: str, headers: dict[str, str]) -> None:
-    """A service that is tricked into fetching a URL cannot be made to send it."""
+async def test_a_request_without_the_header_is_refused(app: FastAPI, path: str, headers: dict[str, str]) -> None:
+    """A request without the header gets 403: a service that is tricked into fetching a URL does not send it."""
     answer = await client(app, "billing", **headers).get(path)
     assert (answer.status_code, answer.text) == (403, "Missing Metadata-Flavor:Google header.")
 
 
 @pytest.mark.parametrize("path", ["/", *PATHS])
-async def test_what_a_proxy_passed_on_is_refused(app: FastAPI, path: str) -> None:
-    """Even with the right header, and even where the proxy names nobody."""
+async def test_a_request_that_a_proxy_passed_on_is_refused(app: FastAPI, path: str) -> None:
+    """A request with X-Forwarded-For is refused, even with the right flavor, and even if the header is empty."""
     for forwarded in ("203.0.113.7", ""):
         answer = await client(app, "billing", **FLAVOR, **{"X-Forwarded-For": forwarded}).get(path)
         assert answer.status_code == 403
@@ -318,20 +320,20 @@ async def test_what_a_proxy_passed_on_is_refused(app: FastAPI, path: str) -> Non
 
 @pytest.mark.parametrize("path", ["/", CERTIFICATES_PATH, *PATHS, "/elsewhere", f"{ACCOUNTS_PATH}/nobody/email"])
 @pytest.mark.parametrize("headers", [{}, FLAVOR, FLAVOR | {"X-Forwarded-For": "203.0.113.7"}])
-async def test_every_answer_is_marked(app: FastAPI, path: str, headers: dict[str, str]) -> None:
-    """The good ones and the refusals, as Google's: so callers know that nobody else answered."""
+async def test_every_answer_has_the_flavor_header(app: FastAPI, path: str, headers: dict[str, str]) -> None:
+    """Answers and refusals have `Metadata-Flavor: Google`, as Google's have: callers look for it."""
     answer = await client(app, "billing", **headers).get(path)
     assert answer.headers["Metadata-Flavor"] == "Google"
 
 
-async def test_it_can_be_looked_for(app: FastAPI) -> None:
-    """The root answers with or without the header."""
+async def test_the_root_answers_without_the_header(app: FastAPI) -> None:
+    """google-auth finds out if a server is there: the root answers with or without the header."""
     for headers in ({}, FLAVOR):
         assert (await client(app, "billing", **headers).get("/")).status_code == 200
 
 
-async def test_certificates_are_for_everybody(app: FastAPI) -> None:
-    """On every port the same ones, without any header, through a proxy, with the max-age of Google's."""
+async def test_certificates_are_public(app: FastAPI) -> None:
+    """Every port serves the same certificates, without the header and through proxies, with Google's max-age."""
     asked = [
         await client(app, "billing").get(CERTIFICATES_PATH),
         await client(app, "product", **{"X-Forwarded-For": "203.0.113.7"}).get(CERTIFICATES_PATH),
@@ -344,24 +346,24 @@ async def test_certificates_are_for_everybody(app: FastAPI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ([], "the following arguments are required: --service"),
-        (["--service", "billing"], '"billing" is not like billing=9103'),
-        (["--service", "billing=0"], '"billing=0" is not like billing=9103'),
-        (["--service", "billing=9103", "--service", "product=9103"], "two services cannot share a port"),
+        (["--service", "billing"], '"billing" must be a service and its port, such as billing=9103'),
+        (["--service", "billing=0"], '"billing=0" must be a service and its port, such as billing=9103'),
+        (["--service", "billing=9103", "--service", "product=9103"], "each service must have a port of its own"),
     ],
 )
-def test_a_wrong_option_is_told(start: Start, arguments: list[str], told: str) -> None:
-    """It ends, and says what it cannot make sense of."""
+def test_a_wrong_option_is_named(start: Start, arguments: list[str], message: str) -> None:
+    """With a wrong option the process ends and says what was expected."""
     supervisor = start(*arguments)
     with pytest.raises(ProcessDied) as caught:
         supervisor.check(WAIT_SECONDS)
-    assert told in caught.value.last_lines
+    assert message in caught.value.last_lines
 
 
-def test_a_port_that_is_taken_is_told(start: Start, running: dict[str, str]) -> None:
-    """It ends, and names the port."""
+def test_a_port_in_use_is_named(start: Start, running: dict[str, str]) -> None:
+    """If a port is in use, the process ends and names the port."""
     port = running["billing"].rpartition(":")[2]
     supervisor = start("--service", f"user={port}")
     with pytest.raises(ProcessDied) as caught:
@@ -369,8 +371,8 @@ def test_a_port_that_is_taken_is_told(start: Start, running: dict[str, str]) -> 
     assert port in caught.value.last_lines
 
 
-def test_the_project_is_an_option(start: Start, ports: Ports) -> None:
-    """Accounts are of the project that it was started for."""
+def test_the_project_can_be_set(start: Start, ports: Ports) -> None:
+    """With `--project` the accounts belong to that project."""
     supervisor = start("--service", f"user={ports.user}", "--project", "demo-test")
     url = f"http://{HOST}:{ports.user}"
     supervisor.wait_until(partial(answers, url), "metadata", WAIT_SECONDS)
@@ -378,7 +380,7 @@ def test_the_project_is_an_option(start: Start, ports: Ports) -> None:
 
 
 def test_it_ends_when_it_is_interrupted(start: Start, ports: Ports) -> None:
-    """At once, and with nothing to complain of."""
+    """The process ends with status 0 and no output when it is interrupted."""
     supervisor = start("--service", f"user={ports.auth}")
     supervisor.wait_until(partial(answers, f"http://{HOST}:{ports.auth}"), "metadata", WAIT_SECONDS)
     (process,) = supervisor.processes

@@ -1,4 +1,4 @@
-"""The proxy that makes the Auth emulator honest, before an Auth emulator in memory."""
+"""The signed Auth emulator, in front of a fake Auth emulator in memory."""
 
 import base64
 import json
@@ -10,27 +10,27 @@ import httpx
 import pytest
 from google.auth import jwt
 
-from emulator.local.signed_auth import CERTIFICATES_PATH, STILL_PUBLISHED_SECONDS, KeyRing, TokenOrder, create_app
+from emulator.local.signed_auth import CERTIFICATES_PATH, STILL_PUBLISHED_SECONDS, KeyRing, TokenSpec, create_app
 from tests.clock import FakeClock
 
 SIGN_IN = "/identitytoolkit.googleapis.com/v1/accounts:signInWithCustomToken"
 
 
 def unsigned(payload: dict[str, Any], alg: str = "none") -> str:
-    """A token as the Auth emulator makes it."""
+    """Return a token as the Auth emulator makes it."""
     parts = (json.dumps(part).encode() for part in ({"alg": alg, "typ": "JWT"}, payload))
     return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts) + "."
 
 
 def id_token() -> str:
-    """An ID token of the emulator, good for an hour."""
+    """Return an ID token as the emulator makes it, valid for an hour."""
     now = int(time.time())
     issuer = "https://securetoken.google.com/demo-shop"
     return unsigned({"iss": issuer, "aud": "demo-shop", "sub": "svc:billing", "iat": now, "exp": now + 3600})
 
 
 class FakeAuthEmulator:
-    """Answers sign-ins with unsigned tokens, and remembers what it was asked."""
+    """Answers sign-ins with unsigned tokens, and records the requests. Refuses connections while `down`."""
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
@@ -55,7 +55,7 @@ def emulator() -> FakeAuthEmulator:
 
 @pytest.fixture
 async def proxy(emulator: FakeAuthEmulator) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the proxy before that emulator."""
+    """A client of the proxy in front of that emulator."""
     app = create_app("127.0.0.1:9099", transport=httpx.MockTransport(emulator))
     async with (
         app.router.lifespan_context(app),
@@ -65,7 +65,7 @@ async def proxy(emulator: FakeAuthEmulator) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def sign_in(proxy: httpx.AsyncClient) -> str:
-    """The ID token of a sign-in through the proxy."""
+    """Return the ID token of a sign-in through the proxy."""
     token: str = (await proxy.post(SIGN_IN, params={"key": "x"}, json={"token": "custom"})).json()["idToken"]
     return token
 
@@ -76,7 +76,7 @@ async def certificates(proxy: httpx.AsyncClient) -> dict[str, str]:
 
 
 async def test_id_tokens_are_signed(proxy: httpx.AsyncClient) -> None:
-    """google-auth verifies them with the published certificates, and finds what the emulator said."""
+    """google-auth verifies ID tokens with the published certificates, and reads the emulator's claims."""
     token = await sign_in(proxy)
     claims = jwt.decode(token, certs=await certificates(proxy), audience="demo-shop")
     assert claims["sub"] == "svc:billing"
@@ -85,7 +85,7 @@ async def test_id_tokens_are_signed(proxy: httpx.AsyncClient) -> None:
 
 
 async def test_requests_arrive_as_they_were_sent(proxy: httpx.AsyncClient, emulator: FakeAuthEmulator) -> None:
-    """Method, path, query, headers and body."""
+    """The emulator gets the method, path, query, headers and body that the client sent."""
     await proxy.request(
         "PATCH", "/v1/projects/demo-shop/a%2Fb?x=1&x=2", headers={"Authorization": "Bearer owner"}, content=b"body"
     )
@@ -98,26 +98,26 @@ async def test_requests_arrive_as_they_were_sent(proxy: httpx.AsyncClient, emula
 
 
 async def test_other_answers_come_back_as_they_are(proxy: httpx.AsyncClient) -> None:
-    """Status, headers and body."""
+    """Answers without ID tokens come back with the emulator's status, headers and body."""
     response = await proxy.get("/plain")
     assert (response.status_code, response.text, response.headers["x-emulator"]) == (418, "short and stout", "yes")
 
 
 async def test_only_unsigned_id_tokens_are_signed(proxy: httpx.AsyncClient, emulator: FakeAuthEmulator) -> None:
-    """A token that claims an algorithm, another issuer's, or plain text stays what it is."""
+    """A token with an algorithm, a token of another issuer, and plain text are passed on unchanged."""
     for text in (unsigned({"iss": "https://securetoken.google.com/x"}, alg="RS256"), unsigned({"iss": "me"}), "a.b."):
         emulator.token = text
         assert await sign_in(proxy) == text
 
 
 async def test_certificates_may_be_cached(proxy: httpx.AsyncClient) -> None:
-    """With a max-age, as Google's."""
+    """Certificates are served with Google's max-age."""
     response = await proxy.get(CERTIFICATES_PATH)
     assert "max-age=21600" in response.headers["cache-control"]
 
 
-async def test_an_emulator_that_is_away(proxy: httpx.AsyncClient, emulator: FakeAuthEmulator) -> None:
-    """503 in Firebase's form; the certificates are still served."""
+async def test_an_emulator_that_does_not_answer(proxy: httpx.AsyncClient, emulator: FakeAuthEmulator) -> None:
+    """While the emulator is down, requests get 503 in Firebase's format, and certificates are still served."""
     emulator.down = True
     response = await proxy.post(SIGN_IN, json={})
     assert (response.status_code, response.json()["error"]["code"]) == (503, 503)
@@ -125,7 +125,7 @@ async def test_an_emulator_that_is_away(proxy: httpx.AsyncClient, emulator: Fake
 
 
 async def test_rotation_without_notice(proxy: httpx.AsyncClient) -> None:
-    """A new key signs at once; the old certificate stays published, so that tokens outlive the rotation."""
+    """A new key signs at once. The old certificate stays published, so earlier tokens can still be verified."""
     before = await sign_in(proxy)
     new = (await proxy.post("/_signed/rotate")).json()["key_id"]
     after = await sign_in(proxy)
@@ -143,8 +143,8 @@ async def test_rotation_with_notice(proxy: httpx.AsyncClient) -> None:
     assert jwt.decode_header(await sign_in(proxy))["kid"] == new
 
 
-def test_old_certificates_go_in_the_end() -> None:
-    """When no token that they verify can be alive."""
+def test_old_certificates_are_removed() -> None:
+    """A certificate is removed two hours after its key stopped signing: by then every token of that key has expired."""
     clock = FakeClock()
     keys = KeyRing(clock=clock)
     old = keys.signing.key_id
@@ -159,8 +159,8 @@ def test_old_certificates_go_in_the_end() -> None:
     ("scope", "broken"),
     [("all", {"auth", "certificates"}), ("auth", {"auth"}), ("certificates", {"certificates"})],
 )
-async def test_it_can_be_told_to_fail(proxy: httpx.AsyncClient, scope: str, broken: set[str]) -> None:
-    """All of it, or a part, until it is told otherwise."""
+async def test_errors_can_be_injected(proxy: httpx.AsyncClient, scope: str, broken: set[str]) -> None:
+    """The proxy answers with an injected status, for all requests or for a part of them, until that is ended."""
 
     async def failing() -> set[str]:
         answers = {"auth": await proxy.post(SIGN_IN, json={}), "certificates": await proxy.get(CERTIFICATES_PATH)}
@@ -172,38 +172,38 @@ async def test_it_can_be_told_to_fail(proxy: httpx.AsyncClient, scope: str, brok
     assert await failing() == set()
 
 
-async def test_it_can_be_told_to_be_slow(proxy: httpx.AsyncClient) -> None:
-    """Answers come late, and are right."""
+async def test_a_delay_can_be_injected(proxy: httpx.AsyncClient) -> None:
+    """With an injected delay, answers are late and correct."""
     await proxy.put("/_signed/faults", json={"delay_seconds": 0.2, "scope": "certificates"})
     started = time.monotonic()
     assert await certificates(proxy)
     assert time.monotonic() - started >= 0.2
 
 
-async def test_a_mistake_in_steering_is_told(proxy: httpx.AsyncClient) -> None:
-    """A fault that does not exist is not quietly ignored."""
+async def test_an_unknown_fault_is_refused(proxy: httpx.AsyncClient) -> None:
+    """A request for a fault that does not exist is answered with 422."""
     assert (await proxy.put("/_signed/faults", json={"slow": True})).status_code == 422
 
 
-async def test_tokens_to_order(proxy: httpx.AsyncClient) -> None:
-    """Signed by the published key, by another under its name, or not at all; with any header and any payload."""
+async def test_any_token_can_be_made(proxy: httpx.AsyncClient) -> None:
+    """A token can be signed by the published key, by another key with its id, or not at all, with any content."""
 
-    async def order(**wanted: Any) -> str:
-        token: str = (await proxy.post("/_signed/tokens", json=wanted)).json()["token"]
+    async def make(**spec: Any) -> str:
+        token: str = (await proxy.post("/_signed/tokens", json=spec)).json()["token"]
         return token
 
-    good = await order(payload={"iat": 1, "exp": 9_999_999_999})
+    good = await make(payload={"iat": 1, "exp": 9_999_999_999})
     assert jwt.decode(good, certs=await certificates(proxy))["iat"] == 1
-    other = await order(payload={"iat": 1, "exp": 9_999_999_999}, key="other")
+    other = await make(payload={"iat": 1, "exp": 9_999_999_999}, key="other")
     assert jwt.decode_header(other)["kid"] == jwt.decode_header(good)["kid"]
     with pytest.raises(ValueError, match="signature"):
         jwt.decode(other, certs=await certificates(proxy))
-    assert (await order(key="none", header={"alg": "none"})).endswith(".")
-    odd = await order(payload_text='{"exp": NaN, "exp": 1}')
+    assert (await make(key="none", header={"alg": "none"})).endswith(".")
+    odd = await make(payload_text='{"exp": NaN, "exp": 1}')
     assert base64.urlsafe_b64decode(odd.split(".")[1] + "==") == b'{"exp": NaN, "exp": 1}'
 
 
-def test_an_order_may_hold_bytes_that_are_no_text() -> None:
-    """Surrogates stand for bytes that are not UTF-8."""
-    token = KeyRing().make(TokenOrder(payload_text='{"sub":"\udcff"}'))
+def test_a_payload_may_have_bytes_that_are_not_utf_8() -> None:
+    """Lone surrogates in the payload's text become bytes that are not UTF-8."""
+    token = KeyRing().make(TokenSpec(payload_text='{"sub":"\udcff"}'))
     assert b"\xff" in base64.urlsafe_b64decode(token.split(".")[1] + "==")

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from firebase_admin import auth, exceptions
 
-from emulator.local.signed_auth import KeyRing, TokenOrder
+from emulator.local.signed_auth import KeyRing, TokenSpec
 from mstoken.callee.certificates import CertificateCache, CertificateFile
 from mstoken.callee.firebase import AdminFirebase, hand_over_certificates, refusal_for
 from mstoken.errors import Refusal, SettingsError, TokenExpired, TokenUntrusted, VerifierUnavailable
@@ -72,7 +72,7 @@ def token(keys: KeyRing, **changes: Any) -> str:
         "auth_time": now,
         "exp": now + 3600,
     }
-    return keys.make(TokenOrder(payload=payload | changes))
+    return keys.make(TokenSpec(payload=payload | changes))
 
 
 async def test_firebase_admin_verifies_with_our_certificates(firebase: AdminFirebase, keys: KeyRing) -> None:
@@ -118,10 +118,10 @@ async def test_another_key_is_refused(firebase: AdminFirebase, keys: KeyRing) ->
     payload = json.loads(json.dumps({"aud": PROJECT, "iss": f"https://securetoken.google.com/{PROJECT}", "sub": "x"}))
     now = int(time.time())
     payload |= {"iat": now, "exp": now + 60}
-    forged = keys.make(TokenOrder(payload=payload, key="other"))
+    forged = keys.make(TokenSpec(payload=payload, key="other"))
     with pytest.raises(TokenUntrusted):
         await firebase.verify(forged, keys.signing.key_id)
-    unknown = keys.make(TokenOrder(header={"kid": "unknown"}, payload=payload))
+    unknown = keys.make(TokenSpec(header={"kid": "unknown"}, payload=payload))
     with pytest.raises(TokenUntrusted):
         await firebase.verify(unknown, "unknown")
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm
 
-from emulator.local.keys import Key, compact
+from emulator.local.keys import Key, make_jws
 from mstoken import Settings
 from mstoken.callee.certificates import CertificateCache, Fetched
 from mstoken.callee.replay.memory import MemoryReplayStore
@@ -133,7 +133,7 @@ class Desk:
         self.clock.now = float(now)
         claims = {"iss": "https://accounts.google.com", "aud": URL, "iat": now, "exp": now + 3_600}
         payload = json.dumps(claims | {"email": ACCOUNT, "email_verified": True}).encode()
-        return compact(GOOGLE_KEY.header, base64url(payload), GOOGLE_KEY)
+        return make_jws(GOOGLE_KEY.header, base64url(payload), GOOGLE_KEY)
 
     async def ask(self, body: bytes | dict[str, Any] | None = None, assertion: str | None = None) -> Issued:
         """What the service issues for a body, which asks for a fresh token for Product if it is left out."""
