@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from mstoken import UserCaller
-from services.billing.faults import BillNotFound
+from services.billing.errors import BillNotFound
 from services.common.pages import PageRequest, cut
 
 ADMIN_ROLE = "admin"

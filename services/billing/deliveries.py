@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, TypeAlias
 
 from services.billing.bills import Bill
-from services.billing.faults import AddressFixed, AddressMissing, DeliveryNotFound
+from services.billing.errors import AddressFixed, AddressMissing, DeliveryNotFound
 from services.billing.neighbours import Neighbours
 from services.common.ids import new_id
 

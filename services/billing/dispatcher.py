@@ -62,7 +62,7 @@ class Dispatcher:
             await self._queue.hand_over(claim.delivery_id, claim.task_id)
         except QueueUnavailable as error:
             pause = BACKOFF.delay_seconds(claim.failures + 1)
-            about = {"delivery_id": claim.delivery_id, "fault": str(error), "retry_after_seconds": round(pause, 1)}
+            about = {"delivery_id": claim.delivery_id, "reason": str(error), "retry_after_seconds": round(pause, 1)}
             _log.warning("hand_over", extra=about)
             await self._outbox.put_off(claim, until=self._clock() + timedelta(seconds=pause))
         else:

@@ -1,7 +1,7 @@
-"""Billing's calls to Product and User, each with a service token of Billing's own, and an end in sight.
+"""Billing's calls to Product and User, each with a service token of Billing and a deadline.
 
-A call has a deadline, which goes along with it. Within that it may take a second and a third try, each with a token of
-its own, as long as not too many calls need one. A neighbour that does not work is left alone for a while.
+The deadline is sent along with the call. Within it, a call that fails gets a second and a third attempt, each with a
+token of its own, as long as not too many calls need one. A service that does not work gets no calls for a while.
 """
 
 import asyncio
@@ -18,9 +18,16 @@ from pydantic import BaseModel, ValidationError
 
 from mstoken import ServiceIdentity
 from mstoken.errors import SignInRefused, SignInUnavailable
-from services.billing.faults import NeighbourFailed, NeighbourUnavailable
+from services.billing.errors import (
+    NeighbourFailed,
+    NeighbourUnavailable,
+    ProductFailed,
+    ProductUnavailable,
+    UserFailed,
+    UserUnavailable,
+)
 from services.billing.settings import BillingSettings
-from services.common.breaker import CircuitBreaker, CircuitOpen, Passage
+from services.common.breaker import CallOutcome, CircuitBreaker, CircuitOpen
 from services.common.deadlines import DEADLINE_HEADER, remaining_seconds, within
 from services.common.middleware import REQUEST_ID_HEADER, current_request_id
 from services.common.retries import Retries, TryAgain
@@ -28,12 +35,12 @@ from services.common.shapes import Address
 
 TIMEOUT = httpx.Timeout(5.0, connect=2.0, pool=2.0)
 LIMITS = httpx.Limits(max_connections=50, max_keepalive_connections=20, keepalive_expiry=4.0)
-"""For each neighbour. A connection is given up sooner than by uvicorn, which does so after 5 seconds without a request:
-one that goes out at that very moment would be lost."""
+"""The connections to each service. An idle one is closed sooner than by uvicorn, which closes it after 5 seconds: a
+request sent at that very moment would be lost."""
 
 DEADLINE_SECONDS = 10.0
-"""For a whole call, with its sign-ins and all of its tries. A try has half of that: a time-out of httpx would begin
-anew with each piece that arrives."""
+"""Maximum time for a whole call, with its sign-ins and all of its attempts, in seconds. An attempt has half of it: the
+time-out of httpx would begin again with each piece that arrives."""
 
 _log = logging.getLogger("services.billing.neighbours")
 _DOWN = frozenset({502, 503, 504})
@@ -43,7 +50,7 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class Customer(BaseModel):
-    """What Billing needs to know of a user."""
+    """What User tells Billing about a user."""
 
     uid: str
     name: str | None
@@ -52,16 +59,20 @@ class Customer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _Neighbour:
-    """A service that Billing calls."""
+    """A service that Billing calls, and the errors that its failures become."""
 
-    name: str
     client: httpx.AsyncClient
     breaker: CircuitBreaker
     retries: Retries
+    unavailable: type[NeighbourUnavailable]
+    failed: type[NeighbourFailed]
 
 
 class Neighbours:
-    """Product and User. Every call raises `NeighbourUnavailable` and `NeighbourFailed`. To be used in `async with`."""
+    """The services Product and User. Every call raises `NeighbourUnavailable` or `NeighbourFailed` on failure.
+
+    Use it with `async with`, which closes the connections at the end.
+    """
 
     def __init__(
         self,
@@ -73,65 +84,70 @@ class Neighbours:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`transports` stand in for the network, by the neighbour's name: "product", "user"; `clock` and `sleep`, in
-        seconds, are what the pauses after failures go by.
+        """`transports` replace the network, by the name of the service: "product", "user".
+
+        `clock` and `sleep`, in seconds, measure the pauses after failures.
         """
         self._identity = identity
         self._deadline_seconds = deadline_seconds
-        urls = {"product": settings.product_url, "user": settings.user_url}
-        self._neighbours = {
-            name: _Neighbour(
-                name,
-                httpx.AsyncClient(
-                    base_url=url,
-                    auth=identity.to(name),
-                    timeout=TIMEOUT,
-                    limits=LIMITS,
-                    event_hooks={"request": [_pass_on]},
-                    transport=(transports or {}).get(name),
-                ),
-                CircuitBreaker(name, clock=clock),
-                Retries(sleep=sleep),
+
+        def neighbour(url: str, unavailable: type[NeighbourUnavailable], failed: type[NeighbourFailed]) -> _Neighbour:
+            name = unavailable.service
+            client = httpx.AsyncClient(
+                base_url=url,
+                auth=identity.to(name),
+                timeout=TIMEOUT,
+                limits=LIMITS,
+                event_hooks={"request": [_add_headers]},
+                transport=(transports or {}).get(name),
             )
-            for name, url in urls.items()
-        }
+            return _Neighbour(client, CircuitBreaker(name, clock=clock), Retries(sleep=sleep), unavailable, failed)
+
+        self._product = neighbour(settings.product_url, ProductUnavailable, ProductFailed)
+        self._user = neighbour(settings.user_url, UserUnavailable, UserFailed)
 
     async def customer(self, uid: str) -> Customer | None:
-        """The user, or None for one whom User has never seen."""
+        """Return what User tells about the user; None if User does not know the user."""
         path = f"/users/{quote(uid, safe='')}"
-        response = await self.call("user", "GET", path, answers=(httpx.codes.NOT_FOUND,))
-        return None if response.status_code == httpx.codes.NOT_FOUND else parsed("user", response, Customer)
+        response = await self._call(self._user, "GET", path, accepted=(httpx.codes.NOT_FOUND,))
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return None
+        return parse(response, Customer, UserFailed)
 
-    async def call(
-        self, service: str, method: str, path: str, *, answers: Collection[int] = (), **request: Any
+    async def call_product(
+        self, method: str, path: str, *, accepted: Collection[int] = (), **request: Any
     ) -> httpx.Response:
-        """What `service` answers to an idempotent request: a success, or one of the statuses `answers`."""
-        neighbour = self._neighbours[service]
+        """Send an idempotent request to Product. Return its answer: a success, or one of the statuses `accepted`."""
+        return await self._call(self._product, method, path, accepted=accepted, **request)
 
+    async def _call(
+        self, neighbour: _Neighbour, method: str, path: str, *, accepted: Collection[int], **request: Any
+    ) -> httpx.Response:
         async def attempt() -> httpx.Response:
-            with neighbour.breaker.passage() as passage:
-                return await self._attempt(neighbour.client.build_request(method, path, **request), neighbour, passage)
+            with neighbour.breaker.call() as outcome:
+                return await self._attempt(neighbour.client.build_request(method, path, **request), neighbour, outcome)
 
+        service = neighbour.failed.service
         try:
             async with within(self._deadline_seconds):
                 response = await neighbour.retries.call(attempt)
         except (TryAgain, CircuitOpen, httpx.PoolTimeout, TimeoutError, SignInUnavailable) as error:
-            fault = error.reason if isinstance(error, TryAgain) else type(error).__name__
-            _log.warning("neighbour", extra={"neighbour": service, "fault": fault})
-            raise NeighbourUnavailable(service) from error
+            reason = error.reason if isinstance(error, TryAgain) else type(error).__name__
+            _log.warning("neighbour", extra={"neighbour": service, "reason": reason})
+            raise neighbour.unavailable from error
         except SignInRefused as error:
-            _log.error("neighbour", extra={"neighbour": service, "fault": error.reason})
-            raise NeighbourFailed(service) from error
-        if response.is_success or response.status_code in answers:
+            _log.error("neighbour", extra={"neighbour": service, "reason": error.reason})
+            raise neighbour.failed from error
+        if response.is_success or response.status_code in accepted:
             return response
-        _log.warning("neighbour", extra={"neighbour": service, "fault": f"status {response.status_code}"})
-        raise (NeighbourUnavailable if response.status_code in _TRY_LATER else NeighbourFailed)(service)
+        _log.warning("neighbour", extra={"neighbour": service, "reason": f"status {response.status_code}"})
+        raise neighbour.unavailable if response.status_code in _TRY_LATER else neighbour.failed
 
-    async def _attempt(self, request: httpx.Request, neighbour: _Neighbour, passage: Passage) -> httpx.Response:
-        """One try. Raises `TryAgain` where the neighbour is not there, or says that it cannot work for now.
+    async def _attempt(self, request: httpx.Request, neighbour: _Neighbour, outcome: CallOutcome) -> httpx.Response:
+        """Send the request once. Raise `TryAgain` if the service does not answer, or answers that it cannot work now.
 
-        A try that ends because whoever asked has no time left is no failure of the neighbour's, nor is one that waited
-        for a connection of ours or for Firebase.
+        An attempt that ends because the caller has no time left does not count as a failure of the service. Nor does
+        one that waited for a free connection, or for Firebase.
         """
         try:
             async with within(self._deadline_seconds / 2):
@@ -139,12 +155,12 @@ class Neighbours:
         except httpx.PoolTimeout:
             raise
         except (httpx.TransportError, TimeoutError) as error:
-            passage.failed()
+            outcome.failed()
             raise TryAgain(type(error).__name__) from error
         if response.status_code in _DOWN:
-            passage.failed()
+            outcome.failed()
             raise TryAgain(f"status {response.status_code}", after_seconds=_retry_after_seconds(response))
-        passage.succeeded()
+        outcome.succeeded()
         return response
 
     async def __aenter__(self) -> Self:
@@ -153,15 +169,15 @@ class Neighbours:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for neighbour in self._neighbours.values():
+        for neighbour in self._product, self._user:
             await neighbour.client.aclose()
         await self._identity.aclose()
 
 
-async def _pass_on(request: httpx.Request) -> None:
-    """Lets one id find a purchase in the logs of all three services, and all three know how long it may take.
+async def _add_headers(request: httpx.Request) -> None:
+    """Send the request id, so that it finds a purchase in the logs of all services, and the time that is left.
 
-    httpx calls this when the token is there: the time that its making took is gone.
+    httpx calls this after the token was made, so the time that this took has been subtracted.
     """
     if request_id := current_request_id():
         request.headers[REQUEST_ID_HEADER] = request_id
@@ -169,15 +185,15 @@ async def _pass_on(request: httpx.Request) -> None:
 
 
 def _retry_after_seconds(response: httpx.Response) -> float:
-    """When the neighbour wants to be asked again (RFC 9110, section 10.2.3). Dates count as no answer."""
+    """Return the seconds in `Retry-After` (RFC 9110, section 10.2.3); 0 if it is missing or a date."""
     seconds = response.headers.get("Retry-After", "")
     return float(seconds) if seconds.isdecimal() else 0.0
 
 
-def parsed(service: str, response: httpx.Response, shape: type[Answer]) -> Answer:
-    """The answer of `service` in that shape. Raises `NeighbourFailed` where it is of another."""
+def parse(response: httpx.Response, shape: type[Answer], failed: type[NeighbourFailed]) -> Answer:
+    """Return the body of the answer as `shape`. Raise `failed` if it is not valid."""
     try:
         return shape.model_validate_json(response.content)
     except ValidationError as error:
-        _log.error("neighbour", extra={"neighbour": service, "fault": "an answer of another shape"})
-        raise NeighbourFailed(service) from error
+        _log.error("neighbour", extra={"neighbour": failed.service, "reason": "invalid answer"})
+        raise failed from error

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from services.billing.bills import Bill, Item
-from services.billing.faults import ORDERS_REFUSED, OrderRefused
+from services.billing.errors import ORDER_REFUSALS, OrderRefused
 from services.billing.orders import IdempotencyKey, Lease, Order
 from services.billing.store import MAX_DETAIL, add_bill, orders
 from services.common.database import Database
@@ -111,7 +111,7 @@ def _settled_before(time: datetime) -> ColumnElement[bool]:
 
 
 def _order(row: Row[Any]) -> Order:
-    problem = None if row.problem_code is None else ORDERS_REFUSED[row.problem_code](row.problem_detail)
+    problem = None if row.problem_code is None else ORDER_REFUSALS[row.problem_code](row.problem_detail)
     key = IdempotencyKey(row.idempotency_key, row.fingerprint)
     items = [Item(product_id, quantity) for product_id, quantity in row.items]
     return Order(row.id, row.uid, key, items, utc(row.created_at), row.status, problem)

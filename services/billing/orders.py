@@ -23,8 +23,9 @@ from datetime import datetime, timedelta
 from typing import Literal, Protocol, TypeAlias
 
 from mstoken import UserCaller
+from mstoken.problem import Problem
 from services.billing.bills import Bill, Bills, Item, Line
-from services.billing.faults import (
+from services.billing.errors import (
     BillInProgress,
     CurrenciesMixed,
     IdempotencyKeyReused,
@@ -32,9 +33,10 @@ from services.billing.faults import (
     OrderGivenUp,
     OrderRefused,
     ProductRepeated,
+    ProductUnavailable,
 )
 from services.billing.stock import ReservedLine
-from services.common.faults import DatabaseUnavailable, Fault
+from services.common.errors import DatabaseUnavailable
 from services.common.ids import new_id
 from services.common.times import Clock, utc_now
 
@@ -175,7 +177,7 @@ class Orders:
                 await self._finish(order, lease)
             except (NeighbourUnavailable, DatabaseUnavailable):
                 raise
-            except Fault:
+            except Problem:
                 continue  # It is refused, for good; or it failed, and is at the end of the queue.
 
     async def forget(self) -> None:
@@ -218,7 +220,7 @@ class Orders:
             await self._keep(order, lease)
             if await self._stock.commit(order.id):
                 return bill
-        raise NeighbourUnavailable("product")
+        raise ProductUnavailable
 
     async def _keep(self, order: Order, lease: Lease) -> None:
         """Makes sure that nobody else takes the order before the next step is done."""

@@ -11,7 +11,7 @@ from mstoken.fastapi import REFUSALS, allow
 from services.billing import invoice
 from services.billing.bills import Bill, Bills, Item
 from services.billing.deliveries import Deliveries
-from services.billing.faults import (
+from services.billing.errors import (
     AddressFixed,
     AddressMissing,
     BillInProgress,
@@ -20,12 +20,14 @@ from services.billing.faults import (
     DeliveryNotFound,
     IdempotencyKeyMissing,
     IdempotencyKeyReused,
-    NeighbourFailed,
-    NeighbourUnavailable,
     OrderGivenUp,
     OutOfStock,
+    ProductFailed,
     ProductRepeated,
+    ProductUnavailable,
     ProductUnknown,
+    UserFailed,
+    UserUnavailable,
 )
 from services.billing.neighbours import Neighbours
 from services.billing.orders import Orders
@@ -87,8 +89,8 @@ def _add_bill_routes(routes: APIRouter, orders: Orders, bills: Bills) -> None:
             CurrenciesMixed,
             OutOfStock,
             OrderGivenUp,
-            NeighbourUnavailable,
-            NeighbourFailed,
+            ProductUnavailable,
+            ProductFailed,
             body=True,
         ),
     )
@@ -120,7 +122,7 @@ def _add_routes_of_a_bill(
         "/bills/{bill_id}/invoice",
         tags=["bills"],
         response_class=HTMLResponse,
-        responses=REFUSALS | documented(BillNotFound, NeighbourUnavailable, NeighbourFailed),
+        responses=REFUSALS | documented(BillNotFound, UserUnavailable, UserFailed),
     )
     async def get_invoice(bill: Annotated[Bill, Depends(visible_bill)]) -> HTMLResponse:
         """The bill as a page to print."""
@@ -133,7 +135,7 @@ def _add_routes_of_a_bill(
         status_code=202,
         tags=["deliveries"],
         responses=REFUSALS
-        | documented(BillNotFound, AddressMissing, AddressFixed, NeighbourUnavailable, NeighbourFailed, body=True),
+        | documented(BillNotFound, AddressMissing, AddressFixed, UserUnavailable, UserFailed, body=True),
     )
     async def request_delivery(
         bill: Annotated[Bill, Depends(visible_bill)], body: DeliveryRequest | None = None

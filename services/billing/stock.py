@@ -7,8 +7,8 @@ import httpx
 from pydantic import BaseModel, Field
 
 from services.billing.bills import Item
-from services.billing.faults import BillInProgress, NeighbourFailed, OutOfStock, ProductUnknown
-from services.billing.neighbours import Neighbours, parsed
+from services.billing.errors import BillInProgress, OutOfStock, ProductFailed, ProductUnknown
+from services.billing.neighbours import Neighbours, parse
 from services.common.shapes import Money
 
 _log = logging.getLogger("services.billing.neighbours")
@@ -49,42 +49,42 @@ class ProductStock:
         """
         wanted = [{"product_id": item.product_id, "quantity": item.quantity} for item in items]
         body = {"bill_id": bill_id, "items": wanted}
-        response = await self._neighbours.call("product", "POST", "/reservations", answers=(409, 422), json=body)
+        response = await self._neighbours.call_product("POST", "/reservations", accepted=(409, 422), json=body)
         if response.is_success:
-            lines = parsed("product", response, _Reservation).lines
+            lines = parse(response, _Reservation, ProductFailed).lines
             if [Item(line.product_id, line.quantity) for line in lines] == list(items):
                 return lines
             raise _failed("other lines than were asked for")
-        problem = parsed("product", response, _Problem)
-        for fault in (ProductUnknown, OutOfStock):
-            if problem.code == fault.code:
-                raise fault(problem.detail)
+        problem = parse(response, _Problem, ProductFailed)
+        for refusal in (ProductUnknown, OutOfStock):
+            if problem.code == refusal.code:
+                raise refusal(problem.detail)
         raise _unexpected(problem)
 
     async def commit(self, bill_id: str) -> bool:
         """Sells what is held, for good. False where that was held for too long, and is given back."""
         path = f"/reservations/{bill_id}/commit"
-        response = await self._neighbours.call("product", "POST", path, answers=(409,))
+        response = await self._neighbours.call_product("POST", path, accepted=(409,))
         return response.is_success or _refused_with(response, "reservation_expired")
 
     async def release(self, bill_id: str) -> bool:
         """Gives back what is held, and sees that nothing more will be. False where it is sold."""
-        response = await self._neighbours.call("product", "DELETE", f"/reservations/{bill_id}", answers=(409,))
+        response = await self._neighbours.call_product("DELETE", f"/reservations/{bill_id}", accepted=(409,))
         return response.is_success or _refused_with(response, "reservation_committed")
 
 
 def _refused_with(response: httpx.Response, code: str) -> bool:
     """False, if the refusal has that code."""
-    problem = parsed("product", response, _Problem)
+    problem = parse(response, _Problem, ProductFailed)
     if problem.code != code:
         raise _unexpected(problem)
     return False
 
 
-def _unexpected(problem: _Problem) -> BillInProgress | NeighbourFailed:
+def _unexpected(problem: _Problem) -> BillInProgress | ProductFailed:
     return BillInProgress() if problem.code == "reservation_released" else _failed(problem.code)
 
 
-def _failed(fault: str) -> NeighbourFailed:
-    _log.error("neighbour", extra={"neighbour": "product", "fault": fault})
-    return NeighbourFailed("product")
+def _failed(reason: str) -> ProductFailed:
+    _log.error("neighbour", extra={"neighbour": "product", "reason": reason})
+    return ProductFailed()

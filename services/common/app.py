@@ -16,7 +16,7 @@ from mstoken.fastapi import documented_problem, protect
 from services.common import logs, problems
 from services.common.database import Database
 from services.common.deadlines import DeadlineLimit
-from services.common.faults import Fault
+from services.common.errors import VerificationUnavailable
 from services.common.load import LoadLimit
 from services.common.middleware import BodyLimit, RequestLog
 
@@ -49,15 +49,6 @@ def own_process(service: str) -> Callable[[Callable[P, FastAPI]], Callable[P, Fa
         return create
 
     return decorate
-
-
-class VerificationUnavailable(Fault):
-    """Tokens cannot be verified now. Operators are told why; callers of other routes are not."""
-
-    status = 503
-    code = VerifierUnavailable.code
-    title = VerifierUnavailable.title
-    retry_after_seconds = 1
 
 
 class Health(BaseModel):

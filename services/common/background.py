@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Self
 
-from services.common.faults import Fault
+from mstoken.problem import Problem
 
 STOP_SECONDS = 5.0
 """How long the end of an app waits for a job that is under way, before it breaks it off."""
@@ -59,7 +59,7 @@ class Repeated:
     async def _once(self) -> None:
         try:
             await self._job()
-        except Fault as fault:
-            _log.warning("background", extra={"job": self._name, "fault": fault.code})
+        except Problem as problem:
+            _log.warning("background", extra={"job": self._name, "reason": problem.code})
         except Exception:
             _log.exception("defect", extra={"job": self._name})

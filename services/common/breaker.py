@@ -1,16 +1,18 @@
-"""A circuit breaker: who does not answer is left alone for a while, and those who wait for an answer are told at once.
+"""A circuit breaker: a service that does not answer gets no calls for a while, and its callers get an error at once.
 
                failures in a row
-    closed ─────────────────────────▶ open
-      ▲                               │  ▲
-      │ it works         a while later │  │ it does not
-      └──────────────── probing ◀──────┘  │
-                           └──────────────┘
+    closed ──────────────────────▶ open
+      ▲                            │  ▲
+      │               pause is over │  │ the call fails
+      │ the call succeeds           ▼  │
+      └──────────────────────── half-open: one call
 
 Source: Michael Nygard, "Release It!", chapter 5; the failures that count are those of Envoy's "consecutive gateway
-failure". It is a page of our own because what there is for asyncio does less: aiobreaker (last released in 2021) and
-purgatory let everyone through at once when the while is over, have the clock of the wall, and take a call that its
-caller has cancelled for a failure, so that impatient customers could cut a service off.
+failure".
+
+Kept by hand because the libraries for asyncio do worse: aiobreaker (last release in 2021) and purgatory let all calls
+through at once when the pause is over, measure the pause by the wall clock, and count a call that its caller cancelled
+as a failure, so that impatient customers could cut off a healthy service.
 """
 
 import logging
@@ -18,89 +20,89 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-MOST_FAILURES = 5
+FAILURES_TO_OPEN = 5
 OPEN_SECONDS = 2.0
 
 _log = logging.getLogger("services.breaker")
 
 
 class CircuitOpen(Exception):
-    """The call was not made. `retry_after_seconds` is how long it is until one may be."""
+    """The call was not made. The next call may be made in `retry_after_seconds`."""
 
     def __init__(self, name: str, retry_after_seconds: float) -> None:
-        super().__init__(f"{name} is left alone for now.")
+        super().__init__(f"calls to {name} are paused, because the last ones failed")
         self.retry_after_seconds = retry_after_seconds
 
 
-class Passage:
-    """One call on its way. It says how it went; one that says nothing, having been cancelled say, teaches nothing."""
+class CallOutcome:
+    """The outcome of one call. A call that reports none, because it was cancelled for example, counts neither way."""
 
     def __init__(self) -> None:
-        self.verdict: bool | None = None
+        self.is_success: bool | None = None
 
     def succeeded(self) -> None:
-        """The other side works."""
-        self.verdict = True
+        """Report that the other service works."""
+        self.is_success = True
 
     def failed(self) -> None:
-        """The other side does not."""
-        self.verdict = False
+        """Report that the other service does not work."""
+        self.is_success = False
 
 
 class CircuitBreaker:
-    """Lets calls to `name` pass until `failures` in a row have failed, then none for `open_seconds`, then one.
+    """Stops calls to `name` for `open_seconds` after `failures` failures in a row, and then allows one call.
 
-    If that one works all may pass again; otherwise none for as long again.
+    If that call succeeds all calls are allowed again. If it fails, calls stop for another `open_seconds`.
     """
 
     def __init__(
         self,
         name: str,
         *,
-        failures: int = MOST_FAILURES,
+        failures: int = FAILURES_TO_OPEN,
         open_seconds: float = OPEN_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
-        self._most_failures = failures
+        self._failures_to_open = failures
         self._open_seconds = open_seconds
         self._clock = clock
         self._failures = 0
         self._opened_at: float | None = None
-        self._probing = False
+        self._is_probing = False
 
     @contextmanager
-    def passage(self) -> Iterator[Passage]:
-        """For one call. Raises `CircuitOpen` where it may not be made."""
-        probe = self._opened_at is not None
+    def call(self) -> Iterator[CallOutcome]:
+        """Enclose one call, which reports its outcome. Raise `CircuitOpen` if the call must not be made."""
+        is_probe = self._opened_at is not None
         if self._opened_at is not None:
-            left = self._opened_at + self._open_seconds - self._clock()
-            if left > 0 or self._probing:
-                raise CircuitOpen(self._name, max(left, 0.0))
-            self._probing = True
-        passage = Passage()
+            remaining = self._opened_at + self._open_seconds - self._clock()
+            if remaining > 0 or self._is_probing:
+                raise CircuitOpen(self._name, max(remaining, 0.0))
+            self._is_probing = True
+        outcome = CallOutcome()
         try:
-            yield passage
+            yield outcome
         finally:
-            if probe:
-                self._probed(passage.verdict)
+            if is_probe:
+                self._record_probe(outcome.is_success)
             elif self._opened_at is None:
-                self._learned(passage.verdict)
+                self._record(outcome.is_success)
 
-    def _probed(self, verdict: bool | None) -> None:
-        self._probing = False
-        if verdict is True:
+    def _record_probe(self, is_success: bool | None) -> None:
+        self._is_probing = False
+        if is_success is True:
             self._failures = 0
             self._opened_at = None
             _log.info("circuit_closed", extra={"circuit": self._name})
-        elif verdict is False:
+        elif is_success is False:
             self._opened_at = self._clock()
 
-    def _learned(self, verdict: bool | None) -> None:
-        if verdict is True:
+    def _record(self, is_success: bool | None) -> None:
+        if is_success is True:
             self._failures = 0
-        elif verdict is False:
+        elif is_success is False:
             self._failures += 1
-            if self._failures >= self._most_failures:
+            if self._failures >= self._failures_to_open:
                 self._opened_at = self._clock()
                 _log.warning("circuit_opened", extra={"circuit": self._name})

@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from services.common.faults import DatabaseUnavailable
+from services.common.errors import DatabaseUnavailable
 
 _alembic = threading.Lock()
 _log = logging.getLogger("services.database")

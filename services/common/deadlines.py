@@ -18,8 +18,8 @@ from contextvars import ContextVar
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.common.faults import DeadlineExceeded
-from services.common.problems import fault_response
+from services.common.errors import DeadlineExceeded
+from services.common.problems import response_to
 
 DEADLINE_HEADER = "X-Envoy-Expected-Rq-Timeout-Ms"
 MAX_REQUEST_SECONDS = 30.0
@@ -103,7 +103,7 @@ class DeadlineLimit:
             return
         seconds = min(_announced_seconds(Headers(scope=scope)), self._max_seconds)
         if seconds <= 0 or not await self._answers_within(seconds, scope, receive, send):
-            await fault_response(DeadlineExceeded())(scope, receive, send)
+            await response_to(DeadlineExceeded())(scope, receive, send)
 
     async def _answers_within(self, seconds: float, scope: Scope, receive: Receive, send: Send) -> bool:
         """Return False if no answer was begun in time. Raise TimeoutError if an answer was begun and not finished."""

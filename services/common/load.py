@@ -11,8 +11,8 @@ import asyncio
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.common.faults import Overloaded
-from services.common.problems import fault_response
+from services.common.errors import Overloaded
+from services.common.problems import response_to
 
 AT_ONCE = 128
 """Many more than a process has connections to its database, since most requests wait for another service."""
@@ -46,7 +46,7 @@ class LoadLimit:
             finally:
                 self._places.release()
         else:
-            await fault_response(Overloaded())(scope, receive, send)
+            await response_to(Overloaded())(scope, receive, send)
 
     async def _comes_in(self) -> bool:
         if self._places.locked() and self._waiting >= self._most_waiting:

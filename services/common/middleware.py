@@ -10,7 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars, get_contextvars
 
-from services.common.problems import internal_error
+from services.common.errors import InternalError
+from services.common.problems import response_to
 
 REQUEST_ID_HEADER = "X-Request-ID"
 MAX_BODY_BYTES = 64 * 1024
@@ -58,7 +59,7 @@ class RequestLog:
                 _requests.exception("defect")
                 if status is not None:
                     raise
-                await internal_error()(scope, receive, send_named)
+                await response_to(InternalError())(scope, receive, send_named)
             finally:
                 _requests.info(
                     "request",

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from services.common.ids import new_id
 from services.common.pages import PageRequest, cut
-from services.product.faults import ProductNotFound
+from services.product.errors import ProductNotFound
 
 
 @dataclass(frozen=True, slots=True)

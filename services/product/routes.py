@@ -9,7 +9,7 @@ from services.common.ids import ID_PATTERN
 from services.common.pages import Page, PageQuery
 from services.common.problems import documented
 from services.product.catalogue import Catalogue
-from services.product.faults import (
+from services.product.errors import (
     OutOfStock,
     ProductNotFound,
     ProductUnknown,

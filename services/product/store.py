@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.common.database import Database
 from services.common.times import utc
 from services.product.catalogue import Product
-from services.product.faults import (
+from services.product.errors import (
     OutOfStock,
     ProductUnknown,
     ReservationCommitted,

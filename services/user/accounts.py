@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from mstoken import UserCaller
 from services.user.attempts import Attempts
-from services.user.faults import CredentialsInvalid, FirebaseUnavailable, RefreshTokenInvalid, UserNotFound
+from services.user.errors import CredentialsInvalid, FirebaseUnavailable, RefreshTokenInvalid, UserNotFound
 from services.user.firebase import IdentityToolkit, Session, Sessions
 from services.user.profiles import Profiles
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.common.ids import new_id
-from services.user.faults import TooManyAttempts
+from services.user.errors import TooManyAttempts
 
 WINDOW_SECONDS = 15 * 60
 MOST_OF_AN_ACCOUNT = 10

@@ -16,9 +16,9 @@ from firebase_admin import auth, exceptions
 
 from mstoken import Settings
 from mstoken.admin import admin_app
+from mstoken.problem import Problem
 from mstoken.strict_jwt import unverified
-from services.common.faults import Fault
-from services.user.faults import (
+from services.user.errors import (
     AccountRefused,
     CredentialsInvalid,
     EmailTaken,
@@ -65,7 +65,7 @@ class Sessions(Protocol):
         ...
 
 
-_ERRORS: Mapping[str, Callable[[], Fault]] = {
+_ERRORS: Mapping[str, Callable[[], Problem]] = {
     "EMAIL_EXISTS": EmailTaken,
     "EMAIL_NOT_FOUND": CredentialsInvalid,
     "INVALID_PASSWORD": CredentialsInvalid,
@@ -76,7 +76,7 @@ _ERRORS: Mapping[str, Callable[[], Fault]] = {
     "PASSWORD_DOES_NOT_MEET_REQUIREMENTS": partial(AccountRefused, "The password does not meet the project's policy."),
     "TOO_MANY_ATTEMPTS_TRY_LATER": TooManyAttempts,
 }
-_REFRESH_ERRORS: Mapping[str, Callable[[], Fault]] = {
+_REFRESH_ERRORS: Mapping[str, Callable[[], Problem]] = {
     "TOKEN_EXPIRED": RefreshTokenInvalid,
     "INVALID_REFRESH_TOKEN": RefreshTokenInvalid,
     "USER_DISABLED": RefreshTokenInvalid,
@@ -113,7 +113,7 @@ class IdentityToolkit:
         names = {"localId": "user_id", "idToken": "id_token", "refreshToken": "refresh_token"}
         return _session({ours: answer.get(theirs) for ours, theirs in (names | {"expiresIn": "expires_in"}).items()})
 
-    async def _post(self, url: str, errors: Mapping[str, Callable[[], Fault]], **body: Any) -> dict[str, Any]:
+    async def _post(self, url: str, errors: Mapping[str, Callable[[], Problem]], **body: Any) -> dict[str, Any]:
         try:
             response = await self._client.post(url, params={"key": self._api_key}, **body)
             answer = response.json()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mstoken import UserCaller
-from services.user.faults import UserNotFound
+from services.user.errors import UserNotFound
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from mstoken.fastapi import REFUSALS, allow
 from services.common.callers import SignedInUser
 from services.common.problems import documented
 from services.user.accounts import Accounts
-from services.user.faults import (
+from services.user.errors import (
     AccountRefused,
     CredentialsInvalid,
     EmailTaken,

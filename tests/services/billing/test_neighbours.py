@@ -8,10 +8,10 @@ import pytest
 
 from mstoken.strict_jwt import unverified
 from mstoken.testing import FakeFirebase
-from services.billing.faults import NeighbourFailed, NeighbourUnavailable
+from services.billing.errors import NeighbourFailed, NeighbourUnavailable
 from services.billing.neighbours import Neighbours
 from services.billing.settings import BillingSettings
-from services.common.breaker import MOST_FAILURES, OPEN_SECONDS, CircuitOpen
+from services.common.breaker import FAILURES_TO_OPEN, OPEN_SECONDS, CircuitOpen
 from services.common.deadlines import within
 from services.common.ids import new_id
 from tests.clock import FakeClock
@@ -202,7 +202,7 @@ class Calls:
 
 async def ask(neighbours: Neighbours) -> None:
     """A call that is answered, or raises."""
-    response = await neighbours.call("product", "GET", "/products")
+    response = await neighbours.call_product("GET", "/products")
     assert response.json() == {"items": []}
 
 
@@ -246,7 +246,7 @@ async def test_an_answer_that_will_be_the_same_is_not_asked_for_again(calls: Cal
     """A defect, a limit and a refusal are not tried again, and are no reason to leave the neighbour alone."""
     network = StubbornTransport(fate)
     async with calls.over(network) as neighbours:
-        for number in range(MOST_FAILURES + 1):
+        for number in range(FAILURES_TO_OPEN + 1):
             with pytest.raises((NeighbourUnavailable, NeighbourFailed)):
                 await ask(neighbours)
             assert len(network.requests) == number + 1
@@ -260,25 +260,25 @@ async def test_a_neighbour_that_is_down_is_left_alone(calls: Calls, fate: httpx.
         for _ in range(10):
             with pytest.raises(NeighbourUnavailable):
                 await ask(neighbours)
-        assert len(network.requests) == MOST_FAILURES
+        assert len(network.requests) == FAILURES_TO_OPEN
         calls.clock.advance(OPEN_SECONDS)
         with pytest.raises(NeighbourUnavailable):
             await ask(neighbours)
-        assert len(network.requests) == MOST_FAILURES + 1
+        assert len(network.requests) == FAILURES_TO_OPEN + 1
         network.fate = httpx.Response(200, json={"items": []})
         with pytest.raises(NeighbourUnavailable):
             await ask(neighbours)
         calls.clock.advance(OPEN_SECONDS)
         for _ in range(3):
             await ask(neighbours)
-    assert len(network.requests) == MOST_FAILURES + 4
+    assert len(network.requests) == FAILURES_TO_OPEN + 4
 
 
 async def test_customers_without_time_do_not_cut_a_neighbour_off(calls: Calls) -> None:
     """Calls that end because the one who asked gives up say nothing about the neighbour."""
     network = Waking()
     async with calls.over(network) as neighbours:
-        for _ in range(MOST_FAILURES * 2):
+        for _ in range(FAILURES_TO_OPEN * 2):
             with pytest.raises(TimeoutError):
                 async with within(0.001):
                     await ask(neighbours)
@@ -289,7 +289,7 @@ async def test_customers_without_time_do_not_cut_a_neighbour_off(calls: Calls) -
 async def test_a_neighbour_that_never_answers_is_down(calls: Calls) -> None:
     """Tries that use up their own time count."""
     async with calls.over(SlowTransport(), deadline_seconds=0.02) as neighbours:
-        for _ in range(MOST_FAILURES):
+        for _ in range(FAILURES_TO_OPEN):
             with pytest.raises(NeighbourUnavailable):
                 await ask(neighbours)
         with pytest.raises(NeighbourUnavailable) as caught:

@@ -14,7 +14,7 @@ from mstoken import UserCaller
 from mstoken.testing import FakeFirebase
 from services.billing.app import MIGRATIONS
 from services.billing.bills import Bill, Bills, Item
-from services.billing.faults import BillInProgress, NeighbourUnavailable, OutOfStock
+from services.billing.errors import BillInProgress, NeighbourUnavailable, OutOfStock
 from services.billing.order_store import OrderStore
 from services.billing.orders import KEY_KEPT, LEASE, PATIENCE, Orders
 from services.billing.stock import ReservedLine

@@ -6,13 +6,13 @@ from typing import Any
 import httpx
 import pytest
 
+from mstoken.problem import Problem
 from mstoken.testing import FakeFirebase
 from services.billing.bills import Item
-from services.billing.faults import BillInProgress, NeighbourFailed, OutOfStock, ProductUnknown
+from services.billing.errors import BillInProgress, NeighbourFailed, OutOfStock, ProductUnknown
 from services.billing.neighbours import Neighbours
 from services.billing.settings import BillingSettings
 from services.billing.stock import ProductStock
-from services.common.faults import Fault
 from tests.services.shop import StubbornTransport
 
 LINE = {"product_id": "kettle", "name": "Kettle", "price": {"amount": 4990, "currency": "USD"}, "quantity": 2}
@@ -80,7 +80,7 @@ async def test_sold_and_released(counter: Counter) -> None:
         (httpx.Response(201, json={"lines": [LINE | {"product_id": "cups"}]}), NeighbourFailed),
     ],
 )
-async def test_nothing_reserved(counter: Counter, answer: httpx.Response, fault: type[Fault]) -> None:
+async def test_nothing_reserved(counter: Counter, answer: httpx.Response, fault: type[Problem]) -> None:
     """A refusal that is about the order is told from one that Billing must not meet, and from other lines."""
     with pytest.raises(fault) as caught:
         await counter.does("reserve", answer)

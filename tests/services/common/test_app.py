@@ -14,11 +14,12 @@ from starlette.types import Message
 
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.errors import VerifierUnavailable
+from mstoken.problem import Problem
 from mstoken.testing import FakeFirebase
+from mstoken.wire import BEARER_SCHEME
 from services.common.app import build
 from services.common.callers import SignedInUser
 from services.common.database import Database
-from services.common.faults import Fault
 from services.common.middleware import MAX_BODY_BYTES, current_request_id
 from services.common.problems import documented
 from services.common.shapes import SecretText, Shape
@@ -26,12 +27,12 @@ from services.product.app import MIGRATIONS
 from tests.services.shop import answered, refused, serving
 
 
-class Teapot(Fault):
+class Teapot(Problem):
     status = 418
     code = "teapot"
     title = "I am a teapot"
     retry_after_seconds = 3
-    challenge = 'Bearer realm="teapot"'
+    scheme = BEARER_SCHEME
 
 
 class Letter(Shape):
@@ -162,7 +163,7 @@ async def test_a_fault_on_the_wire(client: httpx.AsyncClient) -> None:
     response = await client.get("/teapot")
     assert refused(response, 418, "teapot")["detail"] == "short and stout"
     assert response.headers["Retry-After"] == "3"
-    assert response.headers["WWW-Authenticate"] == 'Bearer realm="teapot"'
+    assert response.headers["WWW-Authenticate"] == 'Bearer realm="product"'
 
 
 async def test_a_defect_tells_strangers_nothing(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:

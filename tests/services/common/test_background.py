@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from services.common.background import Repeated
-from services.common.faults import DatabaseUnavailable
+from services.common.errors import DatabaseUnavailable
 
 
 class Job:

@@ -21,11 +21,11 @@ def breaker(clock: FakeClock) -> CircuitBreaker:
 
 
 def call(breaker: CircuitBreaker, *outcomes: bool | None) -> None:
-    """Makes calls that end like this."""
-    for outcome in outcomes:
-        with breaker.passage() as passage:
-            if outcome is not None:
-                (passage.succeeded if outcome else passage.failed)()
+    """Make calls with these outcomes; None stands for a call that reports none."""
+    for is_success in outcomes:
+        with breaker.call() as outcome:
+            if is_success is not None:
+                (outcome.succeeded if is_success else outcome.failed)()
 
 
 def is_open(breaker: CircuitBreaker) -> bool:
@@ -65,9 +65,9 @@ def test_one_probe_at_a_time(breaker: CircuitBreaker, clock: FakeClock) -> None:
     """When the while is over one call passes, and the others wait for how it ends."""
     call(breaker, False, False, False)
     clock.advance(10)
-    with breaker.passage() as passage:
+    with breaker.call() as outcome:
         assert is_open(breaker)
-        passage.succeeded()
+        outcome.succeeded()
     assert not is_open(breaker)
 
 
@@ -87,7 +87,7 @@ async def test_a_probe_that_is_cancelled_makes_room_for_another(breaker: Circuit
     """A customer who goes away does not leave the circuit open for ever."""
     call(breaker, False, False, False)
     clock.advance(10)
-    with pytest.raises(asyncio.CancelledError), breaker.passage():
+    with pytest.raises(asyncio.CancelledError), breaker.call():
         raise asyncio.CancelledError
     call(breaker, True)
     assert not is_open(breaker)
@@ -95,7 +95,7 @@ async def test_a_probe_that_is_cancelled_makes_room_for_another(breaker: Circuit
 
 def test_late_news_change_nothing(breaker: CircuitBreaker, clock: FakeClock) -> None:
     """Calls that began before it opened neither close it nor keep it open for longer."""
-    with breaker.passage() as one, breaker.passage() as other:
+    with breaker.call() as one, breaker.call() as other:
         call(breaker, False, False, False)
         one.succeeded()
         clock.advance(5)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from services.billing import app as billing
 from services.common import database as module
 from services.common.database import Database
-from services.common.faults import DatabaseUnavailable
+from services.common.errors import DatabaseUnavailable
 from services.product import app as product
 from services.product.app import MIGRATIONS
 from services.user import app as user

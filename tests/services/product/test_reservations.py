@@ -17,7 +17,7 @@ from services.common.database import Database
 from services.common.ids import new_id
 from services.product.app import MIGRATIONS, create_app
 from services.product.catalogue import Catalogue
-from services.product.faults import OutOfStock, ReservationCommitted, ReservationExpired, ReservationReleased
+from services.product.errors import OutOfStock, ReservationCommitted, ReservationExpired, ReservationReleased
 from services.product.reservations import HOLD, Item, Reservations
 from services.product.settings import ProductSettings
 from services.product.store import ProductStore, ReservationStore, products, reservations

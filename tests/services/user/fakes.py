@@ -15,7 +15,7 @@ from mstoken.callee.firebase import IdentityStatus
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.testing import FakeFirebase
 from services.user.attempts import Attempt
-from services.user.faults import UserNotFound
+from services.user.errors import UserNotFound
 from services.user.firebase import IdentityToolkit, Standing
 from tests.clock import FakeClock
 

@@ -8,7 +8,7 @@ import pytest
 from mstoken import UserCaller
 from services.user.accounts import FAILED_LOG_IN_SECONDS, Accounts
 from services.user.attempts import MOST_OF_AN_ACCOUNT, Attempts
-from services.user.faults import CredentialsInvalid, FirebaseUnavailable, RefreshTokenInvalid, TooManyAttempts
+from services.user.errors import CredentialsInvalid, FirebaseUnavailable, RefreshTokenInvalid, TooManyAttempts
 from services.user.profiles import Profile, Profiles
 from tests.clock import FakeClock
 from tests.services.user.fakes import FakeProject, MemoryAttempts, failure

@@ -3,7 +3,7 @@
 import pytest
 
 from services.user.attempts import MOST_OF_AN_ADDRESS, Attempts
-from services.user.faults import TooManyAttempts
+from services.user.errors import TooManyAttempts
 from tests.clock import FakeClock
 from tests.services.user.fakes import MemoryAttempts
 

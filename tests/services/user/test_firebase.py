@@ -12,12 +12,12 @@ from firebase_admin import auth
 from mstoken import Settings, UserCaller
 from mstoken.admin import admin_app
 from mstoken.errors import SettingsError
+from mstoken.problem import Problem
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from mstoken.strict_jwt import unverified
-from services.common.faults import Fault
 from services.user.accounts import Accounts
 from services.user.attempts import Attempts
-from services.user.faults import (
+from services.user.errors import (
     AccountRefused,
     CredentialsInvalid,
     EmailTaken,
@@ -50,7 +50,7 @@ PASSWORD = "correct-horse-battery"
         ("API key not valid. Please pass a valid API key.", FirebaseUnavailable),
     ],
 )
-async def test_each_error_of_firebase_in_our_words(message: str, fault: type[Fault]) -> None:
+async def test_each_error_of_firebase_in_our_words(message: str, fault: type[Problem]) -> None:
     """What Firebase says is wrong comes out as the fault that a caller can act on."""
     project = FakeProject()
     project.fate = failure(message)
@@ -71,7 +71,7 @@ async def test_each_error_of_firebase_in_our_words(message: str, fault: type[Fau
         ("PROJECT_NUMBER_MISMATCH", FirebaseUnavailable),
     ],
 )
-async def test_each_error_of_a_refresh_in_our_words(message: str, fault: type[Fault]) -> None:
+async def test_each_error_of_a_refresh_in_our_words(message: str, fault: type[Problem]) -> None:
     """A refresh token that does not count is told from a Firebase that does not work."""
     project = FakeProject()
     project.fate = failure(message)
