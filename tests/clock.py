@@ -49,3 +49,19 @@ class ManualSleep:
 
     def wake(self) -> None:
         self._wake.set()
+
+
+class SkippingSleep:
+    """Sleeps by moving a fake clock, until the clock has reached `end`. From then on it sleeps for good."""
+
+    def __init__(self, clock: FakeClock, end: float) -> None:
+        self._clock = clock
+        self._end = end
+        self.has_reached_end = asyncio.Event()
+
+    async def __call__(self, seconds: float) -> None:
+        if self._clock.now >= self._end:
+            self.has_reached_end.set()
+            await asyncio.Event().wait()
+        self._clock.advance(seconds)
+        await asyncio.sleep(0)

@@ -80,13 +80,13 @@ class AdminFirebase:
     def ready(self) -> str | None:
         """See `Firebase.ready`."""
         self._certificates.ready()
-        return self._certificates.fault
+        return self._certificates.last_error
 
     async def verify(self, token: str, key_id: str) -> dict[str, Any]:
         """See `Firebase.verify`."""
         # While the variable is set firebase-admin verifies no signature: it must not have appeared since the start.
         self._settings.check_process_environment()
-        await self._certificates.know(key_id)
+        await self._certificates.ensure_key(key_id)
         try:
             if self._settings.emulator_host:
                 self._verify_signature(token)

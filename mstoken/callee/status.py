@@ -1,7 +1,7 @@
-"""Is the identity alive: known to Firebase, not disabled, not revoked since it signed in.
+"""Whether an identity is alive: it exists in Firebase, it is not disabled, and it was not revoked since it signed in.
 
-Look-ups count against the daily limit of the Firebase project, so identities share them: a background task asks for
-all that are in use at once, and one that calls for the first time joins the next look-up.
+Look-ups count against the daily limit of the Firebase project. So identities share them: a background task looks up
+all identities in use at once, and an identity that calls for the first time joins the next look-up.
 """
 
 import asyncio
@@ -13,34 +13,38 @@ from dataclasses import dataclass
 from itertools import islice
 
 from mstoken.callee.firebase import Firebase, IdentityStatus
+from mstoken.callee.refresher import Refresher
 from mstoken.errors import VerifierUnavailable
+from mstoken.single_flight import SingleFlight
 
-FRESH_SECONDS = 10.0
-"""How long a status counts without being asked for again."""
+STATUS_TTL_SECONDS = 10.0
+"""How long a status is used before it is looked up again."""
 REFRESH_SECONDS = 9.0
-"""How often the identities in use are looked up; the rest of the 10 s is for the look-up itself."""
+"""The pause between two look-ups of the identities in use. The rest of the 10 s is for the look-up itself."""
 OUTAGE_SECONDS = 15 * 60.0
-"""How long the last known status counts while Firebase cannot be asked."""
+"""How long the last known status is used while Firebase does not answer."""
 IN_USE_SECONDS = 60.0
-"""How long after its last call an identity is kept fresh."""
+"""How long after its last call an identity is still looked up in the background."""
 UNKNOWN_PAUSE_SECONDS = 1.0
-"""How long after a failed look-up nobody asks for an identity that was never seen."""
+"""The pause after a failed look-up before an identity without a known status causes another one."""
 LARGEST_LOOK_UP = 100
-"""How many identities one look-up may name (Firebase, "Bulk retrieve user data")."""
+"""The maximum number of identities in one look-up (Firebase, "Bulk retrieve user data")."""
 MAX_IDENTITIES = 10_000
 
 _log = logging.getLogger("mstoken.status")
 
 
 @dataclass(slots=True)
-class _Known:
+class _KnownIdentity:
+    """The result of the last look-up of an identity. `status` is None if the identity does not exist."""
+
     status: IdentityStatus | None
-    asked_at: float
+    looked_up_at: float
     used_at: float
 
 
 class StatusCache:
-    """The status of the identities in use. One event loop uses it; `open` starts the background look-ups."""
+    """The status of the identities in use. Use it in one event loop. `open` starts the look-ups in the background."""
 
     def __init__(
         self,
@@ -49,27 +53,34 @@ class StatusCache:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """`clock` gives seconds and never goes back."""
+        """`clock` returns seconds and never goes back."""
         self._firebase = firebase
         self._clock = clock
-        self._sleep = sleep
-        self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._wanted: set[str] = set()
-        self._asked: set[str] = set()
-        self._looking_up: asyncio.Task[None] | None = None
+        self._known: OrderedDict[str, _KnownIdentity] = OrderedDict()
+        self._queue: set[str] = set()
+        """The identities that the next look-up is for."""
+        self._in_flight: set[str] = set()
+        """The identities whose status the look-up under way will store."""
+        self._look_ups = SingleFlight(self._look_up_batch, "mstoken identity look-up")
         self._failed_at: float | None = None
-        self.fault: str | None = None
-        """What kept the last look-up from succeeding; None if it did."""
-        self._refreshing: asyncio.Task[None] | None = None
+        self.last_error: str | None = None
+        """Why the last look-up failed; None if it succeeded."""
+        self._refresher = Refresher(
+            self._refresh,
+            name="mstoken identity status",
+            log=_log,
+            message="identity status was not refreshed",
+            sleep=sleep,
+        )
 
     async def is_alive(self, uid: str, auth_time: int) -> bool:
-        """Whether a sign-in of `uid` at `auth_time` (seconds since the epoch) still counts.
+        """Return whether a sign-in of `uid` at `auth_time` (seconds since the epoch) is still valid.
 
-        Raises `VerifierUnavailable` where Firebase cannot be asked and has not answered for 15 minutes.
+        Raises `VerifierUnavailable` if Firebase cannot be asked and has not answered for 15 minutes.
         """
         while not self._is_fresh(uid) and not self._just_failed(uid):
-            self._wanted.add(uid)
-            await self._look_up()
+            self._queue.add(uid)
+            await self._look_ups.join()
         known = self._last_known(uid)
         if known is None:
             raise VerifierUnavailable("The status of the identity is not known, and Firebase cannot be asked.")
@@ -78,86 +89,72 @@ class StatusCache:
         return status is not None and not status.disabled and auth_time >= status.valid_since
 
     def forget(self, uid: str) -> None:
-        """Asks Firebase again the next time that `uid` calls; an answer that is on its way does not count."""
+        """Look `uid` up again at its next call. The result of a look-up that is under way is ignored for it."""
         self._known.pop(uid, None)
-        self._asked.discard(uid)
+        self._in_flight.discard(uid)
 
     async def open(self) -> None:
-        """Keeps the identities in use fresh from now on."""
-        self._refreshing = asyncio.create_task(self._refresh(), name="mstoken identity status")
+        """Look up the identities in use in the background from now on."""
+        self._refresher.start()
 
     async def aclose(self) -> None:
-        """Ends the background work."""
-        tasks = [task for task in (self._refreshing, self._looking_up) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._refreshing = self._looking_up = None
+        """End the background work."""
+        await self._refresher.aclose()
+        await self._look_ups.aclose()
 
-    def _last_known(self, uid: str) -> _Known | None:
+    def _last_known(self, uid: str) -> _KnownIdentity | None:
         known = self._known.get(uid)
-        return known if known is not None and self._clock() - known.asked_at < OUTAGE_SECONDS else None
+        return known if known is not None and self._clock() - known.looked_up_at < OUTAGE_SECONDS else None
 
     def _is_fresh(self, uid: str) -> bool:
         known = self._known.get(uid)
-        return known is not None and self._clock() - known.asked_at < FRESH_SECONDS
+        return known is not None and self._clock() - known.looked_up_at < STATUS_TTL_SECONDS
 
     def _just_failed(self, uid: str) -> bool:
-        """Whether asking now would only make the caller wait: Firebase did not answer a moment ago."""
-        pause_seconds = FRESH_SECONDS if self._last_known(uid) else UNKNOWN_PAUSE_SECONDS
+        """Return whether the last look-up failed so recently that another would only make the caller wait."""
+        pause_seconds = STATUS_TTL_SECONDS if self._last_known(uid) else UNKNOWN_PAUSE_SECONDS
         return self._failed_at is not None and self._clock() - self._failed_at < pause_seconds
 
-    async def _refresh(self) -> None:
-        while True:
-            await self._sleep(REFRESH_SECONDS)
-            now = self._clock()
-            for uid in [uid for uid, known in self._known.items() if now - known.used_at >= OUTAGE_SECONDS]:
-                del self._known[uid]
-            self._wanted.update(uid for uid, known in self._known.items() if now - known.used_at < IN_USE_SECONDS)
-            try:
-                while self._wanted:
-                    await self._look_up()
-            except Exception:  # A defect here must not end the refreshing.
-                self._wanted.clear()
-                _log.exception("identity status was not refreshed")
+    async def _refresh(self) -> float:
+        """Look up the identities in use, and drop those out of use. Return the seconds until the next time."""
+        now = self._clock()
+        for uid in [uid for uid, known in self._known.items() if now - known.used_at >= OUTAGE_SECONDS]:
+            del self._known[uid]
+        self._queue.update(uid for uid, known in self._known.items() if now - known.used_at < IN_USE_SECONDS)
+        while self._queue:
+            await self._look_ups.join()
+        return REFRESH_SECONDS
 
-    async def _look_up(self) -> None:
-        """Returns when the look-up under way, or else a new one for those who are wanted, has ended."""
-        if self._looking_up is None:
-            self._looking_up = asyncio.create_task(self._look_up_wanted(), name="mstoken identity look-up")
-        await asyncio.shield(self._looking_up)
-
-    async def _look_up_wanted(self) -> None:
-        batch = list(islice(self._wanted, LARGEST_LOOK_UP))
-        self._wanted.difference_update(batch)
-        self._asked.update(batch)
-        asked_at = self._clock()
+    async def _look_up_batch(self) -> None:
+        batch = list(islice(self._queue, LARGEST_LOOK_UP))
+        self._queue.difference_update(batch)
+        self._in_flight.update(batch)
+        began_at = self._clock()
         try:
             found = await self._firebase.look_up(batch)
         except VerifierUnavailable as outage:
             self._note_failure(outage)
         else:
             self._note_success()
-            for uid in self._asked & set(batch):
-                self._keep(uid, found.get(uid), asked_at)
+            for uid in self._in_flight:
+                self._keep(uid, found.get(uid), began_at)
         finally:
-            self._asked.clear()
-            self._looking_up = None
+            self._in_flight.clear()
 
-    def _keep(self, uid: str, status: IdentityStatus | None, asked_at: float) -> None:
+    def _keep(self, uid: str, status: IdentityStatus | None, looked_up_at: float) -> None:
         before = self._known.pop(uid, None)
-        self._known[uid] = _Known(status, asked_at, before.used_at if before else asked_at)
+        self._known[uid] = _KnownIdentity(status, looked_up_at, before.used_at if before else looked_up_at)
         while len(self._known) > MAX_IDENTITIES:
             self._known.popitem(last=False)
 
     def _note_failure(self, outage: VerifierUnavailable) -> None:
-        """Lets everybody who waits go on with what is known; the next look-up will be for those who still want it."""
         if self._failed_at is None:
             _log.warning("identity status cannot be looked up", extra={"error": outage.reason})
-        self._failed_at, self.fault = self._clock(), outage.reason
-        self._wanted.clear()
+        self._failed_at, self.last_error = self._clock(), outage.reason
+        # Calls that wait go on with the last known status, and queue up again if they need another look-up.
+        self._queue.clear()
 
     def _note_success(self) -> None:
         if self._failed_at is not None:
             _log.warning("identity status can be looked up again")
-        self._failed_at = self.fault = None
+        self._failed_at = self.last_error = None

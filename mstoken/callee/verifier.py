@@ -111,7 +111,7 @@ class TokenVerifier:
         """
         certificates_fault = self._firebase.ready()
         await self._replay.ready()
-        faults = {"Certificates": certificates_fault, "Identity status": self._status.fault}
+        faults = {"Certificates": certificates_fault, "Identity status": self._status.last_error}
         return [f"{what}: {fault}" for what, fault in faults.items() if fault]
 
     def forget(self, uid: str) -> None:

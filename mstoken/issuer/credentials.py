@@ -104,7 +104,7 @@ class CredentialVerifier:
             raise ValueError(f"for another audience than {self._audience}")
         if self._clock() - CLOCK_SKEW_SECONDS >= expires_at:
             raise CredentialExpired
-        await self._certificates.know(key_id)
+        await self._certificates.ensure_key(key_id)
         claims = self._verified(token)
         account = claims.get("email")
         if claims.get("email_verified") is not True or not isinstance(account, str):

@@ -1,6 +1,7 @@
-"""The status cache asks seldom, for all at once, and believes what it was told last."""
+"""The status cache looks up seldom, all identities at once, and uses the last known status during an outage."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 import pytest
@@ -11,9 +12,11 @@ from mstoken.errors import VerifierUnavailable
 from mstoken.testing import FakeFirebase
 from tests.clock import FakeClock, ManualSleep
 
+DAY_SECONDS = 86_400
+
 
 class GatedFirebase(FakeFirebase):
-    """Answers look-ups only while `gate` is open, and remembers whom they were for."""
+    """Answers look-ups only while `gate` is open, and records the uids of each look-up."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +34,7 @@ class GatedFirebase(FakeFirebase):
 
 
 def known(firebase: FakeFirebase, *uids: str) -> None:
-    """Makes identities exist."""
+    """Create identities."""
     for uid in uids:
         firebase.issue(uid, provider="custom")
 
@@ -52,8 +55,8 @@ def cache(firebase: GatedFirebase, clock: FakeClock) -> StatusCache:
     return StatusCache(firebase, clock=clock)
 
 
-async def test_one_look_up_serves_ten_seconds(firebase: GatedFirebase, clock: FakeClock, cache: StatusCache) -> None:
-    """Firebase is asked at most once in 10 s for an identity."""
+async def test_a_status_is_used_for_ten_seconds(firebase: GatedFirebase, clock: FakeClock, cache: StatusCache) -> None:
+    """An identity is looked up at most once in 10 s."""
     known(firebase, "svc:billing")
     for _ in range(5):
         assert await cache.is_alive("svc:billing", 0)
@@ -63,10 +66,10 @@ async def test_one_look_up_serves_ten_seconds(firebase: GatedFirebase, clock: Fa
     assert firebase.look_ups == 2
 
 
-async def test_a_disabled_identity_is_dead_within_ten_seconds(
+async def test_a_disabled_identity_is_noticed_within_ten_seconds(
     firebase: GatedFirebase, clock: FakeClock, cache: StatusCache
 ) -> None:
-    """The cached answer does not outlive its time."""
+    """A status older than 10 s is looked up again."""
     known(firebase, "svc:billing")
     assert await cache.is_alive("svc:billing", 0)
     firebase.disable("svc:billing")
@@ -74,8 +77,8 @@ async def test_a_disabled_identity_is_dead_within_ten_seconds(
     assert not await cache.is_alive("svc:billing", 0)
 
 
-async def test_forgetting_makes_it_at_once(firebase: GatedFirebase, cache: StatusCache) -> None:
-    """A log-out that happened here counts here without delay."""
+async def test_a_forgotten_identity_is_looked_up_at_its_next_call(firebase: GatedFirebase, cache: StatusCache) -> None:
+    """A log-out through this service takes effect in this service at once."""
     known(firebase, "u")
     assert await cache.is_alive("u", 0)
     firebase.revoke("u")
@@ -85,8 +88,8 @@ async def test_forgetting_makes_it_at_once(firebase: GatedFirebase, cache: Statu
     assert not await cache.is_alive("u", 0)
 
 
-async def test_an_answer_from_before_a_log_out_does_not_count(firebase: GatedFirebase, cache: StatusCache) -> None:
-    """A look-up that was under way when the identity was forgotten is asked again."""
+async def test_a_look_up_from_before_a_log_out_is_ignored(firebase: GatedFirebase, cache: StatusCache) -> None:
+    """If an identity is forgotten during its look-up, it is looked up once more."""
     known(firebase, "u")
     firebase.gate.clear()
     asking = asyncio.create_task(cache.is_alive("u", 0))
@@ -97,8 +100,8 @@ async def test_an_answer_from_before_a_log_out_does_not_count(firebase: GatedFir
     assert not await asking
 
 
-async def test_revocation_is_by_the_time_of_sign_in() -> None:
-    """What signed in before does not count, what signed in from then on does."""
+async def test_revocation_depends_on_the_time_of_sign_in() -> None:
+    """A sign-in before the revocation is not valid any more, and a sign-in after it is."""
     firebase = FakeFirebase(clock=FakeClock(1000.0))
     known(firebase, "u")
     firebase.revoke("u")
@@ -107,13 +110,13 @@ async def test_revocation_is_by_the_time_of_sign_in() -> None:
     assert await cache.is_alive("u", 1001)
 
 
-async def test_who_does_not_exist_is_not_alive(cache: StatusCache) -> None:
-    """A deleted identity is refused."""
+async def test_an_identity_that_does_not_exist_is_not_alive(cache: StatusCache) -> None:
+    """A deleted identity is treated like a disabled one."""
     assert not await cache.is_alive("svc:gone", 0)
 
 
-async def test_those_who_come_together_share_look_ups(firebase: GatedFirebase, cache: StatusCache) -> None:
-    """Who comes while a look-up is under way joins the next; 100 identities go into one."""
+async def test_calls_share_look_ups(firebase: GatedFirebase, cache: StatusCache) -> None:
+    """A call that arrives during a look-up joins the next one; one look-up is for up to 100 identities."""
     uids = [f"u{number}" for number in range(250)]
     known(firebase, "first", *uids)
     firebase.gate.clear()
@@ -126,8 +129,8 @@ async def test_those_who_come_together_share_look_ups(firebase: GatedFirebase, c
     assert [len(asked) for asked in firebase.asked] in ([1, 100, 100, 50], [100, 100, 51])
 
 
-async def test_a_caller_that_gives_up_leaves_the_others_alone(firebase: GatedFirebase, cache: StatusCache) -> None:
-    """A cancelled request does not cancel the look-up that others wait for."""
+async def test_a_cancelled_call_does_not_affect_the_others(firebase: GatedFirebase, cache: StatusCache) -> None:
+    """A look-up goes on if one of the calls that wait for it is cancelled."""
     known(firebase, "u")
     firebase.gate.clear()
     impatient, patient = (asyncio.create_task(cache.is_alive("u", 0)) for _ in range(2))
@@ -138,8 +141,8 @@ async def test_a_caller_that_gives_up_leaves_the_others_alone(firebase: GatedFir
     assert firebase.look_ups == 1
 
 
-async def test_an_outage_is_no_answer(firebase: GatedFirebase, cache: StatusCache) -> None:
-    """Neither yes nor no is made up for whom nobody knows."""
+async def test_an_outage_is_neither_yes_nor_no(firebase: GatedFirebase, cache: StatusCache) -> None:
+    """If the status of an identity is not known and Firebase is down, the answer is an error."""
     firebase.down = True
     with pytest.raises(VerifierUnavailable):
         await cache.is_alive("svc:billing", 0)
@@ -148,7 +151,7 @@ async def test_an_outage_is_no_answer(firebase: GatedFirebase, cache: StatusCach
 async def test_an_outage_keeps_the_last_status_for_15_minutes(
     firebase: GatedFirebase, clock: FakeClock, cache: StatusCache, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Then it is 503; and when Firebase is back it is asked again."""
+    """After that, calls are refused with 503; when Firebase is back, it is asked again."""
     known(firebase, "svc:billing", "svc:bad")
     firebase.disable("svc:bad")
     await cache.is_alive("svc:billing", 0)
@@ -167,8 +170,38 @@ async def test_an_outage_keeps_the_last_status_for_15_minutes(
     assert caplog.messages == ["identity status cannot be looked up", "identity status can be looked up again"]
 
 
-async def test_in_an_outage_few_calls_wait(firebase: GatedFirebase, clock: FakeClock, cache: StatusCache) -> None:
-    """One attempt in 10 s for those who are known, one a second for those who are not."""
+async def test_after_an_outage_of_days_the_background_look_ups_go_on(
+    firebase: GatedFirebase, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Thousands of failed look-ups do not end them: a disabled identity is noticed in time, as before the outage."""
+    sleep = ManualSleep()
+    cache = StatusCache(firebase, clock=clock, sleep=sleep)
+    known(firebase, "svc:billing")
+    await cache.open()
+    assert await cache.is_alive("svc:billing", 0)
+    firebase.down = True
+    while clock.now < FakeClock().now + 2 * DAY_SECONDS:
+        clock.advance(await sleep.asked_seconds.get())
+        sleep.wake()
+        with contextlib.suppress(VerifierUnavailable):
+            await cache.is_alive("svc:billing", 0)
+    assert len(firebase.asked) > 10_000
+    firebase.down = False
+    clock.advance(1)
+    assert await cache.is_alive("svc:billing", 0)
+    firebase.disable("svc:billing")
+    clock.advance(await sleep.asked_seconds.get())
+    sleep.wake()
+    await sleep.asked_seconds.get()
+    asked = len(firebase.asked)
+    assert not await cache.is_alive("svc:billing", 0)
+    assert len(firebase.asked) == asked
+    assert "identity status was not refreshed" not in caplog.messages
+    await cache.aclose()
+
+
+async def test_during_an_outage_few_calls_wait(firebase: GatedFirebase, clock: FakeClock, cache: StatusCache) -> None:
+    """Known identities cause one look-up in 10 s, unknown identities one a second."""
     known(firebase, "svc:billing")
     await cache.is_alive("svc:billing", 0)
     firebase.down = True
@@ -185,8 +218,8 @@ async def test_in_an_outage_few_calls_wait(firebase: GatedFirebase, clock: FakeC
     assert len(firebase.asked) == 1 + 1 + 3
 
 
-async def test_the_background_keeps_those_in_use_fresh(firebase: GatedFirebase, clock: FakeClock) -> None:
-    """One look-up every 9 s for all of them: no call waits, and a disabled identity is found out in time."""
+async def test_identities_in_use_are_looked_up_in_the_background(firebase: GatedFirebase, clock: FakeClock) -> None:
+    """One look-up every 9 s is for all of them: no call waits, and a disabled identity is noticed in time."""
     sleep = ManualSleep()
     cache = StatusCache(firebase, clock=clock, sleep=sleep)
     known(firebase, "a", "b", "c")
@@ -205,8 +238,8 @@ async def test_the_background_keeps_those_in_use_fresh(firebase: GatedFirebase, 
     await cache.aclose()
 
 
-async def test_the_background_drops_those_out_of_use(firebase: GatedFirebase, clock: FakeClock) -> None:
-    """Who has not called for a minute is not looked up, and is forgotten after 15."""
+async def test_identities_out_of_use_are_dropped(firebase: GatedFirebase, clock: FakeClock) -> None:
+    """An identity that has not called for a minute is not looked up; after 15 minutes it is dropped."""
     sleep = ManualSleep()
     cache = StatusCache(firebase, clock=clock, sleep=sleep)
     known(firebase, "a", "b")
@@ -229,7 +262,7 @@ async def test_the_background_drops_those_out_of_use(firebase: GatedFirebase, cl
 
 
 class DefectiveFirebase(FakeFirebase):
-    """Has a defect that shows once, at the second look-up."""
+    """Raises an exception once, at the second look-up."""
 
     shown = False
 
@@ -241,7 +274,7 @@ class DefectiveFirebase(FakeFirebase):
 
 
 async def test_a_defect_does_not_end_the_background_work(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged, and the next look-up is made."""
+    """The exception is logged, and the next look-up is made."""
     firebase, sleep = DefectiveFirebase(), ManualSleep()
     cache = StatusCache(firebase, clock=clock, sleep=sleep)
     known(firebase, "a")
@@ -258,7 +291,7 @@ async def test_a_defect_does_not_end_the_background_work(clock: FakeClock, caplo
 
 
 async def test_the_cache_is_bounded(firebase: GatedFirebase, cache: StatusCache) -> None:
-    """The identity that was asked about longest ago makes room."""
+    """The identity that was looked up longest ago is dropped first."""
     for number in range(MAX_IDENTITIES + 1):
         await cache.is_alive(f"u{number}", 0)
     asked = firebase.look_ups

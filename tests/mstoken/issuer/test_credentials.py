@@ -134,7 +134,7 @@ class WatchedStore(MemoryReplayStore):
 class EmptyHanded(CertificateCache):
     """Knows every key until google-auth asks for it, as where the last certificate expires in between."""
 
-    async def know(self, key_id: str) -> None: ...
+    async def ensure_key(self, key_id: str) -> None: ...
 
 
 class Desk:

@@ -1,0 +1,53 @@
+"""A background task that keeps a cache fresh, and that no error can end."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+PAUSE_AFTER_DEFECT_SECONDS = 10.0
+"""Pause after an exception that the refreshing code did not expect."""
+
+
+class Refresher:
+    """Calls `refresh` again and again in a background task of the running event loop.
+
+    `refresh` returns the seconds to wait until its next call. If it raises an exception, which is a defect, the
+    exception is logged to `log` with the text `message`, and the next call follows after 10 s.
+    """
+
+    def __init__(
+        self,
+        refresh: Callable[[], Awaitable[float]],
+        *,
+        name: str,
+        log: logging.Logger,
+        message: str,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """`name` is the name of the task."""
+        self._refresh = refresh
+        self._name = name
+        self._log = log
+        self._message = message
+        self._sleep = sleep
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start the task."""
+        self._task = asyncio.create_task(self._run(), name=self._name)
+
+    async def aclose(self) -> None:
+        """Cancel the task and wait for its end."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                pause_seconds = await self._refresh()
+            except Exception:  # a cache that is no longer refreshed would refuse every call, hours later
+                self._log.exception(self._message)
+                pause_seconds = PAUSE_AFTER_DEFECT_SECONDS
+            await self._sleep(pause_seconds)
