@@ -13,10 +13,10 @@ import pytest
 from mstoken import UserCaller
 from mstoken.testing import FakeFirebase
 from services.billing.app import MIGRATIONS
-from services.billing.bills import Bill, Bills, Item
+from services.billing.bills import Bill, Bills, Item, Line
 from services.billing.errors import BillInProgress, NeighbourUnavailable, OutOfStock
 from services.billing.order_store import OrderStore
-from services.billing.orders import KEY_KEPT, LEASE, PATIENCE, Orders
+from services.billing.orders import KEY_KEPT, LEASE, PATIENCE, IdempotencyKey, Lease, Order, Orders
 from services.billing.stock import ReservedLine
 from services.billing.store import BillStore
 from services.common.database import Database
@@ -327,15 +327,56 @@ async def workshop(database_url: str) -> AsyncIterator[Workshop]:
     await database.close()
 
 
-@pytest.mark.parametrize("call", ["reserve", "commit"])
-async def test_a_worker_that_is_too_slow(workshop: Workshop, call: str) -> None:
-    """A worker whose order another one has taken over meanwhile does not make its bill as well."""
+@pytest.mark.parametrize(
+    ("call", "calls"),
+    [("reserve", ["reserve", "reserve", "commit"]), ("commit", ["reserve", "commit", "reserve", "commit"])],
+)
+async def test_a_worker_that_is_too_slow(workshop: Workshop, call: str, calls: list[str]) -> None:
+    """A worker whose order another worker has finished meanwhile takes no further step, and does not make the bill."""
     workshop.stock.meanwhile[call] = workshop.taken_over
     with pytest.raises(BillInProgress):
         await workshop.order()
+    assert workshop.stock.calls == calls
     [made] = await workshop.made()
     assert workshop.stock.sold == {made}
     assert (await workshop.order()).id == made
+
+
+@pytest.mark.parametrize("call", ["reserve", "commit", "release"])
+async def test_a_worker_that_has_lost_its_lease(workshop: Workshop, call: str) -> None:
+    """A worker whose order another worker holds now neither makes the bill nor gives the order up."""
+
+    async def lose_the_lease() -> None:
+        workshop.time.advance(LEASE)
+        [order_id] = await workshop.store.due(at=workshop.time(), limit=1)
+        lease = Lease("another's", workshop.time() + LEASE)
+        assert await workshop.store.take(order_id, lease, at=workshop.time()) is not None
+
+    workshop.stock.refusal = OutOfStock() if call == "release" else None
+    workshop.stock.meanwhile[call] = lose_the_lease
+    with pytest.raises(BillInProgress):
+        await workshop.order()
+    assert await workshop.made() == []
+    order = await workshop.store.under_key("maya", "k")
+    assert order is not None
+    assert order.status == "pending"
+
+
+@pytest.mark.parametrize("refusal", [None, OutOfStock()])
+async def test_a_settled_order_is_left_alone(workshop: Workshop, refusal: OutOfStock | None) -> None:
+    """An order that is issued or abandoned is not worked on again when its lease has run out, nor under that lease."""
+    lease = Lease("mine", workshop.time() + LEASE)
+    order = Order("o", "maya", IdempotencyKey.of("k", []), [Item("kettle", 1)], workshop.time())
+    bill = Bill("o", "maya", "issued", workshop.time(), "USD", [Line("kettle", "x", 1, 1)])
+    await workshop.store.add(order, lease, forget_before=workshop.time())
+    assert await (workshop.store.abandon("o", lease) if refusal else workshop.store.issue(bill, lease))
+    workshop.time.advance(LEASE)
+    await workshop.two.resume()
+    assert workshop.stock.calls == []
+    assert not await workshop.store.keep("o", lease)
+    assert not await workshop.store.refuse("o", lease, OutOfStock())
+    assert not await workshop.store.abandon("o", lease)
+    assert not await workshop.store.issue(bill, lease)
 
 
 @pytest.mark.parametrize(("reserving", "selling"), [(0.51, 0.5), (0.9, 0.9)])
