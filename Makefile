@@ -1,17 +1,29 @@
 # Each target sets up what is missing first. PYTHON is any Python from 3.11 on; ARGS are the runner's options, such
-# as make run ARGS="--port-offset 1000 --workers 2".
+# as make run ARGS="--port-offset 1000 --workers 2". CONTRIBUTING.md says which target to use when.
 PYTHON ?= python3
 BIN := .venv/bin
+PARALLEL := --numprocesses logical --dist loadgroup --no-loadscope-reorder
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: run demo test chaos bench lint types setup lock clean
+.PHONY: run demo unit check format test chaos bench lint types setup lock clean
 
 run demo: setup
 	@exec $(BIN)/python -m emulator $@ $(ARGS)
 
+# The tests that need nothing outside their own process: to run after every edit.
+unit: setup
+	@exec $(BIN)/pytest -m unit $(PARALLEL)
+
+# What a commit must pass: formatting, lint, types and the unit tests.
+check: lint types unit
+
+format: setup
+	@$(BIN)/ruff format && exec $(BIN)/ruff check --fix
+
+# All tests, with coverage.
 test: setup
-	@$(BIN)/coverage erase && $(BIN)/coverage run -m pytest && $(BIN)/coverage combine --quiet && exec $(BIN)/coverage report
+	@$(BIN)/coverage erase && $(BIN)/coverage run -m pytest $(PARALLEL) && $(BIN)/coverage combine --quiet && exec $(BIN)/coverage report
 
 # Three minutes of breaking things with each of three seeds, on each kind of database: about half an hour.
 chaos: setup
@@ -22,7 +34,7 @@ bench: setup
 	@exec $(BIN)/python -W ignore -m bench
 
 lint: setup
-	@$(BIN)/ruff check && $(BIN)/ruff format --check && exec $(BIN)/lint-imports
+	@$(BIN)/ruff format --check && $(BIN)/ruff check && exec $(BIN)/lint-imports
 
 types: setup
 	@$(BIN)/mypy && exec $(BIN)/mypy --python-executable functions/venv/bin/python functions

@@ -1,56 +1,69 @@
-"""Fixtures for tests that need the Firebase emulators; the other tests start nothing."""
+"""Fixtures that every test may use, and the markers that say what a test needs (see tests/needs.py)."""
 
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
+from pathlib import Path
 
-import httpx
 import pytest
 
-from emulator.run.ports import HOST, Ports, free_offset
+from emulator.run.ports import Ports, free_offset
 from emulator.run.processes import Supervisor
-from emulator.run.stack import PROJECT, Stack, signs
+from emulator.run.stack import Stack
 from mstoken import Settings
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
+from tests import needs
+from tests.postgresql import PostgresServer, running_postgresql
+from tests.redis_server import RedisServer, running_redis
+
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 2**30
+"""Free bytes that `MEMORY` must have: a container often has 64 MiB, too little for PostgreSQL's databases."""
+
+_watch = needs.Watch()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers."""
+    for name, meaning in needs.MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests; in a parallel run, start with those that take longest."""
+    needs.mark(items)
+    if hasattr(config, "workerinput"):
+        items.sort(key=needs.start_order)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Fail a unit test that starts a process."""
+    _watch.watch(item)
+    try:
+        return (yield)
+    finally:
+        _watch.rest()
 
 
 @pytest.fixture(scope="session")
 def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack whose Firebase emulators run: those that run already, or else some of our own on free ports.
-
-    Where `npx firebase emulators:start` runs alone, it gets a signing proxy and a metadata server for the tests.
+    """A stack whose Firebase emulators run: our own, on free ports, whatever listens on the usual ones.
 
     Tests share the emulators and their project, since the Auth emulator serves one project to callers with an API
-    key; so they make up users of their own, and leave others alone.
+    key. So each test makes users of its own and leaves the others alone.
     """
     folder = tmp_path_factory.mktemp("emulators")
-    running = os.environ.get(AUTH_EMULATOR_VARIABLE) or f"{HOST}:{Ports.signed_auth}"
+    stack = Stack(Ports.shifted(free_offset()), folder, project=f"demo-test-{secrets.token_hex(4)}")
     supervisor = Supervisor()
     try:
-        if _is_ours(running) and signs(running):
-            stack = Stack(Ports(), folder, emulator_host=running)
-        elif _is_ours(f"{HOST}:{Ports.auth}"):
-            signed_auth = Ports.shifted(free_offset()).signed_auth
-            stack = Stack(replace(Ports(), signed_auth=signed_auth), folder)
-            stack.start_metadata(supervisor)
-            stack.start_signed_auth(supervisor, f"{HOST}:{Ports.auth}")
-        else:
-            stack = Stack(Ports.shifted(free_offset()), folder, project=f"demo-test-{secrets.token_hex(4)}")
-            stack.start_emulators(supervisor)
+        stack.start_emulators(supervisor)
         yield stack
     finally:
         supervisor.stop()
-
-
-def _is_ours(auth_host: str) -> bool:
-    """Whether an Auth emulator is there, and beside it the functions emulator with this project's functions."""
-    try:
-        auth = httpx.get(f"http://{auth_host}/").json()
-        health = httpx.get(f"http://{HOST}:{Ports.functions}/{PROJECT}/us-central1/health").json()
-    except (httpx.TransportError, ValueError):
-        return False
-    return bool(auth.get("authEmulator", {}).get("ready") and health.get("project") == PROJECT)
 
 
 @pytest.fixture
@@ -66,3 +79,50 @@ def auth_emulator(emulators: Stack) -> Iterator[Settings]:
         del os.environ[AUTH_EMULATOR_VARIABLE]
     else:
         os.environ[AUTH_EMULATOR_VARIABLE] = before
+
+
+@pytest.fixture(scope="session")
+def memory_folder() -> Iterator[Path]:
+    """A folder for databases, in memory where the machine has room: they write to the disk at every commit."""
+    has_room = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MEMORY_BYTES
+    folder = Path(tempfile.mkdtemp(prefix="mstoken-tests-", dir=MEMORY if has_room else None))
+    folder.chmod(0o755)  # PostgreSQL runs as another user.
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgresql(memory_folder: Path) -> Iterator[PostgresServer]:
+    """A PostgreSQL that tests share. Each makes databases of its own, from templates, and never ends the server."""
+    with running_postgresql(memory_folder) as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgresql(memory_folder: Path) -> Iterator[PostgresServer]:
+    """A PostgreSQL for one test, which may end it."""
+    with running_postgresql(memory_folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that tests share. None of them ends it; `redis_url` gives each test an empty database of it."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The address of an empty database of the shared Redis."""
+    redis_server.command("FLUSHALL")
+    return redis_server.url
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis for one test, which may end it."""
+    with running_redis(tmp_path) as server:
+        yield server

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own."""
+"""A PostgreSQL server that the tests start themselves."""
 
 import asyncio
 import os
@@ -8,37 +8,44 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 import asyncpg
 import psutil
+import pytest
 
 START_SECONDS = 30.0
 MISSING = "PostgreSQL is not installed (Debian: apt install postgresql)"
 
 _UNSAFE_AND_QUICK = {"fsync": "off", "full_page_writes": "off"}
-"""What is committed survives the end of the server's processes all the same; that of the machine it need not."""
+"""Committed data survives when the server's processes are killed. It does not survive a crash of the machine."""
 _GUARD = 'read -r _; kill -QUIT "$0"; sleep 2; rm -rf "$1"'
-"""Waits for the end of what writes to it, the tests, and then ends the server: they may be killed themselves."""
+"""Ends the server when its standard input ends, which the test process holds: that process may be killed."""
 
 
 def programs() -> Path | None:
-    """The folder with PostgreSQL's programs: Debian keeps the server's own off the PATH. None where there are none."""
+    """Return the folder with PostgreSQL's server programs, or None if it is not installed.
+
+    Debian does not put the server's programs on the PATH.
+    """
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
     candidates = [*reversed(versions), *(Path(folder) for folder in os.get_exec_path())]
     return next((path for path in candidates if (path / "initdb").exists() and (path / "postgres").exists()), None)
 
 
 class PostgresServer:
-    """A server on a free port, with its files in a folder of its own, without Unix sockets, gone after `remove`.
+    """A server on a free port, with its files in a new folder inside `parent`. `remove` ends it and deletes the files.
 
-    PostgreSQL will not be run by root; where the tests are, it is run by the user `postgres` of Debian's package.
+    It has no Unix socket. PostgreSQL refuses to run as root: if the tests run as root, the server runs as the user
+    `postgres` of Debian's package.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parent: Path | None = None) -> None:
         found = programs()
         assert found is not None, MISSING
         self._programs = found
@@ -46,18 +53,22 @@ class PostgresServer:
         if os.geteuid() != 0:
             self._as_user = {}
         self._password = token_hex(8)
+        version = subprocess.check_output([found / "postgres", "--version"], text=True)
+        # Older versions know no other strategy. The default of newer ones writes a log of the copy, which takes longer.
+        self._strategy = "STRATEGY FILE_COPY" if int(version.split()[2].split(".")[0]) >= 15 else ""
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
-        self._folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="postgresql-", dir=parent))
         self._data = self._folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._database_number = 0
-        # asyncpg wants an event loop, and those who ask are often in one that must not be touched.
+        self._templates: dict[str, str] = {}
+        # asyncpg needs an event loop. The caller often has one that runs already, so statements run in a thread.
         self._thread = ThreadPoolExecutor(1)
 
     def start(self) -> None:
-        """Returns when it answers."""
+        """Start the server, and return when it answers."""
         if not self._data.exists():
             self._init()
         options = {
@@ -114,11 +125,11 @@ class PostgresServer:
         )
 
     def url(self, database: str = "postgres", *, driver: str = "postgresql+asyncpg") -> str:
-        """SQLAlchemy's, or with `driver` "postgresql" the one of PostgreSQL's own clients."""
+        """Return the URL of a database for SQLAlchemy, or for PostgreSQL's own clients if `driver` is "postgresql"."""
         return f"{driver}://postgres:{self._password}@127.0.0.1:{self.port}/{database}"
 
     def execute(self, statement: str, *, database: str = "postgres") -> str:
-        """Executes a statement outside of any transaction, as the superuser."""
+        """Execute a statement outside a transaction, as the superuser."""
 
         async def connect_and_execute() -> str:
             connection = await asyncpg.connect(self.url(database, driver="postgresql"), timeout=START_SECONDS)
@@ -131,18 +142,33 @@ class PostgresServer:
         return self._thread.submit(asyncio.run, connect_and_execute()).result()
 
     def make_database(self, template: str = "template1") -> str:
-        """The name of a new database, a copy of `template`."""
+        """Create a database as a copy of `template`, and return its name."""
         self._database_number += 1
         name = f"test_{self._database_number}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} {self._strategy}")
         return name
 
+    def template(self, key: str, fill: Callable[[str], Awaitable[None]]) -> str:
+        """Return the name of the template for `key`: at the first use a new database, filled by `fill(url)`.
+
+        `fill` must close its connections, since PostgreSQL does not copy a database that is in use.
+        """
+        if key not in self._templates:
+            name = self.make_database()
+
+            async def fill_database() -> None:
+                await fill(self.url(name))
+
+            self._thread.submit(asyncio.run, fill_database()).result()
+            self._templates[key] = name
+        return self._templates[key]
+
     def drop_database(self, name: str) -> None:
-        """With whatever is still connected to it."""
+        """Drop a database, and end the connections to it."""
         self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def kill(self) -> None:
-        """As a crash of the machine would; it can be started again."""
+        """Kill all of its processes. It can be started again."""
         assert self._process is not None
         self._dismiss_guard()
         for process in self._family():
@@ -151,16 +177,17 @@ class PostgresServer:
         self._process = None
 
     def hang(self) -> None:
-        """Connections stay open, and nothing answers."""
+        """Suspend the server: connections stay open, and nothing answers."""
         for process in self._family():
             process.suspend()
 
     def go_on(self) -> None:
+        """Let it answer again after `hang`."""
         for process in self._family():
             process.resume()
 
     def remove(self) -> None:
-        """Ends it, with all that it has."""
+        """End the server and delete its files."""
         self._dismiss_guard()
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
@@ -178,3 +205,19 @@ class PostgresServer:
         assert self._process is not None
         leader = psutil.Process(self._process.pid)
         return [leader, *leader.children(recursive=True)]
+
+
+@contextmanager
+def running_postgresql(parent: Path) -> Iterator[PostgresServer]:
+    """Run a server until the end of the block, with its files in a new folder inside `parent`.
+
+    Skips the test if PostgreSQL is not installed.
+    """
+    if programs() is None:
+        pytest.skip(MISSING)
+    server = PostgresServer(parent)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()

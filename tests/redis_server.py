@@ -1,18 +1,22 @@
-"""A Redis of the tests' own."""
+"""A Redis server that the tests start themselves."""
 
+import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import redis
 
 START_SECONDS = 20.0
+MISSING = "redis-server is not installed (Debian: apt install redis-server)"
 
 
 class RedisServer:
-    """A Redis of our own: on a free port, with its files in a folder of its own, gone when the test is."""
+    """A server on a free port, with its files in `folder`. `kill` ends it."""
 
     def __init__(self, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -22,10 +26,11 @@ class RedisServer:
 
     @property
     def url(self) -> str:
+        """The address of its database 0."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self, *options: str) -> None:
-        """Returns when it answers."""
+        """Start the server with these options of redis-server, and return when it answers."""
         self._process = subprocess.Popen(
             [
                 "redis-server",
@@ -52,11 +57,12 @@ class RedisServer:
         raise AssertionError("redis-server did not answer in time")
 
     def command(self, *words: str) -> None:
+        """Execute a command, such as FLUSHALL."""
         with redis.Redis(port=self.port) as client:
             client.execute_command(*words)
 
     def kill(self) -> None:
-        """As a crash would."""
+        """Kill the server. It can be started again, without its data."""
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
             self._process.kill()
@@ -64,10 +70,24 @@ class RedisServer:
             self._process = None
 
     def hang(self) -> None:
-        """Connections stay open, and nothing answers."""
+        """Suspend the server: connections stay open, and nothing answers."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
+        """Let it answer again after `hang`."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def running_redis(folder: Path) -> Iterator[RedisServer]:
+    """Run a server until the end of the block. Skips the test if Redis is not installed."""
+    if shutil.which("redis-server") is None:
+        pytest.skip(MISSING)
+    server = RedisServer(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()

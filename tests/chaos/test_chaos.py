@@ -9,7 +9,6 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -21,10 +20,13 @@ from emulator.run.processes import Supervisor
 from emulator.run.shop_client import logged_in
 from emulator.run.stack import SERVICES, Stack
 from mstoken.wire import Mode
-from tests.backing import BackedStack, running_servers
+from tests.backing import BackedStack
+from tests.backing import backing as variables_for
 from tests.chaos.books import Books, read_books
 from tests.chaos.customers import Customer
 from tests.chaos.shop import ChaosShop, Part
+from tests.postgresql import PostgresServer
+from tests.redis_server import RedisServer
 
 CHAOS_SECONDS = float(os.environ.get("CHAOS_SECONDS", "30"))
 SEEDS = [int(seed) for seed in os.environ.get("CHAOS_SEED", "1").split(",")]
@@ -103,21 +105,26 @@ class Chaos:
         )
 
 
+Backing = tuple[dict[str, dict[str, str]], list[Part]]
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def backing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[dict[str, dict[str, str]], list[Part]]]:
-    """What the services keep their data in, and which parts of it can be killed: SQLite has none."""
+def backing(request: pytest.FixtureRequest) -> Backing:
+    """The variables that tell the services where their data is, and the servers that can be killed: SQLite has none."""
     if request.param == "sqlite":
-        yield {}, []
-        return
-    with running_servers(tmp_path) as servers:
-        database, store = servers.database, servers.store
-        yield servers.told, [Part("postgresql", database.kill, database.start), Part("redis", store.kill, store.start)]
+        return {}, []
+    database: PostgresServer = request.getfixturevalue("own_postgresql")
+    store: RedisServer = request.getfixturevalue("own_redis")
+    servers = [Part("postgresql", database.kill, database.start), Part("redis", store.kill, store.start)]
+    return variables_for(database, store), servers
 
 
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.timeout(CHAOS_SECONDS + SETTLE_SECONDS + 240)
 async def test_the_books_balance(
-    backing: tuple[dict[str, dict[str, str]], list[Part]], seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    backing: Backing, seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every bill that a customer saw is there, no key has two, stock + held + sold is what it was, and every delivery
     that was asked for arrives.

@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import httpx
+import pytest
 
 from emulator.run.stack import ROOT, Stack
 
@@ -54,6 +55,7 @@ def test_health_names_the_project_and_the_runtime(emulators: Stack) -> None:
     assert body["runtime"].startswith("python 3.")
 
 
+@pytest.mark.process
 def test_only_the_token_service_runs_as_the_account_that_may_sign() -> None:
     """All other functions are deployed to run as `delivery`, and none as the project's default account."""
     assert json.loads(in_production(ACCOUNTS)) == {
@@ -64,6 +66,7 @@ def test_only_the_token_service_runs_as_the_account_that_may_sign() -> None:
     }
 
 
+@pytest.mark.process
 def test_each_log_line_is_a_json_object() -> None:
     """It has a severity that Cloud Logging knows, even if the message has line breaks or lone surrogates."""
     issued, refused, broken = map(json.loads, in_production(LINES).splitlines())

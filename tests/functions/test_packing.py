@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / "node_modules" / "firebase-tools" / "lib"
 LEFT_OUT = {"README.md", "pack.py", "requirements.in"}

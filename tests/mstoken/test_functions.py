@@ -347,6 +347,7 @@ def test_settings_are_read_at_the_first_call(monkeypatch: pytest.MonkeyPatch, tm
         token(sent(method="POST"))
 
 
+@pytest.mark.process
 def test_importing_the_shops_functions_needs_no_settings() -> None:
     """No variable, no network and no thread: firebase-tools and gunicorn's parent only look at them."""
     script = "import main, threading; print(threading.active_count(), main.token.__name__, main.estimate.__name__)"

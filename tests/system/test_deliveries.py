@@ -21,6 +21,8 @@ from emulator.run.shop_client import ShopClient, logged_in
 from emulator.run.stack import Stack
 from services.common.ids import new_id
 
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
 LEASE_SECONDS = 30.0
 """How long the claim of a process that was killed stands in the way."""
 TIMEOUT_SECONDS = 60

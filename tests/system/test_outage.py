@@ -97,6 +97,7 @@ async def readiness(shop: Shop, service: str) -> tuple[int, str]:
 
 
 @pytest.mark.timeout(OUTAGE_SECONDS + 120)
+@pytest.mark.slow
 async def test_an_outage_of_firebase_loses_no_verification(shop: Shop) -> None:
     """Tokens issued before are verified all through it; /readyz and the log say what is wrong; then all is well."""
     email = f"{secrets.token_hex(8)}@example.com"

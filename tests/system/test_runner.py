@@ -20,6 +20,8 @@ from emulator.run.processes import is_alive
 from emulator.run.shop_client import logged_in
 from emulator.run.stack import ROOT, Stack
 
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
 WAIT_SECONDS = 120
 
 

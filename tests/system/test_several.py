@@ -19,9 +19,13 @@ from emulator.run.shop_client import TIMEOUT_SECONDS, ShopClient, logged_in
 from emulator.run.stack import SERVICES, Stack
 from mstoken import ServiceIdentity
 from mstoken.wire import Mode
-from tests.backing import BackedStack, running_servers
+from tests.backing import BackedStack, backing
 from tests.mstoken.test_settings import environment
+from tests.postgresql import PostgresServer
+from tests.redis_server import RedisServer
 from tests.system.round_robin import RoundRobin
+
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 RACERS = 50
 DELIVERIES = 20
@@ -40,26 +44,28 @@ class Several:
 
 
 @pytest.fixture(scope="module")
-def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Several]:
+def several(
+    tmp_path_factory: pytest.TempPathFactory, postgresql: PostgresServer, redis_server: RedisServer
+) -> Iterator[Several]:
     folder = tmp_path_factory.mktemp("several")
     project = f"demo-test-{secrets.token_hex(4)}"
     front = Stack(Ports.shifted(free_offset()), folder / "front", project=project, mode="proof")
     supervisor, balancers = Supervisor(), list[RoundRobin]()
-    with running_servers(folder) as servers:
-        try:
-            front.start_emulators(supervisor)
-            behind = [_started(front, servers.told, folder / name, supervisor) for name in ("one", "two")]
-            for service in SERVICES:
-                ports = [getattr(stack.ports, service) for stack in behind]
-                balancers.append(RoundRobin(getattr(front.ports, service), ports))
-            yield Several(front, behind)
-        finally:
-            for balancer in balancers:
-                balancer.stop()
-            supervisor.stop()
+    variables = backing(postgresql, redis_server)
+    try:
+        front.start_emulators(supervisor)
+        behind = [_started(front, variables, folder / name, supervisor) for name in ("one", "two")]
+        for service in SERVICES:
+            ports = [getattr(stack.ports, service) for stack in behind]
+            balancers.append(RoundRobin(getattr(front.ports, service), ports))
+        yield Several(front, behind)
+    finally:
+        for balancer in balancers:
+            balancer.stop()
+        supervisor.stop()
 
 
-def _started(front: Stack, told: dict[str, dict[str, str]], folder: Path, supervisor: Supervisor) -> BackedStack:
+def _started(front: Stack, variables: dict[str, dict[str, str]], folder: Path, supervisor: Supervisor) -> BackedStack:
     """A set of services whose neighbours are the balancers, and whose emulators are those of `front`."""
     neighbours = {"USER_URL": front.url("user"), "PRODUCT_URL": front.url("product")}
     queue = {"CLOUD_TASKS_EMULATOR_HOST": f"127.0.0.1:{front.ports.tasks}"}
@@ -71,7 +77,7 @@ def _started(front: Stack, told: dict[str, dict[str, str]], folder: Path, superv
         emulator_ports=front.ports,
         mode=front.mode,
         backing={
-            service: told[service] | neighbours | queue | {"MSTOKEN_BASE_URL": front.url(service)}
+            service: variables[service] | neighbours | queue | {"MSTOKEN_BASE_URL": front.url(service)}
             for service in SERVICES
         },
     )

@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from emulator.run.ports import Ports, free_offset
 from emulator.run.stack import ROOT
+
+pytestmark = pytest.mark.process
 
 START_SECONDS = 60
 

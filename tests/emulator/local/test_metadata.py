@@ -152,6 +152,7 @@ def google_auth(running: dict[str, str], tmp_path: Path) -> Callable[..., dict[s
 
 
 @pytest.mark.parametrize("service", ["product", "billing"])
+@pytest.mark.process
 def test_google_auth_gets_an_identity_token(
     google_auth: Callable[..., dict[str, Any]], running: dict[str, str], service: str
 ) -> None:
@@ -161,6 +162,7 @@ def test_google_auth_gets_an_identity_token(
     assert found["claims"]["aud"] == AUDIENCE
 
 
+@pytest.mark.process
 def test_google_auth_finds_the_default_credentials(google_auth: Callable[..., dict[str, Any]]) -> None:
     """google-auth learns project, account and universe domain, and gets 404 for access tokens."""
     assert google_auth("billing", TAKE_DEFAULTS) == {
@@ -354,6 +356,7 @@ async def test_certificates_are_public(app: FastAPI) -> None:
         (["--service", "billing=9103", "--service", "product=9103"], "each service must have a port of its own"),
     ],
 )
+@pytest.mark.process
 def test_a_wrong_option_is_named(start: Start, arguments: list[str], message: str) -> None:
     """With a wrong option the process ends and says what was expected."""
     supervisor = start(*arguments)
@@ -362,6 +365,7 @@ def test_a_wrong_option_is_named(start: Start, arguments: list[str], message: st
     assert message in caught.value.last_lines
 
 
+@pytest.mark.process
 def test_a_port_in_use_is_named(start: Start, running: dict[str, str]) -> None:
     """If a port is in use, the process ends and names the port."""
     port = running["billing"].rpartition(":")[2]
@@ -371,6 +375,7 @@ def test_a_port_in_use_is_named(start: Start, running: dict[str, str]) -> None:
     assert port in caught.value.last_lines
 
 
+@pytest.mark.process
 def test_the_project_can_be_set(start: Start, ports: Ports) -> None:
     """With `--project` the accounts belong to that project."""
     supervisor = start("--service", f"user={ports.user}", "--project", "demo-test")
@@ -379,6 +384,7 @@ def test_the_project_can_be_set(start: Start, ports: Ports) -> None:
     assert httpx.get(f"{url}{ACCOUNTS_PATH}/default/email", headers=FLAVOR).text == email_of("user", "demo-test")
 
 
+@pytest.mark.process
 def test_it_ends_when_it_is_interrupted(start: Start, ports: Ports) -> None:
     """The process ends with status 0 and no output when it is interrupted."""
     supervisor = start("--service", f"user={ports.auth}")

@@ -24,6 +24,7 @@ def part(folder: Path, *code: str, made_from: str = "these files") -> Part:
     return Part(folder.name, folder, made_from, commands, links={"linked": "target"})
 
 
+@pytest.mark.process
 async def test_a_part_that_is_made_is_current(tmp_path: Path) -> None:
     """Making a part runs its commands, adds its links, and makes it current."""
     made = part(tmp_path / "part", "print('one')", "print('two')")
@@ -40,6 +41,7 @@ async def test_a_part_made_from_something_else_is_not_current(tmp_path: Path) ->
     assert not part(tmp_path / "part", made_from="other files").is_current()
 
 
+@pytest.mark.process
 async def test_a_part_that_fails_is_not_current(tmp_path: Path) -> None:
     """A command that fails ends the making with a sentence, and the part is not current, even if it was before."""
     await make(part(tmp_path / "part"), tmp_path / "log")
@@ -49,6 +51,7 @@ async def test_a_part_that_fails_is_not_current(tmp_path: Path) -> None:
     assert not broken.is_current()
 
 
+@pytest.mark.process
 async def test_one_failure_ends_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """When one part fails, the others are ended rather than waited for."""
     slow = part(tmp_path / "slow", "import time; time.sleep(600)")
@@ -107,6 +110,7 @@ def checkout(tmp_path: Path) -> Path:
         ("pyproject.toml", "[build-system]\n[project]\n[tool.hatch]\n[tool.ruff]\nfix = true\n", set()),
     ],
 )
+@pytest.mark.process
 def test_a_change_makes_anew_only_what_is_made_from_it(
     checkout: Path, changed: str, text: str, stale: set[str]
 ) -> None:
@@ -143,6 +147,7 @@ def start(checkout: Path) -> subprocess.Popen[str]:
         ({"node": "echo v22.1.0"}, "npm is missing: it comes with Node.js, or as a package of its own.\n"),
     ],
 )
+@pytest.mark.process
 def test_what_is_missing_is_named(checkout: Path, commands: dict[str, str], sentence: str) -> None:
     """Without a fitting Node and npm set-up says which is missing, does nothing, and ends with status 1."""
     for name, script in commands.items():
@@ -155,6 +160,7 @@ def test_what_is_missing_is_named(checkout: Path, commands: dict[str, str], sent
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.process
 def test_an_interrupted_set_up_leaves_nothing_running(checkout: Path, number: signal.Signals) -> None:
     """Interrupting set-up ends its commands, says so, leaves no stamp, and gives status 130."""
     command(checkout, "node", "echo v22.1.0")

@@ -15,6 +15,8 @@ from emulator.run import die_with_parent
 from emulator.run.errors import Interrupted, NotReady, ProcessDied
 from emulator.run.processes import Process, Supervisor, is_alive
 
+pytestmark = pytest.mark.process
+
 WAIT_SECONDS = 20.0
 
 PARENT_OF_STUBBORN = """

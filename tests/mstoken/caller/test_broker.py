@@ -437,6 +437,7 @@ def run(script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=os.environ, timeout=timeout, capture_output=True, text=True)
 
 
+@pytest.mark.process
 def test_a_forked_child_asks_for_itself(tmp_path: Path) -> None:
     """With assertions, tokens and a key of its own, whether or not its parent goes on."""
     ended = run(

@@ -255,6 +255,7 @@ def answers(url: str) -> bool:
         return False
 
 
+@pytest.mark.process
 class TestGoogleIdentity:
     """The identity token of the service account that this process runs as; google-auth is as it comes."""
 
@@ -387,6 +388,7 @@ class TestGoogleIdentity:
         assert end(process) == "the child has a token"
 
 
+@pytest.mark.process
 class TestNoGoogleIdentity:
     """What keeps a process from having one may be over the next time."""
 

@@ -35,6 +35,7 @@ def run(script: str, *, filters: str = "error", **variables: str) -> subprocess.
     )
 
 
+@pytest.mark.process
 class TestForking:
     """A child is a process of its own, with a key and tokens of its own."""
 
@@ -121,6 +122,7 @@ class TestForking:
         assert (ended.returncode, ended.stderr) == (0, "")
 
 
+@pytest.mark.process
 class TestExiting:
     """A program that does not close ends nevertheless."""
 

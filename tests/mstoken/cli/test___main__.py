@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.process
 def test_it_runs_as_a_module() -> None:
     """`python -m mstoken.cli` is `mstoken`, and says so in its help."""
     command = [sys.executable, "-m", "mstoken.cli", "--help"]

@@ -62,6 +62,7 @@ def test_wrong_usage_has_a_status_of_its_own(run: Run, arguments: list[str]) -> 
     assert run(*arguments).exit_code == 2
 
 
+@pytest.mark.process
 def test_without_the_extra_it_says_what_to_install() -> None:
     """Where the library was installed without the command line's own needs, a sentence says so."""
     program = "import sys; sys.modules['typer'] = None; import mstoken.cli; mstoken.cli.main()"

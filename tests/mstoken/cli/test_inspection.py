@@ -304,6 +304,7 @@ def test_a_token_cannot_talk_to_the_terminal(run: Run) -> None:
     assert "\\x1b[2Jme" in shown
 
 
+@pytest.mark.process
 def test_it_asks_nobody() -> None:
     """No connection is made and no name looked up, whatever the settings; a process that does so ends at once."""
     program = (

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,11 +12,13 @@ import pytest
 from fastapi import FastAPI
 
 from mstoken.testing import FakeFirebase
-from services.billing.app import create_app
+from services.billing.app import MIGRATIONS, create_app
 from services.billing.neighbours import Neighbours
 from services.billing.settings import BillingSettings
+from services.product.app import MIGRATIONS as PRODUCT_MIGRATIONS
 from services.product.app import create_app as create_product
 from services.product.settings import ProductSettings
+from services.user.app import MIGRATIONS as USER_MIGRATIONS
 from services.user.app import create_app as create_user
 from services.user.settings import UserSettings
 from tests.clock import MovableTime, no_sleep
@@ -95,6 +98,12 @@ class Shop:
 
 
 @pytest.fixture
+def schema() -> Path | None:
+    """Databases have Billing's tables."""
+    return MIGRATIONS
+
+
+@pytest.fixture
 async def shop(new_database: NewDatabase, firebase: FakeFirebase) -> AsyncIterator[Shop]:
     """A shop with nothing sold yet."""
     async with open_shop(new_database, firebase) as shop:
@@ -124,7 +133,8 @@ async def open_shop(
         settings = ProductSettings(database_url=databases["product"])
         return create_product(settings, verifier=firebase.verifier("product"), clock=time)
 
-    databases = {service: new_database() for service in ("user", "product", "billing")}
+    schemas = {"user": USER_MIGRATIONS, "product": PRODUCT_MIGRATIONS, "billing": MIGRATIONS}
+    databases = {service: new_database(schema) for service, schema in schemas.items()}
     time = MovableTime()
     ticks = count(step=60)
     project = FakeProject(firebase)

@@ -19,6 +19,8 @@ from services.common.ids import new_id
 from tests.services.billing.fakes import BrokenQueue, FakeQueue
 from tests.services.shop import ADDRESS
 
+pytestmark = pytest.mark.both_databases
+
 PATIENCE_SECONDS = 600.0
 HOUR_SECONDS = 3600.0
 

@@ -2,7 +2,9 @@
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
+import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
@@ -20,10 +22,18 @@ from services.common.database import Database
 from tests.services.billing.fakes import FakeQueue
 from tests.services.shop import ADDRESS
 
+pytestmark = pytest.mark.both_databases
+
 BILL = "INSERT INTO bills VALUES (:id, 'maya', 'issued', :at, 'USD', :id, 'a fingerprint')"
 DELIVERY = "INSERT INTO deliveries VALUES (:id, :id, :status, :address, :at, :at)"
 MAYA = UserCaller("maya", None, None, None, 0, 0)
 STATUSES = ("requested", "dispatched", "delivered", "failed")
+
+
+@pytest.fixture
+def schema() -> Path | None:
+    """The databases are empty: the tests migrate them."""
+    return None
 
 
 def migrations(connection: Connection) -> Config:

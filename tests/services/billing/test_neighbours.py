@@ -1,7 +1,6 @@
 """services/billing/neighbours.py: Product and User out of reach, slow, hostile or strange"""
 
 import asyncio
-from pathlib import Path
 
 import httpx
 import pytest
@@ -16,16 +15,10 @@ from services.common.deadlines import within
 from services.common.ids import new_id
 from tests.clock import FakeClock
 from tests.services.billing.conftest import Shop, open_shop
-from tests.services.conftest import NewDatabase, sqlite_databases
+from tests.services.conftest import NewDatabase
 from tests.services.shop import KETTLE, StubbornTransport, answered, refused
 
 DOWN = [httpx.ConnectError("refused"), httpx.ReadTimeout("too slow"), httpx.Response(503), httpx.Response(504)]
-
-
-@pytest.fixture
-def new_database(tmp_path: Path) -> NewDatabase:
-    """SQLite alone: the network is the same with both."""
-    return sqlite_databases(tmp_path)
 
 
 def one_time_id(request: httpx.Request) -> str:

@@ -19,8 +19,10 @@ from services.common.errors import DatabaseUnavailable
 from services.product import app as product
 from services.product.app import MIGRATIONS
 from services.user import app as user
-from tests.postgresql import MISSING, PostgresServer, programs
+from tests.postgresql import PostgresServer
 from tests.services.conftest import NewDatabase
+
+pytestmark = pytest.mark.both_databases
 
 OPEN = """
 import asyncio, sys
@@ -185,6 +187,7 @@ class TestSQLite:
         yield blocker
         blocker.close()
 
+    @pytest.mark.process
     async def test_processes_that_start_together_migrate_once(self, url: str, blocker: sqlite3.Connection) -> None:
         """Processes that open a new database at the same moment all succeed, and the tables are there."""
         blocker.execute("PRAGMA journal_mode = WAL")
@@ -242,7 +245,6 @@ class TestSQLite:
             await Database(url, MIGRATIONS).open()
 
 
-@pytest.mark.skipif(programs() is None, reason=MISSING)
 class TestPostgreSQL:
     """What a server makes special."""
 
@@ -261,12 +263,9 @@ class TestPostgreSQL:
         await database.close()
 
     @pytest.fixture
-    def server(self) -> Iterator[PostgresServer]:
+    def server(self, own_postgresql: PostgresServer) -> PostgresServer:
         """A server that may be broken."""
-        server = PostgresServer()
-        server.start()
-        yield server
-        server.remove()
+        return own_postgresql
 
     @pytest.fixture
     async def fragile(self, server: PostgresServer) -> AsyncIterator[Database]:
@@ -275,6 +274,7 @@ class TestPostgreSQL:
         yield database
         await database.close()
 
+    @pytest.mark.process
     async def test_processes_that_start_together_migrate_once(self, url: str) -> None:
         """Processes that open a new database at the same moment all succeed, and the tables are there."""
         blocker = Database(url, MIGRATIONS)

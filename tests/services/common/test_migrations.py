@@ -20,6 +20,8 @@ from services.product import store as product_store
 from services.user import app as user
 from services.user import store as user_store
 
+pytestmark = pytest.mark.both_databases
+
 SERVICES = [
     pytest.param(user.MIGRATIONS, user_store.metadata, id="user"),
     pytest.param(product.MIGRATIONS, product_store.metadata, id="product"),

@@ -52,11 +52,13 @@ class ReplayStoreContract:
 class SharedReplayStoreContract(ReplayStoreContract):
     """What a store promises that processes share. A subclass also gives `url`, by which they find it."""
 
+    @pytest.mark.process
     async def test_processes_share_it(self, url: str) -> None:
         """1,000 spends of one id race, 250 at once in each of four processes: exactly one wins."""
         won = await in_processes(4, race_for_one_id, url, 250)
         assert sum(won) == 1
 
+    @pytest.mark.process
     async def test_another_process_sees_what_was_spent(self, store: ReplayStore, url: str) -> None:
         """And none of it twice."""
         await store.spend("contested", 4_000_000_000)

@@ -27,6 +27,8 @@ class TestMemoryReplayStore(ReplayStoreContract):
         await store.spend("new", clock() + 60)
         assert await store.spend("old", clock() + 60) is True
 
+    @pytest.mark.process
+    @pytest.mark.slow
     async def test_a_million_ids_take_less_than_200_megabytes(self) -> None:
         """Measured in a process of its own."""
         assert max(await in_processes(1, megabytes_of_memory_store, "memory:", 1_000_000)) < 200
@@ -46,6 +48,7 @@ def refusal_of_a_worker(url: str, number: int) -> int:
     return 0
 
 
+@pytest.mark.process
 async def test_a_worker_of_several_has_no_store_in_memory() -> None:
     """Under `uvicorn --workers 2` each worker is a child of multiprocessing; both refuse to start."""
     assert await in_processes(2, refusal_of_a_worker, "memory:", 0) == [1, 1]

@@ -1,9 +1,7 @@
 """Spent ids in a Redis, which the tests start themselves."""
 
 import asyncio
-import shutil
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 import redis
@@ -14,18 +12,6 @@ from tests.clock import FakeClock
 from tests.mstoken.callee.replay.contract import SharedReplayStoreContract
 from tests.redis_server import RedisServer
 
-needs_redis = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="redis-server is not installed (Debian: apt install redis-server)"
-)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-
 
 @pytest.mark.parametrize("url", ["redis://:s3cret#more@host", "redis://:s3cret@host:port", "redis://u:s3cret/x@host/0"])
 def test_an_address_that_is_none_is_not_repeated(url: str) -> None:
@@ -35,19 +21,24 @@ def test_an_address_that_is_none_is_not_repeated(url: str) -> None:
     assert "s3cret" not in str(caught.value)
 
 
-@needs_redis
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def store(url: str, clock: FakeClock) -> AsyncIterator[RedisReplayStore]:
+    store = RedisReplayStore(url, clock=clock)
+    yield store
+    await store.aclose()
+
+
 class TestRedisReplayStore(SharedReplayStoreContract):
     """The store in a Redis."""
 
     @pytest.fixture
-    def url(self, server: RedisServer) -> str:
-        return server.url
-
-    @pytest.fixture
-    async def store(self, url: str, clock: FakeClock) -> AsyncIterator[RedisReplayStore]:
-        store = RedisReplayStore(url, clock=clock)
-        yield store
-        await store.aclose()
+    def url(self, redis_url: str) -> str:
+        return redis_url
 
     async def test_ids_expire_by_themselves(self, store: RedisReplayStore, url: str, clock: FakeClock) -> None:
         """Redis is told for how long each id counts, and a replay changes nothing of it."""
@@ -62,6 +53,18 @@ class TestRedisReplayStore(SharedReplayStoreContract):
     async def test_what_expires_at_once_is_still_spent_once(self, store: RedisReplayStore, clock: FakeClock) -> None:
         """A time that has passed is no error."""
         assert await store.spend("late", clock() - 5) is True
+
+
+class TestRedisOutages:
+    """The store while its Redis fails."""
+
+    @pytest.fixture
+    def server(self, own_redis: RedisServer) -> RedisServer:
+        return own_redis
+
+    @pytest.fixture
+    def url(self, server: RedisServer) -> str:
+        return server.url
 
     async def test_a_restart_is_survived(self, store: RedisReplayStore, server: RedisServer, clock: FakeClock) -> None:
         """A connection that died with the server is made anew within the same spend."""

@@ -112,6 +112,8 @@ class TestSQLiteReplayStore(SharedReplayStoreContract):
         with pytest.raises(VerifierUnavailable, match="cannot be used"):
             await store.spend("two", clock() + 60)
 
+    @pytest.mark.process
+    @pytest.mark.slow
     async def test_a_million_ids_would_take_less_than_200_megabytes(self, path: Path) -> None:
         """In memory, measured in a process of its own, and on the disk: 40 MB for 200,000 of them."""
         assert max(await in_processes(1, megabytes_of_sqlite_store, str(path), 200_000)) < 40

@@ -1,0 +1,95 @@
+"""What each test needs: markers that are put on tests by the fixtures they use, and groups for parallel runs.
+
+CONTRIBUTING.md ("Tests and markers") explains the markers. A test that needs nothing gets the marker `unit`.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+FIXTURES = {
+    "emulators": "emulator",
+    "postgresql": "postgresql",
+    "own_postgresql": "postgresql",
+    "redis_server": "redis",
+    "own_redis": "redis",
+}
+"""Fixture -> the marker of every test that uses it, directly or through another fixture."""
+MARKERS = {
+    "unit": "needs nothing outside its own process (set automatically)",
+    "emulator": "needs the Firebase emulators (set automatically for the fixture `emulators`)",
+    "postgresql": "needs PostgreSQL (set automatically for the fixture `postgresql`)",
+    "redis": "needs redis-server (set automatically for the fixture `redis_server`)",
+    "process": "starts processes of its own",
+    "slow": "takes more than a few seconds",
+    "both_databases": "runs on SQLite with fresh tokens, and again on PostgreSQL with proofs",
+    "both_modes": "runs with fresh tokens, and again with proofs",
+}
+NEEDS = ("emulator", "postgresql", "redis", "process", "slow")
+STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
+"""Audit events of Python that mean that a process starts."""
+
+
+def mark(items: Sequence[pytest.Item]) -> None:
+    """Put the markers on the tests, and say which tests must run one after another in a parallel run."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        parameters = (
+            item.callspec.params.values() if isinstance(item, pytest.Function) and _is_parametrized(item) else ()
+        )
+        if "postgresql" in parameters:
+            fixtures.add("postgresql")
+        for fixture in FIXTURES.keys() & fixtures:
+            item.add_marker(FIXTURES[fixture])
+        if not needs(item):
+            item.add_marker("unit")
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def needs(item: pytest.Item) -> set[str]:
+    """Return the markers of a test that keep it out of the unit tests."""
+    return {name for name in NEEDS if item.get_closest_marker(name)}
+
+
+def start_order(item: pytest.Item) -> int:
+    """Return 0 for the tests that a parallel run starts first: what takes longest must not come last."""
+    needed = needs(item)
+    if "emulator" in needed:
+        return 0
+    return 1 if "slow" in needed else 2 if needed else 3
+
+
+def _is_parametrized(item: pytest.Function) -> bool:
+    return hasattr(item, "callspec")
+
+
+def _group(item: pytest.Item) -> str:
+    """Return the name of what tests share: a server, or else the fixtures of their file."""
+    needed = needs(item)
+    if "emulator" in needed:
+        return "emulators"
+    if "postgresql" in needed:
+        return "postgresql"
+    return item.nodeid.split("::")[0]
+
+
+class Watch:
+    """Fails a test that starts a process without saying so by a marker."""
+
+    def __init__(self) -> None:
+        self._unit_test: str | None = None
+        sys.addaudithook(self._on_event)
+
+    def watch(self, item: pytest.Item) -> None:
+        """Call before a test runs, its fixtures included."""
+        self._unit_test = item.nodeid if item.get_closest_marker("unit") else None
+
+    def rest(self) -> None:
+        """Call after a test."""
+        self._unit_test = None
+
+    def _on_event(self, event: str, _arguments: object) -> None:
+        if self._unit_test is not None and event in STARTS_A_PROCESS:
+            pytest.fail(f"{self._unit_test} starts a process ({event}): mark it with pytest.mark.process.")
