@@ -8,7 +8,6 @@ def estimate(request: Request, caller: Caller) -> Response: ...
 """
 
 import json
-import threading
 from collections.abc import Callable, Collection, Coroutine
 from functools import wraps
 from pathlib import Path
@@ -24,6 +23,7 @@ from mstoken.claims import service_name
 from mstoken.errors import Refusal
 from mstoken.issuer.policy import Policy
 from mstoken.issuer.service import TokenService
+from mstoken.per_process import PerProcess
 from mstoken.problem import PROBLEM_MEDIA_TYPE, Problem, problem_details, problem_headers
 from mstoken.wire import PROOF_HEADER, SERVICE_TOKEN_HEADER
 
@@ -44,7 +44,7 @@ class Callee:
     def __init__(self, service: str, make_verifier: Callable[[], TokenVerifier] | None = None) -> None:
         """`make_verifier` stands in for a verifier with settings from the environment."""
         self._service = service_name(service)
-        self._verifier = _OncePerProcess(make_verifier or (lambda: TokenVerifier(service)), f"mstoken {service}")
+        self._verifier = _InBackground(make_verifier or (lambda: TokenVerifier(service)), f"mstoken {service}")
 
     def allow(
         self, *, users: bool | Collection[str] = False, services: Collection[str] = (), proof: bool = False
@@ -82,7 +82,7 @@ class TokenEndpoint:
         a policy is never deployed.
         """
         policy = Policy.load(policy_file)
-        self._service = _OncePerProcess(lambda: make_service(policy), "mstoken token service")
+        self._service = _InBackground(lambda: make_service(policy), "mstoken token service")
 
     def __call__(self, request: Request) -> Response:
         """The answer to one request."""
@@ -103,30 +103,28 @@ class _InEventLoop(Protocol):
 O = TypeVar("O", bound=_InEventLoop)  # noqa: E741 - what is opened
 
 
-class _OncePerProcess(Generic[O]):
-    """Something that lives in an event loop, for all threads of a process. Made and opened when it is first used:
-    firebase-tools imports functions where there are no settings, and gunicorn forks after it has imported them.
+class _InBackground(Generic[O]):
+    """An object that lives in a background event loop, and serves all threads of a process.
+
+    Each process makes and opens it when it first needs it: firebase-tools imports functions without any settings, and
+    gunicorn forks after the import.
     """
 
     def __init__(self, make: Callable[[], O], name: str) -> None:
         self._make = make
         self._name = name
-        self._lock = threading.Lock()
-        self._made: tuple[Background, O] | None = None
+        self._opened = PerProcess(self._open)
 
     def run(self, work: Callable[[O], Coroutine[Any, Any, T]]) -> T:
-        """What `work` comes to, on a loop in the background."""
-        background, made = self._made or self._make_once()
-        return background.submit(work(made)).result()
+        """Run `work` on the object in the background loop, and return its result."""
+        background, opened = self._opened.get()
+        return background.submit(work(opened)).result()
 
-    def _make_once(self) -> tuple[Background, O]:
-        with self._lock:
-            if self._made is None:
-                made = self._make()
-                background = Background(self._name)
-                background.submit(made.open()).result()
-                self._made = background, made
-            return self._made
+    def _open(self) -> tuple[Background, O]:
+        made = self._make()
+        background = Background(self._name)
+        background.submit(made.open()).result()
+        return background, made
 
 
 def _call(request: Request, function: str) -> Call:

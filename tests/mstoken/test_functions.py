@@ -3,11 +3,13 @@
 import json
 import secrets
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import httpx
@@ -30,7 +32,8 @@ from mstoken.issuer.service import TokenService
 from mstoken.problem import Problem
 from mstoken.testing import FakeFirebase
 
-FUNCTIONS = Path(__file__).parents[2] / "functions"
+ROOT = Path(__file__).parents[2]
+FUNCTIONS = ROOT / "functions"
 PLATFORM = "https://functions.example"
 URL = f"{PLATFORM}/token"
 THREADS = 8
@@ -415,6 +418,36 @@ def test_the_functions_of_a_service_share_one_verifier(firebase: FakeFirebase) -
     headers = firebase.service_headers("billing", to="delivery")
     assert [one(sent(headers=headers)).status_code, other(sent(headers=headers)).status_code] == [200, 401]
     assert len(made) == 1
+
+
+def test_a_forked_child_has_a_verifier_of_its_own() -> None:
+    """The background thread of the parent does not exist in the child, so the child starts another."""
+    script = """
+        import os, signal
+        from flask import Response
+        from mstoken.functions import Callee
+        from mstoken.testing import FakeFirebase
+        from tests.mstoken.test_functions import sent
+
+        firebase = FakeFirebase()
+        callee = Callee("delivery", lambda: firebase.verifier("delivery"))
+        estimate = callee.allow(services={"billing"})(lambda request, caller: Response(str(os.getpid())))
+
+        def answer():
+            return estimate(sent(headers=firebase.service_headers("billing", to="delivery"))).get_data(as_text=True)
+
+        answer()
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+        assert answer() == str(os.getpid())
+        if not child:
+            os._exit(0)
+        print(os.waitpid(child, 0)[1])
+        """
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", dedent(script)]
+    ended = subprocess.run(command, cwd=ROOT, timeout=60, capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == ("0\n", "")
 
 
 class FakeSource:
