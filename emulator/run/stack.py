@@ -22,6 +22,8 @@ from mstoken.wire import Mode
 ROOT = Path(__file__).resolve().parents[2]
 SEED = Path(__file__).with_name("seed")
 PROJECT = "demo-shop"
+LAZY_VALIDATORS = ROOT / "emulator" / "run" / "lazy_validators.cjs"
+"""Makes the Auth emulator start in two seconds instead of eight."""
 SERVICES = ("user", "product", "billing")
 IDENTITIES = (*SERVICES, "delivery")
 """The services that have an identity of their own: delivery is the function `deliver`."""
@@ -134,10 +136,9 @@ class Stack:
         self.start_metadata(supervisor)
         process = supervisor.start(
             "firebase emulators:start",
-            # Compiling the Auth emulator's API takes ten seconds, a sixth less with room for young objects. Naming
-            # the emulators leaves out the extensions one, which would ask for a log-in.
+            # Naming the emulators leaves out the extensions emulator, which would ask for a login.
             [
-                *("node", "--max-semi-space-size=64", str(firebase)),
+                *("node", "--require", str(LAZY_VALIDATORS), str(firebase)),
                 *("emulators:start", "--only", "auth,functions,tasks"),
                 *("--config", str(config), "--project", self.project, "--import", str(SEED)),
             ],
