@@ -53,6 +53,7 @@ def create_app(
     )
     return build(
         "Billing",
+        "Bills, at the prices of the Product service, and their deliveries.",
         router(orders, bills, deliveries, neighbours),
         verifier=verifier,
         database=database,

@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.billing.bills import MAX_ITEMS, MAX_QUANTITY, Bill, Line
 from services.billing.deliveries import Event, Status
-from services.common.shapes import WHOLE, Address, Shape, Sum
+from services.common.shapes import WHOLE, Address, StrictShape, Sum
 
 
-class ItemShape(Shape):
+class ItemShape(StrictShape):
     """So many of a product."""
 
     model_config = ConfigDict(title="Item")
@@ -19,7 +19,7 @@ class ItemShape(Shape):
     quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY), WHOLE]
 
 
-class Order(Shape):
+class Order(StrictShape):
     """What to make a bill for. Each product stands in it once."""
 
     items: Annotated[list[ItemShape], Field(min_length=1, max_length=MAX_ITEMS)]
@@ -73,13 +73,13 @@ class BillShape(BaseModel):
         )
 
 
-class DeliveryRequest(Shape):
+class DeliveryRequest(StrictShape):
     """Where to; without an address, to the one in the profile."""
 
     address: Address | None = None
 
 
-class DeliveryEvent(Shape):
+class DeliveryEvent(StrictShape):
     """What happened to a delivery."""
 
     status: Event

@@ -1,4 +1,4 @@
-"""The skeleton that every service is built on."""
+"""The skeleton that all services are built on."""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -8,7 +8,7 @@ from typing import Literal, ParamSpec
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from mstoken import TokenVerifier
 from mstoken.errors import SettingsError, VerifierUnavailable
@@ -21,7 +21,7 @@ from services.common.load import LoadLimit
 from services.common.middleware import BodyLimit, RequestLog
 
 STARTUP_FAILURE = 3
-"""The exit status that tells uvicorn and gunicorn that a new worker would fail in the same way."""
+"""Exit status that tells uvicorn and gunicorn not to start the worker again."""
 
 _log = logging.getLogger("services")
 
@@ -29,9 +29,9 @@ P = ParamSpec("P")
 
 
 def own_process(service: str) -> Callable[[Callable[P, FastAPI]], Callable[P, FastAPI]]:
-    """For an app's factory: called without arguments, it is the beginning of a process.
+    """Decorate an app's factory: called without arguments, it configures the log of its process.
 
-    Then it takes over the log, and a wrong setting ends the process with one line that says so.
+    If a setting is wrong the process then ends with one log line about it.
     """
 
     def decorate(factory: Callable[P, FastAPI]) -> Callable[P, FastAPI]:
@@ -58,23 +58,24 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """The service can do its work. `warnings` says what is wrong all the same, a sentence each."""
+    """The service can work."""
 
     status: Literal["ready"] = "ready"
-    warnings: list[str] = []
+    warnings: list[str] = Field(default=[], description="Problems that do not stop the service, one sentence each.")
 
 
 def build(
     title: str,
+    description: str,
     router: APIRouter,
     *,
     verifier: TokenVerifier,
     database: Database,
     resources: Sequence[AbstractAsyncContextManager[object]] = (),
 ) -> FastAPI:
-    """An app that serves `router` to the callers that `verifier` lets in.
+    """Return an app that serves `router` to the callers that `verifier` admits.
 
-    It opens the database with its migrations, and then `resources`, before it serves, and closes them after.
+    Before it serves, the app migrates and opens the database, and then opens `resources`. It closes them at its end.
     """
 
     @asynccontextmanager
@@ -88,6 +89,7 @@ def build(
 
     app = FastAPI(
         title=title,
+        description=description,
         version="1",
         lifespan=lifespan,
         generate_unique_id_function=_operation_id,
@@ -98,7 +100,7 @@ def build(
     problems.install(app)
     app.include_router(_probes(verifier, database))
     app.include_router(router)
-    # The last one added is the outermost: all that is refused is logged, and the time spent waiting counts.
+    # The last one is the outermost. So refused requests are logged, and the time that a request waits counts.
     app.add_middleware(BodyLimit)
     app.add_middleware(LoadLimit)
     app.add_middleware(DeadlineLimit)
@@ -111,12 +113,12 @@ def _probes(verifier: TokenVerifier, database: Database) -> APIRouter:
 
     @router.get("/healthz")
     async def health() -> Health:
-        """Whether the process runs."""
+        """Check that the process runs."""
         return Health()
 
-    @router.get("/readyz", responses={503: documented_problem("It cannot, for now.")})
+    @router.get("/readyz", responses={503: documented_problem("The service cannot work now; `detail` may say why.")})
     async def readiness() -> Readiness:
-        """Whether the database answers and tokens can be verified; if not, what is missing."""
+        """Check that the database answers and that tokens can be verified."""
         await database.ready()
         try:
             return Readiness(warnings=await verifier.ready())

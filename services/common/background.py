@@ -1,4 +1,4 @@
-"""What a service does by itself, beside what it is asked for."""
+"""Jobs that a service does by itself, in the background."""
 
 import asyncio
 import logging
@@ -8,16 +8,16 @@ from typing import Self
 from mstoken.problem import Problem
 
 STOP_SECONDS = 5.0
-"""How long the end of an app waits for a job that is under way, before it breaks it off."""
+"""How long a stopping app waits for a job that is running before it cancels the job, in seconds."""
 
 _log = logging.getLogger("services.background")
 
 
 class Repeated:
-    """A job that is done at an app's start, and then again and again: one of the `resources` of `build`.
+    """A job that runs when the app starts, and then every `every_seconds`: one of the `resources` of `build`.
 
-    Every process of a service does it, so it must not mind being done twice at once, nor being broken off. Where it
-    fails, that is logged, and it is done again when it is due.
+    Each process of a service runs it, so a job must allow being run twice at once, and being cancelled. If it fails,
+    the failure is logged, and the job runs again when it is due.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Repeated:
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        assert self._task is not None  # noqa: S101 - made by __aenter__
+        assert self._task is not None  # noqa: S101 - set by __aenter__
         self._stopping.set()
         await asyncio.wait({self._task}, timeout=self._stop_seconds)
         self._task.cancel()
@@ -49,14 +49,14 @@ class Repeated:
 
     async def _repeat(self) -> None:
         while not self._stopping.is_set():
-            await self._once()
+            await self._run()
             try:
                 async with asyncio.timeout(self._every_seconds):
                     await self._stopping.wait()
             except TimeoutError:
                 continue
 
-    async def _once(self) -> None:
+    async def _run(self) -> None:
         try:
             await self._job()
         except Problem as problem:

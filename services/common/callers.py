@@ -1,4 +1,4 @@
-"""Who is calling, as routes like to have it."""
+"""The callers of routes, as dependencies of FastAPI."""
 
 from typing import Annotated
 
@@ -9,9 +9,9 @@ from mstoken.fastapi import allow
 
 
 def _user(caller: Annotated[Caller, Depends(allow(users=True))]) -> UserCaller:
-    assert isinstance(caller, UserCaller)  # noqa: S101 - `allow` lets no service in here
+    assert isinstance(caller, UserCaller)  # noqa: S101 - `allow` admits users only
     return caller
 
 
 SignedInUser = Annotated[UserCaller, Depends(_user)]
-"""Any signed-in user, and no service."""
+"""Any signed-in user. Services are refused."""

@@ -1,7 +1,7 @@
-"""The database of one service: connections, transactions, migrations. What is peculiar to a database stands here alone.
+"""The database of one service: connections, transactions, migrations. Only this module knows which database it is.
 
-SQLite (`sqlite+aiosqlite://`) for one machine, PostgreSQL (`postgresql+asyncpg://`) for many. The times of PostgreSQL
-stand in the order in which they run out, so that whoever can tell the most about a delay speaks first:
+SQLite (`sqlite+aiosqlite://`) is for one machine, PostgreSQL (`postgresql+asyncpg://`) for many. PostgreSQL's time-outs
+expire in this order, so that the error with the most information comes first:
 
     lock_timeout < statement_timeout < the driver's own < idle_in_transaction_session_timeout
 """
@@ -23,6 +23,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from typing_extensions import override
 
 from services.common.errors import DatabaseUnavailable
 
@@ -30,12 +31,12 @@ _alembic = threading.Lock()
 _log = logging.getLogger("services.database")
 
 BUSY_SECONDS = 10.0
-"""SQLite: how long a writer waits for the one before it; there is one at a time."""
+"""SQLite: how long a writer waits for the writer before it, in seconds. There is one writer at a time."""
 
 POOL_SIZE = 5
 POOL_OVERFLOW = 5
-"""PostgreSQL: connections that a process keeps, and those that it adds under load. A server lets 100 in unless told
-otherwise, which is enough for nine processes. More would not help: a connection is busy for milliseconds at a time."""
+"""PostgreSQL: the connections that a process keeps, and those that it adds under load. By default a server allows 100,
+which is enough for nine processes. More would not help: a connection is busy for milliseconds at a time."""
 
 POOL_SECONDS = 5.0
 CONNECT_SECONDS = 5.0
@@ -44,19 +45,20 @@ STATEMENT_SECONDS = 6.0
 COMMAND_SECONDS = 8.0
 IDLE_SECONDS = 15.0
 RECYCLE_SECONDS = 1800
-"""PostgreSQL: how long to wait for a place in the pool, for a connection, for a row that another transaction holds, for
-a statement (as the server sees it, and as the client does, for a server that hangs); how long the server waits for the
-client within a transaction; and the age at which a connection is made anew, before a load balancer forgets it."""
+"""PostgreSQL: how long to wait, in seconds, for a place in the pool, for a connection, for a row that another
+transaction has locked, and for a statement (measured by the server, and by the client in case the server hangs); how
+long the server waits for the client within a transaction; and the age at which a connection is replaced, before a load
+balancer drops it."""
 
 MIGRATION_TURN_SECONDS = 120.0
-"""PostgreSQL: how long a process waits at its start for the one that migrates."""
+"""PostgreSQL: how long a starting process waits for another process that migrates, in seconds."""
 
 
 class Database:
-    """A service's database. Transactions come from `read` and `write`; `open` it first, and `close` it at the end.
+    """A service's database. `open` it first, use `read` and `write` for transactions, and `close` it at the end.
 
-    `url` is SQLAlchemy's, for one of the two databases; `migrations` is the folder with the service's Alembic scripts.
-    Raises sqlalchemy.exc.ArgumentError for another URL.
+    `url` is a URL of SQLAlchemy for SQLite or PostgreSQL. `migrations` is the folder with the service's Alembic
+    scripts. Raises sqlalchemy.exc.ArgumentError if the URL is for another database.
     """
 
     def __init__(self, url: str | URL, migrations: Path) -> None:
@@ -68,14 +70,13 @@ class Database:
         self._writing = self._engine.execution_options(**self._kind.writing)
 
     async def open(self) -> None:
-        """Makes the tables, for SQLite the file too, or brings them up to date.
+        """Create the tables, or migrate them. SQLite's file is created too.
 
-        Processes that start together take turns: the first migrates, the others find nothing left to do.
+        Processes that start together take turns: the first one migrates, and the others find nothing to do.
         Raises `DatabaseUnavailable`.
         """
         await asyncio.to_thread(self._kind.prepare, self._url)
-        # Alembic keeps the migration that it is at in module globals, so it runs undisturbed, in a thread and a loop
-        # of its own.
+        # Alembic keeps its state in module globals. So it runs one migration at a time, in its own thread and loop.
         await asyncio.to_thread(self._migrate)
 
     def _migrate(self) -> None:
@@ -93,17 +94,17 @@ class Database:
             await engine.dispose()
 
     async def close(self) -> None:
-        """Closes every connection."""
+        """Close all connections."""
         await self._engine.dispose()
 
     async def ready(self) -> None:
-        """Returns if the database answers. Raises `DatabaseUnavailable`."""
+        """Check that the database answers. Raises `DatabaseUnavailable` if not."""
         async with self.read() as connection:
             await connection.execute(text("SELECT 1"))
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that only reads, and sees one state of the data throughout.
+        """Enclose a transaction that only reads, and that sees one state of the data.
 
         Raises `DatabaseUnavailable`.
         """
@@ -113,63 +114,73 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that may write: committed at the end, rolled back on an exception.
+        """Enclose a transaction that may write. It is committed at the end, and rolled back on an exception.
 
-        SQLite has one of them at a time. PostgreSQL has many, each of whose statements sees what was committed before
-        it (READ COMMITTED): one that decides by what it has read must hold that, by `SELECT … FOR UPDATE`, by a
-        condition in its UPDATE, or by `take_turns`.
+        SQLite has one such transaction at a time. PostgreSQL has many, and each statement sees what was committed
+        before it (READ COMMITTED). A transaction that decides by what it has read must therefore lock it with `SELECT …
+        FOR UPDATE`, repeat the condition in its UPDATE, or use `take_turns`.
 
-        Raises `DatabaseUnavailable`, and then nothing is written, unless the connection broke at the very end; and
-        `sqlalchemy.exc.IntegrityError` from the statement that breaks a rule, which must leave the transaction.
+        Raises `DatabaseUnavailable`; then nothing was written, unless the connection broke during the commit. A
+        statement that violates a constraint raises `sqlalchemy.exc.IntegrityError`, which must leave the transaction.
         """
         with _Outages(self._kind):
             async with self._writing.begin() as connection:
                 yield connection
 
     async def take_turns(self, connection: AsyncConnection, *names: str) -> None:
-        """Waits until no other transaction has taken its turn at any of `names`; keeps others waiting until this ends.
+        """Wait until no other transaction holds one of `names`, and hold them until this transaction ends.
 
-        For what no row stands for, in a transaction of `write`, once.
+        Use it to lock something that has no row, once in a transaction of `write`.
         """
         await connection.run_sync(self._kind.take_turns, sorted(set(names)))
 
 
 class _Kind(Protocol):
-    """What sets a database apart. `reading` and `writing` are the execution options of transactions; a `patient` engine
-    waits for statements without end.
-    """
+    """A kind of database. `reading` and `writing` are the execution options of its transactions."""
 
     reading: dict[str, Any]
     writing: dict[str, Any]
 
-    def engine(self, url: URL, *, patient: bool = False) -> AsyncEngine: ...
+    def engine(self, url: URL, *, patient: bool = False) -> AsyncEngine:
+        """Return an engine. If `patient`, statements have no time limit."""
+        ...
 
-    def prepare(self, url: URL) -> None: ...
+    def prepare(self, url: URL) -> None:
+        """Create what must exist before the first connection."""
+        ...
 
-    def take_migration_turn(self, connection: Connection) -> None: ...
+    def take_migration_turn(self, connection: Connection) -> None:
+        """Wait until no other process migrates."""
+        ...
 
-    def take_turns(self, connection: Connection, names: list[str]) -> None: ...
+    def take_turns(self, connection: Connection, names: list[str]) -> None:
+        """Lock `names` until the transaction ends."""
+        ...
 
-    def is_outage(self, error: BaseException) -> bool: ...
+    def is_outage(self, error: BaseException) -> bool:
+        """Return whether the database is to blame for the error, and not a statement of ours."""
+        ...
 
 
-class _SQLite:
-    """A file. Its one writer at a time is the turn that everyone takes."""
+class _SQLite(_Kind):
+    """A file. It has one writer at a time, so writers take turns without further locks."""
 
-    reading: dict[str, Any] = {}  # noqa: RUF012 - nobody changes them
+    reading: dict[str, Any] = {}  # noqa: RUF012 - never changed
     writing: dict[str, Any] = {"services_writes": True}  # noqa: RUF012
 
+    @override
     def engine(self, url: URL, *, patient: bool = False) -> AsyncEngine:
-        # Without hide_parameters an error would carry customers' data into the log.
+        # Without hide_parameters, errors would write customers' data to the log.
         engine = create_async_engine(url, hide_parameters=True)
         event.listen(engine.sync_engine, "connect", self._connected)
         event.listen(engine.sync_engine, "begin", self._begin)
         return engine
 
+    @override
     def prepare(self, url: URL) -> None:
-        """Makes the file and its folder, and lets readers and the writer work side by side (WAL, kept in the file).
+        """Create the file and its folder, and switch the file to WAL, so that readers do not wait for the writer.
 
-        The switch to WAL needs the file alone and does not wait for it, so processes that start together try again.
+        SQLite does not wait for other connections when it switches. So processes that start together try again.
         """
         path = Path(url.database or "")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,18 +199,21 @@ class _SQLite:
         finally:
             connection.close()
 
+    @override
     def take_migration_turn(self, connection: Connection) -> None:
-        """The transaction has the write lock already."""
+        """Do nothing: the transaction has SQLite's write lock."""
 
+    @override
     def take_turns(self, connection: Connection, names: list[str]) -> None:
-        """The transaction has the write lock already."""
+        """Do nothing: the transaction has SQLite's write lock."""
 
+    @override
     def is_outage(self, error: BaseException) -> bool:
         return isinstance(error, OperationalError | InterfaceError | PoolTimeout | ConnectionError)
 
     @staticmethod
     def _connected(connection: Any, _record: object) -> None:
-        """Leaves the beginning of transactions to `_begin`, and switches on what SQLite has off by default."""
+        """Leave BEGIN to `_begin`, and switch on what SQLite switches off by default."""
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
@@ -209,16 +223,16 @@ class _SQLite:
 
     @staticmethod
     def _begin(connection: Connection) -> None:
-        """Takes the write lock at once where it will be needed: a reader that turns writer later cannot wait for it.
+        """Take the write lock at the beginning of a transaction that writes.
 
-        Source: SQLite, "Write-Ahead Logging" and "SQLITE_BUSY_SNAPSHOT".
+        A transaction that reads first and writes later cannot wait for the lock (SQLite, "SQLITE_BUSY_SNAPSHOT").
         """
         writes = connection.get_execution_options().get("services_writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-class _PostgreSQL:
-    """A server, with many writers at a time.
+class _PostgreSQL(_Kind):
+    """A server with many writers at a time.
 
     Source: PostgreSQL, "Client Connection Defaults", "Transaction Isolation", "Advisory Locks", "Error Codes".
     """
@@ -228,13 +242,14 @@ class _PostgreSQL:
     writing: dict[str, Any] = {"isolation_level": "READ COMMITTED"}  # noqa: RUF012
 
     _MIGRATIONS = 0x6D73746F6B656E
-    """The advisory lock of whoever migrates; services with databases of their own do not meet there."""
+    """The advisory lock of the process that migrates. It counts within one database, so services do not share it."""
 
     _OUTAGES = ("08", "28", "3D", "53", "57", "58", "40001", "40P01", "55P03", "25P03")
-    """Error codes, or the two letters that a class of them begins with, that are no fault of the caller's: connection
-    lost, no way in, no such database, out of resources, shutting down or cancelled, the system's errors; and then two
-    transactions in each other's way, a lock waited for in vain, and a client that was away for too long."""
+    """Codes, and classes of codes by their first two letters, of errors for which the database is to blame: connection
+    lost, authentication failed, no such database, out of resources, shutting down or cancelled, system errors; and
+    serialization failure, deadlock, lock time-out, and idle-in-transaction time-out."""
 
+    @override
     def engine(self, url: URL, *, patient: bool = False) -> AsyncEngine:
         engine = create_async_engine(
             url,
@@ -243,7 +258,7 @@ class _PostgreSQL:
             max_overflow=POOL_OVERFLOW,
             pool_timeout=POOL_SECONDS,
             pool_recycle=RECYCLE_SECONDS,
-            # Connections that died with the server, or on the way, are noticed before they are used.
+            # Notices connections that are broken before they are used.
             pool_pre_ping=True,
             pool_use_lifo=True,
             connect_args={
@@ -255,7 +270,7 @@ class _PostgreSQL:
                     "statement_timeout": "0" if patient else _milliseconds(STATEMENT_SECONDS),
                     "lock_timeout": _milliseconds(LOCK_SECONDS),
                     "idle_in_transaction_session_timeout": _milliseconds(IDLE_SECONDS),
-                    # It costs short queries more than it gives (SQLAlchemy, "Disabling the PostgreSQL JIT").
+                    # It slows short queries down (SQLAlchemy, "Disabling the PostgreSQL JIT").
                     "jit": "off",
                 },
             },
@@ -263,22 +278,26 @@ class _PostgreSQL:
         event.listen(engine.sync_engine, "handle_error", self._hide_details)
         return engine
 
+    @override
     def prepare(self, url: URL) -> None:
-        """The database is made by whoever runs the server."""
+        """Do nothing: whoever runs the server creates the database."""
 
+    @override
     def take_migration_turn(self, connection: Connection) -> None:
-        """Waits for its turn for long, and then for a table as short as ever: all of its readers would wait behind."""
+        """Wait for the turn, for long. Waits for tables stay short, because their readers wait behind a migration."""
         connection.execute(text(f"SET LOCAL lock_timeout = {_milliseconds(MIGRATION_TURN_SECONDS)}"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": self._MIGRATIONS})
         connection.execute(text(f"SET LOCAL lock_timeout = {_milliseconds(LOCK_SECONDS)}"))
 
+    @override
     def take_turns(self, connection: Connection, names: list[str]) -> None:
         for name in names:
             connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
 
+    @override
     def is_outage(self, error: BaseException) -> bool:
         if isinstance(error, InterfaceError):
-            # What the driver finds wrong with a value is a defect of ours.
+            # A value that the driver refuses is a defect of ours.
             return not isinstance(error.orig and error.orig.__cause__, ValueError)
         if isinstance(error, DBAPIError):
             code = getattr(error.orig, "sqlstate", None) or ""
@@ -287,7 +306,7 @@ class _PostgreSQL:
 
     @staticmethod
     def _hide_details(context: ExceptionContext) -> None:
-        """Takes out of an error what quotes the row that it is about: it may reach the log."""
+        """Remove the part of an error that quotes a row, because the error may be logged."""
         cause = context.original_exception.__cause__
         if cause is not None and hasattr(cause, "detail"):
             cause.detail = None
@@ -296,12 +315,12 @@ class _PostgreSQL:
 def _kind_of(url: URL) -> _Kind:
     kinds: dict[str, type[_Kind]] = {"sqlite+aiosqlite": _SQLite, "postgresql+asyncpg": _PostgreSQL}
     if url.drivername not in kinds:
-        raise ArgumentError(f"A database is one of {', '.join(kinds)}.")
+        raise ArgumentError(f"A database URL must begin with one of {', '.join(kinds)}.")
     return kinds[url.drivername]()
 
 
 class _Outages:
-    """Logs the driver's errors that are no fault of the caller's, and turns them into `DatabaseUnavailable`."""
+    """Logs errors for which the database is to blame, and turns them into `DatabaseUnavailable`."""
 
     def __init__(self, kind: _Kind) -> None:
         self._kind = kind
@@ -320,7 +339,7 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _upgrade(connection: Connection, migrations: Path) -> None:
-    """Runs the migrations that are missing, inside the connection's transaction."""
+    """Run the missing migrations in the transaction of the connection."""
     config = Config()
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.set_main_option("path_separator", "os")

@@ -1,4 +1,4 @@
-"""Names for new things."""
+"""Ids for new records."""
 
 import secrets
 import time
@@ -9,13 +9,13 @@ from pydantic import StringConstraints
 ID_PATTERN = "^[0-9a-f]{32}$"
 
 Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
-"""An id of ours on the wire."""
+"""An id that `new_id` made, in a request."""
 
 
 def new_id() -> str:
-    """A UUID of version 7 (RFC 9562, section 5.7) as 32 hexadecimal digits.
+    """Return a new UUID of version 7 (RFC 9562, section 5.7) as 32 hexadecimal digits.
 
-    Ids sort by the millisecond of their making; the 74 random bits after it cannot be guessed.
+    Ids sort by the millisecond in which they were made. The 74 random bits after it cannot be guessed.
     """
     milliseconds = time.time_ns() // 1_000_000
     random = secrets.randbits(74)

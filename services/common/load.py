@@ -1,8 +1,10 @@
-"""No more work than a process can do: what is too much is turned away at once, while that is still cheap.
+"""Limits the requests that a process works on at once. What is too much is refused at once, while that is cheap.
 
-Requests beyond what is worked on wait a little, which evens out a burst, and before their bodies are read, so that
-what they cost stays small. uvicorn's own `--limit-concurrency` counts connections, the idle ones too, has no queue,
-turns the probes away as well, and does not say when to come back.
+Requests above the limit wait for a short time, which evens out a burst. They wait before their bodies are read, so that
+they cost little.
+
+Kept by hand because uvicorn's `--limit-concurrency` does worse: it counts connections, idle ones too, has no queue,
+refuses the probes as well, and sends no `Retry-After`.
 
 Source: Google, "Site Reliability Engineering", chapters 21 and 22.
 """
@@ -14,47 +16,55 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.common.errors import Overloaded
 from services.common.problems import response_to
 
-AT_ONCE = 128
-"""Many more than a process has connections to its database, since most requests wait for another service."""
+MAX_CONCURRENT_REQUESTS = 128
+"""Many more than a process has connections to its database, because most requests wait for another service."""
 
-WAITING = 256
-WAIT_SECONDS = 2.0
+MAX_WAITING_REQUESTS = 256
+MAX_WAIT_SECONDS = 2.0
 
 PROBES = frozenset({"/healthz", "/readyz"})
-"""Always let in: a process that is busy is not to be taken for a dead one, and killed."""
+"""Always answered: a platform must not take a busy process for a dead one and stop it."""
 
 
 class LoadLimit:
-    """Works on `at_once` requests, lets `waiting` more wait for `wait_seconds`, and answers 503 to all others."""
+    """Works on `max_concurrent` requests, lets `max_waiting` more wait up to `max_wait_seconds`, and refuses the rest.
+
+    The answer to a refused request is 503.
+    """
 
     def __init__(
-        self, app: ASGIApp, *, at_once: int = AT_ONCE, waiting: int = WAITING, wait_seconds: float = WAIT_SECONDS
+        self,
+        app: ASGIApp,
+        *,
+        max_concurrent: int = MAX_CONCURRENT_REQUESTS,
+        max_waiting: int = MAX_WAITING_REQUESTS,
+        max_wait_seconds: float = MAX_WAIT_SECONDS,
     ) -> None:
         self._app = app
-        self._places = asyncio.Semaphore(at_once)
-        self._most_waiting = waiting
-        self._wait_seconds = wait_seconds
+        self._slots = asyncio.Semaphore(max_concurrent)
+        self._max_waiting = max_waiting
+        self._max_wait_seconds = max_wait_seconds
         self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI, "Applications"."""
+        """Serve one connection (ASGI, "Applications")."""
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
-        elif await self._comes_in():
+        elif await self._takes_slot():
             try:
                 await self._app(scope, receive, send)
             finally:
-                self._places.release()
+                self._slots.release()
         else:
             await response_to(Overloaded())(scope, receive, send)
 
-    async def _comes_in(self) -> bool:
-        if self._places.locked() and self._waiting >= self._most_waiting:
+    async def _takes_slot(self) -> bool:
+        if self._slots.locked() and self._waiting >= self._max_waiting:
             return False
         self._waiting += 1
         try:
-            async with asyncio.timeout(self._wait_seconds):
-                await self._places.acquire()
+            async with asyncio.timeout(self._max_wait_seconds):
+                await self._slots.acquire()
         except TimeoutError:
             return False
         finally:

@@ -1,4 +1,4 @@
-"""The log: one JSON object a line, on stdout (the Twelve-Factor App, XI)."""
+"""The log: one JSON object per line on stdout (Twelve-Factor, XI)."""
 
 import logging
 import sys
@@ -8,16 +8,17 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 _QUIET = ("httpx", "httpcore", "uvicorn.access")
-"""Loggers that write addresses with API keys in them, or what our own request log has already said."""
+"""Loggers that write URLs with API keys in them, or that repeat what our own request log says."""
 
 
 def configure(service: str, *, stream: TextIO | None = None) -> None:
-    """Sends every record of this process to `stream` (stdout if left out) as JSON: `event`, `level`, `time`,
-    `service`, the record's own extra fields, and `request_id` while a request is being answered. To be called once, by
-    the process's factory.
+    """Write all log records of this process to `stream`, or stdout, as JSON objects. Call it once per process.
+
+    An object has `event`, `level`, `logger`, `time`, `service`, the extra fields of the record, and `request_id` while
+    a request is being answered.
     """
 
-    def name_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    def add_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         event["service"] = service
         return event
 
@@ -28,11 +29,11 @@ def configure(service: str, *, stream: TextIO | None = None) -> None:
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             structlog.processors.TimeStamper("iso", key="time"),
-            name_service,
+            add_service,
         ],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            # Without local variables, which may hold passwords and tokens.
+            # Without the values of local variables, which may be passwords and tokens.
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],

@@ -1,4 +1,4 @@
-"""What stands around every app: a name and a log line for each request, an end to bodies without one."""
+"""Middleware around every app: an id and a log line for each request, and a limit for the length of its body."""
 
 import logging
 import re
@@ -16,70 +16,78 @@ from services.common.problems import response_to
 REQUEST_ID_HEADER = "X-Request-ID"
 MAX_BODY_BYTES = 64 * 1024
 
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_requests = logging.getLogger("services.requests")
+_VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_log = logging.getLogger("services.requests")
 
 
 def current_request_id() -> str | None:
-    """The id of the request that is being answered, for the calls that it leads to."""
+    """Return the id of the request that is being answered, to send with calls that it leads to; None outside one."""
     value = get_contextvars().get("request_id")
     return value if isinstance(value, str) else None
 
 
 class RequestLog:
-    """Gives each request an id (the caller's own where it is sane), logs it, and answers defects with a bare 500.
+    """Gives each request an id (the caller's if it is valid), logs it, and answers a defect with a bare 500.
 
-    The line has method, path, status and duration; no query, no header and no body, which may hold secrets.
+    The log line has method, path, status and duration in milliseconds. It has no query, header or body, because they
+    may contain secrets.
+
+    Kept by hand because libraries do worse: asgi-correlation-id adds no id to the answer to a defect and logs nothing,
+    and uvicorn's access log has the query and no id.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI, "Applications"."""
+        """Serve one connection (ASGI, "Applications")."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        sent = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
-        request_id = sent if _SANE_ID.fullmatch(sent) else secrets.token_hex(8)
+        sent_id = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+        request_id = sent_id if _VALID_ID.fullmatch(sent_id) else secrets.token_hex(8)
         status: int | None = None
 
-        async def send_named(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         with bound_contextvars(request_id=request_id):
             try:
-                await self._app(scope, receive, send_named)
+                await self._app(scope, receive, send_with_id)
             except Exception:
-                _requests.exception("defect")
+                _log.exception("defect")
                 if status is not None:
                     raise
-                await response_to(InternalError())(scope, receive, send_named)
+                await response_to(InternalError())(scope, receive, send_with_id)
             finally:
-                _requests.info(
+                _log.info(
                     "request",
                     extra={
                         "method": scope["method"],
                         "path": scope["path"],
                         "status": status,
-                        "duration_ms": round((time.perf_counter() - began) * 1000, 1),
+                        "duration_ms": round((time.perf_counter() - started_at) * 1000, 1),
                     },
                 )
 
 
 class BodyLimit:
-    """Refuses a body of more than `MAX_BODY_BYTES` with 413, by its announced length or once that much has come."""
+    """Refuses a body of more than `MAX_BODY_BYTES` with 413: by its announced length, or once that much was received.
+
+    Kept by hand because `max_body_size` of FastAPI does worse: it answers in plain text when a route has not read the
+    body, even if the route has refused the caller with 401.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI, "Applications"."""
+        """Serve one connection (ASGI, "Applications")."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -88,7 +96,7 @@ class BodyLimit:
 
         async def receive_within_limit() -> Message:
             nonlocal received
-            # Raised where the body is read: inside the app, which answers it as it answers every problem.
+            # Raised inside the app when it reads the body, so that the app answers it as problem details.
             if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
                 raise HTTPException(413)
             message = await receive()

@@ -1,13 +1,13 @@
-"""What the `env.py` of every service's migrations does."""
+"""What the `env.py` of each service's migrations runs."""
 
 from alembic import context
 from sqlalchemy import MetaData
 
 
 def run(metadata: MetaData) -> None:
-    """Runs Alembic's migrations on the connection that `services.common.database` opened, in its transaction.
+    """Run Alembic's migrations on the connection that `services.common.database` opened, in its transaction.
 
-    `metadata` describes the tables as the service's store knows them.
+    `metadata` describes the tables of the service's store.
     """
     context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
     with context.begin_transaction():

@@ -1,6 +1,9 @@
-"""Lists in pages: each page names where the next one begins, so that what is added meanwhile shifts nothing.
+"""Lists in pages. The cursor of a page is the id after which it begins, so added items do not shift the pages.
 
 Source: keyset pagination, as in Markus Winand, "No Offset".
+
+Kept by hand because fastapi-pagination does worse: it makes its pages out of SQLAlchemy queries, which routes and
+domain modules here do not know, and its cursor pages have several more fields to keep for ever.
 """
 
 import base64
@@ -11,47 +14,49 @@ from typing import Annotated, Generic, Protocol, Self, TypeVar
 from fastapi import Depends, Query
 from pydantic import BaseModel, Field
 
-Limit = Annotated[int, Query(ge=1, le=100, description="How many items to answer with at most.")]
+Limit = Annotated[int, Query(ge=1, le=100, description="Maximum number of items in the answer.")]
 Cursor = Annotated[
     str | None,
-    # base64url of the 16 bytes of an id; whatever is of that form is a place in the list.
-    Query(pattern="^[A-Za-z0-9_-]{21}[AQgw]$", description="The `next_cursor` of the page before; opaque."),
+    # base64url of the 16 bytes of an id. Every value of this form is a position in the list.
+    Query(pattern="^[A-Za-z0-9_-]{21}[AQgw]$", description="The `next_cursor` of the previous page."),
 ]
 
 
 class HasId(Protocol):
-    """What stands in a list: something with an id that sorts as the list does."""
+    """An item of a list. The list is sorted by `id`."""
 
     @property
-    def id(self) -> str: ...  # noqa: D102
+    def id(self) -> str:
+        """The id of the item."""
+        ...
 
 
-Item = TypeVar("Item", bound=HasId)
+T = TypeVar("T", bound=HasId)
 Shape = TypeVar("Shape")
 
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """At most `limit` items, those after the item with the id `after`, or from the beginning."""
+    """A request for up to `limit` items, beginning after the item with the id `after`, or with the first item."""
 
     limit: int = 20
     after: str | None = None
 
     @classmethod
     def parse(cls, limit: int, cursor: str | None) -> Self:
-        """From the query, whose `cursor` is of the form of `Cursor`."""
+        """Return the request of the query parameters `limit` and `cursor`, which must match `Cursor`."""
         return cls(limit, None if cursor is None else _decode(cursor))
 
 
 class Page(BaseModel, Generic[Shape]):
-    """One page of a list; `next_cursor` is null on the last."""
+    """One page of a list."""
 
     items: list[Shape]
-    next_cursor: str | None = Field(description="What to send as `cursor` for the next page; null on the last.")
+    next_cursor: str | None = Field(description="Send it as `cursor` to get the next page; null on the last page.")
 
 
-def cut(found: Sequence[Item], limit: int) -> tuple[Sequence[Item], str | None]:
-    """The page's items and its `next_cursor`, from a query for `limit` + 1 items."""
+def cut(found: Sequence[T], limit: int) -> tuple[Sequence[T], str | None]:
+    """Return the items of a page and its `next_cursor`. `found` is the result of a query for `limit` + 1 items."""
     items = found[:limit]
     return items, _encode(items[-1].id) if len(found) > limit else None
 
@@ -64,8 +69,8 @@ PageQuery = Annotated[PageRequest, Depends(_page_request)]
 """The query parameters `limit` and `cursor` of a route."""
 
 
-def _encode(last: str) -> str:
-    return base64.urlsafe_b64encode(bytes.fromhex(last)).rstrip(b"=").decode()
+def _encode(last_id: str) -> str:
+    return base64.urlsafe_b64encode(bytes.fromhex(last_id)).rstrip(b"=").decode()
 
 
 def _decode(cursor: str) -> str:

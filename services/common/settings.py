@@ -1,38 +1,62 @@
-"""What a service reads from its environment (the Twelve-Factor App, III), once, in its factory."""
+"""The settings that all services have, which a factory reads once from the environment (Twelve-Factor, III)."""
 
+import re
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mstoken.errors import SettingsError
 
-DatabaseUrl: TypeAlias = Annotated[str, StringConstraints(pattern=r"^(sqlite\+aiosqlite|postgresql\+asyncpg)://.+$")]
-"""SQLAlchemy's URL of one of the two databases."""
+_DATABASE_URL = re.compile(r"(sqlite\+aiosqlite|postgresql\+asyncpg)://.+")
+_HTTP_URL = re.compile(r"https?://[^/]+.*")
+
+
+def _check_database_url(value: str) -> str:
+    if not _DATABASE_URL.fullmatch(value):
+        raise ValueError(
+            "it must be a URL such as sqlite+aiosqlite:///.data/shop.db or postgresql+asyncpg://user:password@host/shop"
+        )
+    return value
+
+
+def _check_http_url(value: str) -> str:
+    if not _HTTP_URL.fullmatch(value):
+        raise ValueError("it must be an http or https URL, such as http://127.0.0.1:8002")
+    return value
+
+
+DatabaseUrl: TypeAlias = Annotated[str, AfterValidator(_check_database_url)]
+"""SQLAlchemy's URL of a SQLite or PostgreSQL database."""
+
+HttpUrl: TypeAlias = Annotated[str, AfterValidator(_check_http_url)]
+"""The base URL of another service."""
 
 
 class ServiceSettings(BaseSettings):
-    """What every service is told. A service's own settings inherit from this, and give `database_url` a default."""
+    """The settings that all services have. A service's own class inherits them, and sets defaults."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     database_url: DatabaseUrl = Field(validation_alias="DATABASE_URL")
 
     def __init__(self, **values: Any) -> None:
-        """Reads the environment; `values`, by the fields' names, take precedence.
+        """Read the environment. `values`, by the names of the fields, override it.
 
-        Raises `SettingsError`, whose text names each variable that is missing or wrong.
+        Raises `SettingsError`, which names each variable that is missing or not valid.
         """
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise SettingsError(" ".join(self._sentence(fault) for fault in error.errors())) from None
+            raise SettingsError(" ".join(self._explain(details) for details in error.errors())) from None
 
     @classmethod
-    def _sentence(cls, fault: ErrorDetails) -> str:
-        """What is wrong with one variable. What was read is left out: a database's address may have a password."""
-        name = str(fault["loc"][0])
+    def _explain(cls, details: ErrorDetails) -> str:
+        """Return a sentence about one variable. It leaves out the value, because a database URL may have a password."""
+        name = str(details["loc"][0])
         field = cls.model_fields.get(name)
         variable = name if field is None else field.validation_alias
-        return f"{variable} is not as it should be: {fault['msg']}."
+        if details["type"] == "missing":
+            return f"{variable} is not set, and it is required."
+        return f"{variable} is not valid: {details['msg'].removeprefix('Value error, ')}."

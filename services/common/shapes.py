@@ -1,4 +1,4 @@
-"""Shapes that more than one service has on the wire, and the bounds of what they hold."""
+"""Shapes of requests and answers that several services use, and the limits of their values."""
 
 from typing import Annotated
 
@@ -7,36 +7,39 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from services.common.countries import COUNTRIES
 
 MAX_AMOUNT = 100_000_000
-"""The highest price of one product, in minor units. With a bill's bounds its sums stay within 64 bits."""
+"""Maximum price of one product, in minor units. With the limits of a bill, its total stays within 64 bits."""
 
 _PRINTABLE = r"[^\x00-\x1f\x7f]"
-_LINE = rf"^{_PRINTABLE}*[^\s\x00-\x1f\x7f]{_PRINTABLE}*$"
+_NOT_BLANK_LINE = rf"^{_PRINTABLE}*[^\s\x00-\x1f\x7f]{_PRINTABLE}*$"
 _TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 
 
 def _line(max_length: int) -> StringConstraints:
-    """One line of text that is not blank; blanks around it are dropped."""
-    return StringConstraints(min_length=1, max_length=max_length, pattern=_LINE, strip_whitespace=True)
+    """Accept one line of text that is not blank. Spaces around it are removed."""
+    return StringConstraints(min_length=1, max_length=max_length, pattern=_NOT_BLANK_LINE, strip_whitespace=True)
 
 
 def _whole(value: object) -> object:
-    """To JSON Schema, as to JSON, 1.0 is an integer (JSON Schema Validation, section 6.1.1)."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 WHOLE = BeforeValidator(_whole)
-"""Marks a strict `int`, behind its bounds: before them, pydantic would leave them out of the JSON Schema."""
+"""Makes a strict `int` accept 1.0, which is an integer in JSON Schema (JSON Schema Validation, section 6.1.1).
+
+It must follow the limits in the annotation: before them, pydantic leaves the limits out of the JSON Schema."""
 
 Name = Annotated[str, _line(200)]
-Line = Annotated[str, _line(200)]
-ShortLine = Annotated[str, _line(100)]
+TextLine = Annotated[str, _line(200)]
+ShortTextLine = Annotated[str, _line(100)]
 PostalCode = Annotated[str, _line(20)]
 Text = Annotated[str, StringConstraints(max_length=4000, pattern=_TEXT)]
-Currency = Annotated[str, StringConstraints(pattern="^[A-Z]{3}$"), Field(description="ISO 4217.", examples=["USD"])]
+Currency = Annotated[
+    str, StringConstraints(pattern="^[A-Z]{3}$"), Field(description="Currency code (ISO 4217).", examples=["USD"])
+]
 
 
-def _is_unicode(secret: SecretStr) -> SecretStr:
-    """JSON can spell half a surrogate pair, which nothing can pass on. pydantic looks for that in `str` only."""
+def _check_unicode(secret: SecretStr) -> SecretStr:
+    """Refuse half of a surrogate pair, which JSON can spell and UTF-8 cannot encode. pydantic checks `str` only."""
     try:
         secret.get_secret_value().encode()
     except UnicodeEncodeError:
@@ -44,49 +47,53 @@ def _is_unicode(secret: SecretStr) -> SecretStr:
     return secret
 
 
-SecretText = Annotated[SecretStr, AfterValidator(_is_unicode)]
-"""Text that shows in no log, traceback or answer."""
+SecretText = Annotated[SecretStr, AfterValidator(_check_unicode)]
+"""Text that does not appear in logs, tracebacks or answers."""
 
 
-def _is_a_country(code: str) -> str:
+def _check_country(code: str) -> str:
     if code not in COUNTRIES:
-        raise ValueError("not a country of ISO 3166-1")
+        raise ValueError("not a country code of ISO 3166-1")
     return code
 
 
 Country = Annotated[
     str,
-    Field(description="ISO 3166-1 alpha-2.", examples=["US"], json_schema_extra={"enum": sorted(COUNTRIES)}),
-    AfterValidator(_is_a_country),
+    Field(
+        description="Country code (ISO 3166-1 alpha-2).",
+        examples=["US"],
+        json_schema_extra={"enum": sorted(COUNTRIES)},
+    ),
+    AfterValidator(_check_country),
 ]
 
 
-class Shape(BaseModel):
-    """A JSON object as it comes from outside: each value of its own type, and nothing that is not asked for."""
+class StrictShape(BaseModel):
+    """A JSON object in a request: values are not converted to other types, and unknown fields are refused."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class Money(Shape):
-    """A sum of money, in the currency's minor units: 19.99 USD is `{"amount": 1999, "currency": "USD"}`."""
+class Money(StrictShape):
+    """An amount of money in the minor units of its currency: 19.99 USD is `{"amount": 1999, "currency": "USD"}`."""
 
     amount: Annotated[int, Field(ge=0, le=MAX_AMOUNT), WHOLE]
     currency: Currency
 
 
 class Sum(BaseModel):
-    """What several products come to; as `Money`, without the bound of one price."""
+    """A sum of several amounts, in the minor units of its currency. Unlike `Money` it has no maximum."""
 
     amount: int
     currency: Currency
 
 
-class Address(Shape):
-    """Where something can be delivered."""
+class Address(StrictShape):
+    """A postal address."""
 
     name: Name
-    line1: Line
-    line2: Line | None = None
-    city: ShortLine
+    line1: TextLine
+    line2: TextLine | None = None
+    city: ShortTextLine
     postal_code: PostalCode
     country: Country

@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 Clock: TypeAlias = Callable[[], datetime]
-"""Says what time it is, in UTC; tests move it."""
+"""Returns the present time in UTC. Tests hand in clocks of their own."""
 
 
 def utc_now() -> datetime:
-    """The time."""
+    """Return the present time."""
     return datetime.now(UTC)
 
 
 def utc(time: datetime) -> datetime:
-    """A time from the database: SQLite keeps no time zone, and all that we write is UTC."""
+    """Return a time from the database with its time zone. SQLite stores none, and everything we store is UTC."""
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""The Product service: the catalogue, and reservations. `uvicorn --factory services.product.app:create_app`."""
+"""The Product service: the catalogue and reservations. `uvicorn --factory services.product.app:create_app`."""
 
 from pathlib import Path
 
@@ -22,15 +22,16 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 def create_app(
     settings: ProductSettings | None = None, *, verifier: TokenVerifier | None = None, clock: Clock = utc_now
 ) -> FastAPI:
-    """The app. Without arguments it is a process of its own: it reads the environment and takes over the log.
+    """Return the app. Without arguments it is configured from the environment, and configures the log of its process.
 
-    `verifier` stands in for the one that the environment describes. Raises `SettingsError`.
+    `verifier` replaces the one that the environment describes. Raises `SettingsError`.
     """
     settings = settings or ProductSettings()
     database = Database(settings.database_url, MIGRATIONS)
     reservations = Reservations(ReservationStore(database), clock=clock)
     return build(
         "Product",
+        "The products of the shop, and reservations of them for bills.",
         router(Catalogue(ProductStore(database)), reservations),
         verifier=verifier or TokenVerifier("product"),
         database=database,

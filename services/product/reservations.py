@@ -1,46 +1,65 @@
-"""Reservations: what is taken out of stock for a bill, until it is sold or given back.
+"""Reservations: items that are taken out of stock for a bill, until they are sold or put back.
 
-              POST                    commit
-    (nothing) ────▶ held ──────────────────────────▶ committed
-                    │  ▲                   DELETE, before anything else or
-        too long    │  │ POST              from held or expired
-                    ▼  │                             │
-                   expired                           ▼
-                                                  released
+              hold                      commit
+    (none) ─────────▶ held ─────────────────────────▶ committed
+       │              │  ▲ │
+       │       expire │  │ │ hold
+       │              ▼  │ │
+       │            expired│
+       │              │    │ release
+       │ release      ▼    ▼
+       └──────────▶ released
 
-A product's `stock` is what can still be bought: for each product, stock + held + committed changes only where an
-administrator sets the stock. `released` is final, so that a request that its own release has overtaken holds nothing.
+For each product, stock + held + committed changes only when an administrator sets the stock. `committed` and `released`
+are final: a request to hold that arrives after the release of the same bill holds nothing.
+
+The functions `after_…` decide what follows from the present reservation and the time. The store locks, loads and saves.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal, Protocol, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from services.common.times import Clock, utc_now
+from services.product.catalogue import Product
+from services.product.errors import (
+    OutOfStock,
+    ProductUnknown,
+    ReservationCommitted,
+    ReservationDiffers,
+    ReservationExpired,
+    ReservationNotFound,
+    ReservationReleased,
+)
+
+if TYPE_CHECKING:
+    from services.product.store import ReservationStore
 
 HOLD = timedelta(minutes=5)
-"""For how long stock is held for a bill that is neither issued nor given up."""
+"""How long items are held for a bill that is neither issued nor given up."""
 
 SWEEP_SECONDS = 5.0
-"""How often a process looks for reservations that have been held for too long."""
+"""Seconds between two searches of a process for reservations that were held for too long."""
 
-BATCH = 100
+SWEEP_BATCH = 100
+"""Maximum number of reservations that one search puts back."""
 
-Status: TypeAlias = Literal["held", "committed", "released", "expired"]
+ReservationStatus: TypeAlias = Literal["held", "committed", "released", "expired"]
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """What is to be held."""
+class ReservationItem:
+    """A product to reserve, and how many units of it."""
 
     product_id: str
     quantity: int
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """What is held: name, and `amount` in minor units for one, are the product's when the bill first reserved it."""
+class ReservationLine:
+    """A reserved product. `name` and `amount`, the price of one in minor units, are those of the first reservation."""
 
     product_id: str
     name: str
@@ -51,58 +70,129 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What is reserved for a bill. A held one may be given back from `expires_at` on."""
+    """The reservation of a bill. While it is held, it may expire at `expires_at` or later."""
 
     bill_id: str
-    status: Status
+    status: ReservationStatus
     expires_at: datetime
-    lines: Sequence[Line]
+    lines: Sequence[ReservationLine] = ()
+
+    @property
+    def items(self) -> list[ReservationItem]:
+        """The products and quantities that are reserved."""
+        return [ReservationItem(line.product_id, line.quantity) for line in self.lines]
+
+    @property
+    def takes_stock(self) -> bool:
+        """Whether its items are taken out of stock."""
+        return self.status in ("held", "committed")
 
 
-class Store(Protocol):
-    """Where reservations are kept; see `services.product.store`."""
+def after_hold(
+    present: Reservation | None, bill_id: str, items: Sequence[ReservationItem], now: datetime
+) -> Reservation:
+    """Return the bill's reservation after a request to hold `items`. A new one has no lines yet.
 
-    async def hold(  # noqa: D102
-        self, bill_id: str, items: Sequence[Item], *, until: datetime
-    ) -> tuple[Reservation, bool]: ...
+    Raises `ReservationReleased` and `ReservationDiffers`.
+    """
+    if present is None:
+        return Reservation(bill_id, "held", now + HOLD)
+    if present.status == "released":
+        raise ReservationReleased
+    if present.items != list(items):
+        raise ReservationDiffers
+    if present.status == "expired":
+        return replace(present, status="held", expires_at=now + HOLD)
+    return present
 
-    async def commit(self, bill_id: str) -> Reservation: ...  # noqa: D102
 
-    async def release(self, bill_id: str, *, at: datetime) -> None: ...  # noqa: D102
+def after_commit(present: Reservation | None) -> Reservation:
+    """Return the reservation after a request to sell its items.
 
-    async def expired(self, *, at: datetime, limit: int) -> Sequence[str]: ...  # noqa: D102
+    Raises `ReservationNotFound`, `ReservationExpired` and `ReservationReleased`.
+    """
+    if present is None:
+        raise ReservationNotFound
+    if present.status == "expired":
+        raise ReservationExpired
+    if present.status == "released":
+        raise ReservationReleased
+    return replace(present, status="committed")
 
-    async def expire(self, bill_id: str, *, at: datetime) -> bool: ...  # noqa: D102
+
+def after_release(present: Reservation | None, bill_id: str, now: datetime) -> Reservation:
+    """Return the bill's reservation after a request to release it. Raises `ReservationCommitted`."""
+    if present is None:
+        return Reservation(bill_id, "released", now)
+    if present.status == "committed":
+        raise ReservationCommitted
+    return replace(present, status="released")
+
+
+def after_expiry(present: Reservation | None, now: datetime) -> Reservation:
+    """Return the reservation after its expiry; unchanged if it is not held, or has not expired at `now`.
+
+    Raises `ReservationNotFound`.
+    """
+    if present is None:
+        raise ReservationNotFound
+    is_due = present.status == "held" and present.expires_at <= now
+    return replace(present, status="expired") if is_due else present
+
+
+def lines_of(items: Sequence[ReservationItem], products: Mapping[str, Product]) -> list[ReservationLine]:
+    """Return the lines for `items`, with the names and prices of `products`, which are by their ids.
+
+    Raises `ProductUnknown`, and `OutOfStock` if there are not enough units of a product.
+    """
+    lines = []
+    for item in items:
+        product = products.get(item.product_id)
+        if product is None:
+            raise ProductUnknown(f"There is no product {item.product_id}.")
+        if product.stock < item.quantity:
+            raise OutOfStock(f"Product {product.id}: {product.stock} in stock, {item.quantity} requested.")
+        lines.append(ReservationLine(product.id, product.name, product.amount, product.currency, item.quantity))
+    return lines
 
 
 class Reservations:
-    """The reservations, one for a bill. Every call may be repeated, and raises `DatabaseUnavailable`."""
+    """The reservations, at most one for each bill. Every call may be repeated, and raises `DatabaseUnavailable`."""
 
-    def __init__(self, store: Store, *, clock: Clock = utc_now) -> None:
+    def __init__(self, store: "ReservationStore", *, clock: Clock = utc_now) -> None:
         self._store = store
         self._clock = clock
 
-    async def make(self, bill_id: str, items: Sequence[Item]) -> tuple[Reservation, bool]:
-        """Holds all the items, or none; and whether that is new. Each product stands in `items` once.
+    async def hold(self, bill_id: str, items: Sequence[ReservationItem]) -> tuple[Reservation, bool]:
+        """Hold all the items or none, and return the reservation and whether it is new. `items` name no product twice.
 
-        A bill that has a reservation gets that one. One that has expired is held again, if there still is stock, with
-        the names and prices that it had. Raises `ProductUnknown`, `OutOfStock`, `ReservationDiffers`,
-        `ReservationReleased`; then nothing more is held than before.
+        If the bill has a reservation, that one is returned. If it has expired, the items are held again if there are
+        enough in stock, with the names and prices that they had. Raises `ProductUnknown`, `OutOfStock`,
+        `ReservationDiffers` and `ReservationReleased`; then nothing changes.
         """
-        return await self._store.hold(bill_id, items, until=self._clock() + HOLD)
+        decide = partial(after_hold, bill_id=bill_id, items=items, now=self._clock())
+        before, after = await self._store.change(bill_id, decide, items)
+        return after, before is None
 
     async def commit(self, bill_id: str) -> Reservation:
-        """Sells what is held, for good.
+        """Sell the items that are held for the bill. This is final.
 
-        Raises `ReservationNotFound`, `ReservationExpired`, `ReservationReleased`.
+        Raises `ReservationNotFound`, `ReservationExpired` and `ReservationReleased`.
         """
-        return await self._store.commit(bill_id)
+        _, after = await self._store.change(bill_id, after_commit)
+        return after
 
     async def release(self, bill_id: str) -> None:
-        """Gives back what is held; from then on nothing can be held for the bill. Raises `ReservationCommitted`."""
-        await self._store.release(bill_id, at=self._clock())
+        """Put back what is held for the bill. Nothing can be held for it afterwards. Raises `ReservationCommitted`."""
+        await self._store.change(bill_id, partial(after_release, bill_id=bill_id, now=self._clock()))
 
     async def release_expired(self) -> int:
-        """Gives back what has been held for too long, and says for how many bills. For many workers at once."""
-        bill_ids = await self._store.expired(at=self._clock(), limit=BATCH)
-        return sum([await self._store.expire(bill_id, at=self._clock()) for bill_id in bill_ids])
+        """Put back what has been held for too long, and return for how many bills.
+
+        Several processes may do this at the same time.
+        """
+        expired = 0
+        for bill_id in await self._store.expired(at=self._clock(), limit=SWEEP_BATCH):
+            before, after = await self._store.change(bill_id, partial(after_expiry, now=self._clock()))
+            expired += before != after
+        return expired

@@ -1,4 +1,4 @@
-"""The Product service over HTTP."""
+"""The routes of Product."""
 
 from typing import Annotated
 
@@ -19,14 +19,14 @@ from services.product.errors import (
     ReservationNotFound,
     ReservationReleased,
 )
-from services.product.reservations import Item, Reservations
+from services.product.reservations import ReservationItem, Reservations
 from services.product.schemas import (
     NewProduct,
     NewReservation,
     ProductChanges,
     ProductShape,
     ReservationShape,
-    columns,
+    product_changes,
 )
 
 MAX_IDS = 100
@@ -41,7 +41,7 @@ Ids = Annotated[
     str | None,
     Query(
         pattern=rf"^[A-Za-z0-9_-]{{1,64}}(,[A-Za-z0-9_-]{{1,64}}){{0,{MAX_IDS - 1}}}$",
-        description=f"Only these products: up to {MAX_IDS} ids with commas between them; unknown ones are passed over.",
+        description=f"Only products with these ids: up to {MAX_IDS}, separated by commas. Unknown ids are ignored.",
     ),
 ]
 Words = Annotated[
@@ -50,13 +50,13 @@ Words = Annotated[
         min_length=1,
         max_length=100,
         pattern=r"^[^\x00-\x1f\x7f]+$",
-        description="Only products with this in their name or description, in upper or lower case.",
+        description="Only products with this text in their name or description, in upper or lower case.",
     ),
 ]
 
 
 def router(catalogue: Catalogue, reservations: Reservations) -> APIRouter:
-    """The routes over this catalogue and these reservations."""
+    """Return the routes for this catalogue and these reservations."""
     routes = APIRouter()
     routes.include_router(_product_routes(catalogue))
     routes.include_router(_reservation_routes(reservations))
@@ -68,19 +68,19 @@ def _product_routes(catalogue: Catalogue) -> APIRouter:
 
     @routes.get("", dependencies=_READERS, responses=REFUSALS | documented())
     async def list_products(page: PageQuery, ids: Ids = None, q: Words = None) -> Page[ProductShape]:
-        """Products, the oldest first."""
-        wanted = None if ids is None else set(ids.split(","))
-        items, next_cursor = await catalogue.page(page, ids=wanted, words=q)
+        """List products, the oldest first."""
+        id_set = None if ids is None else set(ids.split(","))
+        items, next_cursor = await catalogue.page(page, ids=id_set, words=q)
         return Page(items=[ProductShape.of(item) for item in items], next_cursor=next_cursor)
 
     @routes.get("/{product_id}", dependencies=_READERS, responses=REFUSALS | documented(ProductNotFound))
     async def get_product(product_id: ProductId) -> ProductShape:
-        """One product."""
+        """Get one product."""
         return ProductShape.of(await catalogue.get(product_id))
 
     @routes.post("", status_code=201, dependencies=_ADMINS, responses=REFUSALS | documented(body=True))
     async def add_product(body: NewProduct) -> ProductShape:
-        """Adds a product."""
+        """Add a product."""
         price = body.price
         return ProductShape.of(
             await catalogue.add(body.name, body.description, price.amount, price.currency, body.stock)
@@ -88,14 +88,14 @@ def _product_routes(catalogue: Catalogue) -> APIRouter:
 
     @routes.patch("/{product_id}", dependencies=_ADMINS, responses=REFUSALS | documented(ProductNotFound, body=True))
     async def change_product(product_id: ProductId, changes: ProductChanges) -> ProductShape:
-        """Changes what is sent, and leaves the rest. Bills that exist keep the prices that they were made with."""
-        return ProductShape.of(await catalogue.change(product_id, columns(changes)))
+        """Change the fields of a product that are sent. Existing bills keep their prices."""
+        return ProductShape.of(await catalogue.change(product_id, product_changes(changes)))
 
     @routes.delete(
         "/{product_id}", status_code=204, dependencies=_ADMINS, responses=REFUSALS | documented(ProductNotFound)
     )
     async def delete_product(product_id: ProductId) -> None:
-        """Takes a product out of the catalogue. Bills that exist keep what they say of it."""
+        """Delete a product. Existing bills keep its name and price."""
         await catalogue.remove(product_id)
 
     return routes
@@ -108,13 +108,13 @@ def _reservation_routes(reservations: Reservations) -> APIRouter:
         "",
         status_code=201,
         responses=REFUSALS
-        | {200: {"model": ReservationShape, "description": "It is reserved already."}}
+        | {200: {"model": ReservationShape, "description": "The bill has this reservation already."}}
         | documented(ProductUnknown, OutOfStock, ReservationDiffers, ReservationReleased, body=True),
     )
     async def reserve(body: NewReservation, response: Response) -> ReservationShape:
-        """Holds stock for a bill: all of it or none, and once, however often it is asked for."""
-        items = [Item(item.product_id, item.quantity) for item in body.items]
-        reservation, is_new = await reservations.make(body.bill_id, items)
+        """Take items out of stock for a bill, all of them or none. A repeated request returns the same reservation."""
+        items = [ReservationItem(item.product_id, item.quantity) for item in body.items]
+        reservation, is_new = await reservations.hold(body.bill_id, items)
         response.status_code = 201 if is_new else 200
         return ReservationShape.of(reservation)
 
@@ -123,12 +123,15 @@ def _reservation_routes(reservations: Reservations) -> APIRouter:
         responses=REFUSALS | documented(ReservationNotFound, ReservationExpired, ReservationReleased),
     )
     async def commit_reservation(bill_id: BillId) -> ReservationShape:
-        """Sells what is held for a bill, for good; done again, it changes nothing."""
+        """Sell the items that are reserved for a bill. This is final; a repeated request changes nothing."""
         return ReservationShape.of(await reservations.commit(bill_id))
 
     @routes.delete("/{bill_id}", status_code=204, responses=REFUSALS | documented(ReservationCommitted))
     async def release_reservation(bill_id: BillId) -> None:
-        """Gives back what is held for a bill, which then can hold no more; done again, it changes nothing."""
+        """Put the items that are reserved for a bill back in stock. Nothing can be reserved for the bill afterwards.
+
+        A repeated request changes nothing.
+        """
         await reservations.release(bill_id)
 
     return routes

@@ -1,4 +1,4 @@
-"""The Product service's shapes on the wire."""
+"""The shapes of Product's requests and answers."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,14 +8,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from typing_extensions import TypedDict
 
 from services.common.ids import Id
-from services.common.shapes import WHOLE, Money, Name, Shape, Text
+from services.common.shapes import WHOLE, Money, Name, StrictShape, Text
 from services.product.catalogue import Product
-from services.product.reservations import Line, Reservation, Status
+from services.product.reservations import Reservation, ReservationLine, ReservationStatus
 
 Stock = Annotated[int, Field(ge=0, le=1_000_000, description="How many can still be bought."), WHOLE]
 
 
-class NewProduct(Shape):
+class NewProduct(StrictShape):
     """A product to add."""
 
     name: Name
@@ -26,7 +26,7 @@ class NewProduct(Shape):
 
 @with_config(ConfigDict(strict=True, extra="forbid"))
 class ProductChanges(TypedDict, total=False):
-    """What to change of a product; what is left out stays."""
+    """The fields of a product to change. A field that is left out keeps its value; none can be null."""
 
     name: Name
     description: Text
@@ -35,7 +35,7 @@ class ProductChanges(TypedDict, total=False):
 
 
 class ProductShape(BaseModel):
-    """A product."""
+    """A product. `stock` is how many can still be bought."""
 
     model_config = ConfigDict(title="Product")
 
@@ -47,7 +47,7 @@ class ProductShape(BaseModel):
 
     @classmethod
     def of(cls, product: Product) -> Self:
-        """The product as it goes on the wire."""
+        """Return the shape of a product."""
         return cls(
             id=product.id,
             name=product.name,
@@ -57,32 +57,34 @@ class ProductShape(BaseModel):
         )
 
 
-class ItemShape(Shape):
-    """So many of a product."""
+class ReservationItemShape(StrictShape):
+    """A product to reserve, and how many of it."""
 
-    model_config = ConfigDict(title="Item")
+    model_config = ConfigDict(title="ReservationItem")
 
     product_id: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]{1,32}$")]
     quantity: Annotated[int, Field(ge=1, le=1_000_000), WHOLE]
 
 
-def _each_product_once(items: Sequence[ItemShape]) -> Sequence[ItemShape]:
+def _each_product_once(items: Sequence[ReservationItemShape]) -> Sequence[ReservationItemShape]:
     if len({item.product_id for item in items}) < len(items):
-        raise ValueError("a product stands in it twice")
+        raise ValueError("each product may appear only once")
     return items
 
 
-class NewReservation(Shape):
-    """What to hold for a bill. Each product stands in it once."""
+class NewReservation(StrictShape):
+    """The items to reserve for a bill. Each product may appear only once."""
 
     bill_id: Id
-    items: Annotated[list[ItemShape], Field(min_length=1, max_length=100), AfterValidator(_each_product_once)]
+    items: Annotated[
+        list[ReservationItemShape], Field(min_length=1, max_length=100), AfterValidator(_each_product_once)
+    ]
 
 
-class LineShape(BaseModel):
-    """A line of a reservation: name and price as they were when the bill first reserved it."""
+class ReservationLineShape(BaseModel):
+    """A reserved product. Name and price are those of the first reservation for the bill."""
 
-    model_config = ConfigDict(title="Line")
+    model_config = ConfigDict(title="ReservationLine")
 
     product_id: str
     name: str
@@ -90,35 +92,35 @@ class LineShape(BaseModel):
     quantity: int
 
     @classmethod
-    def of(cls, line: Line) -> Self:
-        """The line as it goes on the wire."""
+    def of(cls, line: ReservationLine) -> Self:
+        """Return the shape of a line."""
         price = Money(amount=line.amount, currency=line.currency)
         return cls(product_id=line.product_id, name=line.name, price=price, quantity=line.quantity)
 
 
 class ReservationShape(BaseModel):
-    """What is reserved for a bill. A held one may be given back from `expires_at` on."""
+    """The reservation of a bill. While it is `held`, it may expire at `expires_at` or later."""
 
     model_config = ConfigDict(title="Reservation")
 
     bill_id: str
-    status: Status
+    status: ReservationStatus
     expires_at: datetime
-    lines: list[LineShape]
+    lines: list[ReservationLineShape]
 
     @classmethod
     def of(cls, reservation: Reservation) -> Self:
-        """The reservation as it goes on the wire."""
+        """Return the shape of a reservation."""
         return cls(
             bill_id=reservation.bill_id,
             status=reservation.status,
             expires_at=reservation.expires_at,
-            lines=[LineShape.of(line) for line in reservation.lines],
+            lines=[ReservationLineShape.of(line) for line in reservation.lines],
         )
 
 
-def columns(changes: ProductChanges) -> dict[str, Any]:
-    """The fields of `Product` that `changes` names."""
-    named: dict[str, Any] = dict(changes)
-    price = named.pop("price", None)
-    return named if price is None else named | {"amount": price.amount, "currency": price.currency}
+def product_changes(changes: ProductChanges) -> dict[str, Any]:
+    """Return the fields of `Product` to change, by their names."""
+    fields: dict[str, Any] = dict(changes)
+    price = fields.pop("price", None)
+    return fields if price is None else fields | {"amount": price.amount, "currency": price.currency}

@@ -1,4 +1,4 @@
-"""What the Product service reads from its environment."""
+"""The settings of Product, which it reads from its environment."""
 
 from pydantic import Field
 
@@ -6,6 +6,6 @@ from services.common.settings import DatabaseUrl, ServiceSettings
 
 
 class ProductSettings(ServiceSettings):
-    """See `ServiceSettings`."""
+    """The settings of every service, with a default for `database_url`."""
 
     database_url: DatabaseUrl = Field(default="sqlite+aiosqlite:///.data/product.db", validation_alias="DATABASE_URL")

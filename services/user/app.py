@@ -46,4 +46,11 @@ def create_app(
         Attempts(AttemptStore(database)),
         forget=verifier.forget,
     )
-    return build("User", router(accounts, profiles), verifier=verifier, database=database, resources=[client])
+    return build(
+        "User",
+        "Accounts and sessions at Firebase Auth, and the profiles of users.",
+        router(accounts, profiles),
+        verifier=verifier,
+        database=database,
+        resources=[client],
+    )

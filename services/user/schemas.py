@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field, StringConstraints, with_config
 from typing_extensions import TypedDict
 
-from services.common.shapes import Address, Name, SecretText, Shape
+from services.common.shapes import Address, Name, SecretText, StrictShape
 
 Email = Annotated[EmailStr, Field(max_length=254), AfterValidator(str.lower)]
 """An e-mail address; upper and lower case are the same account."""
@@ -18,7 +18,7 @@ Phone = Annotated[
 ]
 
 
-class SignUp(Shape):
+class SignUp(StrictShape):
     """A new account."""
 
     email: Email
@@ -26,14 +26,14 @@ class SignUp(Shape):
     display_name: Name | None = None
 
 
-class LogIn(Shape):
+class LogIn(StrictShape):
     """Who one is, and how one shows it."""
 
     email: Email
     password: Annotated[SecretText, Field(min_length=1, max_length=128)]
 
 
-class Refresh(Shape):
+class Refresh(StrictShape):
     """The refresh token of a log-in."""
 
     refresh_token: Annotated[SecretText, Field(min_length=1, max_length=4096)]

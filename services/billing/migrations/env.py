@@ -1,4 +1,4 @@
-"""Alembic's entry into the Billing service's migrations."""
+"""Alembic runs this module to run Billing's migrations."""
 
 from services.billing.store import metadata
 from services.common.migrations import run

@@ -1,4 +1,4 @@
-"""Alembic's entry into the Product service's migrations."""
+"""Alembic runs this module to run Product's migrations."""
 
 from services.common.migrations import run
 from services.product.store import metadata

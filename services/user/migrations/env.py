@@ -1,4 +1,4 @@
-"""Alembic's entry into the User service's migrations."""
+"""Alembic runs this module to run User's migrations."""
 
 from services.common.migrations import run
 from services.user.store import metadata

@@ -22,7 +22,7 @@ from services.common.callers import SignedInUser
 from services.common.database import Database
 from services.common.middleware import MAX_BODY_BYTES, current_request_id
 from services.common.problems import documented
-from services.common.shapes import SecretText, Shape
+from services.common.shapes import SecretText, StrictShape
 from services.product.app import MIGRATIONS
 from tests.services.shop import answered, refused, serving
 
@@ -35,7 +35,7 @@ class Teapot(Problem):
     scheme = BEARER_SCHEME
 
 
-class Letter(Shape):
+class Letter(StrictShape):
     password: Annotated[SecretText, Field(min_length=8)]
     pages: Annotated[int, Field(ge=1, le=9)] = 1
 
@@ -95,7 +95,7 @@ def an_app(tmp_path: Path, firebase: FakeFirebase, **changes: Any) -> FastAPI:
         "verifier": firebase.verifier("product"),
         "database": Database(f"sqlite+aiosqlite:///{tmp_path / 'x.db'}", MIGRATIONS),
     }
-    return build("Some", some_routes(), **(parts | changes))
+    return build("Some", "Some routes.", some_routes(), **(parts | changes))
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def worker() -> Worker:
 @pytest.fixture
 async def client(worker: Worker) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the app, which works on two requests at once and lets three wait."""
-    app = LoadLimit(worker, at_once=2, waiting=3, wait_seconds=60)
+    app = LoadLimit(worker, max_concurrent=2, max_waiting=3, max_wait_seconds=60)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://service") as client:
         yield client
 
@@ -82,7 +82,7 @@ async def test_probes_come_in(client: httpx.AsyncClient, worker: Worker) -> None
 
 async def test_nobody_waits_for_long(worker: Worker) -> None:
     """Who has waited for a while is turned away; a caller that was not served in time does not wait any more either."""
-    app = LoadLimit(worker, at_once=1, waiting=3, wait_seconds=0)
+    app = LoadLimit(worker, max_concurrent=1, max_waiting=3, max_wait_seconds=0)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://service") as client:
         first = asyncio.create_task(client.get("/slow"))
         await settle()
@@ -121,5 +121,5 @@ async def test_other_protocols_pass_through(worker: Worker) -> None:
 
     async def send(message: Message) -> None: ...
 
-    await LoadLimit(app, at_once=0)({"type": "lifespan"}, receive, send)
+    await LoadLimit(app, max_concurrent=0)({"type": "lifespan"}, receive, send)
     assert seen == ["lifespan"]

@@ -4,7 +4,8 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -17,13 +18,103 @@ from services.common.database import Database
 from services.common.ids import new_id
 from services.product.app import MIGRATIONS, create_app
 from services.product.catalogue import Catalogue
-from services.product.errors import OutOfStock, ReservationCommitted, ReservationExpired, ReservationReleased
-from services.product.reservations import HOLD, Item, Reservations
+from services.product.errors import (
+    OutOfStock,
+    ReservationCommitted,
+    ReservationDiffers,
+    ReservationExpired,
+    ReservationNotFound,
+    ReservationReleased,
+)
+from services.product.reservations import (
+    HOLD,
+    Reservation,
+    ReservationItem,
+    ReservationLine,
+    Reservations,
+    ReservationStatus,
+    after_commit,
+    after_expiry,
+    after_hold,
+    after_release,
+)
 from services.product.settings import ProductSettings
 from services.product.store import ProductStore, ReservationStore, products, reservations
 from services.product.store import reservation_lines as lines
 from tests.clock import MovableTime
 from tests.services.shop import KETTLE, answered, eventually, refused, serving
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+KETTLES = [ReservationItem("kettle", 3)]
+LINES = [ReservationLine("kettle", "Kettle", 4990, "USD", 3)]
+STATUSES: tuple[ReservationStatus, ...] = ("held", "committed", "released", "expired")
+
+
+def reservation(status: ReservationStatus) -> Reservation:
+    """Return a reservation that expires now, if it is held."""
+    return Reservation("bill", status, NOW, LINES)
+
+
+def test_the_first_request_to_hold() -> None:
+    """A bill without a reservation gets one that is held for five minutes."""
+    assert after_hold(None, "bill", KETTLES, NOW) == Reservation("bill", "held", NOW + timedelta(minutes=5))
+
+
+def test_another_request_to_hold() -> None:
+    """A reservation that is held or sold stays as it is; an expired one is held for another five minutes."""
+    for status in ("held", "committed"):
+        assert after_hold(reservation(status), "bill", KETTLES, NOW) == reservation(status)
+    held_again = replace(reservation("held"), expires_at=NOW + HOLD)
+    assert after_hold(reservation("expired"), "bill", KETTLES, NOW) == held_again
+
+
+def test_a_request_to_hold_after_the_release() -> None:
+    """A bill whose reservation was released holds nothing again."""
+    with pytest.raises(ReservationReleased):
+        after_hold(reservation("released"), "bill", KETTLES, NOW)
+
+
+@pytest.mark.parametrize("status", ["held", "committed", "expired"])
+@pytest.mark.parametrize("items", [[], [ReservationItem("kettle", 2)], [ReservationItem("cup", 3)], KETTLES * 2])
+def test_a_request_to_hold_other_items(status: ReservationStatus, items: list[ReservationItem]) -> None:
+    """The items of a reservation cannot be exchanged."""
+    with pytest.raises(ReservationDiffers):
+        after_hold(reservation(status), "bill", items, NOW)
+
+
+def test_a_request_to_sell() -> None:
+    """Items that are held, or were sold before, are sold. Every other request is refused with its reason."""
+    assert after_commit(reservation("held")) == after_commit(reservation("committed")) == reservation("committed")
+    with pytest.raises(ReservationNotFound):
+        after_commit(None)
+    with pytest.raises(ReservationExpired):
+        after_commit(reservation("expired"))
+    with pytest.raises(ReservationReleased):
+        after_commit(reservation("released"))
+
+
+def test_a_request_to_release() -> None:
+    """Everything but a sale can be released, even before there is a reservation."""
+    for status in ("held", "expired", "released"):
+        assert after_release(reservation(status), "bill", NOW) == reservation("released")
+    assert after_release(None, "bill", NOW) == Reservation("bill", "released", NOW)
+    with pytest.raises(ReservationCommitted):
+        after_release(reservation("committed"), "bill", NOW)
+
+
+def test_an_expiry() -> None:
+    """A reservation that is held expires at its time, and not before. All others stay as they are."""
+    assert after_expiry(reservation("held"), NOW) == reservation("expired")
+    assert after_expiry(reservation("held"), NOW - timedelta(microseconds=1)) == reservation("held")
+    for status in STATUSES[1:]:
+        assert after_expiry(reservation(status), NOW + HOLD) == reservation(status)
+    with pytest.raises(ReservationNotFound):
+        after_expiry(None, NOW)
+
+
+def test_which_reservations_take_stock() -> None:
+    """Items that are held or sold are out of stock; items that are released or expired are in stock."""
+    assert [status for status in STATUSES if reservation(status).takes_stock] == ["held", "committed"]
 
 
 class Till:
@@ -114,7 +205,7 @@ async def test_all_or_nothing(till: Till) -> None:
     """Where one product is short or unknown nothing is held, and the bill may try again with less."""
     kettle, cups, bill_id = await till.offer(10), await till.offer(1), new_id()
     problem = refused(await till.reserve(bill_id, (kettle, 1), (cups, 2)), 409, "out_of_stock")
-    assert problem["detail"] == f"There are 1 of {cups}."
+    assert problem["detail"] == f"Product {cups}: 1 in stock, 2 requested."
     unknown = new_id()
     problem = refused(await till.reserve(bill_id, (kettle, 1), (unknown, 1)), 422, "product_unknown")
     assert unknown in problem["detail"]
@@ -238,8 +329,8 @@ async def test_what_is_held_for_too_long_is_given_back(shelf: Shelf) -> None:
     """An abandoned reservation is given back when its time has come, once, by however many workers; a sale is not."""
     kettle = await shelf.offer(10)
     abandoned, sold = new_id(), new_id()
-    await shelf.reservations.make(abandoned, [Item(kettle, 3)])
-    await shelf.reservations.make(sold, [Item(kettle, 2)])
+    await shelf.reservations.hold(abandoned, [ReservationItem(kettle, 3)])
+    await shelf.reservations.hold(sold, [ReservationItem(kettle, 2)])
     await shelf.reservations.commit(sold)
     assert await shelf.reservations.release_expired() == 0
     shelf.time.advance(HOLD)
@@ -268,9 +359,9 @@ async def test_a_reservation_that_is_held_again_during_a_sweep_is_kept(shelf: Sh
 
     async def expire_and_hold_again() -> None:
         assert await shelf.reservations.release_expired() == 1
-        await shelf.reservations.make(bill_id, [Item(kettle, 3)])
+        await shelf.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
 
-    await shelf.reservations.make(bill_id, [Item(kettle, 3)])
+    await shelf.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
     shelf.time.advance(HOLD)
     overtaken = Reservations(OvertakenStore(shelf.database, expire_and_hold_again), clock=shelf.time)
     assert await overtaken.release_expired() == 0
@@ -309,19 +400,19 @@ async def test_an_expired_reservation_is_held_again(firebase: FakeFirebase, data
 async def test_an_expired_reservation_can_be_released(shelf: Shelf) -> None:
     """A bill that is given up after its reservation has expired gives back nothing twice, and holds nothing again."""
     kettle, bill_id = await shelf.offer(10), new_id()
-    await shelf.reservations.make(bill_id, [Item(kettle, 3)])
+    await shelf.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
     shelf.time.advance(HOLD)
     await shelf.reservations.release_expired()
     await shelf.reservations.release(bill_id)
     assert await shelf.stock(kettle) == 10
     with pytest.raises(ReservationReleased):
-        await shelf.reservations.make(bill_id, [Item(kettle, 3)])
+        await shelf.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
 
 
 async def test_a_held_reservation_can_be_sold_late(shelf: Shelf) -> None:
     """What nobody has given back yet can still be sold, and is not given back after that."""
     kettle, bill_id = await shelf.offer(10), new_id()
-    await shelf.reservations.make(bill_id, [Item(kettle, 3)])
+    await shelf.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
     shelf.time.advance(HOLD + timedelta(minutes=1))
     await shelf.reservations.commit(bill_id)
     assert await shelf.reservations.release_expired() == 0
@@ -340,7 +431,7 @@ async def test_a_reservation_has_the_price_at_the_moment_that_stock_is_taken(she
     kettle = await shelf.offer(10)
     async with shelf.database.write() as another:
         await another.execute(update(products).where(products.c.id == kettle).values(amount=1))
-        reserving = asyncio.create_task(shelf.reservations.make(new_id(), [Item(kettle, 3)]))
+        reserving = asyncio.create_task(shelf.reservations.hold(new_id(), [ReservationItem(kettle, 3)]))
         if database_kind == "postgresql":
             await eventually(lambda: waits_for_a_lock(shelf.database))
     reservation, _ = await reserving
@@ -351,7 +442,7 @@ async def test_a_reservation_has_the_price_at_the_moment_that_stock_is_taken(she
 async def test_a_release_that_waits_for_the_sale_gives_nothing_back(shelf: Shelf, database_kind: str) -> None:
     """A release that waits for a transaction in which the reservation is sold is refused, and stock stays as it is."""
     kettle, bill_id = await shelf.offer(10), new_id()
-    await shelf.reservations.make(bill_id, [Item(kettle, 3)])
+    await shelf.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
     async with shelf.database.write() as another:
         sold = update(reservations).where(reservations.c.bill_id == bill_id).values(status="committed")
         await another.execute(sold)
@@ -369,9 +460,9 @@ async def test_a_race_for_the_last_ones(shelf: Shelf) -> None:
     one, two = await shelf.offer(20), await shelf.offer(30)
 
     async def reserve(number: int) -> bool:
-        items = [Item(one, 1), Item(two, 1)]
+        items = [ReservationItem(one, 1), ReservationItem(two, 1)]
         try:
-            await shelf.reservations.make(new_id(), items if number % 2 else items[::-1])
+            await shelf.reservations.hold(new_id(), items if number % 2 else items[::-1])
         except OutOfStock:
             return False
         return True
@@ -392,7 +483,7 @@ async def test_the_database_lets_no_stock_be_below_zero(shelf: Shelf) -> None:
 async def test_a_race_for_one_bill(shelf: Shelf) -> None:
     """The same bill many times at once has one reservation, and one of its requests made it."""
     kettle, bill_id = await shelf.offer(10), new_id()
-    made = await asyncio.gather(*(shelf.reservations.make(bill_id, [Item(kettle, 3)]) for _ in range(10)))
+    made = await asyncio.gather(*(shelf.reservations.hold(bill_id, [ReservationItem(kettle, 3)]) for _ in range(10)))
     assert sum(is_new for _, is_new in made) == 1
     assert len({str(reservation) for reservation, _ in made}) == 1
     assert await shelf.stock(kettle) == 7
@@ -405,17 +496,18 @@ async def test_stock_is_neither_made_nor_lost(shelf: Shelf) -> None:
 
     async def live(worker: int) -> None:
         for step, bill_id in enumerate(bill_ids):
+            items = [ReservationItem(cups, 2), ReservationItem(kettle, step + 1)]
             action = (worker * 5 + step * 3) % 7
             try:
                 if action < 4:
-                    await shelf.reservations.make(bill_id, [Item(cups, 2), Item(kettle, step + 1)])
+                    await shelf.reservations.hold(bill_id, items)
                 elif action == 4:
                     await shelf.reservations.release(bill_id)
                 elif action == 5:
                     shelf.time.advance(HOLD / 3)
                     await shelf.reservations.release_expired()
                 else:
-                    await shelf.reservations.make(bill_id, [Item(cups, 2), Item(kettle, step + 1)])
+                    await shelf.reservations.hold(bill_id, items)
                     await shelf.reservations.commit(bill_id)
             except (OutOfStock, ReservationReleased, ReservationCommitted, ReservationExpired):
                 continue  # Expired: between another worker's making and its commit, the time went on.

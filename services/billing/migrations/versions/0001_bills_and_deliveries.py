@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Makes the tables."""
+    """Create the tables."""
     op.create_table(
         "bills",
         sa.Column("id", sa.String(32), primary_key=True),
@@ -42,7 +42,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drops the tables, with what is in them."""
+    """Drop the tables and their rows."""
     op.drop_table("deliveries")
     op.drop_table("bill_lines")
     op.drop_table("bills")

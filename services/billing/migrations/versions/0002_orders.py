@@ -1,4 +1,4 @@
-"""Orders, to which the idempotency keys of bills move."""
+"""Orders. The idempotency keys of bills move there."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,7 +14,7 @@ BELOW_BILLS = {
 
 
 def upgrade() -> None:
-    """Makes the table, with an order for each bill, whose key stays known."""
+    """Create the table, with an order for each bill, so that its key stays known."""
     op.create_table(
         "orders",
         sa.Column("id", sa.String(32), primary_key=True),
@@ -43,7 +43,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Gives bills their keys back. A key that is forgotten becomes the bill's id; orders without a bill are dropped."""
+    """Give bills their keys back, and drop orders without a bill. A bill whose key was forgotten gets its id."""
     _set_aside()
     _make_bills(
         sa.Column("idempotency_key", sa.String(255), nullable=False),
@@ -60,7 +60,7 @@ def downgrade() -> None:
 
 
 def _set_aside() -> None:
-    """SQLite can change a table only by making it anew, and the tables that refer to it along with it."""
+    """Rename the tables. SQLite can change a table only by creating it again, with the tables that refer to it."""
     for table in (*BELOW_BILLS, "bills"):
         op.execute(f"CREATE TABLE old_{table} AS SELECT * FROM {table}")  # noqa: S608 - names from above
         op.drop_table(table)

@@ -1,4 +1,4 @@
-"""The outbox, with the deliveries that are under way."""
+"""The outbox, with the deliveries that have not ended."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Makes the table, and puts what was requested before into it: due at once."""
+    """Create the table. Deliveries that were requested before are due at once."""
     op.create_table(
         "outbox",
         sa.Column("delivery_id", sa.String(32), sa.ForeignKey("deliveries.id"), primary_key=True),
@@ -25,5 +25,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drops the table."""
+    """Drop the table."""
     op.drop_table("outbox")

@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Makes the tables."""
+    """Create the tables."""
     op.create_table(
         "reservations",
         sa.Column("bill_id", sa.String(32), primary_key=True),
@@ -29,7 +29,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drops the tables, with what is in them. What is held goes back into stock."""
+    """Put what is held back in stock, and drop the tables and their rows."""
     op.execute(
         "UPDATE products SET stock = stock + (SELECT coalesce(sum(quantity), 0) FROM reservation_lines "
         "JOIN reservations ON reservations.bill_id = reservation_lines.bill_id "

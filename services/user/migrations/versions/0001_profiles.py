@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Makes the table."""
+    """Create the table."""
     op.create_table(
         "profiles",
         sa.Column("uid", sa.String(128), primary_key=True),
@@ -21,5 +21,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drops the table, with what is in it."""
+    """Drop the table and its rows."""
     op.drop_table("profiles")

@@ -1,4 +1,4 @@
-"""Log-ins that failed."""
+"""Failed log-ins."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Makes the table."""
+    """Create the table."""
     op.create_table(
         "login_attempts",
         sa.Column("id", sa.String(32), primary_key=True),
@@ -22,5 +22,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drops the table, with what is in it."""
+    """Drop the table and its rows."""
     op.drop_table("login_attempts")
