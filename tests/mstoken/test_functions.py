@@ -420,6 +420,7 @@ def test_the_functions_of_a_service_share_one_verifier(firebase: FakeFirebase) -
     assert len(made) == 1
 
 
+@pytest.mark.process
 def test_a_forked_child_has_a_verifier_of_its_own() -> None:
     """The background thread of the parent does not exist in the child, so the child starts another."""
     script = """

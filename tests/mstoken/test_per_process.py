@@ -72,6 +72,7 @@ def test_after_pop_a_new_value_is_made() -> None:
     assert value.get() == 2
 
 
+@pytest.mark.process
 def test_a_forked_child_makes_its_own_value() -> None:
     """The value of the parent is not used in the child, and the parent keeps its own."""
     output = run(
@@ -92,6 +93,7 @@ def test_a_forked_child_makes_its_own_value() -> None:
     assert output == "ok\n"
 
 
+@pytest.mark.process
 def test_a_fork_while_another_thread_makes_the_value() -> None:
     """The child does not wait for the lock of a thread that it does not have."""
     output = run(
@@ -124,6 +126,7 @@ def test_a_fork_while_another_thread_makes_the_value() -> None:
     assert output == "ok\n"
 
 
+@pytest.mark.process
 def test_a_child_does_not_finalize_what_its_parent_uses() -> None:
     """A finalizer could close a connection or a file that the parent still uses, so it does not run in the child."""
     output = run(
