@@ -1,7 +1,7 @@
-"""What a service token says of itself: the header that it travels in, the identity, and the `ms` claim.
+"""The names of services and the `ms` claim of service tokens.
 
-Firebase reserves `aud`, `jti`, `cnf` and `nonce` among developer claims, so ours are nested in one claim, `ms`
-(Firebase, "Create custom tokens": reserved claim names).
+Firebase reserves `aud`, `jti`, `cnf` and `nonce` among developer claims, so this library's claims are nested in one
+claim, `ms` (Firebase, "Create custom tokens": reserved claim names).
 """
 
 import hashlib
@@ -12,11 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from mstoken.errors import TokenNotService
-from mstoken.wire import (
-    CLAIM_VERSION,
-    UID_PREFIX,
-    Mode,
-)
+from mstoken.wire import CLAIM_VERSION, SERVICE_CLAIM, UID_PREFIX, Mode
 
 _SERVICE_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _TOKEN_ID = re.compile(r"[A-Za-z0-9_-]{22}")
@@ -25,10 +21,10 @@ _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True, slots=True)
 class ServiceClaims:
-    """The `ms` claim: `service` calls `audience`.
+    """The contents of the `ms` claim: `service` calls `audience`.
 
-    A fresh token has a random `token_id`, and counts once. A bound one has the thumbprint of a key (RFC 7638), and
-    counts with a proof of that key for each call. Exactly one of the two is not None.
+    A fresh token has a random `token_id` and is accepted once. A bound token has the thumbprint of a key (RFC 7638) and
+    is accepted with a new proof of that key for each call. Exactly one of the two is not None.
     """
 
     service: str
@@ -38,12 +34,12 @@ class ServiceClaims:
 
     @classmethod
     def fresh(cls, service: str, audience: str) -> "ServiceClaims":
-        """Claims with a new id of 128 random bits, base64url (22 characters)."""
+        """Return claims with a new id of 128 random bits, as 22 characters of base64url."""
         return cls(service, audience, token_id=secrets.token_urlsafe(16))
 
     @classmethod
     def bound(cls, service: str, audience: str, key_thumbprint: str) -> "ServiceClaims":
-        """Claims for whoever holds the key with this thumbprint, base64url of SHA-256 (43 characters)."""
+        """Return claims that are bound to the key with this thumbprint, 43 characters of base64url."""
         return cls(service, audience, key_thumbprint=key_thumbprint)
 
     @property
@@ -53,66 +49,78 @@ class ServiceClaims:
 
     @property
     def mode(self) -> Mode:
-        """Which kind of token these claims make."""
+        """The mode of a token with these claims."""
         return "fresh" if self.key_thumbprint is None else "proof"
 
     def as_developer_claims(self) -> dict[str, Any]:
-        """What `create_custom_token` takes as developer claims."""
-        one = {"jti": self.token_id} if self.key_thumbprint is None else {"jkt": self.key_thumbprint}
-        return {"ms": {"v": CLAIM_VERSION, "svc": self.service, "aud": self.audience} | one}
+        """Return the developer claims for firebase-admin's `create_custom_token`."""
+        id_or_key = {"jti": self.token_id} if self.key_thumbprint is None else {"jkt": self.key_thumbprint}
+        return {SERVICE_CLAIM: {"v": CLAIM_VERSION, "svc": self.service, "aud": self.audience} | id_or_key}
 
     @classmethod
     def parse(cls, claims: Mapping[str, Any]) -> "ServiceClaims":
-        """The `ms` claim out of an ID token's verified `claims`.
+        """Return the contents of the `ms` claim of an ID token with these verified `claims`.
 
-        Raises `TokenNotService` unless the token came from a sign-in with a custom token, its uid is that of the
-        service which it names, and the claim has a version and a shape that we know.
+        Raises `TokenNotService` unless the sign-in was with a custom token, the uid is that of the service in the
+        claim, and the claim has a known version and the members of that version.
         """
         firebase = claims.get("firebase")
         if not isinstance(firebase, dict) or firebase.get("sign_in_provider") != "custom":
             raise TokenNotService("Its sign-in provider is not 'custom'.")
-        ms = claims.get("ms")
+        ms = claims.get(SERVICE_CLAIM)
         if not isinstance(ms, dict):
-            raise TokenNotService("It has no ms claim.")
+            raise TokenNotService(f"It has no {SERVICE_CLAIM} claim.")
         if type(ms.get("v")) is not int or ms["v"] != CLAIM_VERSION:
-            raise TokenNotService("Its ms claim has a version that is not known here.")
+            raise TokenNotService(f"The version of its {SERVICE_CLAIM} claim is not {CLAIM_VERSION}.")
         service, audience = ms.get("svc"), ms.get("aud")
         if not _is_service_name(service) or not _is_service_name(audience):
-            raise TokenNotService("Its ms claim names no service or no audience.")
+            raise TokenNotService(f"Its {SERVICE_CLAIM} claim does not name a service and an audience.")
         if claims.get("sub") != service_uid(service):
-            raise TokenNotService("Its uid is not that of the service which it names.")
-        one = ms.keys() - {"v", "svc", "aud"}
-        if one == {"jti"} and _is_text(ms["jti"], _TOKEN_ID):
+            raise TokenNotService("Its uid is not that of the service in the claim.")
+        other_members = ms.keys() - {"v", "svc", "aud"}
+        if other_members == {"jti"} and _is_text(ms["jti"], _TOKEN_ID):
             return cls(service, audience, token_id=ms["jti"])
-        if one == {"jkt"} and is_thumbprint(ms["jkt"]):
+        if other_members == {"jkt"} and is_thumbprint(ms["jkt"]):
             return cls(service, audience, key_thumbprint=ms["jkt"])
-        raise TokenNotService("Its ms claim has neither an id nor a key's thumbprint, or more than is known here.")
+        raise TokenNotService(f"Its {SERVICE_CLAIM} claim must have either a valid jti or a valid jkt, and no more.")
+
+
+def has_token_id(claims: Mapping[str, Any]) -> bool:
+    """Return whether these verified claims are those of a fresh token, which has an id and is used once."""
+    ms = claims.get(SERVICE_CLAIM)
+    return isinstance(ms, dict) and "jti" in ms
 
 
 def service_name(value: str) -> str:
-    """`value` if it can name a service: 1 to 63 of a-z, 0-9 and '-', a letter first. Raises ValueError."""
+    """Return `value` if it is a service name: 1 to 63 of a-z, 0-9 and '-', beginning with a letter.
+
+    Raises ValueError for other values.
+    """
     if not _is_service_name(value):
-        raise ValueError(f"{value!r} is no service name: 1 to 63 of a-z, 0-9 and '-' are wanted, a letter first")
+        raise ValueError(
+            f"{value!r} is not a service name: it must have 1 to 63 characters of a-z, 0-9 and '-', begin with a "
+            "letter, and not end with '-'"
+        )
     return value
 
 
 def service_uid(service: str) -> str:
-    """The Firebase uid of a service's identity, such as `svc:billing` for `billing`."""
+    """Return the Firebase uid of a service's identity, such as `svc:billing` for `billing`."""
     return UID_PREFIX + service
 
 
 def token_sha256(token: str) -> bytes:
-    """The SHA-256 of a token as it came."""
+    """Return the SHA-256 of a token, as it was received."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def log_name(secret: str) -> str:
-    """What a log line calls a token, or an id that counts once: the first eight characters of its SHA-256, in hex."""
+    """Return the name of a token or of a one-time id in logs: the first eight characters of its SHA-256, in hex."""
     return token_sha256(secret).hex()[:8]
 
 
 def is_thumbprint(value: object) -> TypeGuard[str]:
-    """Whether `value` can be the thumbprint of a key: base64url of a SHA-256, 43 characters."""
+    """Return whether `value` can be the thumbprint of a key: a SHA-256 in base64url, 43 characters."""
     return _is_text(value, _THUMBPRINT)
 
 

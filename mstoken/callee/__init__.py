@@ -1,1 +1,1 @@
-"""The callee's wing: who calls me, and may they."""
+"""The callee's wing of the library: who calls this service, and which calls are allowed."""

@@ -1,4 +1,4 @@
-"""What a call brings, who is calling once that is verified, and which of them a route lets in."""
+"""What the callee reads of a request, who can be calling, and which callers a route admits."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,11 @@ from mstoken.wire import Mode
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, as far as telling who makes it needs it.
+    """The parts of one request that tell who makes it.
 
-    `path` is what follows the service's base URL, as it was sent: with its escapes, without the query. The rest are the
-    values of the header lines `X-MS-TOKEN`, `DPoP` and `Authorization`, one each.
+    `path` is the part of the URL after the service's base URL, as it was sent: with its escapes, without the query.
+    `service_tokens`, `proofs` and `authorizations` are the values of the header lines `X-MS-TOKEN`, `DPoP` and
+    `Authorization`, one value for each line.
     """
 
     method: str
@@ -25,7 +26,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class UserCaller:
-    """A signed-in user. Times are seconds since the epoch; `role` is the custom claim of that name."""
+    """A signed-in user. Times are seconds since the epoch. `role` is the custom claim of that name."""
 
     uid: str
     role: str | None
@@ -36,7 +37,7 @@ class UserCaller:
 
     @classmethod
     def from_claims(cls, claims: Mapping[str, Any]) -> Self:
-        """The user whose verified ID token has these `claims`; what is not text among them counts as absent."""
+        """Return the user of a verified ID token with these `claims`. An optional claim that is not text is ignored."""
 
         def text(name: str) -> str | None:
             value = claims.get(name)
@@ -57,10 +58,10 @@ class UserCaller:
 
 @dataclass(frozen=True, slots=True)
 class ServiceCaller:
-    """A service, calling `audience`; for `user`, where a user's token came along.
+    """A service that calls `audience`; on behalf of `user` if the request also has a user's token.
 
-    `one_time_id` is what this call spends: the fresh token's id, or the key's thumbprint and the proof's id.
-    `issued_at` is when the token, or the proof, was made, in seconds since the epoch.
+    `one_time_id` is the id that this call spends: that of a fresh token, or the thumbprint of a key and the id of a
+    proof. `issued_at` is when the token or the proof was made, in seconds since the epoch.
     """
 
     service: str
@@ -80,8 +81,10 @@ Caller: TypeAlias = UserCaller | ServiceCaller
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Whom a route lets in: users (all, none, or those of some roles), and services by name, these with a `proof` only
-    or with either kind of token.
+    """The callers that a route admits.
+
+    `users` is True for all users, False for none, or the set of roles that are admitted. `services` are the names of
+    the services that are admitted; with `proof` they must send a proof with each call.
     """
 
     users: bool | frozenset[str]
@@ -90,24 +93,26 @@ class Admission:
 
     @classmethod
     def of(cls, users: bool | Collection[str], services: Collection[str], *, proof: bool = False) -> Self:
-        """Checked once, when the route is made. Raises ValueError where nobody could ever come in, for a string
-        in place of a collection of strings, and where proofs are wanted of no service.
+        """Return a checked admission. Call it when the route is made, so that a mistake is found at the start.
+
+        Raises ValueError if no caller could ever be admitted, if a string is passed in place of a collection of
+        strings, and if proofs are required but no service is admitted.
         """
         if isinstance(users, str) or isinstance(services, str):
-            raise ValueError("a set of names is wanted, such as {'billing'}, not a string")
+            raise ValueError("users and services must be sets of names, such as {'billing'}, not a string")
         admission = cls(
             users if isinstance(users, bool) else frozenset(users),
             frozenset(service_name(name) for name in services),
             proof,
         )
         if not admission.users and not admission.services:
-            raise ValueError("this lets nobody in: allow users, services, or both")
+            raise ValueError("this route would refuse every caller: allow users, services, or both")
         if proof and not admission.services:
-            raise ValueError("services have proofs, users have none: name the services, or leave proof out")
+            raise ValueError("only services send proofs: name the services, or leave proof out")
         return admission
 
     def admits(self, caller: Caller) -> bool:
-        """Whether the route is for `caller`. A service that acts for a user comes in as the service."""
+        """Return whether the route admits `caller`. A service that acts for a user is admitted as the service only."""
         if isinstance(caller, ServiceCaller):
             return caller.service in self.services
         return self.users if isinstance(self.users, bool) else caller.role in self.users

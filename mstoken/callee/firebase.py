@@ -1,4 +1,4 @@
-"""What Firebase says of a token and of an identity, in our errors."""
+"""Firebase, as the callee uses it: it verifies ID tokens and looks up identities. Errors become refusals."""
 
 import asyncio
 import logging
@@ -10,6 +10,7 @@ import firebase_admin
 import google.auth.exceptions
 from firebase_admin import auth
 from google.oauth2 import id_token
+from typing_extensions import override
 
 from mstoken.admin import admin_app
 from mstoken.callee.certificates import CertificateCache, CertificateFile, CertificateSource, PublishedCertificates
@@ -18,47 +19,47 @@ from mstoken.settings import Settings
 from mstoken.upstream_errors import Meaning, meaning_of
 from mstoken.wire import CLOCK_SKEW_SECONDS
 
-_ANY_TIME_SECONDS = 10**12
+_ANY_AGE_SECONDS = 10**12
 _log = logging.getLogger("mstoken.firebase")
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityStatus:
-    """Whether an identity is disabled, and from when on its sign-ins count, in seconds since the epoch."""
+    """Whether an identity is disabled, and from when on its sign-ins are valid, in seconds since the epoch."""
 
     disabled: bool
     valid_since: int
 
 
 class Firebase(Protocol):
-    """What the callee asks of Firebase. Each call raises `VerifierUnavailable` where there is no telling now."""
+    """What the callee needs of Firebase. Every method raises `VerifierUnavailable` if Firebase cannot answer now."""
 
     async def open(self) -> None:
-        """Gets ready, and stays so in the background; an outage is no obstacle."""
+        """Start the background work. An outage is not an error here: the work is repeated until it succeeds."""
         ...
 
     async def aclose(self) -> None:
-        """Ends the background work."""
+        """End the background work."""
         ...
 
     def ready(self) -> str | None:
-        """Returns if tokens can be verified now: None, or what is wrong all the same."""
+        """Check that tokens can be verified now. Return a warning, or None."""
         ...
 
     async def verify(self, token: str, key_id: str) -> dict[str, Any]:
-        """The claims of an ID token of this project, signed with RS256 and the key `key_id`.
+        """Return the claims of an ID token of this project that is signed with RS256 and the key `key_id`.
 
         Raises `TokenExpired` and `TokenUntrusted`.
         """
         ...
 
     async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
-        """The status of each of up to 100 identities; those that do not exist are left out."""
+        """Return the status of each of up to 100 identities. Identities that do not exist are left out."""
         ...
 
 
-class AdminFirebase:
-    """Firebase through firebase-admin, its certificates from memory.
+class AdminFirebase(Firebase):
+    """Firebase through firebase-admin, with certificates from memory.
 
     Sources: Firebase, "Verify ID tokens using the Firebase Admin SDK"; "Bulk retrieve user data" (`get_users`).
     """
@@ -67,24 +68,24 @@ class AdminFirebase:
         self._settings = settings
         self._app = admin_app(settings)
         self._certificates = CertificateCache(_certificate_source(settings))
-        self._verifies_in_memory = hand_over_certificates(self._app, self._certificates)
+        self._verifies_in_memory = use_certificate_cache(self._app, self._certificates)
 
+    @override
     async def open(self) -> None:
-        """See `Firebase.open`."""
         await self._certificates.open()
 
+    @override
     async def aclose(self) -> None:
-        """See `Firebase.aclose`."""
         await self._certificates.aclose()
 
+    @override
     def ready(self) -> str | None:
-        """See `Firebase.ready`."""
         self._certificates.ready()
         return self._certificates.last_error
 
+    @override
     async def verify(self, token: str, key_id: str) -> dict[str, Any]:
-        """See `Firebase.verify`."""
-        # While the variable is set firebase-admin verifies no signature: it must not have appeared since the start.
+        # While the variable is set, firebase-admin does not verify signatures. It may have been set after the start.
         self._settings.check_process_environment()
         await self._certificates.ensure_key(key_id)
         try:
@@ -96,16 +97,16 @@ class AdminFirebase:
         except Exception as error:
             raise refusal_for(error) from error
 
+    @override
     async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
-        """See `Firebase.look_up`."""
         identifiers = [auth.UidIdentifier(uid) for uid in uids]
         try:
-            found = await asyncio.to_thread(auth.get_users, identifiers, self._app)
+            result = await asyncio.to_thread(auth.get_users, identifiers, self._app)
         except Exception as error:
             raise refusal_for(error) from error
         return {
             user.uid: IdentityStatus(user.disabled, int(user.tokens_valid_after_timestamp or 0) // 1000)
-            for user in found.users
+            for user in result.users
         }
 
     def _verify(self, token: str) -> dict[str, Any]:
@@ -113,36 +114,36 @@ class AdminFirebase:
         return claims
 
     def _verify_signature(self, token: str) -> None:
-        """What firebase-admin leaves out against the emulator, by the google-auth code that it uses in production.
+        """Verify what firebase-admin skips with the emulator, by the google-auth function that it uses in production.
 
-        Times are the verifier's, which tells an expired token from an untrusted one.
+        Times are not checked here: `IdTokenVerifier` does that, and distinguishes expired from untrusted tokens.
         """
         id_token.verify_token(
             token,
             self._certificates,
             audience=self._settings.project_id,
             certs_url=self._settings.certificates_url,
-            clock_skew_in_seconds=_ANY_TIME_SECONDS,
+            clock_skew_in_seconds=_ANY_AGE_SECONDS,
         )
 
 
-def hand_over_certificates(app: firebase_admin.App, certificates: CertificateCache) -> bool:
-    """Makes firebase-admin take its certificates from `certificates`; False where it will not.
+def use_certificate_cache(app: firebase_admin.App, certificates: CertificateCache) -> bool:
+    """Make firebase-admin take its certificates from `certificates`. Return False if this version cannot.
 
-    It keeps its fetcher on a private attribute, and offers no other way. A release that moves it is found by a test;
-    until then firebase-admin fetches for itself, and the verifier gives it a thread to wait in.
-    Raises `SettingsError` where there are no credentials for firebase-admin.
+    firebase-admin keeps its certificate fetcher on a private attribute and offers no other way. A test fails if a
+    release moves the attribute. Then firebase-admin fetches the certificates itself, and verifies in a thread.
+    Raises `SettingsError` if firebase-admin finds no credentials.
     """
     try:
         verifier = auth._get_client(app)._token_verifier
-        stock = verifier.request
+        fetcher = verifier.request
     except google.auth.exceptions.DefaultCredentialsError as error:
         raise SettingsError(
-            f"firebase-admin finds no credentials, which looking up identities needs: {error}"
+            f"firebase-admin finds no credentials, which it needs to look up identities: {error}"
         ) from error
     except AttributeError:
-        stock = None
-    if not callable(stock):
+        fetcher = None
+    if not callable(fetcher):
         _log.warning("firebase-admin does not take certificates from memory; it fetches them itself")
         return False
     verifier.request = certificates
@@ -156,10 +157,10 @@ def _certificate_source(settings: Settings) -> CertificateSource:
 
 
 def refusal_for(error: Exception) -> Refusal:
-    """The refusal that an error of firebase-admin or google-auth amounts to.
+    """Return the refusal for an error of firebase-admin or google-auth.
 
-    What is said of the token is the token's fault; anything else that these libraries raise is an outage here. An
-    error of neither is a defect in the program, and is raised again as it is.
+    An error about the token is a refusal of the token. Every other error of these libraries is an outage. An error of
+    neither library is a defect in the program, and is raised as it is.
     """
     match meaning_of(error):
         case Meaning.EXPIRED:

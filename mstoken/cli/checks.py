@@ -17,7 +17,7 @@ import httpx
 from cryptography import x509
 from pydantic import SecretStr
 
-from mstoken.callee.replay.store import replay_store
+from mstoken.callee.replay.factory import replay_store
 from mstoken.caller.credentials import RegisteredKey
 from mstoken.caller.exchange import member
 from mstoken.errors import SettingsError, VerifierUnavailable

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, mod
 
 from mstoken import strict_jwt
 from mstoken.callee.certificates import CertificateCache, PublishedCertificates
-from mstoken.callee.replay.store import ReplayStore, replay_store
+from mstoken.callee.replay.factory import replay_store
+from mstoken.callee.replay.store import ReplayStore
 from mstoken.caller.minting import AdminMinter
 from mstoken.claims import ServiceClaims, is_thumbprint, log_name, service_name
 from mstoken.errors import (

@@ -1,4 +1,4 @@
-"""The ms claim: what goes in comes out, and nothing else does."""
+"""The ms claim is read as it was written, and any other claim is refused."""
 
 from typing import Any
 
@@ -13,31 +13,31 @@ BOUND = ServiceClaims.bound("billing", "product", THUMBPRINT)
 
 
 def id_token_claims(**changes: Any) -> dict[str, Any]:
-    """The claims of a good service token, with `changes`."""
+    """Return the claims of a valid service token, with `changes`."""
     claims = {"sub": "svc:billing", "firebase": {"sign_in_provider": "custom"}, **FRESH.as_developer_claims()}
     return claims | changes
 
 
 def ms(**changes: Any) -> dict[str, Any]:
-    """A good ms claim with `changes`; None removes a member."""
+    """Return a valid ms claim with `changes`. None removes a member."""
     claim = FRESH.as_developer_claims()["ms"] | changes
     return {"ms": {name: value for name, value in claim.items() if value is not None}}
 
 
-def test_claims_survive_the_way() -> None:
-    """What the caller puts in is what the callee reads."""
+def test_the_callee_reads_what_the_caller_wrote() -> None:
+    """The claims of both kinds of token are the same after writing and reading."""
     assert ServiceClaims.parse(id_token_claims()) == FRESH
     assert ServiceClaims.parse(id_token_claims(**BOUND.as_developer_claims())) == BOUND
     assert (FRESH.uid, BOUND.uid) == ("svc:billing", "svc:billing")
 
 
-def test_the_mode_is_told_by_the_claim() -> None:
-    """An id makes a fresh token, a key's thumbprint a bound one."""
+def test_the_claim_tells_the_mode() -> None:
+    """A claim with an id is that of a fresh token, one with a thumbprint is that of a bound token."""
     assert (FRESH.mode, BOUND.mode) == ("fresh", "proof")
     assert BOUND.as_developer_claims() == {"ms": {"v": 1, "svc": "billing", "aud": "product", "jkt": THUMBPRINT}}
 
 
-def test_every_token_has_an_id_of_its_own() -> None:
+def test_each_fresh_token_has_a_new_id() -> None:
     """The ids are 128 random bits."""
     ids = {str(ServiceClaims.fresh("billing", "product").token_id) for _ in range(1000)}
     assert len(ids) == 1000
@@ -78,26 +78,26 @@ def test_every_token_has_an_id_of_its_own() -> None:
         id_token_claims(**ms(more="1")),
     ],
 )
-def test_anything_else_is_no_service_token(claims: dict[str, Any]) -> None:
-    """Another provider, another uid, another version or another shape is refused."""
+def test_other_claims_are_not_those_of_a_service_token(claims: dict[str, Any]) -> None:
+    """Another sign-in provider, another uid, another version, and other members are refused."""
     with pytest.raises(TokenNotService):
         ServiceClaims.parse(claims)
 
 
 @pytest.mark.parametrize("name", ["a", "billing", "order-2", "x" * 63])
 def test_service_names(name: str) -> None:
-    """Lower case, digits and hyphens make a name."""
+    """A name consists of lower-case letters, digits and hyphens."""
     assert service_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "Billing", "2nd", "-a", "a-", "a_b", "a:b", "x" * 64, "a\n", "é"])
-def test_what_is_no_service_name(name: str) -> None:
-    """Anything that could be mistaken in a uid, a header or a log is none."""
-    with pytest.raises(ValueError, match="no service name"):
+def test_other_names_are_refused(name: str) -> None:
+    """A name cannot contain what would be ambiguous in a uid, a header or a log."""
+    with pytest.raises(ValueError, match="not a service name"):
         service_name(name)
 
 
-def test_a_digest_stands_for_a_token_in_the_log() -> None:
-    """The beginning of its SHA-256, whatever the text."""
+def test_the_name_of_a_token_in_logs_is_a_hash() -> None:
+    """It is the beginning of the SHA-256 of the token, which exists for any text."""
     assert token_sha256("abc").hex()[:8] == log_name("abc") == "ba7816bf"
     assert len(token_sha256("\udcff")) == 32

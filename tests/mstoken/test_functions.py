@@ -230,7 +230,7 @@ def test_a_field_that_is_there_twice(firebase: FakeFirebase, delivery: Delivery)
     ]
     for request, code in twice:
         refusal = told(delivery.estimate(request))
-        assert (refusal["code"], refusal["detail"][:13]) == (code, "More than one")
+        assert (refusal["code"], "ore than one" in refusal["detail"]) == (code, True)
     headers = with_proof(firebase, f"{PLATFORM}/estimate")
     proofs = [(name, headers[name]) for name in ("X-MS-TOKEN", "DPoP", "DPoP")]
     assert told(delivery.estimate(sent(headers=proofs)))["code"] == "proof_invalid"
@@ -312,13 +312,13 @@ def test_a_nonce_comes_with_the_refusal() -> None:
     assert delivery.estimate(sent(headers=again.headers)).status_code == 200
 
 
-def test_a_function_for_nobody_is_a_mistake() -> None:
-    """It is found when the function is made, as is a name that no service can have."""
-    with pytest.raises(ValueError, match="nobody"):
+def test_a_function_that_admits_no_caller_is_an_error() -> None:
+    """The error is raised when the function is made, as is that about an invalid service name."""
+    with pytest.raises(ValueError, match="refuse every caller"):
         Callee("delivery").allow()
-    with pytest.raises(ValueError, match="a set of names"):
+    with pytest.raises(ValueError, match="must be sets of names"):
         Callee("delivery").allow(services="billing")
-    with pytest.raises(ValueError, match="no service name"):
+    with pytest.raises(ValueError, match="not a service name"):
         Callee("Delivery")
 
 

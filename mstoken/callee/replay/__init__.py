@@ -1,1 +1,1 @@
-"""Spending: an id counts once, whichever worker sees it first."""
+"""Replay stores: they record the ids of tokens and proofs, so that each id is accepted once."""

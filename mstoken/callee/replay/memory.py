@@ -1,4 +1,4 @@
-"""Spent ids in memory, for a service that is one process."""
+"""Spent ids in memory, for a service that runs in one process."""
 
 import multiprocessing
 import os
@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from typing_extensions import override
+
+from mstoken.callee.replay.store import ReplayStore
 from mstoken.errors import SettingsError
 
 try:
@@ -16,50 +19,52 @@ except ImportError:  # Windows, where no server forks
     fcntl = None  # type: ignore[assignment]
 
 
-class MemoryReplayStore:
-    """Spent ids in this process's memory: for one worker only, and for tests.
+class MemoryReplayStore(ReplayStore):
+    """Spent ids in the memory of this process, for tests and for services with one worker.
 
-    Ids are kept in sets by the minute in which they expire, so that forgetting a minute is one step.
+    The ids are kept in one set for each minute in which ids expire, so that a minute is deleted in one step.
     """
 
     _SLOT_SECONDS = 60
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        """`clock` returns seconds since the epoch."""
         self._clock = clock
         self._lock = threading.Lock()
         self._slots: dict[int, set[bytes]] = {}
 
+    @override
     async def spend(self, one_time_id: str, expires_at: float) -> bool:
-        """See `ReplayStore.spend`."""
         key = one_time_id.encode()
         with self._lock:
-            now_slot = int(self._clock() // self._SLOT_SECONDS)
-            for passed in [slot for slot in self._slots if slot < now_slot]:
-                del self._slots[passed]
+            current_slot = int(self._clock() // self._SLOT_SECONDS)
+            for expired in [slot for slot in self._slots if slot < current_slot]:
+                del self._slots[expired]
             if any(key in ids for ids in self._slots.values()):
                 return False
             self._slots.setdefault(int(expires_at // self._SLOT_SECONDS), set()).add(key)
             return True
 
+    @override
     async def ready(self) -> None:
-        """See `ReplayStore.ready`: memory is always there."""
+        pass
 
+    @override
     async def aclose(self) -> None:
-        """See `ReplayStore.aclose`."""
         with self._lock:
             self._slots.clear()
 
 
 class SoleMemoryReplayStore(MemoryReplayStore):
-    """Memory, where it is certain that no other worker of the service has a memory of its own.
+    """Spent ids in memory, for a worker that is certain to be the only one of its service.
 
-    A worker of a process manager is refused: uvicorn's are children of `multiprocessing`. For managers that fork, the
-    workers of one parent contend for a lock file, and only the first gets it.
+    Raises `SettingsError` in a worker of a process manager. The workers of uvicorn are children of `multiprocessing`.
+    The workers of managers that fork compete for a lock file that is named for their parent, and the first gets it.
     """
 
     def __init__(self, audience: str) -> None:
         super().__init__()
-        problem = "a worker of several" if multiprocessing.parent_process() else None
+        problem = "one of several workers" if multiprocessing.parent_process() else None
         if problem is None and fcntl is not None:
             path = Path(tempfile.gettempdir()) / f"mstoken-{os.getuid()}-{os.getppid()}-{audience}.lock"
             self._lock_file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -67,15 +72,15 @@ class SoleMemoryReplayStore(MemoryReplayStore):
                 fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(self._lock_file)
-                problem = "not the only worker of its parent"
+                problem = "not the only worker of its parent process"
         if problem:
             raise SettingsError(
-                f"MSTOKEN_REPLAY_URL is 'memory:', and this process is {problem} for {audience}: each would have a "
-                "memory of its own, and a token would count once for each. sqlite:///path or redis://host is wanted."
+                f"MSTOKEN_REPLAY_URL is 'memory:', and this process of {audience} is {problem}: each worker would "
+                "accept the same token once. Use sqlite:///path or redis://host."
             )
 
+    @override
     async def aclose(self) -> None:
-        """See `ReplayStore.aclose`."""
         await super().aclose()
         if fcntl is not None:
             os.close(self._lock_file)

@@ -9,7 +9,9 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from typing_extensions import override
 
+from mstoken.callee.replay.store import ReplayStore
 from mstoken.errors import SettingsError, VerifierUnavailable
 
 TIMEOUT_SECONDS = 1.0
@@ -17,20 +19,24 @@ MAX_CONNECTIONS = 20
 KEY_PREFIX = "mstoken:spent:"
 
 
-class RedisReplayStore:
-    """Spent ids in a Redis (7.0 or newer) that all workers of all machines share; Redis forgets them by itself.
+class RedisReplayStore(ReplayStore):
+    """Spent ids in a Redis (7.0 or newer) that all workers on all machines share. Redis deletes expired ids itself.
 
-    A spend is one `SET … NX GET PX` with a random mark of this call as value. Where the answer is lost with its
-    connection the same command goes out once more: if the id carries our own mark by then, it was we who spent it.
+    To spend an id is one `SET … NX GET PX`, whose value is a random mark of this call. If the connection is lost
+    before the answer arrives, the command is sent once more. If the id has this call's own mark by then, this call
+    spent it.
 
-    The Redis must not evict (`maxmemory-policy noeviction`): an id that is evicted can be spent again.
+    This Redis must not evict keys (`maxmemory-policy noeviction`): an id that was evicted can be spent again.
     """
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
-        """`url` is `redis://`, `rediss://` or `unix://`. Raises `SettingsError` for one that Redis cannot have."""
+        """`url` is a `redis://`, `rediss://` or `unix://` URL; `clock` returns seconds since the epoch.
+
+        Raises `SettingsError` if redis-py cannot read the URL.
+        """
         self._clock = clock
         try:
-            # One that makes callers wait for a connection: the stock one raises an error for the 101st.
+            # This pool makes calls wait for a connection. The default pool raises an error for the 101st.
             pool = BlockingConnectionPool.from_url(
                 url,
                 max_connections=MAX_CONNECTIONS,
@@ -40,32 +46,34 @@ class RedisReplayStore:
                 retry=Retry(NoBackoff(), 1),
             )
         except ValueError:
-            # What urllib and redis-py say may be a piece of the password.
-            wanted = "redis://[user:password@]host[:port][/database] is wanted, special characters escaped"
-            raise SettingsError(f"MSTOKEN_REPLAY_URL is no address of a Redis: {wanted}.") from None
+            # The texts of urllib and redis-py may contain a part of the password.
+            raise SettingsError(
+                "MSTOKEN_REPLAY_URL is not the URL of a Redis: it must be "
+                "redis://[user:password@]host[:port][/database], with special characters escaped."
+            ) from None
         self._redis = Redis.from_pool(pool)
 
+    @override
     async def spend(self, one_time_id: str, expires_at: float) -> bool:
-        """See `ReplayStore.spend`."""
         mark = secrets.token_bytes(8)
         milliseconds = max(1, math.ceil((expires_at - self._clock()) * 1000))
         try:
-            earlier = await self._redis.set(KEY_PREFIX + one_time_id, mark, nx=True, get=True, px=milliseconds)
+            earlier_mark = await self._redis.set(KEY_PREFIX + one_time_id, mark, nx=True, get=True, px=milliseconds)
         except (RedisError, OSError) as error:
-            raise _unusable(error) from error
-        return earlier is None or earlier == mark
+            raise _unavailable(error) from error
+        return earlier_mark is None or earlier_mark == mark
 
+    @override
     async def ready(self) -> None:
-        """See `ReplayStore.ready`."""
         try:
             await self._redis.ping()
         except (RedisError, OSError) as error:
-            raise _unusable(error) from error
+            raise _unavailable(error) from error
 
+    @override
     async def aclose(self) -> None:
-        """See `ReplayStore.aclose`."""
         await self._redis.aclose()
 
 
-def _unusable(error: Exception) -> VerifierUnavailable:
+def _unavailable(error: Exception) -> VerifierUnavailable:
     return VerifierUnavailable(f"The Redis of spent ids cannot be used ({type(error).__name__}: {error}).")

@@ -1,4 +1,4 @@
-"""Whom a route lets in."""
+"""The callers that a route admits."""
 
 import pytest
 
@@ -20,46 +20,48 @@ BILLING_FOR_ADMIN = ServiceCaller("billing", "svc:billing", "product", "fresh", 
         (Admission.of({"admin"}, ["user"]), {ADMIN}),
     ],
 )
-def test_admission(admission: Admission, admitted: set[UserCaller | ServiceCaller]) -> None:
-    """Users by role, services by name; a service that acts for a user comes in as the service only."""
+def test_a_route_admits_users_by_role_and_services_by_name(
+    admission: Admission, admitted: set[UserCaller | ServiceCaller]
+) -> None:
+    """A service that acts for a user is admitted as the service only."""
     assert {caller for caller in (ANNA, ADMIN, BILLING, BILLING_FOR_ADMIN) if admission.admits(caller)} == admitted
 
 
-def test_a_route_for_nobody_is_a_mistake() -> None:
-    """It is said when the route is made."""
-    with pytest.raises(ValueError, match="nobody"):
+def test_a_route_that_admits_no_caller_is_an_error() -> None:
+    """The error is raised when the route is made."""
+    with pytest.raises(ValueError, match="refuse every caller"):
         Admission.of(False, ())
-    with pytest.raises(ValueError, match="nobody"):
+    with pytest.raises(ValueError, match="refuse every caller"):
         Admission.of(set(), ())
 
 
-def test_proofs_of_nobody_are_a_mistake() -> None:
-    """A route for users cannot insist on what only services have."""
-    with pytest.raises(ValueError, match="users have none"):
+def test_proofs_without_services_are_an_error() -> None:
+    """A route for users only cannot require proofs, which only services send."""
+    with pytest.raises(ValueError, match="only services send proofs"):
         Admission.of(True, (), proof=True)
     assert Admission.of(True, {"billing"}, proof=True).proof
 
 
-def test_a_string_is_not_a_set_of_names() -> None:
-    """'billing' would otherwise allow seven services of one letter each."""
-    with pytest.raises(ValueError, match="a set of names"):
+def test_a_string_in_place_of_a_set_is_an_error() -> None:
+    """Otherwise 'billing' would admit seven services of one letter each."""
+    with pytest.raises(ValueError, match="must be sets of names"):
         Admission.of(False, "billing")
-    with pytest.raises(ValueError, match="a set of names"):
+    with pytest.raises(ValueError, match="must be sets of names"):
         Admission.of("admin", ())
 
 
-def test_a_service_that_cannot_be_is_a_mistake() -> None:
-    """A slip of the pen in a name does not wait for the first call."""
-    with pytest.raises(ValueError, match="no service name"):
+def test_an_invalid_service_name_is_an_error() -> None:
+    """A typing error in a name is found when the route is made, not at the first call."""
+    with pytest.raises(ValueError, match="not a service name"):
         Admission.of(False, {"Billing"})
 
 
-def test_claims_of_the_wrong_type_do_not_count() -> None:
-    """A role that is a list is no role."""
+def test_claims_of_the_wrong_type_are_ignored() -> None:
+    """A role that is a list counts as no role."""
     user = UserCaller.from_claims({"sub": "u", "iat": 1, "auth_time": 1, "role": ["admin"], "email": 7})
     assert (user.role, user.email, user.name) == (None, None, None)
 
 
-def test_callers_have_names_for_logs() -> None:
-    """One can tell a user from a service."""
+def test_the_text_of_a_caller_is_its_name_in_logs() -> None:
+    """The text shows whether the caller is a user or a service."""
     assert (str(ANNA), str(BILLING)) == ("user:anna", "svc:billing")

@@ -1,4 +1,4 @@
-"""firebase-admin, fed from memory: as in production, and what its errors amount to."""
+"""firebase-admin with certificates from memory, as in production, and the refusals for its errors."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from firebase_admin import auth, exceptions
 
 from emulator.local.signed_auth import KeyRing, TokenSpec
 from mstoken.callee.certificates import CertificateCache, CertificateFile
-from mstoken.callee.firebase import AdminFirebase, hand_over_certificates, refusal_for
+from mstoken.callee.firebase import AdminFirebase, refusal_for, use_certificate_cache
 from mstoken.errors import Refusal, SettingsError, TokenExpired, TokenUntrusted, VerifierUnavailable
 from mstoken.settings import Settings
 from tests.mstoken.test_settings import environment
@@ -27,13 +27,13 @@ PROJECT = "demo-production"
 
 @pytest.fixture(scope="module")
 def keys() -> KeyRing:
-    """What Google signs and publishes with."""
+    """The keys with which Google signs, and whose certificates it publishes."""
     return KeyRing()
 
 
 @pytest.fixture(scope="module")
 def credentials(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A service account's key file, made up, such as firebase-admin wants to see before it does anything."""
+    """A made-up key file of a service account, which firebase-admin requires."""
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -51,7 +51,7 @@ def credentials(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def firebase(keys: KeyRing, credentials: Path, tmp_path: Path) -> AsyncIterator[AdminFirebase]:
-    """firebase-admin as in production: no emulator, the certificates in a file, no network."""
+    """firebase-admin as in production: without the emulator, with certificates in a file, without a network."""
     path = tmp_path / "certificates.json"
     path.write_text(json.dumps(keys.published()))
     with environment(GOOGLE_APPLICATION_CREDENTIALS=str(credentials)):
@@ -62,7 +62,7 @@ async def firebase(keys: KeyRing, credentials: Path, tmp_path: Path) -> AsyncIte
 
 
 def token(keys: KeyRing, **changes: Any) -> str:
-    """A token as Firebase issues it, with `changes` to its payload."""
+    """Return a token as Firebase issues it, with `changes` to its payload."""
     now = int(time.time())
     payload = {
         "iss": f"https://securetoken.google.com/{PROJECT}",
@@ -75,15 +75,15 @@ def token(keys: KeyRing, **changes: Any) -> str:
     return keys.make(TokenSpec(payload=payload | changes))
 
 
-async def test_firebase_admin_verifies_with_our_certificates(firebase: AdminFirebase, keys: KeyRing) -> None:
-    """This fails when firebase-admin keeps its fetcher elsewhere: see `hand_over_certificates`."""
+async def test_firebase_admin_verifies_with_the_certificates_in_memory(firebase: AdminFirebase, keys: KeyRing) -> None:
+    """This fails if a release of firebase-admin keeps its fetcher elsewhere: see `use_certificate_cache`."""
     claims = await firebase.verify(token(keys), keys.signing.key_id)
     assert claims["uid"] == "svc:billing"
     assert firebase._verifies_in_memory
 
 
-async def test_verifying_takes_no_thread(firebase: AdminFirebase, keys: KeyRing) -> None:
-    """It runs on the event loop from beginning to end."""
+async def test_verifying_needs_no_thread(firebase: AdminFirebase, keys: KeyRing) -> None:
+    """The coroutine runs to its end without being suspended."""
     before = threading.active_count()
     coroutine = firebase.verify(token(keys), keys.signing.key_id)
     with pytest.raises(StopIteration) as end:
@@ -105,16 +105,16 @@ async def test_verifying_takes_no_thread(firebase: AdminFirebase, keys: KeyRing)
         ({"sub": 7}, TokenUntrusted),
     ],
 )
-async def test_what_firebase_admin_refuses(
+async def test_tokens_that_firebase_admin_refuses(
     firebase: AdminFirebase, keys: KeyRing, changes: dict[str, Any], refusal: type[Refusal]
 ) -> None:
-    """Its errors are told apart: expired, or not to be trusted."""
+    """An expired token is distinguished from an untrusted one."""
     with pytest.raises(refusal):
         await firebase.verify(token(keys, **changes), keys.signing.key_id)
 
 
-async def test_another_key_is_refused(firebase: AdminFirebase, keys: KeyRing) -> None:
-    """A signature of a key that is not published, under the id of one that is, or under its own."""
+async def test_a_signature_of_an_unpublished_key_is_refused(firebase: AdminFirebase, keys: KeyRing) -> None:
+    """It is refused under the id of a published key and under its own id."""
     payload = json.loads(json.dumps({"aud": PROJECT, "iss": f"https://securetoken.google.com/{PROJECT}", "sub": "x"}))
     now = int(time.time())
     payload |= {"iat": now, "exp": now + 60}
@@ -126,30 +126,30 @@ async def test_another_key_is_refused(firebase: AdminFirebase, keys: KeyRing) ->
         await firebase.verify(unknown, "unknown")
 
 
-async def test_the_variable_may_not_appear_later(firebase: AdminFirebase, keys: KeyRing) -> None:
-    """firebase-admin would stop verifying at that moment; the verifier stops first."""
+async def test_verifying_stops_if_the_emulators_variable_is_set_later(firebase: AdminFirebase, keys: KeyRing) -> None:
+    """From that moment on, firebase-admin does not verify signatures."""
     with environment(FIREBASE_AUTH_EMULATOR_HOST="127.0.0.1:9099"), pytest.raises(SettingsError):
         await firebase.verify(token(keys), keys.signing.key_id)
 
 
 class MovedAdmin:
-    """A firebase-admin that keeps nothing where we look for it."""
+    """The token verifier of a firebase-admin without the private attribute `request`."""
 
 
-async def test_a_firebase_admin_that_has_moved_its_fetcher_still_verifies(
+async def test_a_firebase_admin_with_another_fetcher_is_reported(
     credentials: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is said in the log, and firebase-admin fetches for itself, in a thread."""
+    """The log says that firebase-admin fetches the certificates itself."""
     with environment(GOOGLE_APPLICATION_CREDENTIALS=str(credentials)):
         app = firebase_admin.initialize_app(options={"projectId": PROJECT}, name="moved")
         auth._get_client(app)._token_verifier = MovedAdmin()
-        assert hand_over_certificates(app, CertificateCache(CertificateFile(tmp_path / "none"))) is False
+        assert use_certificate_cache(app, CertificateCache(CertificateFile(tmp_path / "none"))) is False
         firebase_admin.delete_app(app)
     assert "it fetches them itself" in caplog.text
 
 
 async def test_without_credentials_the_process_does_not_start(tmp_path: Path) -> None:
-    """Looking up identities would fail later, at the first call."""
+    """Without the check, looking up identities would fail at the first call."""
     with (
         environment(GOOGLE_APPLICATION_CREDENTIALS=str(tmp_path / "missing.json")),
         pytest.raises(SettingsError, match="no credentials"),
@@ -157,8 +157,8 @@ async def test_without_credentials_the_process_does_not_start(tmp_path: Path) ->
         AdminFirebase(Settings(project_id="demo-no-credentials"))
 
 
-async def test_looking_up_while_google_is_away(firebase: AdminFirebase) -> None:
-    """It is an outage, after no more than the deadline."""
+async def test_a_look_up_while_google_is_down_is_an_outage(firebase: AdminFirebase) -> None:
+    """The look-up fails within its time limit."""
     with pytest.raises(VerifierUnavailable):
         await asyncio.wait_for(firebase.look_up(["svc:billing"]), 30)
 
@@ -176,20 +176,20 @@ async def test_looking_up_while_google_is_away(firebase: AdminFirebase) -> None:
         (google.auth.exceptions.DefaultCredentialsError("x"), VerifierUnavailable),
     ],
 )
-def test_the_token_is_to_blame_or_there_is_an_outage(error: Exception, refusal: type[Refusal]) -> None:
-    """An outage is never taken for a bad token, nor a bad token for an outage."""
+def test_each_error_is_either_about_the_token_or_an_outage(error: Exception, refusal: type[Refusal]) -> None:
+    """An outage never looks like a bad token, and a bad token never looks like an outage."""
     assert type(refusal_for(error)) is refusal
 
 
-def test_a_defect_in_the_program_is_not_hidden() -> None:
-    """Errors of neither library come out as they are."""
+def test_other_errors_are_raised_as_they_are() -> None:
+    """An error of neither library is a defect in the program."""
     with pytest.raises(ZeroDivisionError):
         refusal_for(ZeroDivisionError())
 
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_the_app() -> Iterator[None]:
-    """The app of these tests has credentials that no other test should find."""
+    """Delete the apps of these tests, so that no other test uses their credentials."""
     yield
     for name in [name for name in firebase_admin._apps if PROJECT in name]:
         firebase_admin.delete_app(firebase_admin.get_app(name))

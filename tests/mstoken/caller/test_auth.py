@@ -169,7 +169,7 @@ class TestHeaders:
 
     def test_an_audience_that_is_none_is_refused_at_once(self, tokens: NumberedTokens) -> None:
         """So is a name that no service can have."""
-        with pytest.raises(ValueError, match="no service name"):
+        with pytest.raises(ValueError, match="not a service name"):
             ServiceAuth(tokens, "Product!", "fresh")
 
     async def test_without_a_token_nothing_is_sent(self, drive: Flow) -> None:

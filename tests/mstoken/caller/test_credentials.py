@@ -591,7 +591,7 @@ class TestRegisteredKey:
     def test_it_is_a_services(self, file: KeyFile, algorithm: str) -> None:
         """A name that no service can have is refused at once."""
         file.write(KEYS[algorithm]())
-        with pytest.raises(ValueError, match="no service name"):
+        with pytest.raises(ValueError, match="not a service name"):
             RegisteredKey("svc:billing", URL, file.path)
 
 

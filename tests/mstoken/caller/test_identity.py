@@ -56,17 +56,17 @@ class TestNames:
     @pytest.mark.parametrize("name", ["Billing!", "", "-", "9", "svc:billing", "b" * 64])
     def test_a_name_that_no_service_can_have(self, project: Project, name: str) -> None:
         """It is refused where it is written, not at the first call."""
-        with pytest.raises(ValueError, match="no service name"):
+        with pytest.raises(ValueError, match="not a service name"):
             project.firebase.identity(name)
-        with pytest.raises(ValueError, match="no service name"):
+        with pytest.raises(ValueError, match="not a service name"):
             project.identity.to(name)
 
     @pytest.mark.parametrize("mode", ["fresh", "proof"])
     async def test_a_token_for_nobody(self, project: Project, mode: Any) -> None:
         """Nothing is signed in for, and nothing hangs."""
-        with pytest.raises(ValueError, match="no service name"):
+        with pytest.raises(ValueError, match="not a service name"):
             await project.identity.token("Product!", mode)
-        with pytest.raises(ValueError, match="no service name"):
+        with pytest.raises(ValueError, match="not a service name"):
             await asyncio.to_thread(project.identity.token_sync, "Product!", mode)
         assert project.door.asked == 0
 

@@ -133,7 +133,7 @@ def test_a_new_service_as_json(run: Run, shop: Path) -> None:
         (["delivery", "--service-account", "a@example.com"], 1, "is no service account"),
         (["delivery", "--calls", "product"], 1, "neither service_accounts nor keys"),
         (["delivery", "--service-account", BILLING.replace("b", "d"), "--calls", "produkt"], 1, "'produkt' is no"),
-        (["Delivery!"], 2, "is no service name"),
+        (["Delivery!"], 2, "is not a service name"),
     ],
 )
 def test_no_service_that_makes_the_policy_wrong(

@@ -265,7 +265,7 @@ def test_names_that_no_service_can_have(name: str) -> None:
     """They are those of the tokens."""
     said = fault(f"[services.{json.dumps(name, ensure_ascii=False)}]\n")
     place = name if re.fullmatch(r"[\w-]+", name, re.ASCII) else f"'{name}'"
-    assert said.startswith(f"line 1: services.{place}: {name!r} is no service name")
+    assert said.startswith(f"line 1: services.{place}: {name!r} is not a service name")
 
 
 @pytest.mark.parametrize(
@@ -391,7 +391,7 @@ def test_a_service_that_calls_and_cannot_say_who_it_is() -> None:
     [
         ({}, "services: there is none"),
         ({"a": {"calls": ["a"]}}, "services.a.calls.0: a service does not call itself"),
-        ({"A": {}}, "services.A: 'A' is no service name"),
+        ({"A": {}}, "services.A: 'A' is not a service name"),
         (
             {"a": {"keys": [{"jwk": P256}]}, "b": {"keys": [{"jwk": P256}]}},
             "services.b.keys.0: this key is that of 'a'",

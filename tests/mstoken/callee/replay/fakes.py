@@ -1,24 +1,30 @@
-"""A replay store that is exact where the real ones are generous."""
+"""A replay store that keeps ids for exactly as long as it must."""
 
 from collections.abc import Callable
 
+from typing_extensions import override
 
-class ForgetfulReplayStore:
-    """Forgets each id at the first moment at which the contract allows it; the real stores keep ids a little longer."""
+from mstoken.callee.replay.store import ReplayStore
+
+
+class ForgetfulReplayStore(ReplayStore):
+    """Deletes each id at the first moment at which a store may. The real stores keep ids a little longer."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._expires_at: dict[str, float] = {}
 
+    @override
     async def spend(self, one_time_id: str, expires_at: float) -> bool:
-        """See `ReplayStore.spend`."""
         if one_time_id in self._expires_at and self._clock() <= self._expires_at[one_time_id]:
             return False
         self._expires_at[one_time_id] = expires_at
         return True
 
+    @override
     async def ready(self) -> None:
-        """See `ReplayStore.ready`."""
+        pass
 
+    @override
     async def aclose(self) -> None:
-        """See `ReplayStore.aclose`."""
+        pass

@@ -1,14 +1,14 @@
-"""Spent ids in memory."""
+"""The store in memory, and its refusal to serve one of several workers."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
+from mstoken.callee.replay.factory import replay_store
 from mstoken.callee.replay.memory import MemoryReplayStore
-from mstoken.callee.replay.store import replay_store
 from mstoken.errors import SettingsError
 from tests.clock import FakeClock
-from tests.mstoken.callee.replay.contract import ReplayStoreContract, in_processes, megabytes_for
+from tests.mstoken.callee.replay.test_store import ReplayStoreContract, in_processes, megabytes_for
 
 
 class TestMemoryReplayStore(ReplayStoreContract):
@@ -20,8 +20,8 @@ class TestMemoryReplayStore(ReplayStoreContract):
         yield store
         await store.aclose()
 
-    async def test_what_has_expired_is_forgotten(self, store: MemoryReplayStore, clock: FakeClock) -> None:
-        """Memory holds no more than the ids that still count."""
+    async def test_expired_ids_are_deleted(self, store: MemoryReplayStore, clock: FakeClock) -> None:
+        """After its expiry an id takes no memory."""
         await store.spend("old", clock() + 60)
         clock.advance(180)
         await store.spend("new", clock() + 60)
@@ -30,32 +30,32 @@ class TestMemoryReplayStore(ReplayStoreContract):
     @pytest.mark.process
     @pytest.mark.slow
     async def test_a_million_ids_take_less_than_200_megabytes(self) -> None:
-        """Measured in a process of its own."""
+        """The growth is measured in a separate process."""
         assert max(await in_processes(1, megabytes_of_memory_store, "memory:", 1_000_000)) < 200
 
 
 def megabytes_of_memory_store(url: str, ids: int) -> int:
-    """How much a store in memory takes for `ids` ids."""
+    """Return the memory that a store in memory takes for `ids` ids, in megabytes."""
     return int(megabytes_for(MemoryReplayStore(), ids))
 
 
 def refusal_of_a_worker(url: str, number: int) -> int:
-    """1 if a worker of a process manager is refused a store in memory."""
+    """Return 1 if this process is refused a store in memory because it is one of several workers."""
     try:
         replay_store(url, "product")
     except SettingsError as error:
-        return int("a worker of several" in str(error))
+        return int("one of several workers" in str(error))
     return 0
 
 
 @pytest.mark.process
-async def test_a_worker_of_several_has_no_store_in_memory() -> None:
-    """Under `uvicorn --workers 2` each worker is a child of multiprocessing; both refuse to start."""
+async def test_one_of_several_workers_is_refused() -> None:
+    """With `uvicorn --workers 2` each worker is a child of `multiprocessing`, and both refuse to start."""
     assert await in_processes(2, refusal_of_a_worker, "memory:", 0) == [1, 1]
 
 
-async def test_workers_of_a_forking_manager_are_refused_from_the_second_on() -> None:
-    """One store in memory for a parent and a service; another service has its own, and closing makes room."""
+async def test_the_second_worker_of_a_forking_manager_is_refused() -> None:
+    """The workers of one parent get one store in memory for each service, and another one after it was closed."""
     first = replay_store("memory:", "test-sole")
     with pytest.raises(SettingsError, match="not the only worker"):
         replay_store("memory:", "test-sole")

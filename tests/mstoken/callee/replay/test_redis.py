@@ -1,4 +1,4 @@
-"""Spent ids in a Redis, which the tests start themselves."""
+"""The store in Redis. The tests start their own Redis."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,14 +9,14 @@ import redis
 from mstoken.callee.replay.redis import RedisReplayStore
 from mstoken.errors import SettingsError, VerifierUnavailable
 from tests.clock import FakeClock
-from tests.mstoken.callee.replay.contract import SharedReplayStoreContract
+from tests.mstoken.callee.replay.test_store import SharedReplayStoreContract
 from tests.redis_server import RedisServer
 
 
 @pytest.mark.parametrize("url", ["redis://:s3cret#more@host", "redis://:s3cret@host:port", "redis://u:s3cret/x@host/0"])
-def test_an_address_that_is_none_is_not_repeated(url: str) -> None:
-    """A password with special characters ends up where the port ought to be."""
-    with pytest.raises(SettingsError, match="no address of a Redis") as caught:
+def test_the_error_about_a_wrong_url_does_not_contain_it(url: str) -> None:
+    """The part that is not a port can be a password with special characters, so it is not printed."""
+    with pytest.raises(SettingsError, match="not the URL of a Redis") as caught:
         RedisReplayStore(url)
     assert "s3cret" not in str(caught.value)
 
@@ -34,14 +34,14 @@ async def store(url: str, clock: FakeClock) -> AsyncIterator[RedisReplayStore]:
 
 
 class TestRedisReplayStore(SharedReplayStoreContract):
-    """The store in a Redis."""
+    """The store in Redis."""
 
     @pytest.fixture
     def url(self, redis_url: str) -> str:
         return redis_url
 
-    async def test_ids_expire_by_themselves(self, store: RedisReplayStore, url: str, clock: FakeClock) -> None:
-        """Redis is told for how long each id counts, and a replay changes nothing of it."""
+    async def test_redis_deletes_expired_ids(self, store: RedisReplayStore, url: str, clock: FakeClock) -> None:
+        """Each id has a time to live in Redis, which a second spend does not change."""
         await store.spend("one", clock() + 70)
         with redis.Redis.from_url(url) as client:
             (key,) = client.scan_iter("*")
@@ -50,8 +50,8 @@ class TestRedisReplayStore(SharedReplayStoreContract):
             assert client.get(key) == mark
             assert 69_000 < client.pttl(key) <= 70_000
 
-    async def test_what_expires_at_once_is_still_spent_once(self, store: RedisReplayStore, clock: FakeClock) -> None:
-        """A time that has passed is no error."""
+    async def test_an_expiry_in_the_past_is_not_an_error(self, store: RedisReplayStore, clock: FakeClock) -> None:
+        """The first spend of such an id succeeds."""
         assert await store.spend("late", clock() - 5) is True
 
 
@@ -66,25 +66,27 @@ class TestRedisOutages:
     def url(self, server: RedisServer) -> str:
         return server.url
 
-    async def test_a_restart_is_survived(self, store: RedisReplayStore, server: RedisServer, clock: FakeClock) -> None:
-        """A connection that died with the server is made anew within the same spend."""
+    async def test_a_restart_of_redis_does_not_refuse_a_call(
+        self, store: RedisReplayStore, server: RedisServer, clock: FakeClock
+    ) -> None:
+        """A spend whose connection was closed by the server connects again and succeeds."""
         assert await store.spend("one", clock() + 60) is True
         server.kill()
         server.start()
         assert await store.spend("two", clock() + 60) is True
 
     async def test_a_lost_answer_does_not_refuse_the_call(self, server: RedisServer, clock: FakeClock) -> None:
-        """The command is repeated, finds this call's own mark, and the call comes in; the next one does not."""
+        """The command is repeated and finds its own mark, so the spend succeeds; the next spend does not."""
         async with LosesFirstAnswer(server.port) as url:
             store = RedisReplayStore(url, clock=clock)
             assert await store.spend("one", clock() + 60) is True
             assert await store.spend("one", clock() + 60) is False
             await store.aclose()
 
-    async def test_a_server_that_is_away_is_an_outage(
+    async def test_a_stopped_server_is_an_outage(
         self, store: RedisReplayStore, server: RedisServer, clock: FakeClock
     ) -> None:
-        """Nobody comes in."""
+        """No id can be spent, and the store is not ready."""
         await store.spend("one", clock() + 60)
         server.kill()
         with pytest.raises(VerifierUnavailable, match="cannot be used"):
@@ -92,10 +94,10 @@ class TestRedisOutages:
         with pytest.raises(VerifierUnavailable, match="cannot be used"):
             await store.ready()
 
-    async def test_a_server_that_hangs_is_an_outage(
+    async def test_a_hanging_server_is_an_outage(
         self, store: RedisReplayStore, server: RedisServer, clock: FakeClock
     ) -> None:
-        """It is given up in seconds."""
+        """The spend fails after a few seconds at most."""
         await store.ready()
         server.hang()
         async with asyncio.timeout(10):
@@ -103,17 +105,17 @@ class TestRedisOutages:
                 await store.spend("one", clock() + 60)
         server.go_on()
 
-    async def test_a_server_that_is_full_is_an_outage(
+    async def test_a_full_server_is_an_outage(
         self, store: RedisReplayStore, server: RedisServer, clock: FakeClock
     ) -> None:
-        """An id that could not be written down does not count."""
+        """An id that cannot be stored is not spent."""
         server.command("CONFIG", "SET", "maxmemory", "1")
         with pytest.raises(VerifierUnavailable, match="OutOfMemory"):
             await store.spend("one", clock() + 60)
 
 
 class LosesFirstAnswer:
-    """A proxy before a Redis that cuts the connection when the answer to the first SET should come back."""
+    """A proxy in front of Redis. It closes the connection in place of the answer to the first SET."""
 
     def __init__(self, port: int) -> None:
         self._port = port

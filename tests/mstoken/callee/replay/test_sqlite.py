@@ -1,4 +1,4 @@
-"""Spent ids in a file."""
+"""The store in an SQLite file."""
 
 import asyncio
 import sqlite3
@@ -10,11 +10,11 @@ import pytest
 from mstoken.callee.replay.sqlite import SQLiteReplayStore
 from mstoken.errors import VerifierUnavailable
 from tests.clock import FakeClock
-from tests.mstoken.callee.replay.contract import SharedReplayStoreContract, in_processes, megabytes_for
+from tests.mstoken.callee.replay.test_store import SharedReplayStoreContract, in_processes, megabytes_for
 
 
 class TestSQLiteReplayStore(SharedReplayStoreContract):
-    """The store in a file."""
+    """The store in an SQLite file."""
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
@@ -30,16 +30,16 @@ class TestSQLiteReplayStore(SharedReplayStoreContract):
         yield store
         await store.aclose()
 
-    async def test_it_outlives_the_process(self, store: SQLiteReplayStore, path: Path, clock: FakeClock) -> None:
-        """What was spent before a restart stays spent."""
+    async def test_spent_ids_survive_a_restart(self, store: SQLiteReplayStore, path: Path, clock: FakeClock) -> None:
+        """An id that was spent before a restart is refused after it."""
         await store.spend("one", clock() + 60)
         await store.aclose()
         again = SQLiteReplayStore(path, clock=clock)
         assert await again.spend("one", clock() + 60) is False
         await again.aclose()
 
-    async def test_what_has_expired_is_deleted(self, store: SQLiteReplayStore, path: Path, clock: FakeClock) -> None:
-        """The file does not grow for ever, and more than one batch goes at a time."""
+    async def test_expired_ids_are_deleted(self, store: SQLiteReplayStore, path: Path, clock: FakeClock) -> None:
+        """A purge deletes all expired ids, also if they are more than one batch."""
         for number in range(5000):
             await store.spend(f"old-{number}", clock() + 60)
         clock.advance(120)
@@ -65,7 +65,7 @@ class TestSQLiteReplayStore(SharedReplayStoreContract):
     async def test_a_spend_waits_for_another_writer(
         self, store: SQLiteReplayStore, path: Path, clock: FakeClock
     ) -> None:
-        """While another worker writes, the event loop goes on, and the spend succeeds when that worker is done."""
+        """The spend succeeds as soon as the other worker is done, and does not block the event loop until then."""
         await store.ready()
         writer = sqlite3.connect(path, isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")
@@ -76,8 +76,10 @@ class TestSQLiteReplayStore(SharedReplayStoreContract):
         writer.close()
         assert await spending is True
 
-    async def test_a_lock_that_stays_is_an_outage(self, store: SQLiteReplayStore, path: Path, clock: FakeClock) -> None:
-        """Nobody comes in on an id that could not be written down."""
+    async def test_a_file_that_stays_locked_is_an_outage(
+        self, store: SQLiteReplayStore, path: Path, clock: FakeClock
+    ) -> None:
+        """An id that cannot be stored is not spent."""
         await store.ready()
         writer = sqlite3.connect(path, isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")
@@ -85,9 +87,9 @@ class TestSQLiteReplayStore(SharedReplayStoreContract):
             await store.spend("one", clock() + 60)
         writer.close()
 
-    async def test_a_file_that_is_no_database_is_an_outage(self, tmp_path: Path, clock: FakeClock) -> None:
-        """Broken storage refuses; it does not pass and does not crash."""
-        (tmp_path / "broken.db").write_bytes(b"this is no database" * 100)
+    async def test_a_file_that_is_not_a_database_is_an_outage(self, tmp_path: Path, clock: FakeClock) -> None:
+        """No id can be spent, and the store is not ready."""
+        (tmp_path / "broken.db").write_bytes(b"this is not a database" * 100)
         store = SQLiteReplayStore(tmp_path / "broken.db", clock=clock)
         with pytest.raises(VerifierUnavailable, match="cannot be used"):
             await store.spend("one", clock() + 60)
@@ -95,16 +97,14 @@ class TestSQLiteReplayStore(SharedReplayStoreContract):
             await store.ready()
         await store.aclose()
 
-    async def test_a_folder_that_cannot_be_made_is_an_outage(self, tmp_path: Path) -> None:
-        """So is a path that leads through a file."""
+    async def test_a_folder_that_cannot_be_created_is_an_outage(self, tmp_path: Path) -> None:
+        """A path whose parent is a file cannot be opened."""
         (tmp_path / "file").touch()
         with pytest.raises(VerifierUnavailable, match="cannot be used"):
             await SQLiteReplayStore(tmp_path / "file" / "spent.db").ready()
 
-    async def test_a_table_that_vanishes_is_an_outage(
-        self, store: SQLiteReplayStore, path: Path, clock: FakeClock
-    ) -> None:
-        """Also where the store worked until then."""
+    async def test_a_missing_table_is_an_outage(self, store: SQLiteReplayStore, path: Path, clock: FakeClock) -> None:
+        """If the table is dropped while the store is in use, the next spend is refused."""
         await store.spend("one", clock() + 60)
         connection = sqlite3.connect(path)
         connection.execute("DROP TABLE spent")
@@ -115,11 +115,11 @@ class TestSQLiteReplayStore(SharedReplayStoreContract):
     @pytest.mark.process
     @pytest.mark.slow
     async def test_a_million_ids_would_take_less_than_200_megabytes(self, path: Path) -> None:
-        """In memory, measured in a process of its own, and on the disk: 40 MB for 200,000 of them."""
+        """200,000 ids take less than 40 MB of memory, measured in a separate process, and 40 MB on disk."""
         assert max(await in_processes(1, megabytes_of_sqlite_store, str(path), 200_000)) < 40
         assert sum(file.stat().st_size for file in path.parent.iterdir()) < 40 * 2**20
 
 
 def megabytes_of_sqlite_store(path: str, ids: int) -> int:
-    """How much memory a store in a file takes for `ids` ids."""
+    """Return the memory that a store in a file takes for `ids` ids, in megabytes."""
     return int(megabytes_for(SQLiteReplayStore(path), ids))

@@ -1,0 +1,56 @@
+"""The log of calls: one record for each call that is verified, in the logger `mstoken.calls`."""
+
+import logging
+
+from mstoken import strict_jwt
+from mstoken.callee.callers import Call, Caller, ServiceCaller
+from mstoken.claims import log_name
+from mstoken.errors import Refusal, VerifierUnavailable
+
+_log = logging.getLogger("mstoken.calls")
+
+
+class CallRecord:
+    """The record of one call: who called which service, in which mode, and the verdict.
+
+    Tokens appear as the first eight characters of their SHA-256 only.
+    """
+
+    def __init__(self, audience: str, call: Call) -> None:
+        self.caller: Caller | None = None
+        """The caller, as soon as it is known."""
+        self._audience = audience
+        self._call = call
+
+    def write(self, now: float, refusal: Refusal | None = None) -> None:
+        """Write the record at `now`, seconds since the epoch. The verdict is the code of `refusal`, or "accepted"."""
+        level = logging.INFO if refusal is None else logging.WARNING
+        if not _log.isEnabledFor(level):
+            return
+        caller = self.caller
+        _log.log(
+            level,
+            "call",
+            extra={
+                "caller": str(caller) if caller else None,
+                "audience": self._audience,
+                "mode": self._mode(),
+                "age_seconds": round(now - caller.issued_at, 1) if caller else None,
+                "one_time_id": caller.one_time_id if isinstance(caller, ServiceCaller) else None,
+                "token": self._token_name(),
+                "verdict": refusal.code if refusal else "accepted",
+                # The answer does not contain it, because it is for operators only.
+                "reason": refusal.reason if isinstance(refusal, VerifierUnavailable) else None,
+            },
+        )
+
+    def _mode(self) -> str:
+        if not self._call.service_tokens:
+            return "user"
+        if isinstance(self.caller, ServiceCaller):
+            return self.caller.mode
+        return "proof" if self._call.proofs else "fresh"
+
+    def _token_name(self) -> str | None:
+        lines = self._call.service_tokens or self._call.authorizations
+        return log_name(lines[0].strip(strict_jwt.OPTIONAL_WHITESPACE).rpartition(" ")[2]) if lines else None

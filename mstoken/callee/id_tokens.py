@@ -1,0 +1,87 @@
+"""Verification of Firebase ID tokens, of services and of users alike."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mstoken import strict_jwt
+from mstoken.callee.firebase import Firebase
+from mstoken.claims import has_token_id, token_sha256
+from mstoken.errors import TokenExpired, TokenMalformed, TokenUntrusted
+from mstoken.wire import CLOCK_SKEW_SECONDS, ID_TOKEN_LIFETIME_SECONDS
+
+MAX_REMEMBERED_TOKENS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class IdToken:
+    """A verified ID token: its SHA-256, which proofs name (RFC 9449, section 4.2, `ath`), and its claims."""
+
+    sha256: bytes
+    claims: Mapping[str, Any]
+
+
+class IdTokenVerifier:
+    """Verifies ID tokens of one Firebase project. Use it in one event loop.
+
+    A token that is valid for many calls is verified once and then remembered. A fresh service token is valid for one
+    call, so it is not remembered.
+    """
+
+    def __init__(self, firebase: Firebase, clock: Callable[[], float]) -> None:
+        """`clock` returns seconds since the epoch."""
+        self._firebase = firebase
+        self._clock = clock
+        self._remembered: OrderedDict[bytes, Mapping[str, Any]] = OrderedDict()
+        """The claims of verified tokens, by the SHA-256 of the token. The token used longest ago comes first."""
+
+    async def verify(self, token: str) -> IdToken:
+        """Return the verified ID token.
+
+        Raises `TokenMalformed`, `TokenUntrusted`, `TokenExpired`, and `VerifierUnavailable` if tokens cannot be
+        verified now.
+        """
+        sha256 = token_sha256(token)
+        claims = self._remembered.get(sha256)
+        if claims is not None:
+            self._remembered.move_to_end(sha256)
+        else:
+            claims = await self._verify(token)
+            if not has_token_id(claims):
+                self._remember(sha256, claims)
+        if self._clock() - CLOCK_SKEW_SECONDS >= claims["exp"]:
+            raise TokenExpired
+        return IdToken(sha256, claims)
+
+    async def _verify(self, token: str) -> Mapping[str, Any]:
+        """Return the claims of a token whose signature firebase-admin has verified, and whose times are plausible.
+
+        The times are checked here because firebase-admin does not check them with the emulator, and never checks
+        `auth_time`.
+        """
+        try:
+            jwt = strict_jwt.unverified(token)
+        except ValueError as error:
+            raise TokenMalformed(f"It is {error}.") from None
+        try:
+            key_id = strict_jwt.rs256_key_id(jwt.header)
+            # These are read before the token is verified, because google-auth computes with values of any type.
+            expires_at, issued_at, auth_time = (
+                strict_jwt.seconds(jwt.payload, name) for name in ("exp", "iat", "auth_time")
+            )
+        except ValueError as error:
+            raise TokenUntrusted(f"It is {error}.") from None
+        claims = await self._firebase.verify(token, key_id)
+        if not auth_time <= issued_at <= self._clock() + CLOCK_SKEW_SECONDS:
+            raise TokenUntrusted("Its iat is in the future, or before its auth_time.")
+        if expires_at - issued_at > ID_TOKEN_LIFETIME_SECONDS:
+            raise TokenUntrusted(f"It is valid for more than {ID_TOKEN_LIFETIME_SECONDS} s.")
+        if not isinstance(claims.get("firebase"), dict) or "tenant" in claims["firebase"]:
+            raise TokenUntrusted("It belongs to a tenant of the project, or has no firebase claim.")
+        return claims
+
+    def _remember(self, sha256: bytes, claims: Mapping[str, Any]) -> None:
+        self._remembered[sha256] = claims
+        if len(self._remembered) > MAX_REMEMBERED_TOKENS:
+            self._remembered.popitem(last=False)

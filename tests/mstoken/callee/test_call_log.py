@@ -1,0 +1,82 @@
+"""Each call is one record in the log `mstoken.calls`, without any token in it."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+
+from mstoken import ServiceCaller
+from mstoken.callee.replay.memory import MemoryReplayStore
+from mstoken.errors import VerifierUnavailable
+from tests.mstoken.callee.harness import Product, ProductWithProofs, log_name
+
+
+@pytest.fixture(autouse=True)
+def log_level(caplog: pytest.LogCaptureFixture) -> None:
+    """Capture the records of accepted calls too."""
+    caplog.set_level(logging.INFO, "mstoken.calls")
+
+
+async def test_a_call_with_a_fresh_token(product: Product, caplog: pytest.LogCaptureFixture) -> None:
+    """The record has the caller, the audience, the age and the name of the token, its id, and the verdict."""
+    token = product.service_token()
+    product.clock.advance(2)
+    caller = await product.call(token)
+    assert isinstance(caller, ServiceCaller)
+    assert await product.code(token) == "token_replayed"
+    accepted, refused = (vars(record) for record in caplog.records)
+    expected = {
+        "message": "call",
+        "caller": "svc:billing",
+        "audience": "product",
+        "mode": "fresh",
+        "age_seconds": 2.0,
+        "one_time_id": caller.one_time_id,
+        "token": log_name(token),
+        "verdict": "accepted",
+    }
+    assert expected.items() <= accepted.items()
+    assert (expected | {"verdict": "token_replayed"}).items() <= refused.items()
+    assert token not in str(accepted) + str(refused)
+
+
+async def test_a_call_with_a_proof(bound: ProductWithProofs, caplog: pytest.LogCaptureFixture) -> None:
+    """The record has the age of the proof. Neither the token nor the proof is in it."""
+    call = bound.call()
+    bound.clock.advance(2)
+    assert await bound.code(call) == "accepted"
+    assert await bound.code(replace(call, path="/other")) == "proof_invalid"
+    accepted, refused = (vars(record) for record in caplog.records)
+    expected = {"caller": "svc:billing", "audience": "product", "mode": "proof", "verdict": "accepted"}
+    assert expected.items() <= accepted.items()
+    assert 2 <= accepted["age_seconds"] < 3
+    assert {"caller": None, "mode": "proof", "verdict": "proof_invalid"}.items() <= refused.items()
+    for record in str(accepted), str(refused):
+        assert bound.token not in record
+        assert call.proofs[0] not in record
+
+
+async def test_the_call_of_a_user(product: Product, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the token nor another text in Authorization is in the record."""
+    token = product.user_token()
+    await product.call(user=f"Bearer {token}")
+    await product.code(user="Bearer password-typed-here")
+    accepted, refused = (vars(record) for record in caplog.records)
+    assert (accepted["caller"], accepted["mode"], accepted["token"]) == ("user:anna", "user", log_name(token))
+    assert (refused["caller"], refused["verdict"]) == (None, "user_token_invalid")
+    assert token not in str(accepted)
+    assert "password-typed-here" not in str(refused)
+
+
+class BrokenStore(MemoryReplayStore):
+    """A replay store that cannot be reached."""
+
+    async def spend(self, one_time_id: str, expires_at: float) -> bool:
+        raise VerifierUnavailable("The store is down.")
+
+
+async def test_a_call_that_cannot_be_verified(product: Product, caplog: pytest.LogCaptureFixture) -> None:
+    """The record has the reason, which the answer does not contain. A function has no /readyz to ask instead."""
+    product.verifier = product.firebase.verifier("product", replay=BrokenStore())
+    assert await product.code(product.service_token()) == "verifier_unavailable"
+    assert [vars(record)["reason"] for record in caplog.records] == ["The store is down."]
