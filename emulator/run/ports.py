@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from emulator.run.errors import PortTaken
 
 HOST = "127.0.0.1"
+RESERVATION = 9110
+"""A port that nothing listens on. With an offset it is bound by the process that `free_offset` gave that offset to."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,20 @@ def is_taken(port: int) -> bool:
 
 
 def free_offset() -> int:
-    """An offset at which all ports are free.
+    """Return an offset at which all ports are free. No other process gets it from here until this one ends.
 
-    Drawn at random below the range from which the system takes ports for outgoing connections, since one of those
-    could take a port between this check and its use.
+    The ports are below the range from which the system takes ports for outgoing connections: one of those could take
+    a port between this check and its use. Raises PortTaken.
     """
     for offset in random.sample(range(10_000, 22_000, 20), 100):
+        reservation = socket.socket()
+        try:
+            reservation.bind((HOST, RESERVATION + offset))
+        except OSError:
+            reservation.close()
+            continue
         if not Ports.shifted(offset).taken():
+            reservation.detach()  # The port stays bound until the process ends.
             return offset
+        reservation.close()
     raise PortTaken("None of a hundred port offsets is free on this machine.")

@@ -29,14 +29,14 @@ TIMEOUT_SECONDS = 60
 
 
 class Shop:
-    """A whole shop, emulators included: the function `deliver` reports to one Billing, and a test may kill that."""
+    """The services on the emulators' own ports, where the function `deliver` finds Billing. A test may kill Billing."""
 
-    def __init__(self, data: Path) -> None:
-        self.stack = Stack(Ports.shifted(free_offset()), data, project=f"demo-test-{secrets.token_hex(4)}")
+    def __init__(self, emulators: Stack, data: Path) -> None:
+        self.stack = replace(emulators, data=data)
+        self.emulator_log = emulators.log("emulators")
         self._supervisor = Supervisor()
         self._billing = Supervisor()
         try:
-            self.stack.start_emulators(self._supervisor)
             for service in ("user", "product"):
                 self.stack.start_service(self._supervisor, service)
             self.start_billing()
@@ -64,9 +64,9 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def shop(emulators: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A shop with a full catalogue."""
-    shop = Shop(tmp_path_factory.mktemp("shop"))
+    shop = Shop(emulators, tmp_path_factory.mktemp("shop"))
     yield shop
     shop.stop()
 
@@ -97,7 +97,7 @@ def test_a_delivery_arrives(shop: Shop) -> None:
     assert call.audience == "billing"
     assert call.age_seconds < 60
     # Neither the token that it signed in with nor the one that it sent is in a log.
-    assert "eyJ" not in shop.stack.log("emulators").read_text()
+    assert "eyJ" not in shop.emulator_log.read_text()
 
 
 def test_billing_is_killed_before_the_hand_over(shop: Shop, customer: ShopClient) -> None:
@@ -135,7 +135,7 @@ def test_a_task_for_no_delivery(shop: Shop, data: object) -> None:
     """A task that names no delivery, or one that Billing does not know, is dropped and not retried for ever."""
     answer = shop.hand_to_the_function(data)
     assert (answer.status_code, answer.json()) == (200, {"result": "dropped"})
-    assert "dropped" in shop.stack.log("emulators").read_text()
+    assert "dropped" in shop.emulator_log.read_text()
 
 
 class NotFound(BaseHTTPRequestHandler):

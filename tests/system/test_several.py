@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +46,17 @@ class Several:
 
 @pytest.fixture(scope="module")
 def several(
-    tmp_path_factory: pytest.TempPathFactory, postgresql: PostgresServer, redis_server: RedisServer
+    emulators: Stack,
+    tmp_path_factory: pytest.TempPathFactory,
+    postgresql: PostgresServer,
+    redis_server: RedisServer,
 ) -> Iterator[Several]:
     folder = tmp_path_factory.mktemp("several")
-    project = f"demo-test-{secrets.token_hex(4)}"
-    front = Stack(Ports.shifted(free_offset()), folder / "front", project=project, mode="proof")
+    # The balancers listen on the emulators' own ports: the function `deliver` reports to Billing there.
+    front = replace(emulators, data=folder / "front", mode="proof")
     supervisor, balancers = Supervisor(), list[RoundRobin]()
     variables = backing(postgresql, redis_server)
     try:
-        front.start_emulators(supervisor)
         behind = [_started(front, variables, folder / name, supervisor) for name in ("one", "two")]
         for service in SERVICES:
             ports = [getattr(stack.ports, service) for stack in behind]
@@ -81,9 +84,8 @@ def _started(front: Stack, variables: dict[str, dict[str, str]], folder: Path, s
             for service in SERVICES
         },
     )
-    for service in SERVICES:
-        # Neighbours are asked when there are customers: none has to be there yet.
-        stack.start_service(supervisor, service)
+    # The balancers need not be there yet: services call each other only when a customer orders.
+    stack.start_services(supervisor)
     return stack
 
 

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from emulator.run.errors import PortTaken
-from emulator.run.ports import HOST, Ports, free_offset, is_taken
+from emulator.run.ports import HOST, RESERVATION, Ports, free_offset, is_taken
 
 
 def test_shifted_moves_every_port() -> None:
@@ -32,3 +32,11 @@ def test_check_says_which_port_for_whom_and_what_to_do() -> None:
         pytest.raises(PortTaken, match=rf"^Port {ports.product}, wanted for product, is taken: .*--port-offset"),
     ):
         ports.check()
+
+
+def test_no_two_processes_get_the_same_free_offset() -> None:
+    """A free offset is reserved: its ports are not in use yet when another process looks for one."""
+    offset = free_offset()
+    assert not Ports.shifted(offset).taken()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind((HOST, RESERVATION + offset))
