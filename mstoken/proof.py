@@ -1,7 +1,7 @@
-"""Proofs that a call comes from the holder of a key: DPoP (RFC 9449), with the header `DPoP` and ES256 only.
+"""Proofs of possession: a caller shows for each call that it holds the key that its token is bound to.
 
-`ProofKey` makes proofs, `ProofVerifier` checks them. A proof is a JWT for one call: method, URI, the hash of the
-token that it goes with, the time, and an id that counts once.
+This is DPoP (RFC 9449) with ES256 as the only algorithm. A proof is a JWT for one call: it names the method, the URL,
+the hash of the token, the time, and an id that is accepted once. `ProofKey` makes proofs, `ProofVerifier` checks them.
 """
 
 import hmac
@@ -20,30 +20,32 @@ from jwt.exceptions import InvalidKeyError
 from mstoken import strict_jwt, uri
 from mstoken.errors import ProofInvalid, ProofMissing
 from mstoken.jwk import PRIVATE_MEMBERS, coordinate, public_jwk, thumbprint
-from mstoken.wire import MAX_JTI_CHARACTERS, PROOF_MAX_AGE_SECONDS, SIGNATURE_ALGORITHM
+from mstoken.wire import MAX_JTI_CHARACTERS, PROOF_HEADER, PROOF_MAX_AGE_SECONDS, PROOF_TYPE, SIGNATURE_ALGORITHM
 
-MAX_KEYS = 10_000
+MAX_CACHED_KEYS = 10_000
 
-_TYPE = "dpop+jwt"
+_KEY_TYPE = "EC"
 _CURVE = "P-256"
-_LAST_SECOND = 2**53
+_MAX_TIMESTAMP = 2**53
+"""Maximum `iat`, in seconds since the epoch. Larger JSON numbers are not exact (RFC 8259, section 6)."""
 _JSON = json.JSONEncoder(separators=(",", ":"))
 _ES256 = ECAlgorithm(ECAlgorithm.SHA256)
 
 
 class ProofKey:
-    """A P-256 key that is made here and never leaves this process."""
+    """A new P-256 key that signs proofs. The private key never leaves this process."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         jwk = public_jwk(self._key.public_key())
         self.thumbprint = thumbprint(jwk)
-        self._header = _part({"typ": _TYPE, "alg": SIGNATURE_ALGORITHM, "jwk": jwk})
+        self._header = _encode({"typ": PROOF_TYPE, "alg": SIGNATURE_ALGORITHM, "jwk": jwk})
 
     def proof(self, method: str, url: str, token: str, *, issued_at: float, nonce: str | None = None) -> str:
-        """A proof for one call with `token`, made at `issued_at`, seconds since the epoch (RFC 9449, section 4.2).
+        """Return a proof for one call with `token` (RFC 9449, section 4.2).
 
-        `url` may have a query and a fragment. Raises ValueError for a URL that is not of `http` or `https`.
+        `issued_at` is the time of the proof, in seconds since the epoch. The query and the fragment of `url` are left
+        out. Raise ValueError if `url` is not an http or https URL.
         """
         claims = {
             "jti": secrets.token_urlsafe(16),
@@ -54,13 +56,13 @@ class ProofKey:
         }
         if nonce is not None:
             claims["nonce"] = nonce
-        signing_input = f"{self._header}.{_part(claims)}"
+        signing_input = f"{self._header}.{_encode(claims)}"
         return f"{signing_input}.{strict_jwt.base64url(_ES256.sign(signing_input.encode('ascii'), self._key))}"
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A proof that holds for the call it came with, but for its id and its nonce, which are the callee's to judge."""
+    """A proof that is valid for its call. The callee has still to check the nonce and to spend the id."""
 
     key_thumbprint: str
     proof_id: str
@@ -69,7 +71,7 @@ class Proof:
 
 
 class ProofVerifier:
-    """Checks proofs. Remembers the keys of proofs by their coordinates: to read one takes longer than to look it up."""
+    """Checks proofs. It caches public keys by their coordinates: a look-up is faster than parsing a key."""
 
     def __init__(self) -> None:
         self._keys: OrderedDict[tuple[object, object], _Key] = OrderedDict()
@@ -85,111 +87,125 @@ class ProofVerifier:
         now: float,
         clock_skew_seconds: float,
     ) -> Proof:
-        """What the one `DPoP` header line proves (RFC 9449, section 4.3, all but 10, the nonce).
+        """Return the proof in the `DPoP` header lines of a request, of which there must be exactly one.
 
-        `url` is where this call was meant for, `token_sha256` the hash of the token that came along, `key_thumbprint`
-        of the key that it is bound to, `now` seconds since the epoch. Raises `ProofMissing` and `ProofInvalid`.
+        `method` and `url` are those of the request, with the URL as the configuration of the callee says.
+        `token_sha256` is the hash of the token in the request, `key_thumbprint` that of the key to which the token is
+        bound, `now` the time in seconds since the epoch.
+
+        Raise `ProofMissing` if there is no proof, and `ProofInvalid` if a check of RFC 9449, section 4.3, fails. Check
+        10, of the nonce, is left to the callee.
         """
         if not header_lines:
-            raise ProofMissing("The token is bound to a key: send a proof for this call in DPoP.")
+            raise ProofMissing(f"The token is bound to a key. Send a proof for this call in the header {PROOF_HEADER}.")
         if len(header_lines) != 1:
-            raise ProofInvalid("More than one DPoP header line.")
+            raise ProofInvalid(f"The request has more than one {PROOF_HEADER} header line.")
         try:
             jwt = strict_jwt.unverified(header_lines[0].strip(strict_jwt.OPTIONAL_WHITESPACE))
         except ValueError as error:
-            raise ProofInvalid(f"It is {error}.") from None
+            raise ProofInvalid(f"The proof is malformed: {error}.") from None
         jwk = _public_jwk(jwt.header)
-        proof = _claimed(jwt.payload, key_thumbprint)
+        proof = _proof(jwt.payload, key_thumbprint)
         if not hmac.compare_digest(_text(jwt.payload, "ath"), strict_jwt.base64url(token_sha256)):
-            raise ProofInvalid("It is for another token.")
+            raise ProofInvalid("The proof is for another token: ath is not the hash of the token in this request.")
         if _text(jwt.payload, "htm") != method:
-            raise ProofInvalid("It is for another method.")
-        if not _is_same(_text(jwt.payload, "htu"), url):
-            raise ProofInvalid("It is for another URL.")
-        if not now - PROOF_MAX_AGE_SECONDS <= proof.issued_at <= now + clock_skew_seconds:
+            raise ProofInvalid("The proof is for another method: htm is not the method of this request.")
+        if not _is_same_url(_text(jwt.payload, "htu"), url):
+            raise ProofInvalid("The proof is for another URL: htu is not the URL of this request.")
+        age_seconds = now - proof.issued_at
+        if age_seconds > PROOF_MAX_AGE_SECONDS:
             raise ProofInvalid(
-                f"It was made {now - proof.issued_at:.0f} s ago by the clock of this service; "
-                f"{PROOF_MAX_AGE_SECONDS} s are allowed."
+                f"The proof is {age_seconds:.1f} s old by the clock of this service. "
+                f"At most {PROOF_MAX_AGE_SECONDS} s are allowed."
+            )
+        if -age_seconds > clock_skew_seconds:
+            raise ProofInvalid(
+                f"The iat of the proof is {-age_seconds:.1f} s in the future by the clock of this service. "
+                f"At most {clock_skew_seconds} s are allowed."
             )
         if not _ES256.verify(jwt.signing_input, self._key(jwk, key_thumbprint), jwt.signature):
-            raise ProofInvalid("Its signature is not of the key that it names.")
+            raise ProofInvalid("The signature of the proof is not valid for the key in its header.")
         return proof
 
     def _key(self, jwk: Mapping[str, Any], key_thumbprint: str) -> ec.EllipticCurvePublicKey:
-        """The key that `jwk` says, if it has that thumbprint. Only such keys are remembered."""
+        """Return the key in `jwk`, which must have that thumbprint. Only such keys are cached."""
         coordinates = jwk.get("x"), jwk.get("y")
-        key = self._keys.get(coordinates) if all(isinstance(one, str) for one in coordinates) else None
+        key = self._keys.get(coordinates) if all(isinstance(value, str) for value in coordinates) else None
         if key is None:
-            key = _Key.read(*coordinates)
+            key = _Key.from_coordinates(*coordinates)
         if not hmac.compare_digest(key.thumbprint, key_thumbprint):
-            raise ProofInvalid("It is of another key than the token is bound to.")
+            raise ProofInvalid("The proof was made with another key than the one to which the token is bound.")
         self._keys[coordinates] = key
-        if len(self._keys) > MAX_KEYS:
+        if len(self._keys) > MAX_CACHED_KEYS:
             self._keys.popitem(last=False)
         return key.public
 
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """A key that a proof came with."""
+    """The public key of a proof, and its thumbprint."""
 
     thumbprint: str
     public: ec.EllipticCurvePublicKey
 
     @classmethod
-    def read(cls, x: object, y: object) -> "_Key":
-        """The key with these coordinates. Nothing else of a JWK is read: what a `kid` or `use` says has no meaning."""
+    def from_coordinates(cls, x: object, y: object) -> "_Key":
+        """Return the key with these coordinates, as in a JWK. Other members of a JWK are not read."""
         try:
-            jwk = {"kty": "EC", "crv": _CURVE, "x": coordinate(x), "y": coordinate(y)}
+            jwk = {"kty": _KEY_TYPE, "crv": _CURVE, "x": coordinate(x), "y": coordinate(y)}
         except ValueError:
-            raise ProofInvalid("Its jwk has a coordinate that is not 32 bytes of base64url.") from None
+            raise ProofInvalid("A coordinate of the jwk in the proof is not 32 bytes of base64url.") from None
         try:
             public = ECAlgorithm.from_jwk(jwk)
         except (InvalidKeyError, ValueError):
-            raise ProofInvalid("Its jwk is no point of the curve P-256.") from None
-        assert isinstance(public, ec.EllipticCurvePublicKey)  # noqa: S101 - without `d` it is no private one
+            raise ProofInvalid(f"The jwk in the proof is not a point on the curve {_CURVE}.") from None
+        assert isinstance(public, ec.EllipticCurvePublicKey)  # noqa: S101 - a JWK without `d` is a public key
         return cls(thumbprint(jwk), public)
 
 
 def _public_jwk(header: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The public key in the header of a proof (RFC 9449, section 4.3, checks 4, 5 and 7)."""
-    if header.get("typ") != _TYPE:
-        raise ProofInvalid(f"Its typ is not {_TYPE}.")
+    """Return the public key in the header of a proof (RFC 9449, section 4.3, checks 4, 5 and 7)."""
+    if header.get("typ") != PROOF_TYPE:
+        raise ProofInvalid(f"The typ of the proof is not {PROOF_TYPE}.")
     if header.get("alg") != SIGNATURE_ALGORITHM:
-        raise ProofInvalid(f"It is not signed with {SIGNATURE_ALGORITHM}.")
+        raise ProofInvalid(f"The alg of the proof is not {SIGNATURE_ALGORITHM}.")
     if "crit" in header:
-        raise ProofInvalid("Its header asks for something that no proof needs.")
+        raise ProofInvalid("The header of the proof has the parameter crit, and no critical extension is supported.")
     jwk = header.get("jwk")
     if not isinstance(jwk, dict):
-        raise ProofInvalid("Its header has no jwk.")
+        raise ProofInvalid("The header of the proof has no jwk.")
     if not PRIVATE_MEMBERS.isdisjoint(jwk):
-        raise ProofInvalid("Its jwk is a private key, which is worth nothing from now on.")
-    if jwk.get("kty") != "EC" or jwk.get("crv") != _CURVE:
-        raise ProofInvalid(f"Its jwk is no EC key of the curve {_CURVE}.")
+        raise ProofInvalid("The jwk in the proof is a private key. Do not use this key again: it has been disclosed.")
+    if jwk.get("kty") != _KEY_TYPE or jwk.get("crv") != _CURVE:
+        raise ProofInvalid(f"The jwk in the proof is not an EC key on the curve {_CURVE}.")
     return jwk
 
 
-def _claimed(claims: Mapping[str, Any], key_thumbprint: str) -> Proof:
-    """Id, time and nonce, each of the right kind."""
+def _proof(claims: Mapping[str, Any], key_thumbprint: str) -> Proof:
+    """Return the id, the time and the nonce of a proof, each of which must be of the right type."""
     proof_id, issued_at, nonce = _text(claims, "jti"), claims.get("iat"), claims.get("nonce")
     if not 0 < len(proof_id) <= MAX_JTI_CHARACTERS:
-        raise ProofInvalid(f"Its jti has not 1 to {MAX_JTI_CHARACTERS} characters.")
-    if not isinstance(issued_at, int | float) or isinstance(issued_at, bool) or not 0 <= issued_at <= _LAST_SECOND:
-        raise ProofInvalid("Its iat is not a time in seconds.")
+        raise ProofInvalid(f"The jti of the proof must have 1 to {MAX_JTI_CHARACTERS} characters.")
+    if not isinstance(issued_at, int | float) or isinstance(issued_at, bool) or not 0 <= issued_at <= _MAX_TIMESTAMP:
+        raise ProofInvalid("The iat of the proof is not a time in seconds.")
     if nonce is not None and not isinstance(nonce, str):
-        raise ProofInvalid("Its nonce is not a text.")
+        raise ProofInvalid("The nonce of the proof is not a string.")
     return Proof(key_thumbprint, proof_id, issued_at, nonce)
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str:
-    """A claim that must be there. ASCII, as every id, method, URI and hash is: there is no second way to write it."""
+    """Return a required claim, which must be ASCII.
+
+    Ids, methods, URIs and hashes always are, and `hmac.compare_digest` takes no other strings.
+    """
     value = claims.get(name)
     if not isinstance(value, str) or not value.isascii():
-        raise ProofInvalid(f"Its {name} is missing, or not a text in ASCII.")
+        raise ProofInvalid(f"The {name} of the proof is missing, or is not an ASCII string.")
     return value
 
 
-def _is_same(claimed_url: str, url: str) -> bool:
+def _is_same_url(claimed_url: str, url: str) -> bool:
+    """Return whether two URLs are equal after normalization (RFC 9449, section 4.3; RFC 3986, section 6.2)."""
     if claimed_url == url:
         return True
     try:
@@ -198,5 +214,5 @@ def _is_same(claimed_url: str, url: str) -> bool:
         return False
 
 
-def _part(value: Mapping[str, Any]) -> str:
+def _encode(value: Mapping[str, Any]) -> str:
     return strict_jwt.base64url(_JSON.encode(value).encode("ascii"))

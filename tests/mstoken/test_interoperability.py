@@ -1,6 +1,6 @@
-"""Proofs across implementations: ours at another's verifier, and those of others at ours.
+"""Proofs across implementations: other libraries verify our proofs, and we verify theirs.
 
-The others are auth0-api-python, which verifies proofs, and joserfc and Authlib, which sign and know nothing of them.
+auth0-api-python verifies proofs. joserfc and Authlib sign JWTs; the tests make proofs with them.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from mstoken.strict_jwt import base64url, base64url_decode
 from mstoken.testing import FakeFirebase
 from mstoken.uri import normalized
 
-with warnings.catch_warnings(record=True):  # what auth0 takes of Authlib is deprecated, and says so when imported
+with warnings.catch_warnings(record=True):  # auth0 imports a deprecated module of Authlib
     from auth0_api_python import ApiClient, ApiClientOptions
     from auth0_api_python.errors import BaseAuthError
     from auth0_api_python.utils import (
@@ -43,18 +43,18 @@ TOKEN = "its-header.its-payload.its-signature"
 
 
 class Signer(Protocol):
-    """A key in the hands of another library."""
+    """A key that another library signs with."""
 
     jwk: dict[str, Any]
-    """Its public half."""
+    """The public key."""
     thumbprint: str
 
     def sign(self, header: dict[str, Any], claims: dict[str, Any]) -> str:
-        """A JWT of anything."""
+        """Return a JWT with this header and these claims."""
 
 
 class Joserfc:
-    """See `Signer`."""
+    """A key that joserfc signs with."""
 
     def __init__(self, key: ECKey | RSAKey | None = None) -> None:
         self.key = key or ECKey.generate_key("P-256")
@@ -67,12 +67,12 @@ class Joserfc:
 
 
 class Authlib:
-    """See `Signer`."""
+    """A key that Authlib signs with."""
 
     def __init__(self) -> None:
         self.jwk: dict[str, Any] = {"x": "", "y": ""}
-        # One key in 128 has a coordinate that begins with a zero byte, which Authlib leaves out and may not leave out
-        # (RFC 7518, section 6.2.1.2): we refuse that, as `test_proof` has it.
+        # One key in 128 has a coordinate that begins with a zero byte. Authlib omits that byte, which RFC 7518, section
+        # 6.2.1.2, forbids, so we would refuse the key (test_proof.py, check 7).
         while {len(self.jwk["x"]), len(self.jwk["y"])} != {43}:
             self._key = JsonWebKey.generate_key("EC", "P-256", is_private=True)
             self.jwk = self._key.as_dict()
@@ -84,7 +84,7 @@ class Authlib:
 
 
 class IndependentClient(httpx.Auth):
-    """A caller that has never heard of mstoken: it does what RFC 9449, section 4.2, says."""
+    """A caller that does not use mstoken, and makes proofs as RFC 9449, section 4.2, says."""
 
     def __init__(self, signer: Signer, token: str = TOKEN) -> None:
         self.signer = signer
@@ -92,12 +92,12 @@ class IndependentClient(httpx.Auth):
         self.nonce: str | None = None
 
     def proof(self, method: str, url: str, **changes: Any) -> str:
-        """A proof for one call, its claims changed by `changes`; None leaves one out."""
+        """Return a proof for one call. `changes` replace claims, and None leaves a claim out."""
         header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": self.signer.jwk}
         return self.signer.sign(header, self.claims(method, url, **changes))
 
     def claims(self, method: str, url: str, **changes: Any) -> dict[str, Any]:
-        """The claims of a proof."""
+        """Return the claims of a proof."""
         digest = hashlib.sha256(self._token.encode("ascii")).digest()
         claims = {
             "jti": secrets.token_hex(16),
@@ -121,7 +121,7 @@ class IndependentClient(httpx.Auth):
 
 @pytest.fixture(params=[Joserfc, Authlib])
 def signer(request: pytest.FixtureRequest) -> Signer:
-    """A key in the hands of one library and then of the other."""
+    """A key of joserfc, and in a second run a key of Authlib."""
     made: Signer = request.param()
     return made
 
@@ -132,12 +132,12 @@ async def no_network(url: str) -> NoReturn:
 
 @pytest.fixture
 def auth0() -> Any:
-    """Auth0's verifier, which has no network."""
+    """The verifier of Auth0, which must not use the network."""
     return ApiClient(ApiClientOptions(domain="tenant.example.com", audience="product", custom_fetch=no_network))
 
 
 def verified_by_us(proof: str, key_thumbprint: str, method: str = "GET", url: str = URL, token: str = TOKEN) -> Proof:
-    """What our verifier makes of it now."""
+    """Verify a proof with our verifier, now."""
     return ProofVerifier().verify(
         [proof],
         method=method,
@@ -152,14 +152,14 @@ def verified_by_us(proof: str, key_thumbprint: str, method: str = "GET", url: st
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 @pytest.mark.parametrize("url", [URL, "https://product.example.com:443", "HTTP://Product:8002/a/../b%2fc?ids=a,b#d"])
 async def test_auth0_verifies_our_proofs(auth0: Any, method: str, url: str) -> None:
-    """A proof of `ProofKey` holds for the call that it was made for."""
+    """Auth0 accepts a proof of `ProofKey` for the call that it was made for."""
     proof = ProofKey().proof(method, url, TOKEN, issued_at=time.time(), nonce="a nonce")
     claims = await auth0.verify_dpop_proof(access_token=TOKEN, proof=proof, http_method=method, http_url=url)
     assert (claims["htm"], claims["nonce"]) == (method, "a nonce")
 
 
 async def test_auth0_verifies_what_our_client_sends(auth0: Any) -> None:
-    """Two calls of `ServiceAuth`: one token, and a proof for each."""
+    """Auth0 accepts what `ServiceAuth` sends with two calls, each of which has a proof of its own."""
     sent: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -200,27 +200,30 @@ async def test_auth0_verifies_what_our_client_sends(auth0: Any) -> None:
         "http://product/!$&'()*+,;=:@[]",
     ],
 )
-def test_auth0_reads_urls_as_we_do(url: str) -> None:
-    """Another normalization, after the WHATWG's standard, comes to the same."""
+def test_auth0_normalizes_urls_as_we_do(url: str) -> None:
+    """Auth0's normalization of a URL, by the WHATWG URL standard, and ours have the same result."""
     assert normalize_url_for_htu(url) == normalized(url)
 
 
 def test_hashes_and_thumbprints_are_the_same(signer: Signer) -> None:
-    """Three other libraries compute what we compute."""
+    """The other libraries compute the same token hashes and key thumbprints."""
     assert thumbprint(signer.jwk) == signer.thumbprint == calculate_jwk_thumbprint(signer.jwk)
     assert base64url(token_sha256(TOKEN)) == sha256_base64url(TOKEN)
 
 
 @pytest.mark.parametrize("url", [URL, f"{URL}?ids=a,b", "HTTP://PRODUCT:80/products#a"])
 def test_we_verify_the_proofs_of_others(signer: Signer, url: str) -> None:
-    """Whoever follows the standard is understood."""
+    """We accept a proof of another library, with any spelling of the URL and with further claims."""
     proof = IndependentClient(signer).proof("POST", url, iat=time.time(), nonce="a nonce", more={"a": [1]})
     assert verified_by_us(proof, signer.thumbprint, "POST").nonce == "a nonce"
 
 
 @pytest.fixture(params=[None, "made up for the tests, and no secret"], ids=["no nonce", "nonce"])
 async def product(request: pytest.FixtureRequest, signer: Signer) -> AsyncIterator[httpx.AsyncClient]:
-    """A service, called by Billing with a token that is bound to another library's key; it may want nonces."""
+    """A client of the service product, with a token that is bound to another library's key.
+
+    The service does not require nonces, and in a second run it does.
+    """
     firebase, app = FakeFirebase(), FastAPI()
 
     @app.api_route("/products/{name}", methods=["GET", "PUT"])
@@ -236,14 +239,14 @@ async def product(request: pytest.FixtureRequest, signer: Signer) -> AsyncIterat
 
 
 @pytest.mark.parametrize("path", ["/products/pot?a=b", "/products/p%6ft", "/products/../products/pot"])
-async def test_a_client_that_is_not_ours_comes_in(product: httpx.AsyncClient, path: str) -> None:
-    """Again and again with one token, with a new proof each time, and with a nonce where one is wanted."""
+async def test_another_client_calls_our_service(product: httpx.AsyncClient, path: str) -> None:
+    """A client without mstoken calls several times with one token, a new proof each time, and a nonce if required."""
     for method in ("GET", "PUT", "GET"):
         assert (await product.request(method, path)).json() == "svc:billing pot"
 
 
-async def test_a_client_that_is_not_ours_counts_once(product: httpx.AsyncClient) -> None:
-    """What came in with a proof does not come in with the same again, nor elsewhere."""
+async def test_a_proof_of_another_client_is_accepted_once(product: httpx.AsyncClient) -> None:
+    """The same request is refused the second time, and so is its proof with another URL."""
     sent = (await product.get("/products/pot")).request
     again = await product.send(sent, auth=None)
     assert (again.status_code, again.json()["code"]) == (401, "proof_replayed")
@@ -256,7 +259,7 @@ P384, RSA = Joserfc(ECKey.generate_key("P-384")), Joserfc(RSAKey.generate_key(20
 
 
 def tampered(what: str, client: IndependentClient, signer: Joserfc) -> str:
-    """A proof that is good but for one thing."""
+    """Return a proof that is valid except for the part `what`."""
     good, claims = client.proof("GET", URL), client.claims("GET", URL)
     header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": signer.jwk}
     header_part, payload_part, signature = good.split(".")
@@ -324,7 +327,7 @@ async def is_refused_by(auth0: Any, proof: str) -> bool:
     ],
 )
 async def test_we_refuse_the_forgeries_that_auth0_refuses(auth0: Any, what: str) -> None:
-    """Header, key and signature: neither verifier takes one of these."""
+    """Both verifiers refuse a proof with a wrong header, key or signature."""
     signer = Joserfc()
     proof = tampered(what, IndependentClient(signer), signer)
     assert await is_refused_by(auth0, proof)
@@ -355,15 +358,15 @@ async def test_we_refuse_the_forgeries_that_auth0_refuses(auth0: Any, what: str)
     ids=lambda changes: f"{next(iter(changes))} {next(iter(changes.values()))}"[:24],
 )
 async def test_we_refuse_the_claims_that_auth0_refuses(auth0: Any, changes: dict[str, Any]) -> None:
-    """Claims that are missing, or of another call, token or time: neither verifier takes one of these."""
+    """Both verifiers refuse a proof with a missing claim, or with a claim for another call, token or time."""
     signer = Joserfc()
     proof = IndependentClient(signer).proof("GET", URL, **changes)
     assert await is_refused_by(auth0, proof)
     assert is_refused_by_us(proof, signer.thumbprint)
 
 
-async def test_what_is_refused_was_tampered_with(auth0: Any) -> None:
-    """The same proof without a change is taken by both."""
+async def test_both_accept_the_proof_without_a_change(auth0: Any) -> None:
+    """Both verifiers accept the proof that the other tests change, so it is the change that they refuse."""
     signer = Joserfc()
     proof = IndependentClient(signer).proof("GET", URL)
     assert not await is_refused_by(auth0, proof)
