@@ -1,4 +1,4 @@
-"""The firebase-admin app that both wings use."""
+"""The firebase-admin app that callers, callees and the token service share."""
 
 import threading
 
@@ -12,12 +12,12 @@ _creating = threading.Lock()
 
 
 def admin_app(settings: Settings) -> firebase_admin.App:
-    """The process's firebase-admin app for the project of these settings, made at the first call.
+    """Return the firebase-admin app of this process for the project of `settings`. It is made at the first call.
 
-    Credentials are Application Default Credentials; the emulator needs none. Every request that firebase-admin makes
-    has a deadline of 5 s (its own default is 120 s, and firebase-admin#711 tells what that is like).
+    It uses Application Default Credentials; the emulator needs no credentials. Its requests time out after 5 s,
+    because the default of 120 s lets calls hang (firebase-admin#711).
 
-    Raises `SettingsError` where the environment and the settings name different emulators.
+    Raises `SettingsError` if the environment and the settings name different emulators.
     """
     settings.check_process_environment()
     name = f"mstoken:{settings.project_id}:{settings.emulator_host or 'production'}"

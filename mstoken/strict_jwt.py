@@ -1,8 +1,11 @@
-"""JWS Compact Serialization, taken apart strictly and without verifying anything (RFC 7515, sections 3.1 and 5.2).
+"""Reading a JWT strictly, without verifying its signature (RFC 7515, sections 3.1 and 5.2).
 
-Verifiers in the field differ in what they make of odd input, and attacks live in the differences. So what goes on to
-a verifier has exactly one reading: canonical base64url, UTF-8, JSON objects with each key once, numbers that are
-finite, and little depth.
+Verifiers differ in how they read unusual input, and attacks use these differences. So this module accepts only input
+that can be read in one way: canonical base64url, UTF-8, JSON objects without duplicate keys, finite numbers, and little
+nesting. It is written by hand because the libraries are less strict: PyJWT accepts duplicate keys and NaN, and joserfc
+returns the payload as bytes.
+
+The text of each ValueError completes the sentence "It is ….", and contains nothing of the input.
 """
 
 import base64
@@ -17,22 +20,22 @@ from mstoken.wire import MAX_TOKEN_BYTES
 MAX_DEPTH = 16
 MAX_KEY_ID_CHARACTERS = 128
 OPTIONAL_WHITESPACE = " \t"
-"""What a server may have left around the value of the header that a token came in (RFC 9110, section 5.5)."""
+"""White space that a server may leave around the value of a header (RFC 9110, section 5.5)."""
 
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
-_LAST: tuple[frozenset[str], ...] = (
+_CANONICAL_ENDS: tuple[frozenset[str], ...] = (
     frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"),
     frozenset(),
     frozenset("AQgw"),
     frozenset("AEIMQUYcgkosw048"),
 )
-"""What a canonical text may end with, by the remainder of its length divided by four."""
+"""The last characters that canonical base64url can have, by the remainder of its length divided by four."""
 
 
 class Unverified(NamedTuple):
-    """A JWT that nobody has verified: header, payload, and what was signed with which outcome, if it was."""
+    """A JWT that was not verified: its header, its payload, the bytes that were signed, and the signature."""
 
     header: dict[str, Any]
     payload: dict[str, Any]
@@ -41,16 +44,15 @@ class Unverified(NamedTuple):
 
 
 def unverified(token: str) -> Unverified:
-    """What `token` consists of, a JWT of at most 8 KiB in compact serialization.
+    """Return the parts of `token`, a JWT of at most 8 KiB in compact serialization. The signature may be empty.
 
-    The signature may be empty: whether that will do is for the verifier to say.
-    Raises ValueError, whose text names the fault and repeats nothing of the token.
+    Raises ValueError.
     """
     if len(token) > MAX_TOKEN_BYTES:
         raise ValueError(f"longer than {MAX_TOKEN_BYTES} bytes")
     parts = _COMPACT.fullmatch(token)
     if parts is None:
-        raise ValueError("not three parts of base64url with dots between them")
+        raise ValueError("not three parts of base64url separated by dots")
     header, payload, signature = parts.groups()
     signing_input = token[: parts.end(2)].encode("ascii")
     return Unverified(json_object(_decoded(header)), json_object(_decoded(payload)), signing_input, _decoded(signature))
@@ -59,47 +61,48 @@ def unverified(token: str) -> Unverified:
 def bearer_token(header_lines: Sequence[str]) -> str:
     """Return the token of the one `Authorization: Bearer` header line (RFC 6750, section 2.1).
 
-    Raise ValueError for another scheme, and for more or fewer lines than one. Its text is a sentence for the answer.
+    Raises ValueError for another scheme, and unless there is exactly one line. Its text is a sentence for the answer.
     """
     if len(header_lines) != 1:
         raise ValueError(
-            "More than one Authorization header line." if header_lines else "No Authorization header line."
+            "There is more than one Authorization header line."
+            if header_lines
+            else "There is no Authorization header line."
         )
     scheme, _, token = header_lines[0].strip(OPTIONAL_WHITESPACE).partition(" ")
     if scheme.lower() != "bearer":
-        raise ValueError("Authorization is not of the scheme Bearer.")
+        raise ValueError("The scheme of Authorization is not Bearer.")
     return token.lstrip(" ")
 
 
 def rs256_key_id(header: Mapping[str, Any]) -> str:
-    """The key that the header names, if it is a header as Google's ID tokens have it, Firebase's among them.
+    """Return the key id of a header, which must be like that of the ID tokens of Google and Firebase.
 
     Sources: Firebase, "Verify ID tokens using a third-party JWT library"; RFC 7515, section 4.1.11 (`crit`); RFC 8725,
-    sections 3.1 (one algorithm) and 3.11 (explicit types). Raises ValueError, whose text names the fault.
+    sections 3.1 (one algorithm) and 3.11 (explicit types). Raises ValueError for other headers.
     """
     key_id = header.get("kid")
     if header.get("alg") != "RS256":
         raise ValueError("not signed with RS256")
-    if header.get("typ", "JWT") != "JWT" or "crit" in header:
-        raise ValueError("one that asks for something in its header that no ID token needs")
+    if header.get("typ", "JWT") != "JWT":
+        raise ValueError("a JWT whose typ is not JWT")
+    if "crit" in header:
+        raise ValueError("a JWT with extensions (crit), which ID tokens do not have")
     if not isinstance(key_id, str) or not 0 < len(key_id) <= MAX_KEY_ID_CHARACTERS:
-        raise ValueError("one that names no key")
+        raise ValueError(f"a JWT without a key id (kid) of 1 to {MAX_KEY_ID_CHARACTERS} characters")
     return key_id
 
 
 def seconds(claims: Mapping[str, Any], name: str) -> int:
-    """A time among the claims; whole, and no `bool`, which is an `int` to Python. Raises ValueError, naming it."""
+    """Return the claim `name`, a time in whole seconds since the epoch. Raises ValueError for any other value."""
     value = claims.get(name)
-    if type(value) is not int or value < 0:
-        raise ValueError(f"one whose {name} is not a time in seconds")
+    if type(value) is not int or value < 0:  # isinstance would accept a bool
+        raise ValueError(f"a JWT whose {name} is not a time in whole seconds")
     return value
 
 
 def json_object(content: bytes) -> dict[str, Any]:
-    """The JSON object that `content` is, which has one reading: UTF-8, each key once, finite numbers, little depth.
-
-    Raises ValueError, whose text names the fault and repeats nothing.
-    """
+    """Return the JSON object in `content`. Raises ValueError if it is not UTF-8 or can be read in more than one way."""
     try:
         text = content.decode("utf-8")
         value = _JSON.decode(text)
@@ -111,21 +114,21 @@ def json_object(content: bytes) -> dict[str, Any]:
         raise ValueError("not JSON") from None
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
-    # So few brackets cannot nest deeper, which saves most tokens from being searched.
+    # Counting brackets first is fast: most tokens have too few to be nested too deeply.
     if text.count("{") + text.count("[") > MAX_DEPTH and _deeper_than(MAX_DEPTH, value):
         raise ValueError("nested too deeply")
     return value
 
 
 def base64url(value: bytes) -> str:
-    """`value` in base64url without padding (RFC 7515, section 2)."""
+    """Return `value` in base64url without padding (RFC 7515, section 2)."""
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
 
 
 def base64url_decode(text: str) -> bytes:
-    """The bytes of `text`. base64url has several spellings for some bytes; only the canonical one passes.
+    """Return the bytes of `text`, base64url without padding.
 
-    Raises ValueError, whose text repeats nothing.
+    Raises ValueError for other text, and if `text` is not the canonical encoding of its bytes.
     """
     if not _BASE64URL.fullmatch(text):
         raise ValueError("not base64url")
@@ -133,44 +136,44 @@ def base64url_decode(text: str) -> bytes:
 
 
 def _decoded(text: str) -> bytes:
-    """The bytes of a text that has no other characters than base64url has."""
-    # The last character has bits to spare, which another spelling would set (RFC 4648, section 3.5).
-    if text and text[-1] not in _LAST[len(text) % 4]:
+    """Return the bytes of a text that has only characters of base64url."""
+    # The last character has unused bits, which are 0 in the canonical encoding (RFC 4648, section 3.5).
+    if text and text[-1] not in _CANONICAL_ENDS[len(text) % 4]:
         raise ValueError("not canonical base64url")
     return binascii.a2b_base64(text.encode("ascii").translate(_TO_BASE64) + b"==")
 
 
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
-    return found
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a JSON object with a duplicate key")
+    return value
 
 
-def _no_such_number(text: str) -> NoReturn:
-    raise ValueError("a number that JSON does not have")
+def _not_a_number(text: str) -> NoReturn:
+    raise ValueError("JSON with NaN or Infinity, which JSON does not allow")
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if number in (float("inf"), float("-inf")):
-        raise ValueError("a number out of range")
+        raise ValueError("JSON with a number out of range")
     return number
 
 
-def _bounded(text: str) -> int:
+def _limited(text: str) -> int:
     if len(text) > 20:
-        raise ValueError("a number out of range")
+        raise ValueError("JSON with a number out of range")
     return int(text)
 
 
 _JSON = json.JSONDecoder(
-    object_pairs_hook=_each_key_once, parse_constant=_no_such_number, parse_float=_finite, parse_int=_bounded
+    object_pairs_hook=_without_duplicates, parse_constant=_not_a_number, parse_float=_finite, parse_int=_limited
 )
 
 
 def _deeper_than(levels: int, value: object) -> bool:
-    """Whether `value` nests further than `levels`; looks no deeper than that itself."""
+    """Return whether `value` is nested more than `levels` deep. The search stops at that depth."""
     children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
     if children is None:
         return False

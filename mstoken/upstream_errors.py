@@ -1,7 +1,7 @@
-"""What the errors of firebase-admin and google-auth mean: one table for both wings.
+"""The meaning of each error of firebase-admin and google-auth, in one table.
 
-Every error class that these libraries export stands in it, so that a release which adds one is found by a test and
-not by an outage that looks like an attack.
+The table has every error class that these libraries export. A test fails if a release adds one. Otherwise an outage
+could look like a bad token.
 """
 
 import enum
@@ -12,11 +12,11 @@ from google.auth import exceptions as google
 
 
 class Meaning(enum.Enum):
-    """Who or what is at fault."""
+    """The cause of an error."""
 
-    EXPIRED = "the token's time is over"
-    UNTRUSTED = "the token is not what it should be"
-    OUTAGE = "something does not answer now"
+    EXPIRED = "the token has expired"
+    UNTRUSTED = "the token is not valid"
+    OUTAGE = "a service does not answer now"
     CONFIGURATION = "this process lacks a permission, a credential or a setting"
 
 
@@ -81,5 +81,5 @@ MEANINGS: Mapping[type[Exception], Meaning] = {
 
 
 def meaning_of(error: Exception) -> Meaning | None:
-    """What `error` means by its class or the nearest class above it; None for an error of neither library."""
+    """Return the meaning of the error's class, or of its nearest base class. None for an error of neither library."""
     return next((MEANINGS[kind] for kind in type(error).__mro__ if kind in MEANINGS), None)

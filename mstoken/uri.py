@@ -1,4 +1,8 @@
-"""URIs in the one spelling in which they can be compared (RFC 3986, sections 6.2.2 and 6.2.3)."""
+"""Normal forms of URIs, so that two spellings of one URI compare equal (RFC 3986, sections 6.2.2 and 6.2.3).
+
+It is written by hand because the libraries do less: neither httpx.URL nor urllib.parse decodes escapes of characters
+that need none, or writes escapes in upper case, and proofs from other implementations can have either spelling.
+"""
 
 import re
 from ipaddress import IPv6Address
@@ -15,44 +19,44 @@ _LARGEST_PORT = 65535
 
 
 def normalized(uri: str) -> str:
-    """An `http` or `https` URI without query and fragment, normalized by syntax and scheme.
+    """Return the normal form of an `http` or `https` URI, without its query and fragment.
 
-    Scheme and host are in lower case, escapes in upper case and only where they are needed, dot segments are gone, and
-    so is the port where it is the scheme's own; an empty path is `/`. A character that may not stand in a path, such as
-    the `|` that httpx leaves there, is escaped. Raises ValueError for anything that is no absolute URI of these
-    schemes, and for user information.
+    Scheme and host are in lower case. Escapes are in upper case, and only where they are needed. Dot segments and the
+    default port of the scheme are removed. An empty path becomes `/`. A character that is not allowed in a path, such
+    as the `|` that httpx leaves there, is escaped. Raises ValueError for other text, and for a URI with user
+    information.
     """
     found = _URI.fullmatch(uri)
     if found is None:
-        raise ValueError("not an http or https URI, or one with user information")
+        raise ValueError("it must be an http or https URI without user information")
     scheme, host = found["scheme"].lower(), found["host"].lower()
     if host.startswith("["):
         IPv6Address(host[1:-1])
     port = int(found["port"]) if found["port"] else _DEFAULT_PORTS[scheme]
     if port > _LARGEST_PORT:
-        raise ValueError(f"a port of at most {_LARGEST_PORT} is wanted")
+        raise ValueError(f"its port must be at most {_LARGEST_PORT}")
     authority = host if port == _DEFAULT_PORTS[scheme] else f"{host}:{port}"
-    return f"{scheme}://{authority}{_without_dot_segments(_plain(found['path']))}"
+    return f"{scheme}://{authority}{_without_dot_segments(_with_normal_escapes(found['path']))}"
 
 
-def _plain(path: str) -> str:
-    """Escapes of unreserved characters undone, the others in upper case, and what needs one escaped (6.2.2.1, 6.2.2.2).
+def _with_normal_escapes(path: str) -> str:
+    """Return a path in which exactly the characters that need an escape have one, in upper case (6.2.2.1, 6.2.2.2).
 
-    A percent sign that escapes nothing stands for itself.
+    A percent sign that does not begin an escape is escaped.
     """
 
-    def plain(found: re.Match[str]) -> str:
+    def normal(found: re.Match[str]) -> str:
         text = found[0]
         if len(text) == 1:
             return f"%{ord(text):02X}"
         character = chr(int(text[1:], 16))
         return character if character in _UNRESERVED else text.upper()
 
-    return _TO_ESCAPE.sub(plain, path)
+    return _TO_ESCAPE.sub(normal, path)
 
 
 def _without_dot_segments(path: str) -> str:
-    """`remove_dot_segments` of RFC 3986, section 5.2.4, for a path that is empty or begins with a slash."""
+    """Return a path without dot segments (RFC 3986, section 5.2.4). It is empty or begins with a slash."""
     if "/." not in path:
         return path or "/"
     segments: list[str] = []

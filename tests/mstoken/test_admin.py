@@ -1,4 +1,4 @@
-"""The firebase-admin app of a process."""
+"""The firebase-admin app that a process shares."""
 
 import pytest
 
@@ -8,8 +8,8 @@ from mstoken.settings import Settings
 from tests.mstoken.test_settings import environment
 
 
-def test_one_app_for_a_project() -> None:
-    """Both wings get the same app, with a short deadline for its requests."""
+def test_a_project_has_one_app() -> None:
+    """Callers and callees get the same app, whose requests time out after 5 s."""
     with environment(FIREBASE_AUTH_EMULATOR_HOST="127.0.0.1:9099"):
         settings = Settings(project_id="demo-admin")
         app = admin_app(settings)
@@ -19,7 +19,7 @@ def test_one_app_for_a_project() -> None:
     assert app.options.get("httpTimeout") == 5
 
 
-def test_no_app_where_environment_and_settings_differ() -> None:
-    """firebase-admin goes by the environment: production settings with the variable set would verify nothing."""
+def test_another_emulator_in_the_environment_is_an_error() -> None:
+    """firebase-admin reads the environment: with the emulator's variable set, it would not verify signatures."""
     with environment(FIREBASE_AUTH_EMULATOR_HOST="127.0.0.1:9099"), pytest.raises(SettingsError):
         admin_app(Settings(project_id="real-shop", emulator_host=None))

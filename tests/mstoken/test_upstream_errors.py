@@ -1,4 +1,4 @@
-"""The table of foreign errors is complete."""
+"""The table of upstream errors is complete."""
 
 import inspect
 from types import ModuleType
@@ -11,8 +11,8 @@ from mstoken.upstream_errors import MEANINGS, Meaning, meaning_of
 
 
 @pytest.mark.parametrize("module", [auth, exceptions, google], ids=lambda module: module.__name__)
-def test_every_error_that_they_have_stands_in_the_table(module: ModuleType) -> None:
-    """A release of firebase-admin or google-auth that adds one makes this test fail."""
+def test_every_upstream_error_is_in_the_table(module: ModuleType) -> None:
+    """This test fails if a release of firebase-admin or google-auth adds an error."""
     found = {
         value
         for _, value in inspect.getmembers(module, inspect.isclass)
@@ -22,13 +22,13 @@ def test_every_error_that_they_have_stands_in_the_table(module: ModuleType) -> N
     assert found - MEANINGS.keys() == set()
 
 
-def test_the_table_has_nothing_that_is_not_an_error() -> None:
-    """Each entry can be raised."""
+def test_every_entry_of_the_table_is_an_error() -> None:
+    """Each entry is a class of exceptions."""
     assert all(issubclass(kind, Exception) for kind in MEANINGS)
 
 
-def test_the_nearest_class_decides() -> None:
-    """An expired token is an invalid one too, and a class that nobody listed counts as what it derives from."""
+def test_the_nearest_class_in_the_table_decides() -> None:
+    """A subclass has its own meaning if it is in the table, and otherwise that of its base class."""
 
     class NewError(exceptions.UnavailableError):  # type: ignore[misc]
         pass
@@ -38,7 +38,7 @@ def test_the_nearest_class_decides() -> None:
     assert meaning_of(google.MalformedError("x")) is Meaning.UNTRUSTED
 
 
-def test_other_errors_have_no_meaning_here() -> None:
-    """A defect in the program is not made to look like an outage."""
+def test_other_errors_have_no_meaning() -> None:
+    """A defect in the program does not look like an outage."""
     assert meaning_of(ZeroDivisionError()) is None
     assert meaning_of(ValueError()) is None

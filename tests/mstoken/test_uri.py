@@ -1,4 +1,4 @@
-"""URIs in the one spelling in which they can be compared: what RFC 3986 prints, and what nobody thought of."""
+"""Two spellings of one URI have the same normal form: the examples of RFC 3986, and random URIs."""
 
 import contextlib
 import json
@@ -18,17 +18,17 @@ UNRESERVED = string.ascii_letters + string.digits + "-._~"
 
 HOSTS = st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?|\[::1\]", fullmatch=True)
 SEGMENTS = st.lists(st.text(min_size=1, max_size=8).filter(lambda text: text not in (".", "..")), max_size=4)
-"""Parts of a path, as text that is not escaped yet."""
+"""Segments of a path, without escapes."""
 
 
 def escaped(segments: list[str]) -> str:
-    """A path of `segments`, with no more escapes than are needed."""
+    """Return a path of `segments`, with escapes only where they are needed."""
     return "/" + "/".join(quote(segment, safe="!$&'()*+,;=:@", errors="surrogatepass") for segment in segments)
 
 
 @st.composite
 def spellings(draw: st.DrawFn) -> tuple[str, str]:
-    """A URI in normal form, and another spelling of it."""
+    """Return a URI in normal form, and another spelling of it."""
 
     def recased(text: str) -> str:
         return "".join(character.upper() if draw(st.booleans()) else character for character in text)
@@ -43,7 +43,7 @@ def spellings(draw: st.DrawFn) -> tuple[str, str]:
     other_port = (
         draw(st.sampled_from(["", ":", f":{own_port}"])) if port is None else f":{port:0{draw(st.integers(1, 9))}}"
     )
-    # What stands in an escape is not unreserved, so it may change its case and nothing else.
+    # The remaining escapes are of reserved characters, so only their case can differ.
     parts = path.split("%")
     other_path = "".join(respelled(c) if c in UNRESERVED else c for c in parts[0])
     for part in parts[1:]:
@@ -60,14 +60,14 @@ def spellings(draw: st.DrawFn) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("uri", "expected"), [(uri, group["normalized"]) for group in RFC_3986["equivalent"] for uri in group["uris"]]
 )
-def test_equivalent_uris_have_one_spelling(uri: str, expected: str) -> None:
-    """RFC 3986, sections 5.2.4, 6.2.2 and 6.2.3: its own examples."""
+def test_equivalent_uris_have_one_normal_form(uri: str, expected: str) -> None:
+    """The examples of RFC 3986, sections 5.2.4, 6.2.2 and 6.2.3."""
     assert normalized(uri) == expected
 
 
 @pytest.mark.parametrize(("reference", "target"), RFC_3986["references"]["targets"].items())
-def test_dot_segments_are_gone(reference: str, target: str) -> None:
-    """RFC 3986, section 5.4: a merged path leads where it says, and neither query nor fragment is kept."""
+def test_dot_segments_are_removed(reference: str, target: str) -> None:
+    """The examples of RFC 3986, section 5.4. The query and the fragment are removed too."""
     merged = f"http://a{reference}" if reference.startswith("/") else f"http://a/b/c/{reference}"
     assert normalized(merged) == target.partition("#")[0].partition("?")[0]
 
@@ -99,8 +99,8 @@ def test_dot_segments_are_gone(reference: str, target: str) -> None:
         ("http://example.com/a@b:c", "http://example.com/a@b:c"),
     ],
 )
-def test_what_is_kept_and_what_goes(uri: str, expected: str) -> None:
-    """Ports, empty segments, escapes that mean something and the path's case stay; the rest has one spelling."""
+def test_differences_with_a_meaning_are_kept(uri: str, expected: str) -> None:
+    """Ports, empty segments, needed escapes and the case of the path are kept. Other differences are removed."""
     assert normalized(uri) == expected
 
 
@@ -117,8 +117,8 @@ def test_what_is_kept_and_what_goes(uri: str, expected: str) -> None:
         ("/[1]", "/[1]"),
     ],
 )
-def test_what_clients_leave_unescaped_in_a_path_is_escaped(path: str, expected: str) -> None:
-    """It is the same as its escape to every server, which undoes escapes once."""
+def test_characters_that_clients_leave_unescaped_are_escaped(path: str, expected: str) -> None:
+    """A server that decodes the path reads the same characters."""
     assert normalized(f"http://example.com{path}") == f"http://example.com{expected}"
     assert unquote(path) == unquote(expected)
 
@@ -178,36 +178,36 @@ def test_what_clients_leave_unescaped_in_a_path_is_escaped(path: str, expected: 
         "http://example.com\\@other/",
         "http://example.com/é",
         "http://exämple.com/",
-        "http\u017f://example.com/",  # upper case makes an S of it
-        "http://\u212a/",  # lower case makes a k of it
+        "http\u017f://example.com/",  # S in upper case
+        "http://\u212a/",  # k in lower case
         "http://example.com/\u212a",
-        "http://example\u3002com/",  # a full stop to some
-        "http://example.com\uff0fpath",  # a slash to some
+        "http://example\u3002com/",  # some libraries read a full stop
+        "http://example.com\uff0fpath",  # some libraries read a slash
         "http://example.com/\ud800",
     ],
     ids=lambda uri: ascii(uri)[:40],
 )
-def test_what_can_be_read_in_two_ways_is_refused(uri: str) -> None:
-    """What is no absolute http or https URI, or names a user, or holds a character that no URI has."""
+def test_other_text_is_refused(uri: str) -> None:
+    """Text that is not an absolute http or https URI, has user information, or has characters that URIs cannot have."""
     with pytest.raises(ValueError):  # noqa: PT011 - the texts of urllib are its own
         normalized(uri)
 
 
-def test_an_address_of_the_future_keeps_its_brackets() -> None:
-    """An IPvFuture literal (RFC 3986, section 3.2.2) is refused, or stays one: it is not the name inside."""
+def test_an_ipvfuture_address_is_not_the_name_inside_it() -> None:
+    """An IPvFuture literal (RFC 3986, section 3.2.2) is refused, or keeps its brackets."""
     with contextlib.suppress(ValueError):
         assert normalized("http://[v1.x]/") != normalized("http://v1.x/")
 
 
 @pytest.mark.parametrize("after", ["?q=a|b", "?q={1}", "?q=`", "?q=\\", "?q=^", "?q=100%", "?q=%zz", "#a|b"])
-def test_what_httpx_sends_after_the_path_does_not_matter(after: str) -> None:
-    """Query and fragment are cut off, though httpx leaves characters in them that RFC 3986 does not allow."""
+def test_the_query_and_the_fragment_are_removed(after: str) -> None:
+    """They are removed even if httpx leaves characters in them that RFC 3986 does not allow."""
     assert normalized(str(httpx.URL(f"http://example.com/products{after}"))) == "http://example.com/products"
 
 
 @given(spellings())
-def test_every_spelling_comes_to_the_same(pair: tuple[str, str]) -> None:
-    """Case of scheme and host, escapes, default port, dot segments, query and fragment make no difference."""
+def test_random_spellings_have_one_normal_form(pair: tuple[str, str]) -> None:
+    """Case of scheme and host, needless escapes, default port, dot segments, query and fragment make no difference."""
     normal, other = pair
     assert normalized(normal) == normal
     assert normalized(other) == normal
@@ -215,7 +215,7 @@ def test_every_spelling_comes_to_the_same(pair: tuple[str, str]) -> None:
 
 @given(SEGMENTS, SEGMENTS)
 def test_different_paths_stay_different(one: list[str], other: list[str]) -> None:
-    """Two paths that say different things never become one."""
+    """Two paths with different segments never have the same normal form."""
     assume((one or [""]) != (other or [""]))
     assert normalized(f"http://a{escaped(one)}") != normalized(f"http://a{escaped(other)}")
 
@@ -247,8 +247,8 @@ PIECES = st.sampled_from(
 
 
 @given(st.text() | st.lists(PIECES).map("".join) | st.lists(PIECES).map(lambda pieces: "http://a" + "".join(pieces)))
-def test_any_text_is_normalized_for_good_or_refused(text: str) -> None:
-    """No text makes it raise anything but ValueError, and what comes out is normal already."""
+def test_random_text_is_normalized_once_or_refused(text: str) -> None:
+    """Random text raises ValueError and no other exception. A normal form is its own normal form."""
     try:
         once = normalized(text)
     except ValueError:
@@ -257,8 +257,8 @@ def test_any_text_is_normalized_for_good_or_refused(text: str) -> None:
 
 
 @given(st.sampled_from(["product", "127.0.0.1", "::1"]), st.none() | st.integers(0, 65535), SEGMENTS, st.text())
-def test_the_urls_of_httpx_are_uris(host: str, port: int | None, segments: list[str], query: str) -> None:
-    """What httpx writes for a URL with an escaped path and any parameters is normal, or can be made so."""
+def test_the_urls_of_httpx_can_be_normalized(host: str, port: int | None, segments: list[str], query: str) -> None:
+    """A URL that httpx writes, with an escaped path and any parameters, has a normal form."""
     url = httpx.URL(scheme="http", host=host, port=port, path=escaped(segments))
     with_query = url.copy_merge_params({"q": query.encode("utf-8", "replace").decode()})
     assert normalized(str(with_query)) == normalized(str(url))
