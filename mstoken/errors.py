@@ -67,19 +67,18 @@ class SettingsError(MsTokenError):
 
 
 class PolicyError(MsTokenError):
-    """The token service's policy file is wrong. The text has one line for each fault.
+    """The policy file `file` of the token service is wrong. The text has one line for each error.
 
-    `file` is the name that it was read by, `faults` are pairs of a line of it, from 1 on, and a sentence about it, in
-    the order of the lines; None in place of a line where a fault is in none. `line` is that of the first fault.
+    `errors` are pairs: the place of the wrong entry, such as `services.billing.calls[0]`, and a sentence about it. The
+    place is None if the error is about the file as a whole.
     """
 
-    def __init__(self, file: str, faults: Sequence[tuple[int | None, str]]) -> None:
+    def __init__(self, file: str, errors: Sequence[tuple[str | None, str]]) -> None:
         super().__init__(
-            "\n".join(f"{file}: {text}" if line is None else f"{file}, line {line}: {text}" for line, text in faults)
+            "\n".join(f"{file}: {text}" if place is None else f"{file}: {place}: {text}" for place, text in errors)
         )
         self.file = file
-        self.faults = tuple(faults)
-        self.line = faults[0][0]
+        self.errors = tuple(errors)
 
 
 class SignInError(MsTokenError):

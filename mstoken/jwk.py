@@ -60,4 +60,13 @@ def coordinate(value: object) -> str:
             return value
     except ValueError:
         pass
-    raise ValueError("32 bytes of base64url are wanted, without padding")
+    raise ValueError("must be 32 bytes in base64url without padding")
+
+
+def public_key(x: str, y: str) -> ec.EllipticCurvePublicKey:
+    """Return the P-256 key with these coordinates, base64url. Raise ValueError if it is not a point on the curve."""
+    x_number, y_number = (int.from_bytes(strict_jwt.base64url_decode(value), "big") for value in (x, y))
+    try:
+        return ec.EllipticCurvePublicNumbers(x_number, y_number, ec.SECP256R1()).public_key()
+    except ValueError:
+        raise ValueError("not a point on the curve P-256") from None

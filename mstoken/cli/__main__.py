@@ -1,4 +1,4 @@
-"""`python -m mstoken.cli`: the command line where there is no script."""
+"""`python -m mstoken.cli`: the same as the command `mstoken`, for an environment without the script."""
 
 from mstoken.cli import main
 

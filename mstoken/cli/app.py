@@ -1,4 +1,4 @@
-"""All commands together."""
+"""The command `mstoken`, with all its commands."""
 
 from importlib.metadata import version
 from typing import Annotated
@@ -6,28 +6,28 @@ from typing import Annotated
 import typer
 
 from mstoken.cli.doctor import doctor
-from mstoken.cli.failures import MEANINGS, Commands
+from mstoken.cli.errors import EXIT_STATUSES, CommandGroup
 from mstoken.cli.inspection import CONTEXT_SETTINGS, inspect
 from mstoken.cli.keys import app as keys
 from mstoken.cli.output import say
 from mstoken.cli.policy import app as policy
 from mstoken.cli.services import app as services
-from mstoken.cli.tokens import token
+from mstoken.cli.tokens import EXAMPLE, token
 
 app = typer.Typer(
-    cls=Commands,
-    help="Service identities on Firebase: who may call whom, tokens to try out, and what is wrong.",
-    epilog=MEANINGS,
+    cls=CommandGroup,
+    help="Service identities on Firebase: manage them, try out tokens, and find errors in the setup.",
+    epilog=EXIT_STATUSES,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    # A traceback is for a defect of ours, and must not show what its frames hold: tokens and keys.
+    # Typer's own tracebacks show local variables, which may hold tokens and keys.
     pretty_exceptions_enable=False,
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         say(f"mstoken {version('mstoken')}")
         raise typer.Exit
 
@@ -35,14 +35,14 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and end.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None: ...
 
 
+app.command("token", epilog=EXAMPLE)(token)
+app.command("inspect", context_settings=CONTEXT_SETTINGS)(inspect)
+app.command("doctor")(doctor)
 app.add_typer(services, name="services")
 app.add_typer(keys, name="keys")
-app.command("token")(token)
-app.command("inspect", context_settings=CONTEXT_SETTINGS)(inspect)
 app.add_typer(policy, name="policy")
-app.command("doctor")(doctor)

@@ -1,4 +1,4 @@
-"""`mstoken doctor`: what is wrong here, and what to do about it."""
+"""`mstoken doctor`: check the setup of a service, and say what to do about each error."""
 
 import os
 import time
@@ -11,43 +11,53 @@ from rich.text import Text
 
 from mstoken.cli import checks
 from mstoken.cli.checks import Finding
-from mstoken.cli.failures import NO
-from mstoken.cli.output import JsonOption, note, show_json, show_table
-from mstoken.cli.services import valid_name
+from mstoken.cli.errors import FAILED
+from mstoken.cli.options import JsonOption, valid_service_name
+from mstoken.cli.output import note, show_json, show_table
 from mstoken.errors import SettingsError
 from mstoken.settings import Settings
 
 TIMEOUT_SECONDS = 10.0
-STYLES = {"ok": "green", "warning": "yellow", "fault": "red"}
+STYLES = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
 def doctor(
     context: typer.Context,
     service: Annotated[
         str,
-        typer.Option(metavar="NAME", envvar="MSTOKEN_SERVICE", callback=valid_name, help="As which service to look."),
+        typer.Option(
+            metavar="SERVICE",
+            envvar="MSTOKEN_SERVICE",
+            callback=valid_service_name,
+            help="The service to check.",
+            show_default=False,
+        ),
     ] = "doctor",
     as_json: JsonOption = False,
 ) -> None:
-    """Look for what is wrong here, and say what to do about it.
+    """Check the setup of a service, and say what to correct.
 
-    Run it where the service runs, in the same environment. 0 if there is no fault, 1 if there is one; a warning is
-    none. It signs nobody in, and spends nothing but an id of its own making.
+    Run it where the service runs, in the same environment. The exit status is 1 if there is an error, and 0 if there
+    are only warnings. It does not sign in. It spends one random id, to check the replay store.
     """
     transport = context.obj if isinstance(context.obj, httpx.BaseTransport) else None
     with httpx.Client(transport=transport, timeout=TIMEOUT_SECONDS) as client:
-        findings = list(examined(service, client))
+        findings = list(run_checks(service, client))
+    has_errors = any(finding.state == "error" for finding in findings)
     if as_json:
-        described = [{"name": one.name, "state": one.state, "says": one.says, "do": one.do} for one in findings]
-        show_json({"ok": not _faulty(findings), "checks": described})
+        described = [
+            {"name": finding.name, "state": finding.state, "text": finding.text, "advice": finding.advice}
+            for finding in findings
+        ]
+        show_json({"ok": not has_errors, "checks": described})
     else:
         _show(findings)
-    if _faulty(findings):
-        raise typer.Exit(NO)
+    if has_errors:
+        raise typer.Exit(FAILED)
 
 
-def examined(service: str, client: httpx.Client) -> Iterator[Finding]:
-    """What each check finds; `client` is for what is asked for over the network."""
+def run_checks(service: str, client: httpx.Client) -> Iterator[Finding]:
+    """Run every check, and yield what it finds. `client` makes the requests."""
     error, settings = None, None
     try:
         settings = Settings()
@@ -56,7 +66,7 @@ def examined(service: str, client: httpx.Client) -> Iterator[Finding]:
     yield checks.settings_finding(error)
     yield checks.check_emulator(os.environ)
     if settings is None:
-        note("The other checks need settings that can be read.")
+        note("The other checks need valid settings, so they were skipped.")
         return
     certificates, published = checks.check_certificates(settings, client, time.time)
     yield certificates
@@ -68,16 +78,16 @@ def examined(service: str, client: httpx.Client) -> Iterator[Finding]:
     yield checks.check_base_url(settings)
 
 
-def _faulty(findings: list[Finding]) -> bool:
-    return any(finding.state == "fault" for finding in findings)
-
-
 def _show(findings: list[Finding]) -> None:
-    """What to do stands below what is so."""
+    """Print a table, with the advice on a line of its own."""
     show_table(
         ("CHECK", "STATE", "FINDING"),
         (
-            (one.name, Text(one.state, style=STYLES[one.state]), f"{one.says}\n-> {one.do}" if one.do else one.says)
-            for one in findings
+            (
+                finding.name,
+                Text(finding.state, style=STYLES[finding.state]),
+                f"{finding.text}\n-> {finding.advice}" if finding.advice else finding.text,
+            )
+            for finding in findings
         ),
     )

@@ -1,6 +1,6 @@
-"""The Firebase identities of services: whether they are enabled, and switching them."""
+"""The Firebase identities of services: their state, and disabling and enabling them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from firebase_admin import auth
@@ -11,33 +11,35 @@ from mstoken.claims import service_uid
 from mstoken.settings import Settings
 
 State: TypeAlias = Literal["enabled", "disabled", "absent", "unknown"]
-"""An identity is absent that has never signed in, nor been disabled."""
-WORDS: Mapping[State, str] = {"absent": "not yet signed in"}
+"""`absent`: Firebase has no such user, because the service has never signed in and was never disabled.
+`unknown`: Firebase did not answer.
+"""
 
 
 class Identities:
-    """The service identities of a Firebase project. Every method raises errors of firebase-admin and google-auth."""
+    """The service identities of a Firebase project. Every method may raise errors of firebase-admin and google-auth."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises `SettingsError` where the environment and the settings name different emulators."""
+        """Raise `SettingsError` if the environment and `settings` name different emulators."""
         self._app = admin_app(settings)
         self.project_id = settings.project_id
 
     def states(self, services: Sequence[str]) -> dict[str, State]:
-        """The state of each service's identity."""
-        found: dict[str, State] = dict.fromkeys(services, "absent")
+        """Return the state of each service's identity."""
+        states: dict[str, State] = dict.fromkeys(services, "absent")
         uids = {service_uid(service): service for service in services}
         identifiers = [auth.UidIdentifier(uid) for uid in uids]
         for start in range(0, len(identifiers), LARGEST_LOOK_UP):
             answer = auth.get_users(identifiers[start : start + LARGEST_LOOK_UP], self._app)
             for user in answer.users:
-                found[uids[user.uid]] = "disabled" if user.disabled else "enabled"
-        return found
+                states[uids[user.uid]] = "disabled" if user.disabled else "enabled"
+        return states
 
     def switch(self, service: str, *, disabled: bool) -> bool:
-        """Disables or enables an identity, as often as one likes; False where there is none.
+        """Disable or enable an identity. Return False if Firebase has no such user.
 
-        What it signed in for before it was disabled stays worthless when it is enabled again: it may have been stolen.
+        Disabling also revokes its sessions. Therefore tokens from before stay invalid when it is enabled again: they
+        may have been stolen.
         """
         uid = service_uid(service)
         try:
@@ -49,8 +51,8 @@ class Identities:
         return True
 
     def create_disabled(self, service: str) -> None:
-        """Makes an identity that has never signed in, and cannot."""
+        """Create a disabled identity for a service that has never signed in, so that it cannot."""
         try:
             auth.create_user(uid=service_uid(service), disabled=True, app=self._app)
-        except auth.UidAlreadyExistsError:  # It has signed in at this very moment.
+        except auth.UidAlreadyExistsError:  # The service has just signed in for the first time.
             self.switch(service, disabled=True)

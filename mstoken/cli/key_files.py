@@ -1,47 +1,25 @@
-"""Keys in files: made, written where nobody else can read them, and read in public."""
+"""Key files: writing a new private key, and reading a public one."""
 
 import json
 import os
-from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
-from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from pydantic import ValidationError
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from mstoken.caller.credentials import PrivateKey
-from mstoken.cli.failures import CommandError
+from mstoken.cli.errors import CommandError
 from mstoken.issuer.keys import RegisteredKey
 from mstoken.jwk import PRIVATE_MEMBERS, PUBLIC_MEMBERS, public_jwk
 
-WANTED = "a public key is wanted, EC P-256 or Ed25519, in PEM or as JWK"
-LARGEST_BYTES = 65_536
+MAX_FILE_BYTES = 65_536
 
 
-class Kind(Enum):
-    """The algorithms of registered keys (RFC 7518, section 3.1; RFC 8037, section 3.1)."""
+def write_private_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    """Write `key` as PKCS#8 in PEM into a new file that only its owner can read (mode 0600).
 
-    ES256 = "ES256"
-    EDDSA = "EdDSA"
-
-
-def new_key(kind: Kind) -> PrivateKey:
-    """A new private key."""
-    return ec.generate_private_key(ec.SECP256R1()) if kind is Kind.ES256 else ed25519.Ed25519PrivateKey.generate()
-
-
-def registered(jwk: Mapping[str, Any]) -> RegisteredKey:
-    """A key as the policy has it. Raises `CommandError` for one that it cannot have, repeating nothing of it."""
-    try:
-        return RegisteredKey.model_validate({"jwk": dict(jwk)})
-    except ValidationError:
-        raise CommandError(f"it is no such key: {WANTED}.") from None
-
-
-def write_private(path: Path, key: PrivateKey) -> None:
-    """Writes a private key as PKCS#8 in PEM, into a new file that only its owner can read. Raises OSError."""
+    Raise OSError, in particular FileExistsError: no file is ever overwritten.
+    """
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -52,43 +30,20 @@ def write_private(path: Path, key: PrivateKey) -> None:
         raise
 
 
-def read_public(path: Path) -> dict[str, str]:
-    """The public key in a file, PEM or JWK, as JWK. Raises `CommandError` and OSError; nothing of it is repeated."""
+def read_public_key(path: Path) -> RegisteredKey:
+    """Return the public key in a file, which is PEM or a JWK, as the policy registers it.
+
+    Raise `CommandError` if the file holds anything else, and OSError. No error repeats what the file holds.
+    """
     with path.open("rb") as file:
-        content = file.read(LARGEST_BYTES)
+        content = file.read(MAX_FILE_BYTES)
+    is_json = content.lstrip().startswith(b"{")
     try:
-        jwk = _from_jwk(content) if content.lstrip().startswith(b"{") else _from_pem(content)
-        return _members(registered(jwk).jwk.model_dump())
-    except CommandError as error:
-        raise CommandError(f"{path}: {error}") from None
-
-
-def _from_jwk(content: bytes) -> dict[str, Any]:
-    try:
-        jwk = json.loads(content)
-    except (ValueError, RecursionError):
-        raise CommandError(f"it is no JSON: {WANTED}.") from None
-    if not PRIVATE_MEMBERS.isdisjoint(jwk):
-        raise _private()
-    return {name: jwk[name] for name in (*PUBLIC_MEMBERS, "alg", "use") if name in jwk}
-
-
-def _from_pem(content: bytes) -> dict[str, Any]:
-    if b"PRIVATE KEY" in content:
-        raise _private()
-    try:
-        key = serialization.load_pem_public_key(content)
-    except ValueError:
-        raise CommandError(f"it is no PEM: {WANTED}.") from None
-    try:
-        return dict(public_jwk(key))
-    except ValueError:
-        raise CommandError(f"it is a key of another kind: {WANTED}.") from None
-
-
-def _private() -> CommandError:
-    return CommandError("it is a private key, and only its public half is to be registered.")
-
-
-def _members(jwk: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(jwk[name]) for name in PUBLIC_MEMBERS if name in jwk}
+        jwk = json.loads(content) if is_json else public_jwk(serialization.load_pem_public_key(content))
+        if PRIVATE_MEMBERS.isdisjoint(jwk):
+            known = {name: jwk[name] for name in (*PUBLIC_MEMBERS, "alg", "use") if name in jwk}
+            return RegisteredKey.model_validate({"jwk": known})
+    except (ValueError, RecursionError, UnsupportedAlgorithm):
+        if b"PRIVATE KEY" not in content:
+            raise CommandError(f"{path}: expected a public key, EC P-256, in PEM or as a JWK.") from None
+    raise CommandError(f"{path}: this is a private key. Register the public key that belongs to it.")

@@ -1,47 +1,34 @@
-"""`mstoken services`: which services there are, and switching them off."""
+"""`mstoken services`: list the services of the policy, and disable or enable their identities."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeAlias
 
 import typer
 
-from mstoken.claims import service_name, service_uid
-from mstoken.cli.failures import CommandError, Commands, explained
-from mstoken.cli.identities import WORDS, Identities, State
-from mstoken.cli.output import JsonOption, note, say, show_json, show_table
-from mstoken.cli.policy_file import PolicyFile, PolicyOption, policy_path
+from mstoken.claims import service_uid
+from mstoken.cli.errors import CommandError, CommandGroup, as_command_error
+from mstoken.cli.identities import Identities, State
+from mstoken.cli.options import JsonOption, PolicyOption, ServiceArgument, policy_path
+from mstoken.cli.output import note, say, show_json, show_table
 from mstoken.issuer.policy import Policy
 from mstoken.settings import Settings
 
-DEPLOY = "Deploy the functions for it to count: firebase deploy --only functions"
+STATE_TEXTS: dict[State, str] = {"absent": "never signed in"}
+"""What the table shows for a state; other states are shown by their own names."""
 
 app = typer.Typer(
-    cls=Commands,
-    help="Which services there are, and switching them off.",
+    cls=CommandGroup,
+    help="List services, and disable or enable them.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 
-def valid_name(value: str) -> str:
-    """`value`, if a service can have that name. Raises what Typer tells as a wrong argument."""
-    try:
-        return service_name(value)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-ServiceArgument: TypeAlias = Annotated[
-    str, typer.Argument(metavar="SERVICE", callback=valid_name, help="The service's name, such as billing.")
-]
-
-
 @app.command("list")
 def list_services(policy: PolicyOption = None, as_json: JsonOption = False) -> None:
-    """List the policy's services, and the state of each.
+    """List the services of the policy, and the state of each.
 
-    Where Firebase cannot be asked the state is unknown, and stderr says why; the list still comes.
+    If Firebase does not answer, the states are "unknown" and stderr says why.
     """
     services = Policy.load(policy_path(policy)).services
     states = _states(list(services))
@@ -61,93 +48,72 @@ def list_services(policy: PolicyOption = None, as_json: JsonOption = False) -> N
     show_table(
         ("SERVICE", "IDENTITY", "CALLS", "KEYS", "SERVICE ACCOUNTS"),
         (
-            (name, _words(states[name]), _listed(one.calls), str(len(one.keys)), _listed(one.service_accounts))
-            for name, one in services.items()
+            (
+                name,
+                STATE_TEXTS.get(states[name], states[name]),
+                _joined(service.calls),
+                str(len(service.keys)),
+                _joined(service.service_accounts),
+            )
+            for name, service in services.items()
         ),
     )
 
 
 @app.command()
-def add(
-    service: ServiceArgument,
-    service_account: Annotated[
-        list[str] | None,
-        typer.Option("--service-account", metavar="EMAIL", help="A service account that it runs as; repeatable."),
-    ] = None,
-    calls: Annotated[
-        list[str] | None, typer.Option("--calls", metavar="SERVICE", help="A service that it may call; repeatable.")
-    ] = None,
-    policy: PolicyOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Add a service to the policy file.
-
-    Its comments and layout stay. Nothing is written where the policy would be wrong then: one that calls others
-    needs a service account. A service outside Google Cloud has a key instead: add it without --calls, then "keys
-    add", then its calls in the file.
-    """
-    file = PolicyFile(policy_path(policy))
-    file.add_service(service, service_account or [], calls or [])
-    if as_json:
-        show_json({"name": service, "service_accounts": service_account or [], "calls": calls or []})
-        return
-    say(f"{service} is in {file.path}.")
-    say(DEPLOY)
-
-
-@app.command()
 def disable(service: ServiceArgument, policy: PolicyOption = None, as_json: JsonOption = False) -> None:
-    """Disable a service, everywhere within 10 s.
+    """Disable a service everywhere within 10 s.
 
-    Callees refuse it then, and it cannot sign in any more. One that has never signed in gets an identity that is
-    disabled. Done twice, it changes nothing.
+    Callees refuse its calls, and it cannot sign in any more. If it has never signed in, a disabled identity is created
+    for it. It is safe to run this command again.
     """
     identities = Identities(Settings())
     if not identities.switch(service, disabled=True):
-        _known(service, policy_path(policy))
+        _check_is_in_policy(service, policy_path(policy))
         identities.create_disabled(service)
-    _switched(identities, service, "disabled", as_json, "callees refuse it within 10 s")
+    _report(identities, service, "disabled", "is disabled. Callees refuse its calls within 10 s.", as_json)
 
 
 @app.command()
 def enable(service: ServiceArgument, policy: PolicyOption = None, as_json: JsonOption = False) -> None:
-    """Enable a service that was disabled. Done twice, it changes nothing."""
+    """Enable a service that was disabled.
+
+    Tokens from before it was disabled stay invalid. It is safe to run this command again.
+    """
     identities = Identities(Settings())
     if identities.switch(service, disabled=False):
-        _switched(identities, service, "enabled", as_json, "callees let it in again within 10 s")
+        _report(identities, service, "enabled", "is enabled. Callees accept its calls within 10 s.", as_json)
         return
-    _known(service, policy_path(policy))
-    _switched(identities, service, "absent", as_json, "there was nothing to enable")
+    _check_is_in_policy(service, policy_path(policy))
+    _report(identities, service, "absent", "has never signed in, so it was not disabled.", as_json)
 
 
 def _states(services: Sequence[str]) -> dict[str, State]:
-    """The state of each service's identity, unknown where nobody can tell; a note says why then."""
+    """Return the state of each service's identity. If it cannot be known, print a note and return "unknown"."""
     try:
         return Identities(Settings()).states(services)
     except Exception as error:
-        told = explained(error)
-        if told is None:
+        command_error = as_command_error(error)
+        if command_error is None:
             raise
-        note(f"The state of the identities is not known. {told}")
+        note(f"The state of the identities is unknown. {command_error}")
     return dict.fromkeys(services, "unknown")
 
 
-def _known(service: str, path: Path) -> None:
-    """Raises for a service that has no identity, and no entry in the policy either: it may be a slip."""
+def _check_is_in_policy(service: str, path: Path) -> None:
+    """Raise `CommandError` unless the policy has the service. Otherwise a typing error would create an identity."""
     if service not in Policy.load(path).services:
-        raise CommandError(f"There is no {service_uid(service)} in Firebase, and no {service!r} in {path}.")
+        raise CommandError(
+            f"Firebase has no user {service_uid(service)}, and {path} has no service {service!r}. Check the name."
+        )
 
 
-def _switched(identities: Identities, service: str, state: State, as_json: bool, then: str) -> None:
+def _report(identities: Identities, service: str, state: State, text: str, as_json: bool) -> None:
     if as_json:
         show_json({"name": service, "project": identities.project_id, "uid": service_uid(service), "state": state})
         return
-    say(f"{service_uid(service)} of {identities.project_id} is {_words(state)}: {then}.")
+    say(f"{service_uid(service)} in the project {identities.project_id} {text}")
 
 
-def _words(state: State) -> str:
-    return WORDS.get(state, state)
-
-
-def _listed(values: Sequence[str]) -> str:
+def _joined(values: Sequence[str]) -> str:
     return ", ".join(values) or "-"

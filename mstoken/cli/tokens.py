@@ -1,33 +1,43 @@
-"""`mstoken token`: a service token, to try a callee out with."""
+"""`mstoken token`: print a service token, for trying out a callee."""
 
 from typing import Annotated
 
 import typer
 
 from mstoken.caller.identity import ServiceIdentity
-from mstoken.cli.output import JsonOption, show_json
-from mstoken.cli.services import valid_name
+from mstoken.cli.options import JsonOption, valid_service_name
+from mstoken.cli.output import show_json
 from mstoken.settings import Settings
 from mstoken.wire import FRESH_TOKEN_MAX_AGE_SECONDS, ID_TOKEN_LIFETIME_SECONDS
+
+EXAMPLE = """\b
+Example:
+  token=$(mstoken token --as billing --to product)
+  curl -H "X-MS-TOKEN: $token" http://127.0.0.1:8002/products"""
+"""For --help. Typer does not wrap a paragraph that begins with \\b."""
 
 
 def token(
     audience: Annotated[
-        str, typer.Option("--to", metavar="SERVICE", callback=valid_name, help="Whom to call with it.")
+        str, typer.Option("--to", metavar="SERVICE", callback=valid_service_name, help="The service to call.")
     ],
     service: Annotated[
         str,
-        typer.Option("--as", metavar="SERVICE", envvar="MSTOKEN_SERVICE", callback=valid_name, help="Who calls."),
+        typer.Option(
+            "--as",
+            metavar="SERVICE",
+            envvar="MSTOKEN_SERVICE",
+            callback=valid_service_name,
+            help="The service that calls.",
+        ),
     ],
     as_json: JsonOption = False,
 ) -> None:
-    r"""Print a service token, for one call within a minute.
+    """Print a service token for one call within a minute.
 
-    \b
-    curl -H "X-MS-TOKEN: $(mstoken token --to product --as billing)" http://127.0.0.1:8002/products
-
-    It is a fresh one in whatever mode the service calls: a bound token is worth nothing without a proof for each call,
-    which only the process can make that has the key. Settings come from the environment, as for the service itself.
+    It is always a fresh token, also if MSTOKEN_MODE is "proof": a bound token is useless without a proof for each
+    call, and only the process that holds the key can make one. Settings come from the environment, as for the service
+    itself.
     """
     with ServiceIdentity(service, Settings()) as identity:
         text = identity.token_sync(audience, "fresh")

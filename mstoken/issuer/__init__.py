@@ -1,1 +1,1 @@
-"""The issuer's wing: a token service, for whom a policy says who may call whom."""
+"""The issuer: the token service, and the policy of which service may call which."""

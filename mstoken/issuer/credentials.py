@@ -1,13 +1,17 @@
-"""Who asks the token service: a service account that Google vouches for, or the holder of a registered key."""
+"""How the token service authenticates a service: by a Google identity token, or by an assertion (RFC 7523).
+
+A Google identity token proves which service account the caller runs as. An assertion is a JWT that the service has
+signed with a registered key.
+"""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 import google.auth.exceptions
 from google.oauth2 import id_token
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm
+from jwt.algorithms import ECAlgorithm
 
 from mstoken import strict_jwt
 from mstoken.callee.certificates import CertificateCache
@@ -24,16 +28,19 @@ from mstoken.errors import (
 from mstoken.issuer.keys import RegisteredKey
 from mstoken.issuer.policy import Policy
 from mstoken.upstream_errors import Meaning, meaning_of
-from mstoken.wire import ASSERTION_MAX_AGE_SECONDS, CLOCK_SKEW_SECONDS, MAX_JTI_CHARACTERS
+from mstoken.wire import ASSERTION_MAX_AGE_SECONDS, CLOCK_SKEW_SECONDS, MAX_JTI_CHARACTERS, SIGNATURE_ALGORITHM
 
-GOOGLE = "https://accounts.google.com"
+GOOGLE_ISSUER = "https://accounts.google.com"
 
-_ALGORITHMS = {"ES256": ECAlgorithm(ECAlgorithm.SHA256), "EdDSA": OKPAlgorithm()}
+_ES256 = ECAlgorithm(ECAlgorithm.SHA256)
 
 
 @dataclass(frozen=True, slots=True)
-class Proven:
-    """A service, and how it has proven itself: by its `account`, or by an assertion of the key `key_id`."""
+class ProvenService:
+    """A service that has proved its identity: as the `account` that it runs as, or with the key `key_id`.
+
+    With a key, `assertion_id` is the `jti` of the assertion, which can be used once.
+    """
 
     service: str
     account: str | None = None
@@ -45,7 +52,7 @@ class Proven:
 
 
 class CredentialVerifier:
-    """Tells which service a credential is of. One event loop uses it."""
+    """Verifies credentials, and tells which service they belong to. It must be used in one event loop."""
 
     def __init__(
         self,
@@ -56,20 +63,23 @@ class CredentialVerifier:
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`audience` is the token service's URL, `certificates` are Google's; `clock` gives seconds since the epoch."""
+        """`audience` is the URL of the token service, `certificates` are Google's.
+
+        `clock` returns seconds since the epoch.
+        """
         self._policy = policy
         self._audience = audience
         self._certificates = certificates
         self._replay = replay
         self._clock = clock
 
-    async def verify(self, authorizations: Sequence[str]) -> Proven:
-        """The service whose credential is in the one `Authorization` header line. Spends nothing yet.
+    async def verify(self, authorizations: Sequence[str]) -> ProvenService:
+        """Return the service whose credential is in the one `Authorization` header line. This spends nothing.
 
-        Raises a `CredentialRefused`, or `VerifierUnavailable` where there is no telling now.
+        Raise a `CredentialRefused`, or `VerifierUnavailable` if the credential cannot be verified now.
         """
         if not authorizations:
-            raise CredentialMissing("Send an identity token of Google's, or an assertion, in Authorization: Bearer.")
+            raise CredentialMissing("Send a Google identity token or an assertion in Authorization: Bearer.")
         try:
             token = strict_jwt.bearer_token(authorizations)
         except ValueError as error:
@@ -78,15 +88,20 @@ class CredentialVerifier:
             jwt = strict_jwt.unverified(token)
         except ValueError as error:
             raise CredentialMalformed(f"It is {error}.") from None
+        if jwt.payload.get("aud") != self._audience:
+            raise CredentialUntrusted(f"Its audience (aud) is not {self._audience}.")
         try:
-            return await self._google(token, jwt) if jwt.payload.get("iss") == GOOGLE else self._assertion(jwt)
+            if jwt.payload.get("iss") == GOOGLE_ISSUER:
+                return await self._verify_google_token(token, jwt)
+            return self._verify_assertion(jwt)
         except ValueError as error:
             raise CredentialUntrusted(f"It is {error}.") from None
 
-    async def spend(self, proven: Proven) -> None:
-        """Makes an assertion count no more; an identity token of Google's counts for its hour.
+    async def spend(self, proven: ProvenService) -> None:
+        """Make sure that an assertion cannot be used again. A Google identity token can be used until it expires.
 
-        Raises `CredentialReplayed` for a second use, `VerifierUnavailable` where that cannot be told.
+        Raise `CredentialReplayed` if the assertion was used before, and `VerifierUnavailable` if the replay store
+        does not answer.
         """
         if proven.assertion_id is not None:
             keep_seconds = ASSERTION_MAX_AGE_SECONDS + 2 * CLOCK_SKEW_SECONDS
@@ -94,27 +109,25 @@ class CredentialVerifier:
             if not await self._replay.spend(one_time_id, self._clock() + keep_seconds):
                 raise CredentialReplayed
 
-    async def _google(self, token: str, jwt: strict_jwt.Unverified) -> Proven:
-        """Source: Google Cloud, "Verify an ID token": signature, issuer, audience and times."""
+    async def _verify_google_token(self, token: str, jwt: strict_jwt.Unverified) -> ProvenService:
+        """Check the signature, issuer, audience and times (Google Cloud, "Verify an ID token"); look up the account."""
         key_id = strict_jwt.rs256_key_id(jwt.header)
-        # Looked at before they are verified, since google-auth computes with whatever it finds there.
+        # Checked before the verification, because google-auth computes with whatever values it finds.
         strict_jwt.seconds(jwt.payload, "iat")
-        expires_at = strict_jwt.seconds(jwt.payload, "exp")
-        if jwt.payload.get("aud") != self._audience:
-            raise ValueError(f"for another audience than {self._audience}")
-        if self._clock() - CLOCK_SKEW_SECONDS >= expires_at:
+        if self._clock() - CLOCK_SKEW_SECONDS >= strict_jwt.seconds(jwt.payload, "exp"):
             raise CredentialExpired
         await self._certificates.ensure_key(key_id)
-        claims = self._verified(token)
+        claims = self._google_claims(token)
         account = claims.get("email")
         if claims.get("email_verified") is not True or not isinstance(account, str):
-            raise ValueError("of no account that Google has verified")
+            raise CredentialUntrusted("It has no email address that Google has verified: request it with format=full.")
         service = self._policy.service_of_account(account)
         if service is None:
             raise CredentialUnknown(account)
-        return Proven(service, account=account)
+        return ProvenService(service, account=account)
 
-    def _verified(self, token: str) -> dict[str, Any]:
+    def _google_claims(self, token: str) -> dict[str, Any]:
+        """Return the claims of a token that google-auth has verified."""
         try:
             claims: dict[str, Any] = id_token.verify_oauth2_token(
                 token, self._certificates, audience=self._audience, clock_skew_in_seconds=CLOCK_SKEW_SECONDS
@@ -123,41 +136,36 @@ class CredentialVerifier:
             if meaning_of(error) in (Meaning.OUTAGE, Meaning.CONFIGURATION):
                 reason = f"Google's identity tokens cannot be verified ({type(error).__name__})."
                 raise VerifierUnavailable(reason) from error
-            raise CredentialUntrusted("It is not signed by Google, or not for now.") from error
+            raise CredentialUntrusted("Google has not signed it, or it is not valid at this time.") from error
         return claims
 
-    def _assertion(self, jwt: strict_jwt.Unverified) -> Proven:
-        """A JWT as RFC 7523, section 3, has it; `iss`, `sub`, `aud`, `exp`, `iat` and `jti` are all wanted."""
+    def _verify_assertion(self, jwt: strict_jwt.Unverified) -> ProvenService:
+        """Check an assertion (RFC 7523, section 3). `iss`, `sub`, `aud`, `exp`, `iat` and `jti` are required."""
         claims = jwt.payload
         if jwt.header.get("typ", "JWT") != "JWT" or "crit" in jwt.header:
-            raise ValueError("one whose header asks for something that no assertion needs")
+            raise CredentialUntrusted("Its header has an unexpected typ or crit.")
         service, assertion_id = claims.get("iss"), claims.get("jti")
         if not isinstance(service, str) or claims.get("sub") != service:
-            raise ValueError("one whose iss and sub are not the same service")
-        if claims.get("aud") != self._audience:
-            raise ValueError(f"for another audience than {self._audience}")
-        if not _is_id(assertion_id):
-            raise ValueError(f"one whose jti has not 1 to {MAX_JTI_CHARACTERS} characters of ASCII")
+            raise CredentialUntrusted("Its iss and sub must be the name of the same service.")
+        if not (
+            isinstance(assertion_id, str) and assertion_id.isascii() and 0 < len(assertion_id) <= MAX_JTI_CHARACTERS
+        ):
+            raise CredentialUntrusted(f"Its jti must have 1 to {MAX_JTI_CHARACTERS} ASCII characters.")
         issued_at, expires_at = strict_jwt.seconds(claims, "iat"), strict_jwt.seconds(claims, "exp")
         not_before = strict_jwt.seconds(claims, "nbf") if "nbf" in claims else issued_at
-        key = self._signer(service, jwt)
+        key = self._signing_key(service, jwt)
         now = self._clock()
         if max(issued_at, not_before) > now + CLOCK_SKEW_SECONDS:
-            raise ValueError("one that comes from the future")
+            raise CredentialUntrusted("It is from the future, by the clock of the token service.")
         if now - issued_at > ASSERTION_MAX_AGE_SECONDS or now - CLOCK_SKEW_SECONDS >= expires_at:
             raise CredentialExpired
-        return Proven(service, key_id=key.key_id, assertion_id=assertion_id)
+        return ProvenService(service, key_id=key.key_id, assertion_id=assertion_id)
 
-    def _signer(self, service: str, jwt: strict_jwt.Unverified) -> RegisteredKey:
-        """The registered key of `service` that has signed; a `kid` says which, and is its thumbprint."""
-        named = jwt.header.get("kid")
-        for key in self._policy.keys_of(service):
-            if jwt.header.get("alg") != key.algorithm or named not in (None, key.key_id):
-                continue
-            if _ALGORITHMS[key.algorithm].verify(jwt.signing_input, key.public_key, jwt.signature):
-                return key
-        raise ValueError("not signed with a key that is registered for the service which it names")
-
-
-def _is_id(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and value.isascii() and 0 < len(value) <= MAX_JTI_CHARACTERS
+    def _signing_key(self, service: str, jwt: strict_jwt.Unverified) -> RegisteredKey:
+        """Return the registered key of `service` that has signed `jwt`. A `kid` in the header is its thumbprint."""
+        key_id = jwt.header.get("kid")
+        if jwt.header.get("alg") == SIGNATURE_ALGORITHM:
+            for key in self._policy.keys_of(service):
+                if key_id in (None, key.key_id) and _ES256.verify(jwt.signing_input, key.public_key, jwt.signature):
+                    return key
+        raise CredentialUntrusted("It is not signed with a registered key of the service in iss.")

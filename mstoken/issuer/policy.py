@@ -1,4 +1,4 @@
-"""The policy of the token service: which services there are, how each proves who it is, and whom each may call.
+"""The policy of the token service: which services there are, how each proves who it is, and which ones it may call.
 
     [services.billing]
     service_accounts = ["billing@demo-shop.iam.gserviceaccount.com"]
@@ -8,8 +8,8 @@
     added = 2026-11-24
     jwk = { kty = "EC", crv = "P-256", x = "...", y = "..." }
 
-It is a TOML file, and reviewed like code. Nothing in it is passed over: what is not known is a fault, every fault is
-reported, and each with its line.
+It is a TOML file that is reviewed like code. Nothing in it is ignored: an unknown name is an error. All errors are
+reported at once, each with its place, such as `services.billing.calls[0]`.
 """
 
 import difflib
@@ -18,26 +18,27 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, Self, TypeAlias
 
 from pydantic import AfterValidator, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from mstoken.claims import service_name
 from mstoken.errors import PolicyError
-from mstoken.issuer.keys import Ed25519Jwk, P256Jwk, RegisteredKey, Table
-from mstoken.issuer.lines import TomlPath, line_of
+from mstoken.issuer.keys import P256Jwk, RegisteredKey, Table
+
+TomlPath: TypeAlias = tuple[str | int, ...]
+"""The path to a value in a TOML document: names of tables and keys, and indices of lists, which begin at 0."""
 
 _SERVICE_ACCOUNT = re.compile(r"[a-z0-9][a-z0-9.-]*@[a-z0-9-]+(?:\.[a-z0-9-]+)*\.gserviceaccount\.com")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_TOML_POSITION = re.compile(r" \(at (?:line (?P<line>\d+), column \d+|end of document)\)$")
 
 
 def _service_account(email: str) -> str:
     if not _SERVICE_ACCOUNT.fullmatch(email):
         raise ValueError(
-            f"{email!r} is no service account: one in small letters is wanted, such as "
-            "billing@demo-shop.iam.gserviceaccount.com; people and groups cannot call"
+            f"{email!r} is not a service account: expected an address in lower case, such as "
+            "billing@demo-shop.iam.gserviceaccount.com"
         )
     return email
 
@@ -54,111 +55,107 @@ class ServicePolicy(Table):
 
 
 class Policy(Table):
-    """Who may call whom. There is no policy with a fault: no account or key is that of two services, for one."""
+    """Which service may call which. Every instance is valid: for example, no two services share an account or a key."""
 
     services: Mapping[str, ServicePolicy]
 
     @model_validator(mode="after")
-    def _services_go_together(self) -> "Policy":
+    def _services_are_consistent(self) -> Self:
         tables = {name: vars(service) for name, service in self.services.items()}
-        if faults := [f"{_written(fault.path)}: {fault.sentence}" for fault in _faults_among(tables)]:
-            raise ValueError("; ".join(faults))
+        if errors := [f"{_place(path)}: {text}" for path, text in _inconsistencies(tables)]:
+            raise ValueError("; ".join(errors))
         return self
 
     @classmethod
     def load(cls, path: Path) -> "Policy":
-        """The policy in the file `path`. Raises `PolicyError`, also where there is no such file, or it is not UTF-8."""
+        """Return the policy in the file `path`. Raise `PolicyError` if the file is wrong or cannot be read."""
         try:
-            content = path.read_bytes()
+            text = path.read_bytes().decode("utf-8")
         except OSError as error:
-            raise PolicyError(str(path), [(None, f"it cannot be read: {error.strerror}")]) from None
-        return cls.parse(content.decode("utf-8", "surrogateescape"), str(path))
+            raise PolicyError(str(path), [(None, f"cannot read the file: {error.strerror}")]) from None
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            raise PolicyError(str(path), [(None, f"not UTF-8 (at line {line})")]) from None
+        return cls.parse(text, str(path))
 
     @classmethod
-    def parse(cls, text: str, name: str) -> "Policy":
-        """The policy in `text`, which is TOML. Raises `PolicyError` for a file `name`, with all faults and their lines.
+    def parse(cls, text: str, file: str) -> "Policy":
+        """Return the policy in `text`, which is TOML. `file` is the name of the file, for errors.
 
-        A fault in the syntax hides the others; a private key is named, and nothing of it repeated.
+        Raise `PolicyError` with all errors and their places. An error in the TOML syntax hides the others. No error
+        repeats anything of a private key.
         """
-        try:
-            policy, faults = cls._read(text)
-        except RecursionError:
-            raise PolicyError(name, [(None, "it is nested too deeply")]) from None
+        policy, errors = cls._read(text)
         if policy is None:
-            raise PolicyError(name, sorted(faults, key=lambda fault: (fault[0] is None, fault[0] or 0)))
+            raise PolicyError(file, errors)
         return policy
 
     @classmethod
-    def _read(cls, text: str) -> tuple["Policy | None", list[tuple[int | None, str]]]:
-        """The policy in `text`, or the lines and sentences of its faults. Raises RecursionError for deep nesting."""
+    def _read(cls, text: str) -> "tuple[Policy | None, list[tuple[str | None, str]]]":
+        """Return the policy, or the errors: a place and a sentence for each.
+
+        The errors are returned, not raised, so that no exception in the chain of a `PolicyError` holds a private key.
+        """
         try:
-            text.encode("utf-8")
             document = tomllib.loads(text)
-        except UnicodeEncodeError as error:
-            return None, [(text.count("\n", 0, error.start) + 1, "this is not UTF-8")]
-        except ValueError as error:  # A number of thousands of digits is a ValueError, but no TOMLDecodeError.
-            return None, [_syntax_fault(str(error), text)]
+        except RecursionError:
+            return None, [(None, "nested too deeply")]
+        except ValueError as error:  # TOMLDecodeError, or a plain ValueError for a number of thousands of digits.
+            return None, [(None, f"not valid TOML: {error}")]
         try:
             return cls.model_validate(document), []
         except ValidationError as error:
-            # One that concerns no place in particular is of services that do not go together; here are their places.
-            faults = [_fault(one) for one in error.errors(include_input=False, include_url=False) if one["loc"]]
-        faults += _faults_among(document.get("services"))
-        return None, [(line_of(text, fault.path), f"{_written(fault.path)}: {fault.sentence}") for fault in faults]
+            # An error without a place is from `_services_are_consistent`; `_inconsistencies` gives the places.
+            details = error.errors(include_input=False, include_url=False)
+            errors = [_explained(detail) for detail in details if detail["loc"]]
+        errors += _inconsistencies(document.get("services"))
+        return None, [(_place(path), sentence) for path, sentence in errors]
 
     def service_of_account(self, email: str) -> str | None:
-        """The service that runs as the service account `email`, if there is one."""
+        """Return the name of the service that runs as the service account `email`, or None."""
         return next((name for name, service in self.services.items() if email in service.service_accounts), None)
 
     def keys_of(self, service: str) -> Sequence[RegisteredKey]:
-        """The keys that `service` may sign with; none if there is no such service."""
-        found = self.services.get(service)
-        return found.keys if found else ()
+        """Return the registered keys of `service`. An unknown service has none."""
+        table = self.services.get(service)
+        return table.keys if table else ()
 
     def allows(self, service: str, audience: str) -> bool:
-        """Whether `service` may call `audience`."""
-        found = self.services.get(service)
-        return found is not None and audience in found.calls
+        """Return whether `service` may call `audience`."""
+        table = self.services.get(service)
+        return table is not None and audience in table.calls
 
 
-class _Fault(NamedTuple):
-    """What is wrong with the value that `path` leads to, or ought to."""
+def _inconsistencies(services: object) -> Iterator[tuple[TomlPath, str]]:
+    """Yield the errors that need more than one table to see: names, duplicates, and calls to unknown services.
 
-    path: TomlPath
-    sentence: str
-
-
-def _faults_among(services: object) -> Iterator[_Fault]:
-    """What no service's table can tell by itself: its name, and what it has to do with the others.
-
-    Takes the tables as they stand in the file, and passes over what is of another kind than it ought to be: that is
-    found elsewhere, and hides nothing of this.
+    `services` is what the file contains. Values of a wrong type are skipped: pydantic reports them.
     """
     if not isinstance(services, Mapping):
         return
     if not services:
-        yield _Fault(("services",), "there is none, so nobody could have a token")
+        yield ("services",), "there are no services, so no service could get a token"
     owners: dict[str, str] = {}
     for name, table in services.items():
-        place = ("services", name)
+        path = ("services", name)
         try:
             service_name(name)
         except ValueError as error:
-            yield _Fault(place, str(error))
+            yield path, str(error)
         if not isinstance(table, Mapping):
             continue
-        for path, identity, words in _identities(table):
+        for sub_path, identity, described in _identities(table):
             if identity not in owners:
                 owners[identity] = name
             elif owners[identity] == name:
-                yield _Fault((*place, *path), f"{words} stands here twice")
+                yield (*path, *sub_path), f"{described} is listed twice"
             else:
-                yield _Fault((*place, *path), f"{words} is that of {owners[identity]!r} already")
-        yield from _call_faults(name, table, services)
+                yield (*path, *sub_path), f"{described} already belongs to the service {owners[identity]!r}"
+        yield from _call_errors(name, table, services)
 
 
 def _identities(table: Mapping[str, Any]) -> Iterator[tuple[TomlPath, str, str]]:
-    """What a service proves who it is with: where it stands, what no other may have, and how to speak of it."""
+    """Yield what a service proves its identity with: the path, a text that must be unique, and words for an error."""
     for index, account in enumerate(_items(table, "service_accounts")):
         if isinstance(account, str):
             yield ("service_accounts", index), account, repr(account)
@@ -167,68 +164,63 @@ def _identities(table: Mapping[str, Any]) -> Iterator[tuple[TomlPath, str, str]]
             yield ("keys", index), RegisteredKey.model_validate(key).key_id, "this key"
 
 
-def _call_faults(name: str, table: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[_Fault]:
-    """What is wrong with the calls of the service `name`."""
+def _call_errors(name: str, table: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[tuple[TomlPath, str]]:
+    """Yield what is wrong with the calls of the service `name`."""
     calls = _items(table, "calls")
     if calls and not table.get("service_accounts") and not table.get("keys"):
-        yield _Fault(
-            ("services", name), "it calls others, and has neither service_accounts nor keys to prove who it is"
+        yield (
+            ("services", name),
+            "a service that calls others needs service_accounts or keys, to prove its identity",
         )
     for index, audience in enumerate(calls):
-        place = ("services", name, "calls", index)
+        path = ("services", name, "calls", index)
         if audience == name:
-            yield _Fault(place, "a service does not call itself")
+            yield path, "a service needs no token to call itself"
         elif isinstance(audience, str) and audience not in services:
-            alike = difflib.get_close_matches(audience, services, n=1)
-            meant = f" (did you mean {alike[0]!r}?)" if alike else ""
-            yield _Fault(place, f"{audience!r} is no service of this file{meant}")
+            similar = difflib.get_close_matches(audience, services, n=1)
+            hint = f" (did you mean {similar[0]!r}?)" if similar else ""
+            yield path, f"there is no service {audience!r} in this file{hint}"
 
 
-def _items(table: Mapping[str, Any], field: str) -> Sequence[Any]:
-    items = table.get(field)
+def _items(table: Mapping[str, Any], name: str) -> Sequence[Any]:
+    items = table.get(name)
     return items if isinstance(items, list | tuple) else ()
 
 
 _SENTENCES = {
-    "missing": "it is missing",
-    "dict_type": "a table is wanted",
-    "model_type": "a table is wanted",
-    "model_attributes_type": "a table is wanted",
-    "tuple_type": "a list is wanted",
-    "string_type": "a text is wanted",
-    "date_type": "a date is wanted, such as 2026-11-24",
-    "union_tag_not_found": "it has no kty",
-    "union_tag_invalid": "a key of the kty 'EC' or 'OKP' is wanted",
+    "missing": "required, but missing",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "tuple_type": "must be a list",
+    "string_type": "must be a string",
+    "date_type": "must be a date, such as 2026-11-24",
 }
-"""What is said for pydantic's types of errors. Types are stable, and texts are not."""
+"""Our sentences for pydantic's types of errors. The types are stable, pydantic's own sentences are not."""
 
 
-def _fault(error: ErrorDetails) -> _Fault:
-    """One of pydantic's errors, in our words."""
-    place, kind = error["loc"], error["type"]
-    path = (*place[:5], *place[6:])  # Behind `jwk` pydantic has the kty of the key that it read.
+def _explained(error: ErrorDetails) -> tuple[TomlPath, str]:
+    """Return the path and our sentence for an error of pydantic's."""
+    path, kind = error["loc"], error["type"]
     if kind == "extra_forbidden":
-        return _Fault(path, f"this is not known here; known are {', '.join(sorted(_table_of(place).model_fields))}")
+        return path, f"unknown name; known names are {', '.join(sorted(_table_at(path).model_fields))}"
     if kind == "literal_error":
-        return _Fault(path, f"{error['ctx']['expected']} is wanted")
-    return _Fault(path, _SENTENCES.get(kind) or error["msg"].removeprefix("Value error, "))
+        return path, f"must be {error['ctx']['expected']}"
+    return path, _SENTENCES.get(kind) or error["msg"].removeprefix("Value error, ")
 
 
-def _table_of(place: TomlPath) -> type[Table]:
-    """The table that a key at `place`, as pydantic has it, was found in."""
-    outer: Mapping[int, type[Table]] = {1: Policy, 3: ServicePolicy, 5: RegisteredKey}
-    return outer.get(len(place)) or (P256Jwk if place[5] == "EC" else Ed25519Jwk)
+def _table_at(path: TomlPath) -> type[Table]:
+    """Return the model of the table that contains the key at `path`."""
+    models: Mapping[int, type[Table]] = {1: Policy, 3: ServicePolicy, 5: RegisteredKey, 6: P256Jwk}
+    return models[len(path)]
 
 
-def _syntax_fault(message: str, text: str) -> tuple[int | None, str]:
-    """Line and sentence of what `tomllib` says of a text that is no TOML; it has the line in its message."""
-    found = _TOML_POSITION.search(message)
-    if found is None:
-        return None, f"this is not TOML: {message}"
-    line = int(found["line"] or text.rstrip("\n").count("\n") + 1)
-    return line, f"this is not TOML: {message[: found.start()]}"
-
-
-def _written(path: TomlPath) -> str:
-    """A path as a person writes it: keys and indices with dots between them, unusual keys in quotes."""
-    return ".".join(str(step) if _BARE_KEY.fullmatch(str(step)) else repr(step) for step in path)
+def _place(path: TomlPath) -> str:
+    """Return a path as in `services.billing.calls[0]`, with quotes around keys that TOML would not take without."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            text += ("." if text else "") + (step if _BARE_KEY.fullmatch(step) else repr(step))
+    return text

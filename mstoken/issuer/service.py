@@ -1,11 +1,11 @@
-"""The token service: a custom token for a service's own name, for an audience that policy lets it call."""
+"""The token service: it signs a custom token for the caller's own name, for an audience that the policy allows."""
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Annotated, Protocol, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -23,20 +23,20 @@ from mstoken.errors import (
     SignInError,
     TokenRequestInvalid,
 )
-from mstoken.issuer.credentials import CredentialVerifier, Proven
+from mstoken.issuer.credentials import CredentialVerifier, ProvenService
 from mstoken.issuer.policy import Policy
 from mstoken.settings import Settings
 from mstoken.wire import Mode
 
 CUSTOM_TOKEN_SECONDS = 3600
-"""How long a custom token can be signed in with (Firebase, "Create custom tokens")."""
+"""How long a custom token can be used to sign in, in seconds (Firebase, "Create custom tokens")."""
 MAX_BODY_BYTES = 4096
 
 _audit = logging.getLogger("mstoken.audit")
 
 
 class TokenRequest(BaseModel):
-    """What a service asks for: a token for `audience`, fresh, or bound to the key whose thumbprint is `jkt`."""
+    """A request for a token for `audience`: a fresh one, or one that is bound to the key with the thumbprint `jkt`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -45,40 +45,32 @@ class TokenRequest(BaseModel):
     jkt: str | None = None
 
     @model_validator(mode="after")
-    def _thumbprint_only_in_proof_mode(self) -> Self:
+    def _has_a_thumbprint_in_proof_mode_only(self) -> Self:
         if (self.mode == "proof") != (self.jkt is not None):
-            raise ValueError("jkt is wanted in the mode proof, and in no other")
+            raise ValueError("jkt is required in proof mode, and not allowed in fresh mode")
         if self.jkt is not None and not is_thumbprint(self.jkt):
-            raise ValueError("jkt is no SHA-256 thumbprint of a key in base64url (RFC 7638)")
+            raise ValueError("jkt must be a SHA-256 thumbprint in base64url, 43 characters (RFC 7638)")
         return self
 
     def claims(self, service: str) -> ServiceClaims:
-        """The claims of a new token for `service`: a fresh one has an id of our making, which nobody could repeat."""
+        """Return the claims of a new token for `service`. The id of a fresh one is random: no caller can choose it."""
         if self.jkt is not None:
             return ServiceClaims.bound(service, self.audience, self.jkt)
         return ServiceClaims.fresh(service, self.audience)
 
 
 class Issued(BaseModel):
-    """A custom token, to be signed in with within `expires_in` seconds."""
+    """A custom token. The caller must sign in with it within `expires_in` seconds."""
 
     custom_token: str
     expires_in: int = CUSTOM_TOKEN_SECONDS
 
 
-class Signer(Protocol):
-    """Signs custom tokens: an `AdminMinter`."""
-
-    async def sign(self, claims: ServiceClaims) -> str:
-        """A custom token with just these claims. Raises `SignInError`."""
-        ...
-
-
 @dataclass
-class _Record:
-    """One audit line."""
+class _AuditRecord:
+    """One line of the audit log, as far as the request is understood. It contains no token."""
 
-    proven: Proven | None = None
+    proven: ProvenService | None = None
     audience: str | None = None
     mode: str | None = None
     token_id: str | None = None
@@ -91,16 +83,16 @@ class _Record:
             "mode": self.mode,
             "token_id": self.token_id,
             "verdict": refusal.code if refusal else "issued",
-            # Of an outage the answer does not tell it; of a refusal, who reads this is nearer than who was refused.
+            # The answer does not contain the reason of an outage, so the log must.
             "reason": str(refusal) if refusal else None,
         }
         _audit.log(logging.INFO if refusal is None else logging.WARNING, "token", extra=facts)
 
 
 class TokenService:
-    """Issues custom tokens to services that prove who they are, by a policy.
+    """Issues custom tokens to services that prove their identity, as far as the policy allows.
 
-    One instance serves a process, in one event loop. Open it with `async with`; the functions' adapter does.
+    Use one instance for each process, in one event loop. Open it with `async with`; the adapter for functions does.
     """
 
     def __init__(
@@ -108,64 +100,62 @@ class TokenService:
         policy: Policy,
         settings: Settings | None = None,
         *,
-        signer: Signer | None = None,
+        sign: Callable[[ServiceClaims], Awaitable[str]] | None = None,
         certificates: CertificateCache | None = None,
         replay: ReplayStore | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`settings` come from the environment if left out; their `token_service_url` is this service's own.
+        """`settings` default to the environment. Their `token_service_url` must be this service's own URL.
 
-        `signer`, `certificates` and `replay` stand in for firebase-admin, for those that Google publishes, and for the
-        store that the settings name; `clock` gives seconds since the epoch. Raises `SettingsError`.
+        `sign` returns a custom token with the given claims, or raises `SignInError`. It defaults to firebase-admin,
+        `certificates` to those that Google publishes, and `replay` to the store in the settings. `clock` returns
+        seconds since the epoch.
+
+        Raise `SettingsError`.
         """
         settings = settings or Settings()
         if settings.token_service_url is None:
-            raise SettingsError("MSTOKEN_TOKEN_SERVICE_URL is not set: the token service's own URL is wanted.")
+            raise SettingsError("MSTOKEN_TOKEN_SERVICE_URL is not set. Set it to the URL of this token service.")
         self._policy = policy
         self._certificates = certificates or CertificateCache(PublishedCertificates(settings.google_certificates_url))
         self._replay = replay or replay_store(settings.replay_url, "token")
         self._credentials = CredentialVerifier(
             policy, settings.token_service_url, self._certificates, self._replay, clock=clock
         )
-        self._signer = signer or AdminMinter(settings)
+        self._sign = sign or AdminMinter(settings).sign
 
     async def issue(self, authorizations: Sequence[str], body: bytes) -> Issued:
-        """The custom token that the JSON `body` asks for, to whoever the `Authorization` header lines say.
+        """Return the custom token that the JSON `body` requests, for the service that `authorizations` authenticate.
 
-        Raises the `Refusal` that says what is wrong. Writes one record to the log `mstoken.audit`.
+        Raise a `Refusal` that says what is wrong. Write one record to the log `mstoken.audit`.
         """
-        record = _Record()
+        record = _AuditRecord()
         try:
             record.proven = await self._credentials.verify(authorizations)
-            request = _parsed(body)
+            request = _token_request(body)
             record.audience, record.mode = request.audience, request.mode
             if not self._policy.allows(record.proven.service, request.audience):
                 raise AudienceNotAllowed(record.proven.service, request.audience)
-            # Last of all, so that a refused request burns nothing; and before signing, so that none is signed twice.
+            # After the other checks, so that a refused request spends nothing. Before signing, so that one assertion
+            # never gets two tokens.
             await self._credentials.spend(record.proven)
             claims = request.claims(record.proven.service)
             record.token_id = log_name(claims.token_id or claims.key_thumbprint or "")
-            custom_token = await self._signed(claims)
+            custom_token = await self._custom_token(claims)
         except Refusal as refusal:
             record.write(refusal)
             raise
         record.write()
         return Issued(custom_token=custom_token)
 
-    async def _signed(self, claims: ServiceClaims) -> str:
-        try:
-            return await self._signer.sign(claims)
-        except SignInError as error:
-            raise IssuerUnavailable(error.reason) from error
+    async def open(self) -> None:
+        """Fetch Google's certificates, and keep them fresh from now on. An outage does not raise an error."""
+        await self._certificates.open()
 
     async def aclose(self) -> None:
-        """Ends the background work, and lets go of the replay store."""
+        """End the background work, and close the replay store."""
         await self._certificates.aclose()
         await self._replay.aclose()
-
-    async def open(self) -> None:
-        """Fetches Google's certificates, and keeps them fresh from now on; an outage is no obstacle."""
-        await self._certificates.open()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -176,17 +166,24 @@ class TokenService:
     ) -> None:
         await self.aclose()
 
+    async def _custom_token(self, claims: ServiceClaims) -> str:
+        try:
+            return await self._sign(claims)
+        except SignInError as error:
+            raise IssuerUnavailable(error.reason) from error
 
-def _parsed(body: bytes) -> TokenRequest:
+
+def _token_request(body: bytes) -> TokenRequest:
+    """Return the request in `body`. Raise `TokenRequestInvalid` if it is anything else."""
     if len(body) > MAX_BODY_BYTES:
         raise TokenRequestInvalid(f"The body is longer than {MAX_BODY_BYTES} bytes.")
     try:
         return TokenRequest.model_validate(strict_jwt.json_object(body))
     except ValidationError as error:
-        faults = (
-            f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors(include_input=False, include_url=False)
+        errors = (
+            f"{'.'.join(map(str, detail['loc'])) or 'body'}: {detail['msg'].removeprefix('Value error, ')}"
+            for detail in error.errors(include_input=False, include_url=False)
         )
-        raise TokenRequestInvalid("; ".join(faults)) from None
+        raise TokenRequestInvalid("; ".join(errors)) from None
     except ValueError as error:
         raise TokenRequestInvalid(f"The body is {error}.") from None

@@ -469,7 +469,7 @@ def token_service(policy: Policy, certificates: CertificateCache | None = None) 
     return TokenService(
         policy,
         Settings(project_id="demo-test", emulator_host=None, token_service_url=URL),
-        signer=FakeSigner(),
+        sign=FakeSigner().sign,
         certificates=certificates or CertificateCache(FakeSource()),
         replay=MemoryReplayStore(),
     )

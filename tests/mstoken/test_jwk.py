@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
-from mstoken.jwk import coordinate, public_jwk, thumbprint
+from mstoken.jwk import coordinate, public_jwk, public_key, thumbprint
 from mstoken.strict_jwt import base64url
 
 THUMBPRINTS = json.loads((Path(__file__).parent / "vectors/thumbprints.json").read_text())
@@ -70,5 +70,19 @@ def test_a_coordinate_has_one_spelling() -> None:
     good = base64url(bytes(31) + b"\x01")
     assert coordinate(good) == good
     for other in (good + "=", good[:-1] + "F", base64url(bytes(31)), base64url(bytes(33)), "", None, 5, ["x"]):
-        with pytest.raises(ValueError, match="32 bytes of base64url"):
+        with pytest.raises(ValueError, match="32 bytes in base64url"):
             coordinate(other)
+
+
+def test_a_public_key_is_read_from_its_coordinates() -> None:
+    """The result is the key that has these coordinates."""
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    jwk = public_jwk(key)
+    assert public_key(jwk["x"], jwk["y"]) == key
+
+
+def test_coordinates_of_another_point_are_refused() -> None:
+    """Both coordinates must be those of a point on P-256."""
+    for x, y in ((JWK["x"], JWK["x"]), (base64url(bytes(32)), base64url(bytes(32))), ("_" * 42 + "8", JWK["y"])):
+        with pytest.raises(ValueError, match="not a point on the curve P-256"):
+            public_key(x, y)

@@ -1,5 +1,6 @@
-"""A service outside Google Cloud: from its first key to the next one, as docs/production.md has it."""
+"""A service outside Google Cloud, from its first key to the rotation of it, as docs/production.md describes."""
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,14 +23,14 @@ from mstoken.issuer.service import TokenService
 from mstoken.strict_jwt import unverified
 
 POLICY = """\
-# Who may call whom.
+# Which service may call which.
 [services.product]
 calls = []
 """
 
 
 class Deployment:
-    """The token service, with the policy that was last deployed, at an address of its own."""
+    """The token service with the policy of the last deployment, at a URL of its own."""
 
     def __init__(self, folder: Path, auth_emulator: Settings) -> None:
         self.policy = folder / "policy.toml"
@@ -46,20 +47,26 @@ class Deployment:
         self.deploy()
 
     def deploy(self) -> None:
-        """What `firebase deploy --only functions` comes to: new processes, with the policy as it is now."""
+        """Do what `firebase deploy --only functions` does: start new processes with the present policy."""
         self._endpoint = TokenEndpoint(
             self.policy,
             lambda policy: TokenService(policy, self.settings, replay=SQLiteReplayStore(self._spent)),
         )
 
     def run(self, *arguments: str) -> str:
-        """What the command line prints."""
-        done = CliRunner().invoke(command_line, [*arguments, "--policy", str(self.policy)])
-        assert done.exit_code == 0, done.output
-        return done.output
+        """Run the command line and return what it prints on stdout."""
+        result = CliRunner().invoke(command_line, arguments)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    def add_key(self, file: Path) -> None:
+        """Create a key for `warehouse` in `file`, and paste the printed lines into the policy."""
+        printed = self.run("keys", "add", "warehouse", "--out", str(file))
+        self.policy.write_text(self.policy.read_text() + printed)
+        self.run("policy", "check", str(self.policy))
 
     def token(self, key: Path, service: str = "warehouse") -> ServiceClaims:
-        """What the token of a process that holds `key` says."""
+        """Return the claims of the token that a process with the private key `key` gets."""
         settings = self.settings.model_copy(update={"private_key_file": key})
         with ServiceIdentity(service, settings) as identity:
             return ServiceClaims.parse(unverified(identity.token_sync("product")).payload)
@@ -81,47 +88,48 @@ def deployment(tmp_path: Path, auth_emulator: Settings) -> Iterator[Deployment]:
 
 @pytest.fixture
 def key(deployment: Deployment, tmp_path: Path) -> Path:
-    """The first key of `warehouse`, which may call Product."""
-    deployment.run("services", "add", "warehouse")
-    deployment.run("keys", "add", "warehouse", "--out", str(tmp_path / "first.pem"))
-    before, table, its_own = deployment.policy.read_text().partition("[services.warehouse]")
-    assert "calls = []" in its_own
-    deployment.policy.write_text(before + table + its_own.replace("calls = []", 'calls = ["product"]', 1))
-    deployment.run("policy", "check")
+    """Return the first key of `warehouse`, which may call Product."""
+    with deployment.policy.open("a") as policy:
+        policy.write('[services.warehouse]\ncalls = ["product"]\n')
+    deployment.add_key(tmp_path / "first.pem")
     deployment.deploy()
     return tmp_path / "first.pem"
 
 
 def test_a_service_with_a_key_gets_tokens(deployment: Deployment, key: Path) -> None:
-    """Of its own name, for whom it may call."""
+    """The tokens have its own name and an audience that the policy allows."""
     claims = deployment.token(key)
     assert (claims.service, claims.audience) == ("warehouse", "product")
 
 
 def test_a_key_is_rotated_without_an_interruption(deployment: Deployment, key: Path, tmp_path: Path) -> None:
-    """While both are deployed either counts; once the old one is revoked and that is deployed, it does not."""
-    old_id = deployment.run("keys", "list", "warehouse", "--json").split('"key_id": "')[1][:43]
+    """While both keys are in the policy, both work. When the table of the old one is deleted, only the new one does."""
+    before_second = deployment.policy.read_text()
     new = tmp_path / "second.pem"
-    deployment.run("keys", "add", "warehouse", "--kind", "EdDSA", "--out", str(new))
+    deployment.add_key(new)
     with pytest.raises(SignInRefused, match="401 credential_untrusted"):
         deployment.token(new)
     deployment.deploy()
     assert deployment.token(key).service == deployment.token(new).service == "warehouse"
-    deployment.run("keys", "revoke", "warehouse", old_id)
+    text = deployment.policy.read_text()
+    old_table = before_second[before_second.index("[[services.warehouse.keys]]") :]
+    deployment.policy.write_text(text.replace(old_table, ""))
+    listed = json.loads(deployment.run("keys", "list", "--json", "--policy", str(deployment.policy)))["keys"]
+    assert [one["place"] for one in listed] == ["services.warehouse.keys[0]"]
     deployment.deploy()
     assert deployment.token(new).service == "warehouse"
     with pytest.raises(SignInRefused, match="401 credential_untrusted"):
         deployment.token(key)
 
 
-def test_nobody_else_is_that_service(deployment: Deployment, key: Path) -> None:
-    """A process with the key that calls itself Product has no key of Product's."""
+def test_a_key_works_for_its_own_service_only(deployment: Deployment, key: Path) -> None:
+    """A process with the key that claims to be Product gets no token."""
     with pytest.raises(SignInRefused, match="401 credential_untrusted"):
         deployment.token(key, "product")
 
 
-async def test_an_assertion_is_good_once(deployment: Deployment, key: Path) -> None:
-    """Whoever has seen one on its way has nothing, also after the functions were deployed anew."""
+async def test_an_assertion_can_be_used_once(deployment: Deployment, key: Path) -> None:
+    """An attacker who has seen it cannot use it, not even after the next deployment."""
     url = str(deployment.settings.token_service_url)
     assertion = await RegisteredKey("warehouse", url, key).assertion("svc:warehouse")
     headers, content = {"Authorization": f"Bearer {assertion}"}, {"audience": "product", "mode": "fresh"}

@@ -1,4 +1,4 @@
-"""The command line as a test runs it: in an empty folder, with nothing in the environment but what the test says."""
+"""Run the command line in a test: in an empty folder, with no other variables than those of the test."""
 
 import os
 from collections.abc import Mapping
@@ -11,11 +11,13 @@ from typer.testing import CliRunner, Result
 
 from mstoken.cli.app import app
 
-READ = ("MSTOKEN_", "GOOGLE_", "GCLOUD_", "GCE_METADATA_", "FIREBASE_", "FUNCTIONS_EMULATOR", "K_SERVICE")
-"""Beginnings of the variables that the command line reads, or libraries do for it."""
+VARIABLE_PREFIXES = ("MSTOKEN_", "GOOGLE_", "GCLOUD_", "GCE_METADATA_", "FIREBASE_", "FUNCTIONS_EMULATOR", "K_SERVICE")
+"""Prefixes of the variables that the command line reads, or that libraries read for it."""
 BILLING = "billing@demo-shop.iam.gserviceaccount.com"
+KEY_ID = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
+"""The thumbprint of the key in `SHOP`, which is that of RFC 9449, section 6.1."""
 SHOP = f"""\
-# Who may call whom.
+# Which service may call which.
 
 [services.product]
 calls = []
@@ -26,7 +28,13 @@ service_accounts = ["{BILLING}"]  # on Cloud Run
 calls = ["product"]
 
 # The warehouse has a computer of its own.
-[services.warehouse]
+[[services.warehouse.keys]]
+added = 2026-11-24
+[services.warehouse.keys.jwk]
+kty = "EC"
+crv = "P-256"
+x = "l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs"
+y = "9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA"
 """
 
 
@@ -44,7 +52,7 @@ class Run(Protocol):
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """The command line, in an empty folder; `transport` is the network to `doctor`."""
+    """Return a function that runs the command line in an empty folder. `transport` is the network of `doctor`."""
     monkeypatch.chdir(tmp_path)
 
     def invoke(
@@ -53,8 +61,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         stdin: str = "",
         transport: httpx.BaseTransport | None = None,
     ) -> Result:
-        nothing = dict.fromkeys((name for name in os.environ if name.startswith(READ)), None)
-        result = CliRunner(env={**nothing, **(env or {})}).invoke(
+        unset = dict.fromkeys((name for name in os.environ if name.startswith(VARIABLE_PREFIXES)), None)
+        result = CliRunner(env={**unset, **(env or {})}).invoke(
             app, arguments, input=stdin, obj=transport, catch_exceptions=False, prog_name="mstoken"
         )
         assert "Traceback" not in result.output
@@ -65,7 +73,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """The policy file of a shop, where it is found without being named."""
+    """Write the policy file of a shop to the place where commands look for it, and return its path."""
     path = tmp_path / "policy.toml"
     path.write_text(SHOP)
     return path

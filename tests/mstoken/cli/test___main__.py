@@ -1,4 +1,4 @@
-"""The command line without its script."""
+"""The command line as a module."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.mark.process
 def test_it_runs_as_a_module() -> None:
-    """`python -m mstoken.cli` is `mstoken`, and says so in its help."""
+    """`python -m mstoken.cli` is the same as `mstoken`, and its help says `mstoken`."""
     command = [sys.executable, "-m", "mstoken.cli", "--help"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0

@@ -22,14 +22,14 @@ NAMES = [
 
 
 class Google(httpx.BaseTransport):
-    """All that a production service talks to, `ahead_seconds` of our clock."""
+    """All servers that a production service calls. Their clocks are ahead of ours by `ahead_seconds`."""
 
     def __init__(self, *, ahead_seconds: float = 0) -> None:
         self.ahead_seconds = ahead_seconds
-        self.asked: list[str] = []
+        self.hosts: list[str] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(str(request.url.host))
+        self.hosts.append(str(request.url.host))
         match request.url.host:
             case "www.googleapis.com":
                 date = formatdate(time.time() + self.ahead_seconds, usegmt=True)
@@ -41,7 +41,7 @@ class Google(httpx.BaseTransport):
 
 @pytest.fixture
 def production(tmp_path: Path) -> dict[str, str]:
-    """The environment of a service in production that has all it needs."""
+    """Return the environment of a service in production that is set up correctly."""
     return {
         "GOOGLE_CLOUD_PROJECT": "real-shop",
         "K_SERVICE": "product",
@@ -52,8 +52,8 @@ def production(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_nothing_wrong(run: Run, production: dict[str, str]) -> None:
-    """Every check is in the table with its state, and a warning is no fault."""
+def test_a_correct_setup(run: Run, production: dict[str, str]) -> None:
+    """Every check is in the table with its state. The exit status is 0, also if there is a warning."""
     google = Google()
     result = run("doctor", env=production, transport=google)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -61,63 +61,63 @@ def test_nothing_wrong(run: Run, production: dict[str, str]) -> None:
     assert [name for name, line in zip(NAMES, lines, strict=True) if line.startswith(name)] == NAMES
     states = [line.removeprefix(name).split()[0] for name, line in zip(NAMES, lines, strict=True)]
     assert states == ["ok"] * 4 + ["warning"] + ["ok"] * 4
-    assert "-> Take redis://host: every instance" in result.stdout
-    assert google.asked == ["www.googleapis.com", "identitytoolkit.googleapis.com", "token.example.com"]
+    assert "-> Use redis://host: instances on Cloud Run do not share files." in result.stdout
+    assert google.hosts == ["www.googleapis.com", "identitytoolkit.googleapis.com", "token.example.com"]
     assert "s3cret" not in result.output
 
 
 def test_as_json(run: Run, production: dict[str, str]) -> None:
-    """A script gets each check with its state, what is so, and what to do."""
-    told = json.loads(run("doctor", "--json", env=production, transport=Google()).stdout)
-    assert told["ok"] is True
-    assert [check["name"] for check in told["checks"]] == NAMES
-    assert all(check.keys() == {"name", "state", "says", "do"} for check in told["checks"])
+    """A script gets each check with its state, what was found, and advice."""
+    answer = json.loads(run("doctor", "--json", env=production, transport=Google()).stdout)
+    assert answer["ok"] is True
+    assert [check["name"] for check in answer["checks"]] == NAMES
+    assert all(check.keys() == {"name", "state", "text", "advice"} for check in answer["checks"])
 
 
-def test_a_fault(run: Run, production: dict[str, str]) -> None:
-    """One fault ends it with 1, and the other checks are made all the same."""
+def test_an_error(run: Run, production: dict[str, str]) -> None:
+    """One error makes the exit status 1. The other checks run nonetheless."""
     result = run("doctor", "--json", env=production, transport=Google(ahead_seconds=60))
-    told = json.loads(result.stdout)
-    assert (result.exit_code, told["ok"]) == (1, False)
-    assert [check["name"] for check in told["checks"] if check["state"] == "fault"] == ["clock"]
-    assert [check["name"] for check in told["checks"]] == NAMES
+    answer = json.loads(result.stdout)
+    assert (result.exit_code, answer["ok"]) == (1, False)
+    assert [check["name"] for check in answer["checks"] if check["state"] == "error"] == ["clock"]
+    assert [check["name"] for check in answer["checks"]] == NAMES
 
 
-def test_nothing_answers(run: Run, production: dict[str, str]) -> None:
-    """Without a network there are faults, and no traceback."""
+def test_without_a_network(run: Run, production: dict[str, str]) -> None:
+    """Every check that needs the network reports an error, without a traceback."""
 
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("no route")
 
     result = run("doctor", "--json", env=production, transport=httpx.MockTransport(refuse))
-    faults = [check["name"] for check in json.loads(result.stdout)["checks"] if check["state"] == "fault"]
-    assert (result.exit_code, faults) == (1, ["certificates", "API key", "token service"])
+    errors = [check["name"] for check in json.loads(result.stdout)["checks"] if check["state"] == "error"]
+    assert (result.exit_code, errors) == (1, ["certificates", "API key", "token service"])
 
 
 def test_the_emulators_variable_in_production(run: Run, production: dict[str, str]) -> None:
-    """It is a fault of its own beside that of the settings; the checks that need settings are not made."""
+    """It is an error beside that of the settings. The checks that need valid settings are skipped."""
     google = Google()
     env = {**production, AUTH_EMULATOR_VARIABLE: "127.0.0.1:9100"}
     result = run("doctor", "--json", env=env, transport=google)
-    told = json.loads(result.stdout)
+    answer = json.loads(result.stdout)
     assert result.exit_code == 1
-    assert [(check["name"], check["state"]) for check in told["checks"]] == [
-        ("settings", "fault"),
-        ("emulator", "fault"),
+    assert [(check["name"], check["state"]) for check in answer["checks"]] == [
+        ("settings", "error"),
+        ("emulator", "error"),
     ]
-    assert result.stderr == "The other checks need settings that can be read.\n"
-    assert google.asked == []
+    assert result.stderr == "The other checks need valid settings, so they were skipped.\n"
+    assert google.hosts == []
 
 
-def test_memory_of_a_service(run: Run, production: dict[str, str]) -> None:
-    """`--service` says as which one to look, and must be a service's name."""
+def test_the_service_to_check(run: Run, production: dict[str, str]) -> None:
+    """`--service` must be the name of a service."""
     env = {**production, "MSTOKEN_REPLAY_URL": "memory:"}
     assert run("doctor", "--service", "product", env=env, transport=Google()).exit_code == 0
     assert run("doctor", "--service", "Product!", env=env, transport=Google()).exit_code == 2
 
 
 def test_on_a_laptop(run: Run, emulators: Stack, tmp_path: Path) -> None:
-    """With the emulators up there is no fault."""
+    """While the emulators run, there is no error."""
     env = {
         "GOOGLE_CLOUD_PROJECT": emulators.project,
         AUTH_EMULATOR_VARIABLE: emulators.auth_host,

@@ -14,12 +14,12 @@ from mstoken.errors import SignInRefused
 
 
 def names(number: int) -> list[str]:
-    """Services that no other test has."""
+    """Return names of services that no other test uses."""
     return [f"cli-{secrets.token_hex(6)}" for _ in range(number)]
 
 
-def test_switching(auth_emulator: Settings) -> None:
-    """A service that has signed in is enabled, then disabled, then enabled; it can sign in just then."""
+def test_an_identity_is_disabled_and_enabled(auth_emulator: Settings) -> None:
+    """A service can sign in if its identity is enabled. It is absent before its first sign-in."""
     (service,) = names(1)
     identities = Identities(auth_emulator)
     assert identities.states([service]) == {service: "absent"}
@@ -36,23 +36,23 @@ def test_switching(auth_emulator: Settings) -> None:
         identity.token_sync("product")
 
 
-def test_what_was_signed_in_before_stays_worthless(auth_emulator: Settings) -> None:
-    """A token that was stolen is not good again when its service is enabled."""
+def test_tokens_from_before_stay_invalid(auth_emulator: Settings) -> None:
+    """Enabling a service does not make a stolen token valid again: its sessions were revoked."""
     (service,) = names(1)
     identities = Identities(auth_emulator)
     with ServiceIdentity(service, auth_emulator) as identity:
         identity.token_sync("product")
     signed_in_at = time.time()
     while int(time.time()) == int(signed_in_at):
-        time.sleep(0.05)  # Firebase counts whole seconds.
+        time.sleep(0.05)  # Firebase counts in whole seconds.
     identities.switch(service, disabled=True)
     identities.switch(service, disabled=False)
     user = auth.get_user(f"svc:{service}", admin_app(auth_emulator))
     assert user.tokens_valid_after_timestamp > signed_in_at * 1000
 
 
-def test_disabled_before_its_first_sign_in(auth_emulator: Settings) -> None:
-    """An identity can be made that cannot sign in; one that is there already is disabled all the same."""
+def test_a_service_can_be_disabled_before_its_first_sign_in(auth_emulator: Settings) -> None:
+    """A disabled identity is created. If the service has signed in meanwhile, its identity is disabled."""
     absent, present = names(2)
     identities = Identities(auth_emulator)
     with ServiceIdentity(present, auth_emulator) as identity:
@@ -64,8 +64,8 @@ def test_disabled_before_its_first_sign_in(auth_emulator: Settings) -> None:
         identity.token_sync("product")
 
 
-def test_more_than_one_look_up_takes(auth_emulator: Settings) -> None:
-    """However many services there are, each has its state."""
+def test_any_number_of_services_is_looked_up(auth_emulator: Settings) -> None:
+    """Each service has its state, also if one request cannot name all of them."""
     services = names(LARGEST_LOOK_UP + 1)
     identities = Identities(auth_emulator)
     identities.create_disabled(services[-1])

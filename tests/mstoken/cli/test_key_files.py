@@ -1,4 +1,4 @@
-"""Keys in files."""
+"""Key files."""
 
 import json
 import stat
@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm
 
-from mstoken.caller.credentials import RegisteredKey as Signer
-from mstoken.cli.failures import CommandError
-from mstoken.cli.key_files import Kind, new_key, read_public, registered, write_private
-from mstoken.jwk import public_jwk
+from mstoken.cli.errors import CommandError
+from mstoken.cli.key_files import read_public_key, write_private_key
+from mstoken.jwk import public_jwk, thumbprint
+
+KEY = ec.generate_private_key(ec.SECP256R1())
+JWK = public_jwk(KEY.public_key())
+PRIVATE_JWK = ECAlgorithm.to_jwk(KEY, as_dict=True)
 
 
 def public_pem(key: Any) -> bytes:
@@ -23,74 +26,88 @@ def public_pem(key: Any) -> bytes:
     return pem
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_a_private_key_is_for_its_owner_only(tmp_path: Path, kind: Kind) -> None:
-    """It is written as PKCS#8 into a file of mode 0600, and a caller can sign with it."""
+def private_pem(encryption: serialization.KeySerializationEncryption) -> bytes:
+    return KEY.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
+
+def test_only_the_owner_can_read_a_private_key(tmp_path: Path) -> None:
+    """It is written as PKCS#8 in PEM without a password, into a file with mode 0600."""
     path = tmp_path / "key.pem"
-    write_private(path, new_key(kind))
+    write_private_key(path, KEY)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_text().startswith("-----BEGIN PRIVATE KEY-----\n")
-    Signer("warehouse", "https://token.example.com", path)
+    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    assert key.public_key() == KEY.public_key()
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
-    """A file that is there stays as it is, and so does what a link leads to."""
+def test_no_file_is_overwritten(tmp_path: Path) -> None:
+    """A file that exists stays as it is, and so does the target of a symbolic link."""
     path = tmp_path / "key.pem"
     path.write_text("precious")
     link = tmp_path / "link.pem"
     link.symlink_to(tmp_path / "nowhere.pem")
-    for taken in (path, link):
+    for existing in (path, link):
         with pytest.raises(FileExistsError):
-            write_private(taken, new_key(Kind.ES256))
+            write_private_key(existing, KEY)
     assert path.read_text() == "precious"
     assert not (tmp_path / "nowhere.pem").exists()
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_public_keys_in_both_forms(tmp_path: Path, kind: Kind) -> None:
-    """PEM and JWK of a key are the same key, and its algorithm is its kind."""
-    key, path = new_key(kind), tmp_path / "key"
-    jwk = public_jwk(key.public_key())
-    path.write_bytes(public_pem(key))
-    assert read_public(path) == jwk
-    path.write_text(json.dumps(jwk | {"kid": "mine", "use": "sig", "alg": kind.value}))
-    assert read_public(path) == jwk
-    assert registered(jwk).algorithm == kind.value
-
-
-def private_pem() -> bytes:
-    key = ec.generate_private_key(ec.SECP256R1())
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-JWK = public_jwk(new_key(Kind.ES256).public_key())
-PRIVATE_JWK = ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True)
+@pytest.mark.parametrize(
+    "content",
+    [
+        public_pem(KEY),
+        json.dumps(JWK).encode(),
+        json.dumps(JWK | {"kid": "mine", "use": "sig", "alg": "ES256"}).encode(),
+    ],
+    ids=["PEM", "JWK", "JWK with more members"],
+)
+def test_a_public_key_is_read_from_pem_and_jwk(tmp_path: Path, content: bytes) -> None:
+    """Both are the same key. Only the members that define it are kept."""
+    path = tmp_path / "key"
+    path.write_bytes(content)
+    assert read_public_key(path).public_members == JWK
+    assert read_public_key(path).key_id == thumbprint(JWK)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    "content",
     [
-        (private_pem(), "only its public half"),
-        (json.dumps(PRIVATE_JWK).encode(), "only its public half"),
-        (public_pem(rsa.generate_private_key(65537, 2048)), "another kind"),
-        (public_pem(ec.generate_private_key(ec.SECP384R1())), "another kind"),
-        (json.dumps(JWK | {"crv": "P-384"}).encode(), "no such key"),
-        (json.dumps(JWK | {"use": "enc"}).encode(), "no such key"),
-        (json.dumps(JWK | {"y": JWK["x"]}).encode(), "no such key"),
-        (json.dumps({"keys": [JWK]}).encode(), "no such key"),
-        (b"{", "no JSON"),
-        (b"ssh-ed25519 AAAA", "no PEM"),
-        (b"", "no PEM"),
+        private_pem(serialization.NoEncryption()),
+        private_pem(serialization.BestAvailableEncryption(b"password")),
+        json.dumps(PRIVATE_JWK).encode(),
     ],
-    ids=["PEM", "JWK", "RSA", "P-384", "crv", "use", "off the curve", "set", "half", "ssh", "nothing"],
+    ids=["PEM", "encrypted PEM", "JWK"],
 )
-def test_what_is_no_public_key_of_ours(tmp_path: Path, content: bytes, said: str) -> None:
-    """Private keys and other kinds are refused, with the file's name and nothing of what stands in it."""
+def test_a_private_key_is_refused(tmp_path: Path, content: bytes) -> None:
+    """The error names the file and repeats nothing of the key."""
     path = tmp_path / "key"
     path.write_bytes(content)
-    with pytest.raises(CommandError, match=said) as caught:
-        read_public(path)
-    assert str(path) in str(caught.value)
-    assert not any(secret in str(caught.value) for secret in (PRIVATE_JWK["d"], JWK["x"], "AAAA"))
+    with pytest.raises(CommandError) as caught:
+        read_public_key(path)
+    assert str(caught.value) == f"{path}: this is a private key. Register the public key that belongs to it."
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        public_pem(rsa.generate_private_key(65537, 2048)),
+        public_pem(ec.generate_private_key(ec.SECP384R1())),
+        public_pem(ed25519.Ed25519PrivateKey.generate()),
+        json.dumps(JWK | {"crv": "P-384"}).encode(),
+        json.dumps(JWK | {"use": "enc"}).encode(),
+        json.dumps(JWK | {"y": JWK["x"]}).encode(),
+        json.dumps({"keys": [JWK]}).encode(),
+        b"{",
+        b"ssh-ed25519 AAAA",
+        b"",
+    ],
+    ids=["RSA", "P-384", "Ed25519", "crv", "use", "not on the curve", "set", "half", "ssh", "empty"],
+)
+def test_anything_else_is_refused(tmp_path: Path, content: bytes) -> None:
+    """The error says what is expected, and repeats nothing of the file."""
+    path = tmp_path / "key"
+    path.write_bytes(content)
+    with pytest.raises(CommandError) as caught:
+        read_public_key(path)
+    assert str(caught.value) == f"{path}: expected a public key, EC P-256, in PEM or as a JWK."

@@ -3,170 +3,132 @@
 import datetime
 import json
 import stat
+import tomllib
 from pathlib import Path
 
+import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from mstoken.cli.key_files import Kind, new_key, registered
 from mstoken.issuer.policy import Policy
-from mstoken.jwk import public_jwk
-from tests.mstoken.cli.conftest import SHOP, Run
+from mstoken.jwk import public_jwk, thumbprint
+from tests.mstoken.cli.conftest import KEY_ID, SHOP, Run
 
 
-def key_ids(path: Path, service: str = "warehouse") -> list[str]:
-    return [key.key_id for key in Policy.load(path).keys_of(service)]
+def private_key_in(path: Path) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key
 
 
-def test_a_key_for_a_service(run: Run, shop: Path, tmp_path: Path) -> None:
-    """The private half is in a new file named after service and key, the public one in the policy since today."""
+def test_a_new_key(run: Run, tmp_path: Path) -> None:
+    """The private key is in a new file, and stdout has exactly the lines that register the public key today."""
     before = datetime.date.today()
     result = run("keys", "add", "warehouse")
-    assert (result.exit_code, result.stderr) == (0, "")
-    key = Policy.load(shop).keys_of("warehouse")[0]
-    assert key.algorithm == "ES256"
+    assert result.exit_code == 0
+    (key,) = Policy.parse(result.stdout, "stdout").keys_of("warehouse")
     assert key.added is not None
     assert before <= key.added <= datetime.date.today()
     file = tmp_path / f"warehouse-{key.key_id[:8]}.pem"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    private = serialization.load_pem_private_key(file.read_bytes(), password=None)
-    assert registered(public_jwk(private.public_key())).key_id == key.key_id
-    for said in (key.key_id, f"MSTOKEN_PRIVATE_KEY_FILE={file.name}", "firebase deploy"):
-        assert said in result.stdout
-    assert shop.read_text().startswith(SHOP)
+    assert thumbprint(public_jwk(private_key_in(file).public_key())) == key.key_id
+    assert key.key_id in result.stdout
+    assert f"The private key is in {file.name}." in result.stderr
+    assert "MSTOKEN_PRIVATE_KEY_FILE" in result.stderr
+    assert "firebase deploy" in result.stderr
 
 
-def test_kind_and_file_as_one_likes(run: Run, shop: Path, tmp_path: Path) -> None:
-    """A key of the other kind, in a file of another name, told as JSON."""
-    result = run("keys", "add", "warehouse", "--kind", "EdDSA", "--out", "mine.pem", "--json")
-    told = json.loads(result.stdout)
-    assert told == {
-        "service": "warehouse",
-        "key_id": key_ids(shop)[0],
-        "algorithm": "EdDSA",
-        "private_key_file": "mine.pem",
-    }
-    assert b"PRIVATE KEY" in (tmp_path / "mine.pem").read_bytes()
+def test_the_policy_is_not_changed(run: Run, shop: Path) -> None:
+    """A person adds the printed lines, and another one reviews them. Together with the file they are a valid policy."""
+    result = run("keys", "add", "warehouse")
+    assert shop.read_text() == SHOP
+    keys = Policy.parse(SHOP + result.stdout, "policy.toml").keys_of("warehouse")
+    assert [key.key_id == KEY_ID for key in keys] == [True, False]
 
 
-def test_nothing_secret_is_printed(run: Run, shop: Path) -> None:
-    """Of the private key there is nothing in the output."""
-    result = run("keys", "add", "warehouse", "--out", "mine.pem")
-    body = Path("mine.pem").read_text().splitlines()[1]
-    assert body not in result.output
-    assert "PRIVATE KEY-" not in result.output
+def test_a_key_for_a_new_service_needs_no_policy(run: Run) -> None:
+    """The printed lines work for a service that the policy does not have yet, together with its calls."""
+    printed = run("keys", "add", "courier").stdout
+    text = f'[services.product]\n[services.courier]\ncalls = ["product"]\n{printed}'
+    assert Policy.parse(text, "policy.toml").allows("courier", "product")
 
 
-def test_no_file_is_overwritten(run: Run, shop: Path, tmp_path: Path) -> None:
-    """Where the file is there already nothing happens, to it or to the policy."""
+def test_a_key_as_json(run: Run, tmp_path: Path) -> None:
+    """A script gets the id of the key, the file of the private key and the lines for the policy."""
+    result = run("keys", "add", "warehouse", "--out", "mine.pem", "--json")
+    answer = json.loads(result.stdout)
+    (key,) = Policy.parse(answer.pop("policy_toml"), "policy.toml").keys_of("warehouse")
+    assert answer == {"service": "warehouse", "key_id": key.key_id, "private_key_file": "mine.pem"}
+    assert thumbprint(public_jwk(private_key_in(tmp_path / "mine.pem").public_key())) == key.key_id
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_the_private_key_is_not_printed(run: Run, tmp_path: Path, arguments: list[str]) -> None:
+    """No output contains anything of it."""
+    result = run("keys", "add", "warehouse", "--out", "mine.pem", *arguments)
+    number = private_key_in(tmp_path / "mine.pem").private_numbers().private_value
+    lines = (tmp_path / "mine.pem").read_text().splitlines()
+    for secret in (*lines, str(number), f"{number:x}"):
+        assert secret not in result.output
+
+
+def test_no_file_is_overwritten(run: Run, tmp_path: Path) -> None:
+    """If the file exists, nothing is written and nothing is printed for the policy."""
     (tmp_path / "mine.pem").write_text("precious")
     result = run("keys", "add", "warehouse", "--out", "mine.pem")
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "mstoken: mine.pem: File exists\n")
     assert (tmp_path / "mine.pem").read_text() == "precious"
-    assert shop.read_text() == SHOP
 
 
-def test_no_key_is_left_that_is_not_registered(run: Run, tmp_path: Path) -> None:
-    """Where the policy cannot be written the private key's file is gone again."""
-    pieces = "[services.warehouse]\n[services.product]\n[[services.warehouse.keys]]\njwk = {}\n"
-    jwk = public_jwk(new_key(Kind.ES256).public_key())
-    members = ", ".join(f'{name} = "{value}"' for name, value in jwk.items())
-    (tmp_path / "policy.toml").write_text(pieces.format(f"{{ {members} }}"))
-    result = run("keys", "add", "warehouse", "--out", "mine.pem")
-    assert result.exit_code == 1
-    assert "edit it by hand" in result.stderr
-    assert not (tmp_path / "mine.pem").exists()
+def test_an_invalid_service_name_gets_no_key(run: Run, tmp_path: Path) -> None:
+    """It is a usage error, and no file is written."""
+    assert run("keys", "add", "Warehouse!").exit_code == 2
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_no_key_for_nobody(run: Run, shop: Path, tmp_path: Path) -> None:
-    """A service that the policy does not have gets no key, and no file is made."""
-    result = run("keys", "add", "wharehouse")
-    assert result.exit_code == 1
-    assert "no service 'wharehouse'" in result.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["policy.toml"]
-
-
-def test_a_public_key_that_one_has(run: Run, shop: Path, tmp_path: Path) -> None:
-    """It is registered, and no private one is made."""
-    jwk = public_jwk(new_key(Kind.EDDSA).public_key())
+def test_the_public_key_of_a_service_that_has_one(run: Run, tmp_path: Path) -> None:
+    """The lines for the policy are printed, and no private key is created."""
+    jwk = public_jwk(ec.generate_private_key(ec.SECP256R1()).public_key())
     (tmp_path / "key.jwk").write_text(json.dumps(jwk))
-    result = run("keys", "add", "warehouse", "--public", "key.jwk", "--json")
-    assert json.loads(result.stdout)["private_key_file"] is None
-    assert key_ids(shop) == [registered(jwk).key_id]
-    assert {path.name for path in tmp_path.iterdir()} == {"policy.toml", "key.jwk"}
-    again = run("keys", "add", "warehouse", "--public", "key.jwk")
-    assert again.exit_code == 1
-    assert "stands here twice" in again.stderr
+    result = run("keys", "add", "warehouse", "--public", "key.jwk")
+    assert tomllib.loads(result.stdout)["services"]["warehouse"]["keys"][0]["jwk"] == jwk
+    assert "private" not in result.stderr
+    answer = json.loads(run("keys", "add", "warehouse", "--public", "key.jwk", "--json").stdout)
+    assert (answer["key_id"], answer["private_key_file"]) == (thumbprint(jwk), None)
+    assert [path.name for path in tmp_path.iterdir()] == ["key.jwk"]
 
 
-def test_public_goes_alone(run: Run, shop: Path) -> None:
-    """There is no kind or file to say of a key that is not made."""
-    assert run("keys", "add", "warehouse", "--public", "key.jwk", "--kind", "EdDSA").exit_code == 2
-    assert run("keys", "add", "warehouse", "--public", "key.jwk", "--out", "key.pem").exit_code == 2
-    assert run("keys", "add", "warehouse", "--kind", "RS256").exit_code == 2
+def test_public_cannot_be_combined_with_out(run: Run) -> None:
+    """There is no private key to write."""
+    result = run("keys", "add", "warehouse", "--public", "key.jwk", "--out", "key.pem")
+    assert result.exit_code == 2
+    assert "--out has no use with --public" in result.stderr
 
 
-def test_listing(run: Run, shop: Path) -> None:
-    """Each key with its service, kind and day; all, or those of one service."""
-    assert run("keys", "list").stdout == "There are no registered keys.\n"
-    run("keys", "add", "warehouse")
-    run("keys", "add", "product", "--kind", "EdDSA")
-    (warehouse,), (product,) = key_ids(shop), key_ids(shop, "product")
-    today = Policy.load(shop).keys_of("product")[0].added
+def test_the_list_of_keys(run: Run, shop: Path) -> None:
+    """Each key has its service, its date, and its place in the policy, where it can be deleted."""
     lines = [line.split() for line in run("keys", "list").stdout.splitlines()]
-    assert lines == [
-        ["SERVICE", "KEY", "ID", "KIND", "ADDED"],
-        ["product", product, "EdDSA", str(today)],
-        ["warehouse", warehouse, "ES256", str(today)],
-    ]
-    one = json.loads(run("keys", "list", "product", "--json").stdout)
-    assert one == {"keys": [{"service": "product", "key_id": product, "algorithm": "EdDSA", "added": str(today)}]}
-    assert run("keys", "list", "wharehouse").exit_code == 1
+    place = "services.warehouse.keys[0]"
+    assert lines == [["SERVICE", "KEY", "ID", "ADDED", "PLACE"], ["warehouse", KEY_ID, "2026-11-24", place]]
+    answer = json.loads(run("keys", "list", "--json").stdout)
+    assert answer == {
+        "keys": [{"service": "warehouse", "key_id": KEY_ID, "added": "2026-11-24", "place": place}],
+    }
 
 
-def test_revoking_by_the_beginning_of_the_id(run: Run, shop: Path) -> None:
-    """Six characters do where there is one such key; it is gone from the file, and the other stays."""
-    run("keys", "add", "warehouse")
-    run("keys", "add", "warehouse")
-    first, second = key_ids(shop)
-    result = run("keys", "revoke", "warehouse", first[:6])
-    assert result.exit_code == 0
-    assert first in result.stdout
-    assert "firebase deploy" in result.stdout
-    assert key_ids(shop) == [second]
-    assert json.loads(run("keys", "revoke", "warehouse", second, "--json").stdout)["key_id"] == second
-    assert shop.read_text().rstrip() == SHOP.rstrip()
+def test_the_keys_of_one_service(run: Run, shop: Path) -> None:
+    """Other services are left out. An unknown service is an error."""
+    assert KEY_ID in run("keys", "list", "warehouse").stdout
+    assert run("keys", "list", "product").stdout == "There are no registered keys.\n"
+    unknown = run("keys", "list", "wharehouse")
+    assert unknown.exit_code == 1
+    assert unknown.stderr == (
+        "mstoken: policy.toml has no service 'wharehouse'. It has: billing, product, warehouse.\n"
+    )
 
 
-def test_revoking_what_is_not_there(run: Run, shop: Path) -> None:
-    """No such key is a no, less than six characters are a slip, and neither changes anything."""
-    run("keys", "add", "warehouse")
-    before = shop.read_text()
-    none = run("keys", "revoke", "warehouse", "AAAAAA")
-    assert none.exit_code == 1
-    assert "no key whose id begins with 'AAAAAA'" in none.stderr
-    assert run("keys", "revoke", "product", key_ids(shop)[0]).exit_code == 1
-    assert run("keys", "revoke", "warehouse", key_ids(shop)[0][:5]).exit_code == 2
-    assert shop.read_text() == before
-
-
-def test_an_id_may_look_like_an_option(run: Run, shop: Path, tmp_path: Path) -> None:
-    """One that begins with a dash is an id all the same."""
-    while not registered(jwk := public_jwk(new_key(Kind.EDDSA).public_key())).key_id.startswith("-"):
-        pass
-    (tmp_path / "key.jwk").write_text(json.dumps(jwk))
-    run("keys", "add", "warehouse", "--public", "key.jwk")
-    result = run("keys", "revoke", "warehouse", key_ids(shop)[0][:7], "--json")
-    assert result.exit_code == 0
-    assert key_ids(shop) == []
-
-
-def test_the_only_way_to_prove_oneself_stays(run: Run, shop: Path) -> None:
-    """A service that calls others and has nothing but this key keeps it, and it is said why."""
-    run("keys", "add", "warehouse")
-    shop.write_text(shop.read_text().replace("[services.warehouse]", '[services.warehouse]\ncalls = ["product"]'))
-    before = shop.read_text()
-    result = run("keys", "revoke", "warehouse", key_ids(shop)[0])
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert "left as it is, since it would be wrong" in result.stderr
-    assert "neither service_accounts nor keys" in result.stderr
-    assert shop.read_text() == before
+def test_a_key_without_a_date(run: Run, shop: Path) -> None:
+    """The date is optional in the policy."""
+    shop.write_text(SHOP.replace("added = 2026-11-24\n", ""))
+    assert run("keys", "list").stdout.splitlines()[1].split()[2] == "-"
+    assert json.loads(run("keys", "list", "--json").stdout)["keys"][0]["added"] is None

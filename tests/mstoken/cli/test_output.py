@@ -19,28 +19,29 @@ from mstoken.cli.output import note, printable, say, show_json, show_table
         ("two\nlines", "two\nlines"),
     ],
 )
-def test_a_terminal_is_told_nothing(text: str, shown: str) -> None:
-    """What a terminal would act on, or not show, is printed with escapes; letters of all languages stay."""
+def test_control_characters_are_escaped(text: str, shown: str) -> None:
+    """A text cannot control the terminal or hide a part of itself. Letters of all languages are printed as they are."""
     assert printable(text) == shown
 
 
-def test_the_answer_and_notes_go_apart(capsys: pytest.CaptureFixture[str]) -> None:
-    """The answer is on stdout and what is said beside it on stderr, both made printable."""
+def test_answers_and_notes_are_separate(capsys: pytest.CaptureFixture[str]) -> None:
+    """The answer goes to stdout and notes go to stderr. Control characters are escaped in both."""
     say("yes\x07")
     note("but\x07")
     assert capsys.readouterr() == ("yes\\x07\n", "but\\x07\n")
 
 
 def test_json_is_ascii(capsys: pytest.CaptureFixture[str]) -> None:
-    """JSON for scripts has escapes for all other characters, and comes back as it was."""
+    """Other characters are escaped, and a parser restores them."""
     show_json({"name": "Zürich\x1b"})
     shown = capsys.readouterr().out
     assert shown.isascii()
     assert json.loads(shown) == {"name": "Zürich\x1b"}
 
 
-def test_lines_of_a_table_stay_whole_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where no terminal reads it, a row of a table is a line, however long it is."""
+def test_each_row_of_a_table_is_one_line_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows are not wrapped, however long they are, and have no spaces at the end."""
     show_table(("NAME", "WHAT"), [("long", "x" * 500), ("[bold]", Text("y")), ("\x1b", "z")])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines] == [["NAME", "WHAT"], ["long", "x" * 500], ["[bold]", "y"], ["\\x1b", "z"]]
+    assert lines == [line.rstrip() for line in lines]

@@ -13,37 +13,39 @@ calls = ["produkt"]
 [services.product]
 cals = []
 """
+PLACES = {"services.billing", "services.billing.calls[0]", "services.product.cals"}
 
 
-def test_the_shops_own_policy_is_fine(run: Run) -> None:
-    """The policy of this checkout has no fault, and its contents are counted."""
+def test_the_policy_of_the_shop_is_valid(run: Run) -> None:
+    """The policy in this repository has no error. The output counts what is in it."""
     result = run("policy", "check", str(ROOT / "functions/policy.toml"))
     assert result.exit_code == 0
-    assert "is fine (services: 4, service accounts: 4, keys: 0, calls: 4)." in result.stdout
+    assert "is valid (services: 4, service accounts: 4, keys: 0, calls: 4)." in result.stdout
 
 
-def test_every_fault_has_its_line(run: Run, tmp_path: Path) -> None:
-    """All faults are told at once, with their lines, and the status says that there are some."""
+def test_every_error_is_a_line_with_its_place(run: Run, tmp_path: Path) -> None:
+    """All errors are reported at once, and the exit status is 1."""
     (tmp_path / "policy.toml").write_text(WRONG)
     result = run("policy", "check")
-    assert result.exit_code == 1
-    lines = result.stdout.splitlines()
-    assert [line.partition(": ")[0] for line in lines] == [f"policy.toml, line {number}" for number in (1, 2, 5)]
-    assert "did you mean 'product'?" in lines[1]
+    assert (result.exit_code, result.stderr) == (1, "")
+    lines = [line.split(": ", 2) for line in result.stdout.splitlines()]
+    assert {file for file, _, _ in lines} == {"policy.toml"}
+    assert {place for _, place, _ in lines} == PLACES
+    assert "did you mean 'product'?" in result.stdout
 
 
-def test_faults_as_json(run: Run, tmp_path: Path) -> None:
-    """A script gets each fault with its line, and None where it is in none."""
+def test_errors_as_json(run: Run, tmp_path: Path) -> None:
+    """A script gets each error with its place, and null for an error of the file as a whole."""
     (tmp_path / "policy.toml").write_text(WRONG)
     checked = json.loads(run("policy", "check", "--json").stdout)
     assert (checked["file"], checked["ok"]) == ("policy.toml", False)
-    assert [fault["line"] for fault in checked["faults"]] == [1, 2, 5]
+    assert {error["place"] for error in checked["errors"]} == PLACES
     missing = json.loads(run("policy", "check", "none.toml", "--json").stdout)
-    assert missing["faults"] == [{"line": None, "fault": "it cannot be read: No such file or directory"}]
+    assert missing["errors"] == [{"place": None, "text": "cannot read the file: No such file or directory"}]
 
 
-def test_which_file_is_meant(run: Run, tmp_path: Path) -> None:
-    """The one that is named, by argument, option or variable; else that of the functions; else the one right here."""
+def test_which_file_is_checked(run: Run, tmp_path: Path) -> None:
+    """An argument wins over the option, the option over the variable, and the variable over the usual paths."""
 
     def checked(*arguments: str, **env: str) -> str:
         result = run("policy", "check", "--json", *arguments, env=env)
@@ -59,7 +61,7 @@ def test_which_file_is_meant(run: Run, tmp_path: Path) -> None:
     assert checked("argument.toml", MSTOKEN_POLICY="of-the-variable.toml") == "argument.toml"
 
 
-def test_what_is_fine_as_json(run: Run, shop: Path) -> None:
-    """A script gets the counts."""
-    counts = {"services": 3, "service_accounts": 1, "keys": 0, "calls": 1}
+def test_a_valid_policy_as_json(run: Run, shop: Path) -> None:
+    """A script gets the numbers."""
+    counts = {"services": 3, "service_accounts": 1, "keys": 1, "calls": 1}
     assert json.loads(run("policy", "check", "--json").stdout) == {"file": "policy.toml", "ok": True} | counts

@@ -9,23 +9,22 @@ import pytest
 
 from mstoken import ServiceIdentity, Settings
 from mstoken.errors import SignInRefused
-from mstoken.issuer.policy import Policy
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
-from tests.mstoken.cli.conftest import BILLING, SHOP, Run
+from tests.mstoken.cli.conftest import BILLING, KEY_ID, Run
 
-NOBODY = "127.0.0.1:1"
-"""Where nothing listens."""
+NO_SERVER = "127.0.0.1:1"
+"""An address at which no server listens."""
 
 
 @pytest.fixture
 def emulator(auth_emulator: Settings) -> dict[str, str]:
-    """The environment of a service on the emulator."""
+    """Return the environment of a service on the emulator."""
     return {"GOOGLE_CLOUD_PROJECT": auth_emulator.project_id, AUTH_EMULATOR_VARIABLE: str(auth_emulator.emulator_host)}
 
 
 @pytest.fixture
 def service() -> str:
-    """A service that no other test has."""
+    """Return the name of a service that no other test uses."""
     return f"cli-{secrets.token_hex(6)}"
 
 
@@ -39,55 +38,54 @@ def signs_in(service: str, settings: Settings) -> bool:
 
 
 def state(run: Run, service: str, env: Mapping[str, str]) -> str:
-    """What the list says of the identity of a service."""
+    """Return the state that the list shows for the identity of a service."""
     listed = json.loads(run("services", "list", "--json", env=env).stdout)["services"]
     return str(next(one["identity"]["state"] for one in listed if one["name"] == service))
 
 
-def test_the_list_comes_without_firebase(run: Run, shop: Path) -> None:
-    """Without settings the policy is listed all the same, the states unknown, and a line on stderr says why."""
+def test_the_list_without_settings(run: Run, shop: Path) -> None:
+    """The services of the policy are listed with the state "unknown", and a line on stderr says why."""
     result = run("services", "list")
     assert result.exit_code == 0
     assert [line.split() for line in result.stdout.splitlines()] == [
         ["SERVICE", "IDENTITY", "CALLS", "KEYS", "SERVICE", "ACCOUNTS"],
         ["product", "unknown", "-", "0", "-"],
         ["billing", "unknown", "product", "0", BILLING],
-        ["warehouse", "unknown", "-", "0", "-"],
+        ["warehouse", "unknown", "-", "1", "-"],
     ]
     assert (
         result.stderr
-        == "The state of the identities is not known. GOOGLE_CLOUD_PROJECT is not set, and it is required.\n"
+        == "The state of the identities is unknown. GOOGLE_CLOUD_PROJECT is not set, and it is required.\n"
     )
 
 
 @pytest.mark.parametrize(
     "env",
     [
-        {"GOOGLE_CLOUD_PROJECT": "demo-nobody", AUTH_EMULATOR_VARIABLE: NOBODY},
+        {"GOOGLE_CLOUD_PROJECT": "demo-nobody", AUTH_EMULATOR_VARIABLE: NO_SERVER},
         {"GOOGLE_CLOUD_PROJECT": "real-shop", "GOOGLE_APPLICATION_CREDENTIALS": "nowhere.json"},
-        {"GOOGLE_CLOUD_PROJECT": "real-shop", AUTH_EMULATOR_VARIABLE: NOBODY},
+        {"GOOGLE_CLOUD_PROJECT": "real-shop", AUTH_EMULATOR_VARIABLE: NO_SERVER},
     ],
-    ids=["nobody answers", "no credentials", "not allowed"],
+    ids=["no answer", "no credentials", "not allowed"],
 )
-def test_the_list_comes_where_firebase_does_not_answer(run: Run, shop: Path, env: dict[str, str]) -> None:
-    """Nor does it take credentials, or an answer."""
+def test_the_list_during_an_outage_of_firebase(run: Run, shop: Path, env: dict[str, str]) -> None:
+    """The same holds if Firebase does not answer or refuses the credentials."""
     result = run("services", "list", "--json", env=env)
     assert result.exit_code == 0
     assert {one["identity"]["state"] for one in json.loads(result.stdout)["services"]} == {"unknown"}
-    assert result.stderr.startswith("The state of the identities is not known. ")
+    assert result.stderr.startswith("The state of the identities is unknown. ")
     assert result.stderr.count("\n") == 1
 
 
-def test_no_list_without_a_policy(run: Run) -> None:
-    """Where there is no policy, or a wrong one, there is nothing to list."""
+def test_the_list_needs_a_policy(run: Run) -> None:
+    """Without a policy, or with a wrong one, there is nothing to list."""
     result = run("services", "list")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "mstoken: policy.toml: it cannot be read: No such file or directory\n"
+    assert result.stderr == "mstoken: policy.toml: cannot read the file: No such file or directory\n"
 
 
-def test_the_list_has_it_all(run: Run, shop: Path) -> None:
-    """As JSON each service has its accounts, the ids of its keys, its calls and its identity."""
-    key_id = json.loads(run("keys", "add", "warehouse", "--json").stdout)["key_id"]
+def test_the_list_as_json(run: Run, shop: Path) -> None:
+    """Each service has its accounts, the ids of its keys, its calls and its identity."""
     services = json.loads(run("services", "list", "--json").stdout)["services"]
     assert services[1:] == [
         {
@@ -100,72 +98,32 @@ def test_the_list_has_it_all(run: Run, shop: Path) -> None:
         {
             "name": "warehouse",
             "service_accounts": [],
-            "keys": [key_id],
+            "keys": [KEY_ID],
             "calls": [],
             "identity": {"uid": "svc:warehouse", "state": "unknown"},
         },
     ]
 
 
-def test_a_new_service(run: Run, shop: Path) -> None:
-    """It stands in the policy with its accounts and calls, below what was there."""
-    account = BILLING.replace("billing", "delivery")
-    options = ("--service-account", account, "--calls", "billing", "--calls", "product")
-    result = run("services", "add", "delivery", *options)
-    assert result.exit_code == 0
-    assert "firebase deploy" in result.stdout
-    delivery = Policy.load(shop).services["delivery"]
-    assert (delivery.service_accounts, delivery.calls) == ((account,), ("billing", "product"))
-    assert shop.read_text().startswith(SHOP)
-
-
-def test_a_new_service_as_json(run: Run, shop: Path) -> None:
-    """A script is told what was added."""
-    told = json.loads(run("services", "add", "delivery", "--json").stdout)
-    assert told == {"name": "delivery", "service_accounts": [], "calls": []}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "said"),
-    [
-        (["billing"], 1, "has a service 'billing' already"),
-        (["delivery", "--service-account", BILLING], 1, "is that of 'billing' already"),
-        (["delivery", "--service-account", "a@example.com"], 1, "is no service account"),
-        (["delivery", "--calls", "product"], 1, "neither service_accounts nor keys"),
-        (["delivery", "--service-account", BILLING.replace("b", "d"), "--calls", "produkt"], 1, "'produkt' is no"),
-        (["Delivery!"], 2, "is not a service name"),
-    ],
-)
-def test_no_service_that_makes_the_policy_wrong(
-    run: Run, shop: Path, arguments: list[str], status: int, said: str
-) -> None:
-    """It is said what would be wrong, and nothing is written."""
-    result = run("services", "add", *arguments)
-    assert (result.exit_code, result.stdout) == (status, "")
-    assert said in result.stderr
-    assert shop.read_text() == SHOP
-
-
-def test_switching_a_service(
+def test_a_service_is_disabled_and_enabled(
     run: Run, tmp_path: Path, auth_emulator: Settings, emulator: dict[str, str], service: str
 ) -> None:
-    """Disabled it cannot sign in, enabled it can; the list says which, and a second time changes nothing."""
+    """A disabled service cannot sign in, an enabled one can, and the list shows the state. Both can be repeated."""
     (tmp_path / "policy.toml").write_text(f"[services.{service}]\n")
     assert state(run, service, emulator) == "absent"
-    assert "not yet signed in" in run("services", "list", env=emulator).stdout
+    assert "never signed in" in run("services", "list", env=emulator).stdout
     assert signs_in(service, auth_emulator)
     assert state(run, service, emulator) == "enabled"
     for _ in range(2):
         result = run("services", "disable", service, env=emulator)
         assert (result.exit_code, result.stderr) == (0, "")
-        assert (
-            f"svc:{service} of {auth_emulator.project_id} is disabled: callees refuse it within 10 s" in result.stdout
-        )
+        identity = f"svc:{service} in the project {auth_emulator.project_id}"
+        assert result.stdout == f"{identity} is disabled. Callees refuse its calls within 10 s.\n"
         assert state(run, service, emulator) == "disabled"
     assert not signs_in(service, auth_emulator)
     for _ in range(2):
-        told = json.loads(run("services", "enable", service, "--json", env=emulator).stdout)
-        assert told == {
+        answer = json.loads(run("services", "enable", service, "--json", env=emulator).stdout)
+        assert answer == {
             "name": service,
             "project": auth_emulator.project_id,
             "uid": f"svc:{service}",
@@ -174,42 +132,42 @@ def test_switching_a_service(
     assert signs_in(service, auth_emulator)
 
 
-def test_disabling_before_the_first_sign_in(
+def test_a_service_can_be_disabled_before_its_first_sign_in(
     run: Run, tmp_path: Path, auth_emulator: Settings, emulator: dict[str, str], service: str
 ) -> None:
-    """A service of the policy that has never signed in cannot do so any more; enabling it makes no identity."""
+    """A service of the policy then cannot sign in. Enabling a service does not create an identity."""
     (tmp_path / "policy.toml").write_text(f"[services.{service}]\n")
     enabled = run("services", "enable", service, env=emulator)
     assert enabled.exit_code == 0
-    assert "not yet signed in" in enabled.stdout
+    assert "has never signed in, so it was not disabled." in enabled.stdout
     assert state(run, service, emulator) == "absent"
     assert run("services", "disable", service, env=emulator).exit_code == 0
     assert not signs_in(service, auth_emulator)
 
 
-def test_a_slip_makes_no_identity(run: Run, shop: Path, emulator: dict[str, str], service: str) -> None:
-    """What is neither in the policy nor in Firebase cannot be switched."""
+def test_a_typing_error_creates_no_identity(run: Run, shop: Path, emulator: dict[str, str], service: str) -> None:
+    """A service that is neither in the policy nor in Firebase cannot be disabled or enabled."""
     for verb in ("disable", "enable"):
         result = run("services", verb, service, env=emulator)
         assert (result.exit_code, result.stdout) == (1, "")
-        assert f"no svc:{service} in Firebase, and no '{service}' in policy.toml" in result.stderr
+        assert f"Firebase has no user svc:{service}, and policy.toml has no service '{service}'." in result.stderr
     shop.write_text(f"[services.{service}]\n")
     assert state(run, service, emulator) == "absent"
 
 
-def test_an_emergency_needs_no_policy(
+def test_a_service_can_be_disabled_without_a_policy(
     run: Run, auth_emulator: Settings, emulator: dict[str, str], service: str
 ) -> None:
-    """A service that has signed in is disabled from any folder, also where no policy is, or a wrong one."""
+    """A service that has signed in can be disabled from any folder, so that no time is lost."""
     assert signs_in(service, auth_emulator)
     assert run("services", "disable", service, env=emulator).exit_code == 0
     assert not signs_in(service, auth_emulator)
 
 
-def test_firebase_out_of_reach(run: Run, shop: Path) -> None:
-    """Where nobody answers nothing was switched, and the status says that it may work later."""
-    env = {"GOOGLE_CLOUD_PROJECT": "demo-nobody", AUTH_EMULATOR_VARIABLE: NOBODY}
+def test_an_outage_of_firebase_has_exit_status_3(run: Run, shop: Path) -> None:
+    """Nothing was changed, and the same command may work later."""
+    env = {"GOOGLE_CLOUD_PROJECT": "demo-nobody", AUTH_EMULATOR_VARIABLE: NO_SERVER}
     result = run("services", "disable", "billing", env=env)
     assert (result.exit_code, result.stdout) == (3, "")
-    assert result.stderr.startswith("mstoken: Firebase could not be asked: ")
+    assert result.stderr.startswith("mstoken: The request to Firebase failed: ")
     assert result.stderr.count("\n") == 1

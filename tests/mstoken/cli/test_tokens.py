@@ -20,18 +20,18 @@ from tests.mstoken.test_testing import call_with
 
 @pytest.fixture
 def service() -> str:
-    """A service that no other test has."""
+    """Return the name of a service that no other test uses."""
     return f"cli-{secrets.token_hex(6)}"
 
 
 @pytest.fixture
 def env(auth_emulator: Settings) -> dict[str, str]:
-    """The environment of a service on the emulator."""
+    """Return the environment of a service on the emulator."""
     return {"GOOGLE_CLOUD_PROJECT": auth_emulator.project_id, AUTH_EMULATOR_VARIABLE: str(auth_emulator.emulator_host)}
 
 
 async def caller_with(token: str, settings: Settings) -> ServiceCaller:
-    """Whom the service product takes this token for."""
+    """Return the caller that Product sees in this token."""
     async with TokenVerifier("product", settings, replay=MemoryReplayStore()) as product:
         caller = await product.authorize(Admission.of(False, {"billing"}), call_with(token))
     assert isinstance(caller, ServiceCaller)
@@ -39,7 +39,7 @@ async def caller_with(token: str, settings: Settings) -> ServiceCaller:
 
 
 async def test_a_token_for_curl(run: Run, auth_emulator: Settings, env: dict[str, str]) -> None:
-    """It stands alone on stdout, and lets its service in; it is a fresh one whatever the mode of the service."""
+    """The token is alone on stdout, and Product accepts it. It is a fresh one, also if MSTOKEN_MODE is "proof"."""
     result = run("token", "--to", "product", "--as", "billing", env={**env, "MSTOKEN_MODE": "proof"})
     assert (result.exit_code, result.stderr) == (0, "")
     token = result.stdout.removesuffix("\n")
@@ -49,15 +49,15 @@ async def test_a_token_for_curl(run: Run, auth_emulator: Settings, env: dict[str
 
 
 async def test_a_token_as_json(run: Run, auth_emulator: Settings, env: dict[str, str]) -> None:
-    """A script also learns how long it is good for; who calls may stand in the environment."""
+    """A script also gets the lifetime. The caller can be named by MSTOKEN_SERVICE."""
     result = run("token", "--to", "product", "--json", env={**env, "MSTOKEN_SERVICE": "billing"})
-    told = json.loads(result.stdout)
-    assert (await caller_with(told.pop("token"), auth_emulator)).service == "billing"
-    assert told == {"audience": "product", "service": "billing", "expires_in": 3600, "fresh_seconds": 60}
+    answer = json.loads(result.stdout)
+    assert (await caller_with(answer.pop("token"), auth_emulator)).service == "billing"
+    assert answer == {"audience": "product", "service": "billing", "expires_in": 3600, "fresh_seconds": 60}
 
 
-def test_a_token_by_way_of_the_token_service(emulators: Stack) -> None:
-    """A process with the settings of a service gets its token as the service does."""
+def test_a_token_from_the_token_service(emulators: Stack) -> None:
+    """With the settings of a service, the command gets its token in the same way as the service."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     own = {"GOOGLE_CLOUD_PROJECT": emulators.project, AUTH_EMULATOR_VARIABLE: emulators.auth_host}
     command = [sys.executable, "-m", "mstoken.cli", "token", "--to", "product", "--as", "billing"]
@@ -73,8 +73,8 @@ def test_a_token_by_way_of_the_token_service(emulators: Stack) -> None:
     assert result.stdout.count("\n") == 1
 
 
-def test_a_disabled_service(run: Run, env: dict[str, str], service: str) -> None:
-    """It gets no token: the answer is no, and nothing stands on stdout."""
+def test_a_disabled_service_gets_no_token(run: Run, env: dict[str, str], service: str) -> None:
+    """The exit status is 1, and stdout is empty."""
     assert run("token", "--to", "product", "--as", service, env=env).exit_code == 0
     assert run("services", "disable", service, env=env).exit_code == 0
     result = run("token", "--to", "product", "--as", service, env=env)
@@ -84,8 +84,8 @@ def test_a_disabled_service(run: Run, env: dict[str, str], service: str) -> None
     )
 
 
-def test_nobody_answers(run: Run) -> None:
-    """Where Firebase is out of reach the status says that it may work later."""
+def test_an_outage_has_exit_status_3(run: Run) -> None:
+    """Firebase cannot be reached. The same command may work later."""
     env = {"GOOGLE_CLOUD_PROJECT": "demo-nobody", AUTH_EMULATOR_VARIABLE: f"{HOST}:1"}
     result = run("token", "--to", "product", "--as", "billing", env=env)
     assert (result.exit_code, result.stdout) == (3, "")
@@ -103,14 +103,14 @@ def test_nobody_answers(run: Run) -> None:
         ["--to", "product", "--as", "svc:billing"],
     ],
 )
-def test_wrong_usage(run: Run, arguments: list[str]) -> None:
-    """Both services must be named, and be names of services."""
+def test_both_services_are_required(run: Run, arguments: list[str]) -> None:
+    """Both must be valid names of services."""
     result = run("token", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
 
 
-def test_settings_are_needed(run: Run) -> None:
-    """Without them the answer is no, and a sentence says which."""
+def test_a_missing_setting_is_named(run: Run) -> None:
+    """The exit status is 1, and the sentence says which setting is missing."""
     result = run("token", "--to", "product", "--as", "billing")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "mstoken: GOOGLE_CLOUD_PROJECT is not set, and it is required.\n"
@@ -119,5 +119,10 @@ def test_settings_are_needed(run: Run) -> None:
 
 
 def test_the_help_says_why_it_is_fresh(run: Run) -> None:
-    """A bound token would be worth nothing to whoever copies it, and the help says so."""
-    assert "bound token is worth nothing without a proof" in " ".join(run("token", "--help").stdout.split())
+    """The help explains that a bound token would be useless without a proof for each call."""
+    assert "bound token is useless without a proof" in " ".join(run("token", "--help").stdout.split())
+
+
+def test_the_help_has_an_example_on_lines_of_its_own(run: Run) -> None:
+    """The lines can be copied into a shell, because they are not wrapped."""
+    assert '  curl -H "X-MS-TOKEN: $token" http://127.0.0.1:8002/products\n' in run("token", "--help").stdout

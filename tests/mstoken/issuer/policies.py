@@ -4,21 +4,20 @@ import json
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from mstoken.errors import PolicyError
 from mstoken.issuer.keys import RegisteredKey
 from mstoken.issuer.policy import Policy
+from mstoken.jwk import public_jwk
 
 P256_KEY = ec.generate_private_key(ec.SECP256R1())
-P256 = ECAlgorithm.to_jwk(P256_KEY.public_key(), as_dict=True)
-ED25519_KEY = ed25519.Ed25519PrivateKey.generate()
-ED25519 = OKPAlgorithm.to_jwk(ED25519_KEY.public_key(), as_dict=True)
+P256 = public_jwk(P256_KEY.public_key())
+OTHER_P256 = public_jwk(ec.generate_private_key(ec.SECP256R1()).public_key())
 
 
 def inline(value: Any) -> str:
-    """A value as TOML on one line."""
+    """Return a value as TOML on one line."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{json.dumps(key)} = {inline(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list):
@@ -27,25 +26,25 @@ def inline(value: Any) -> str:
 
 
 def with_keys(*jwks: Any) -> str:
-    """A policy file in which a service outside Google Cloud has these keys; the first one stands on line 3."""
+    """Return a policy file in which a service outside Google Cloud has these keys."""
     items = "".join(f"  {{ jwk = {inline(jwk)} }},\n" for jwk in jwks)
     return f"[services.warehouse]\nkeys = [\n{items}]\n"
 
 
 def key(jwk: Any) -> RegisteredKey:
-    """The one registered key of a policy file."""
+    """Return the one registered key of a policy file."""
     (found,) = Policy.parse(with_keys(jwk), "policy.toml").keys_of("warehouse")
     return found
 
 
-def faults(text: str) -> list[str]:
-    """The sentences about a policy file that is wrong, without the file's name."""
+def errors_of(text: str) -> list[str]:
+    """Return the errors of a policy file that is wrong, without the name of the file."""
     with pytest.raises(PolicyError) as caught:
         Policy.parse(text, "policy.toml")
-    return [sentence.removeprefix("policy.toml").removeprefix(", ") for sentence in str(caught.value).split("\n")]
+    return [line.removeprefix("policy.toml: ") for line in str(caught.value).split("\n")]
 
 
-def fault(text: str) -> str:
-    """The only sentence about a policy file that is wrong."""
-    (sentence,) = faults(text)
-    return sentence
+def error_of(text: str) -> str:
+    """Return the only error of a policy file that is wrong."""
+    (error,) = errors_of(text)
+    return error

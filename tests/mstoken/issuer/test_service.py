@@ -1,4 +1,4 @@
-"""The token service: what it signs and for whom, what it refuses and in which order, and what it writes down."""
+"""The token service: what it signs, what it refuses and in which order, and what it writes to the audit log."""
 
 import asyncio
 import json
@@ -14,7 +14,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jwt.algorithms import ECAlgorithm
 
 from emulator.local.keys import Key, make_jws
 from mstoken import Settings
@@ -32,7 +31,7 @@ from mstoken.errors import (
 )
 from mstoken.issuer.policy import Policy
 from mstoken.issuer.service import MAX_BODY_BYTES, Issued, TokenService
-from mstoken.jwk import thumbprint
+from mstoken.jwk import public_jwk, thumbprint
 from mstoken.problem import problem_details, problem_headers
 from mstoken.strict_jwt import base64url
 from tests.clock import FakeClock
@@ -41,7 +40,7 @@ URL = "https://us-central1-demo-shop.cloudfunctions.net/token"
 ACCOUNT = "billing@demo-shop.iam.gserviceaccount.com"
 JKT = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
 KEY = ec.generate_private_key(ec.SECP256R1())
-JWK = ECAlgorithm.to_jwk(KEY.public_key(), as_dict=True)
+JWK = public_jwk(KEY.public_key())
 GOOGLE_KEY = Key("federated-signon.system.gserviceaccount.com")
 POLICY = Policy.parse(
     f"""\
@@ -58,7 +57,7 @@ keys = [{{ jwk = {{ kty = "EC", crv = "P-256", x = "{JWK["x"]}", y = "{JWK["y"]}
 )
 SIGN_IN_ERRORS = [
     SignInRefused("svc:billing", "no-such-key.json"),
-    SignInUnavailable("svc:billing", "signBlob-is-away"),
+    SignInUnavailable("svc:billing", "signBlob-does-not-answer"),
 ]
 
 
@@ -70,35 +69,35 @@ class FakeSource:
 
 
 class FakeSigner:
-    """Signs by saying so, and remembers what; fails while `fault` is set."""
+    """Records the claims of each custom token instead of signing it. It fails while `error` is set."""
 
     def __init__(self) -> None:
         self.signed: list[ServiceClaims] = []
-        self.fault: SignInError | None = None
+        self.error: SignInError | None = None
 
     async def sign(self, claims: ServiceClaims) -> str:
-        if self.fault:
-            raise self.fault
+        if self.error:
+            raise self.error
         self.signed.append(claims)
         return f"custom-token-{len(self.signed)}"
 
 
 class WatchedStore(MemoryReplayStore):
-    """A replay store that cannot be reached while it is `down`, and knows whether it was closed."""
+    """A replay store that does not answer while it is `down`, and records whether it was closed."""
 
     down = closed = False
 
     async def spend(self, one_time_id: str, expires_at: float) -> bool:
         if self.down:
-            raise VerifierUnavailable("The store is away.")
+            raise VerifierUnavailable("The store does not answer.")
         return await super().spend(one_time_id, expires_at)
 
     async def aclose(self) -> None:
         self.closed = True
 
 
-class Desk:
-    """A token service with a signer, a store and a clock that a test may move, and Billing, which asks it."""
+class Harness:
+    """A token service with a fake signer, a replay store and a clock that a test can move. Billing is its caller."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
@@ -108,16 +107,16 @@ class Desk:
         self.service = TokenService(
             POLICY,
             Settings(project_id="demo-test", emulator_host=None, token_service_url=URL),
-            signer=self.signer,
+            sign=self.signer.sign,
             certificates=self.certificates,
             replay=self.store,
             clock=self.clock,
         )
 
     def assertion(self, **claims: Any) -> str:
-        """A new assertion of Billing, with these claims changed."""
+        """Return a new assertion of Billing, with these claims changed."""
         now = int(self.clock())
-        told = {
+        usual = {
             "iss": "billing",
             "sub": "billing",
             "aud": URL,
@@ -125,10 +124,10 @@ class Desk:
             "iat": now,
             "exp": now + 60,
         }
-        return jwt.encode(told | claims, KEY, "ES256")
+        return jwt.encode(usual | claims, KEY, "ES256")
 
     def identity_token(self) -> str:
-        """An identity token of Billing's account; from now on it is what time it is, since google-auth goes by that."""
+        """Return an identity token of Billing's account. Set the clock to the real time, which google-auth reads."""
         now = int(time.time())
         self.clock.now = float(now)
         claims = {"iss": "https://accounts.google.com", "aud": URL, "iat": now, "exp": now + 3_600}
@@ -136,7 +135,7 @@ class Desk:
         return make_jws(GOOGLE_KEY.header, base64url(payload), GOOGLE_KEY)
 
     async def ask(self, body: bytes | dict[str, Any] | None = None, assertion: str | None = None) -> Issued:
-        """What the service issues for a body, which asks for a fresh token for Product if it is left out."""
+        """Return what the service issues for a body. The default body requests a fresh token for Product."""
         body = fresh() if body is None else body
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return await self.service.issue([f"Bearer {assertion or self.assertion()}"], content)
@@ -156,33 +155,33 @@ def bound(audience: str = "product", **members: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def desk() -> Desk:
-    return Desk()
+def harness() -> Harness:
+    return Harness()
 
 
-async def test_a_token_for_a_call(desk: Desk) -> None:
-    """What is signed is the asker's own name and the audience; and it can be signed in with for an hour."""
-    issued = await desk.ask()
-    (claims,) = desk.signer.signed
+async def test_a_fresh_token(harness: Harness) -> None:
+    """The custom token has the name of the caller and the audience. The caller can sign in with it for an hour."""
+    issued = await harness.ask()
+    (claims,) = harness.signer.signed
     assert (claims.uid, claims.service, claims.audience) == ("svc:billing", "billing", "product")
     assert claims.as_developer_claims() == {"ms": {"v": 1, "svc": "billing", "aud": "product", "jti": claims.token_id}}
     assert issued.model_dump() == {"custom_token": "custom-token-1", "expires_in": 3600}
 
 
-async def test_a_token_for_the_holder_of_a_key(desk: Desk) -> None:
-    """A bound one carries the thumbprint of that key, and no id."""
-    issued = await desk.ask(bound("user"))
-    (claims,) = desk.signer.signed
+async def test_a_bound_token(harness: Harness) -> None:
+    """The custom token has the thumbprint of the key, and no id."""
+    issued = await harness.ask(bound("user"))
+    (claims,) = harness.signer.signed
     assert claims.uid == "svc:billing"
     assert claims.as_developer_claims() == {"ms": {"v": 1, "svc": "billing", "aud": "user", "jkt": JKT}}
     assert issued.expires_in == 3600
 
 
-async def test_an_id_is_of_our_making(desk: Desk) -> None:
-    """128 random bits each time, also for the same request: no asker can have an id twice."""
+async def test_the_id_of_a_fresh_token_is_random(harness: Harness) -> None:
+    """It has 128 random bits, also for the same request: no caller can get the same id twice."""
     for _ in range(100):
-        await desk.ask()
-    ids = {claims.token_id or "" for claims in desk.signer.signed}
+        await harness.ask()
+    ids = {claims.token_id or "" for claims in harness.signer.signed}
     assert len(ids) == 100
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{22}", one) for one in ids)
 
@@ -192,12 +191,12 @@ async def test_an_id_is_of_our_making(desk: Desk) -> None:
     ["uid", "sub", "service", "svc", "iss", "claims", "developer_claims", "ms", "jti", "token_id", "expires_in", "aud"],
 )
 @pytest.mark.parametrize("body", [fresh(), bound()], ids=["fresh", "proof"])
-async def test_what_is_not_known_is_refused(desk: Desk, name: str, body: dict[str, Any]) -> None:
-    """Nobody chooses a name, an id or claims, nor believes to have done so."""
-    refusal = await desk.refusal(body | {name: "user"})
+async def test_unknown_members_are_refused(harness: Harness, name: str, body: dict[str, Any]) -> None:
+    """A caller cannot choose a name, an id or claims, and is told so."""
+    refusal = await harness.refusal(body | {name: "user"})
     assert (refusal.status, refusal.code) == (400, "request_invalid")
     assert name in str(refusal.detail)
-    assert desk.signer.signed == []
+    assert harness.signer.signed == []
 
 
 @pytest.mark.parametrize(
@@ -234,13 +233,13 @@ async def test_what_is_not_known_is_refused(desk: Desk, name: str, body: dict[st
         (bound(jkt=7), "jkt"),
     ],
 )
-async def test_a_request_says_what_is_wanted(desk: Desk, body: dict[str, Any], place: str) -> None:
-    """An audience, a mode, and a key's thumbprint just where it belongs; the detail says where something is wrong."""
-    refusal = await desk.refusal(body)
+async def test_an_invalid_request_is_refused(harness: Harness, body: dict[str, Any], place: str) -> None:
+    """An audience and a mode are required, and a thumbprint in proof mode only. The detail names the wrong member."""
+    refusal = await harness.refusal(body)
     assert (refusal.status, refusal.code) == (400, "request_invalid")
     assert place in str(refusal.detail)
     assert problem_details(refusal)["detail"] == refusal.detail
-    assert desk.signer.signed == []
+    assert harness.signer.signed == []
 
 
 @pytest.mark.parametrize(
@@ -264,14 +263,14 @@ async def test_a_request_says_what_is_wanted(desk: Desk, body: dict[str, Any], p
         b'{"audience":"product","mode":"fresh","jkt":' + b"9" * 4_000 + b"}",
     ],
 )
-async def test_a_body_that_is_no_request(desk: Desk, body: bytes) -> None:
-    """Anything but one JSON object of at most 4 KiB is a 400, however deep or long it is."""
-    assert (await desk.refusal(body)).code == "request_invalid"
+async def test_a_body_that_is_not_a_json_object_is_refused(harness: Harness, body: bytes) -> None:
+    """Anything but one JSON object of at most 4 KiB is answered with 400, however deep or long it is."""
+    assert (await harness.refusal(body)).code == "request_invalid"
 
 
-async def test_the_longest_body(desk: Desk) -> None:
-    """4096 bytes will do."""
-    assert (await desk.ask(json.dumps(fresh()).encode().ljust(MAX_BODY_BYTES))).custom_token == "custom-token-1"
+async def test_a_body_of_4096_bytes_is_accepted(harness: Harness) -> None:
+    """This is the longest one."""
+    assert (await harness.ask(json.dumps(fresh()).encode().ljust(MAX_BODY_BYTES))).custom_token == "custom-token-1"
 
 
 @settings(deadline=None)
@@ -286,73 +285,75 @@ async def test_the_longest_body(desk: Desk) -> None:
     ).map(lambda value: json.dumps(value).encode())
 )
 def test_any_body(body: bytes) -> None:
-    """Whatever a known service writes is a request or is refused as none, or for its audience."""
-    desk = Desk()
+    """Any body from a known service is a request, or is refused with 400 or 403."""
+    harness = Harness()
     try:
-        status = 200 if asyncio.run(desk.ask(body)) else 0
+        status = 200 if asyncio.run(harness.ask(body)) else 0
     except Refusal as refusal:
         status = refusal.status
     assert status in (200, 400, 403)
-    assert len(desk.signer.signed) == (status == 200)
+    assert len(harness.signer.signed) == (status == 200)
 
 
 @pytest.mark.parametrize("audience", ["delivery", "billing", "stranger", "token"])
 @pytest.mark.parametrize("make", [fresh, bound])
-async def test_an_audience_outside_of_policy(desk: Desk, audience: str, make: Any) -> None:
-    """Whoever is known may call whom policy says, and nobody else, itself included."""
-    refusal = await desk.refusal(make(audience))
+async def test_an_audience_that_the_policy_does_not_allow_is_refused(
+    harness: Harness, audience: str, make: Any
+) -> None:
+    """A known service may call the services in its policy and no others, not even itself."""
+    refusal = await harness.refusal(make(audience))
     assert (refusal.status, refusal.code) == (403, "audience_not_allowed")
     assert refusal.challenges("token") == ()
-    assert desk.signer.signed == []
+    assert harness.signer.signed == []
 
 
-async def test_who_is_asking_comes_first(desk: Desk) -> None:
-    """A stranger is told nothing of what is wrong with a body, nor of the policy."""
-    bad = desk.assertion(aud="https://elsewhere.example")
+async def test_authentication_comes_first(harness: Harness) -> None:
+    """Without a valid credential, the answer says nothing about the body or the policy."""
+    bad = harness.assertion(aud="https://elsewhere.example")
     for body in (b"no JSON", fresh("delivery"), fresh()):
-        assert (await desk.refusal(body, bad)).code == "credential_untrusted"
+        assert (await harness.refusal(body, bad)).code == "credential_untrusted"
     with pytest.raises(Refusal) as caught:
-        await desk.service.issue([], b"no JSON")
+        await harness.service.issue([], b"no JSON")
     assert caught.value.code == "credential_missing"
 
 
-async def test_spending_comes_last(desk: Desk) -> None:
-    """What is refused with 400 or 403 burns nothing: the same assertion is still good for a better request."""
-    desk.store.down = True
-    assertion = desk.assertion()
-    assert (await desk.refusal(b"no JSON", assertion)).status == 400
-    assert (await desk.refusal(fresh("delivery"), assertion)).status == 403
-    assert (await desk.refusal(fresh(), assertion)).code == "verifier_unavailable"
-    desk.store.down = False
-    assert (await desk.ask(fresh(), assertion)).custom_token == "custom-token-1"
-    assert (await desk.refusal(fresh(), assertion)).code == "credential_replayed"
-    assert len(desk.signer.signed) == 1
+async def test_spending_comes_last(harness: Harness) -> None:
+    """A request that is refused with 400 or 403 spends nothing: the assertion can be used for a corrected request."""
+    harness.store.down = True
+    assertion = harness.assertion()
+    assert (await harness.refusal(b"no JSON", assertion)).status == 400
+    assert (await harness.refusal(fresh("delivery"), assertion)).status == 403
+    assert (await harness.refusal(fresh(), assertion)).code == "verifier_unavailable"
+    harness.store.down = False
+    assert (await harness.ask(fresh(), assertion)).custom_token == "custom-token-1"
+    assert (await harness.refusal(fresh(), assertion)).code == "credential_replayed"
+    assert len(harness.signer.signed) == 1
 
 
-async def test_nothing_is_signed_for_an_assertion_twice(desk: Desk) -> None:
-    """It is spent before anything is signed, so of many requests at once one gets a token."""
-    assertion = desk.assertion()
-    outcomes = await asyncio.gather(*(desk.ask(assertion=assertion) for _ in range(50)), return_exceptions=True)
-    assert sum(isinstance(outcome, Issued) for outcome in outcomes) == len(desk.signer.signed) == 1
+async def test_an_assertion_gets_one_token(harness: Harness) -> None:
+    """It is spent before anything is signed, so one of many simultaneous requests gets a token."""
+    assertion = harness.assertion()
+    outcomes = await asyncio.gather(*(harness.ask(assertion=assertion) for _ in range(50)), return_exceptions=True)
+    assert sum(isinstance(outcome, Issued) for outcome in outcomes) == len(harness.signer.signed) == 1
 
 
-@pytest.mark.parametrize("fault", SIGN_IN_ERRORS, ids=lambda fault: type(fault).__name__)
-async def test_a_signer_that_fails(desk: Desk, fault: SignInError) -> None:
-    """It is an outage, whose reason no stranger learns; the next assertion may have better luck."""
-    desk.signer.fault = fault
-    assertion = desk.assertion()
-    refusal = await desk.refusal(assertion=assertion)
+@pytest.mark.parametrize("error", SIGN_IN_ERRORS, ids=lambda error: type(error).__name__)
+async def test_a_failure_to_sign_is_a_503(harness: Harness, error: SignInError) -> None:
+    """The answer does not contain the reason. The assertion is spent, and the next one may succeed."""
+    harness.signer.error = error
+    assertion = harness.assertion()
+    refusal = await harness.refusal(assertion=assertion)
     assert isinstance(refusal, IssuerUnavailable)
-    assert (refusal.status, refusal.code, refusal.reason) == (503, "issuer_unavailable", fault.reason)
-    assert fault.reason not in json.dumps([problem_details(refusal), dict(problem_headers(refusal, "token"))])
+    assert (refusal.status, refusal.code, refusal.reason) == (503, "issuer_unavailable", error.reason)
+    assert error.reason not in json.dumps([problem_details(refusal), dict(problem_headers(refusal, "token"))])
     assert problem_headers(refusal, "token")["Retry-After"] == "1"
-    desk.signer.fault = None
-    assert (await desk.refusal(assertion=assertion)).code == "credential_replayed"
-    assert (await desk.ask()).custom_token == "custom-token-1"
+    harness.signer.error = None
+    assert (await harness.refusal(assertion=assertion)).code == "credential_replayed"
+    assert (await harness.ask()).custom_token == "custom-token-1"
 
 
 def audited(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    """The audit lines, all that each of them says."""
+    """Return the lines of the audit log, with everything that they contain."""
     return [vars(record) for record in caplog.records if record.name == "mstoken.audit"]
 
 
@@ -361,12 +362,14 @@ def facts(line: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("body", [fresh(), bound()], ids=["fresh", "proof"])
-async def test_each_token_is_one_audit_line(desk: Desk, caplog: pytest.LogCaptureFixture, body: dict[str, Any]) -> None:
-    """Who asked, proven by what, for whom, and the digest of the id or thumbprint; no token and no assertion."""
+async def test_each_token_is_one_audit_line(
+    harness: Harness, caplog: pytest.LogCaptureFixture, body: dict[str, Any]
+) -> None:
+    """The line has the service, its proof, the audience and a digest of the id or thumbprint. It has no token."""
     caplog.set_level(logging.INFO)
-    assertion = desk.assertion()
-    issued = await desk.ask(body, assertion)
-    (claims,) = desk.signer.signed
+    assertion = harness.assertion()
+    issued = await harness.ask(body, assertion)
+    (claims,) = harness.signer.signed
     (line,) = audited(caplog)
     identified_by = claims.token_id or claims.key_thumbprint or ""
     assert facts(line) == {
@@ -382,19 +385,21 @@ async def test_each_token_is_one_audit_line(desk: Desk, caplog: pytest.LogCaptur
     assert not any(secret in written for secret in (*assertion.split("."), issued.custom_token, identified_by))
 
 
-async def test_an_account_is_in_the_audit_line(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    """Who is proven by Google is written down with the account."""
+async def test_an_account_is_in_the_audit_line(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    """For an identity token of Google, the line has the account."""
     caplog.set_level(logging.INFO)
-    await desk.service.issue([f"Bearer {desk.identity_token()}"], json.dumps(fresh()).encode())
+    await harness.service.issue([f"Bearer {harness.identity_token()}"], json.dumps(fresh()).encode())
     (line,) = audited(caplog)
     assert (line["service"], line["proven_by"]) == ("billing", f"account {ACCOUNT}")
 
 
-async def test_what_somebody_typed_is_not_in_the_audit_line(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    """Of a credential that is none, the line says only that."""
+async def test_a_malformed_credential_is_not_in_the_audit_line(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may be a password that was sent by mistake. The line has the code of the refusal only."""
     caplog.set_level(logging.INFO)
     with pytest.raises(Refusal):
-        await desk.service.issue(["Bearer typed-by-accident"], b"")
+        await harness.service.issue(["Bearer typed-by-accident"], b"")
     (line,) = audited(caplog)
     assert facts(line) == dict.fromkeys(facts(line)) | {"verdict": "credential_malformed"}
     assert line["levelno"] == logging.WARNING
@@ -420,16 +425,16 @@ async def test_what_somebody_typed_is_not_in_the_audit_line(desk: Desk, caplog: 
     ],
 )
 async def test_each_refusal_is_one_audit_line(
-    desk: Desk,
+    harness: Harness,
     caplog: pytest.LogCaptureFixture,
     body: dict[str, Any],
     claims: dict[str, Any],
     expected: dict[str, Any],
 ) -> None:
-    """As much of who, for whom and how as was known by then, and the code of the refusal; no id was made yet."""
+    """The line has what was known when the request was refused, and the code of the refusal. No id exists yet."""
     caplog.set_level(logging.INFO)
-    assertion = desk.assertion(**claims)
-    await desk.refusal(body, assertion)
+    assertion = harness.assertion(**claims)
+    await harness.refusal(body, assertion)
     (line,) = audited(caplog)
     known = dict.fromkeys(facts(line)) | expected
     if "service" in expected:
@@ -439,56 +444,56 @@ async def test_each_refusal_is_one_audit_line(
     assert not any(part in str(line) for part in assertion.split("."))
 
 
-async def test_a_replay_is_one_audit_line(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever reads the log sees whose assertion was used again, and for whom."""
+async def test_a_replay_is_one_audit_line(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    """The line says whose assertion was used again, and for which audience."""
     caplog.set_level(logging.INFO)
-    assertion = desk.assertion()
-    await desk.ask(assertion=assertion)
-    await desk.refusal(assertion=assertion)
+    assertion = harness.assertion()
+    await harness.ask(assertion=assertion)
+    await harness.refusal(assertion=assertion)
     issued, refused = map(facts, audited(caplog))
     assert refused == issued | {"token_id": None, "verdict": "credential_replayed"}
 
 
-@pytest.mark.parametrize("fault", SIGN_IN_ERRORS, ids=lambda fault: type(fault).__name__)
-async def test_a_signer_that_fails_is_one_audit_line(
-    desk: Desk, caplog: pytest.LogCaptureFixture, fault: SignInError
+@pytest.mark.parametrize("error", SIGN_IN_ERRORS, ids=lambda error: type(error).__name__)
+async def test_a_failure_to_sign_is_one_audit_line(
+    harness: Harness, caplog: pytest.LogCaptureFixture, error: SignInError
 ) -> None:
-    """Like every refusal; and why it failed is in the log as well, for operators."""
+    """The line has the reason, for operators."""
     caplog.set_level(logging.INFO)
-    desk.signer.fault = fault
-    await desk.refusal()
-    assert fault.reason in str([vars(record) for record in caplog.records])
+    harness.signer.error = error
+    await harness.refusal()
+    assert error.reason in str([vars(record) for record in caplog.records])
     (line,) = audited(caplog)
     assert facts(line)["service"] == "billing"
     assert facts(line)["audience"] == "product"
     assert facts(line)["verdict"] == "issuer_unavailable"
 
 
-async def test_why_nothing_can_be_verified_is_in_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    """The answer does not say it, and a function has no /readyz: so it is in the log or nowhere."""
+async def test_the_reason_of_an_outage_is_in_the_audit_log(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    """The answer does not contain it, and a function has no /readyz."""
     caplog.set_level(logging.INFO)
-    desk.store.down = True
-    refusal = await desk.refusal()
+    harness.store.down = True
+    refusal = await harness.refusal()
     assert "detail" not in problem_details(refusal)
-    assert "The store is away." in str([vars(record) for record in caplog.records])
+    assert "The store does not answer." in str([vars(record) for record in caplog.records])
 
 
-async def test_it_lives_in_an_event_loop(desk: Desk) -> None:
-    """Opened, it has Google's certificates before anybody asks; closed, it lets go of the store."""
-    async with desk.service:
-        desk.certificates.ready()
-        assert not desk.store.closed
-    assert desk.store.closed
+async def test_it_is_opened_and_closed(harness: Harness) -> None:
+    """When it is open, it has Google's certificates. When it is closed, so is the replay store."""
+    async with harness.service:
+        harness.certificates.ready()
+        assert not harness.store.closed
+    assert harness.store.closed
 
 
-def test_it_knows_its_own_url() -> None:
-    """Without it no credential could be told from one for somebody else."""
+def test_it_needs_its_own_url() -> None:
+    """Without the URL, it could not tell whether a credential is for this token service."""
     with pytest.raises(SettingsError, match="MSTOKEN_TOKEN_SERVICE_URL"):
-        TokenService(POLICY, Settings(project_id="demo-test", emulator_host=None), signer=FakeSigner())
+        TokenService(POLICY, Settings(project_id="demo-test", emulator_host=None), sign=FakeSigner().sign)
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where none are given."""
+    """They are read from the environment if none are passed in."""
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "No Project")
     with pytest.raises(SettingsError, match="GOOGLE_CLOUD_PROJECT"):
-        TokenService(POLICY, signer=FakeSigner())
+        TokenService(POLICY, sign=FakeSigner().sign)

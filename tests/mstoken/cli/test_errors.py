@@ -1,0 +1,91 @@
+"""How commands report errors."""
+
+from typing import Any
+
+import google.auth.exceptions
+import pytest
+import typer
+from firebase_admin import exceptions
+from typer.testing import CliRunner
+
+from mstoken.cli.errors import FAILED, UNREACHABLE, CommandError, CommandGroup, as_command_error
+from mstoken.errors import (
+    IssuerUnavailable,
+    PolicyError,
+    SettingsError,
+    SignInRefused,
+    SignInUnavailable,
+    TokenExpired,
+    VerifierUnavailable,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (CommandError("no such thing"), FAILED),
+        (CommandError("not now", UNREACHABLE), UNREACHABLE),
+        (SettingsError("MSTOKEN_MODE is 'x'"), FAILED),
+        (PolicyError("policy.toml", [("services", "must be a table")]), FAILED),
+        (SignInRefused("svc:billing", "USER_DISABLED"), FAILED),
+        (SignInUnavailable("svc:billing", "no answer"), UNREACHABLE),
+        (VerifierUnavailable("locked"), UNREACHABLE),
+        (IssuerUnavailable("locked"), UNREACHABLE),
+        (TokenExpired(), FAILED),
+        (PermissionError(13, "Permission denied", "policy.toml"), FAILED),
+        (exceptions.UnavailableError("no answer"), UNREACHABLE),
+        (exceptions.PermissionDeniedError("not yours"), FAILED),
+        (google.auth.exceptions.DefaultCredentialsError("none"), FAILED),
+        (google.auth.exceptions.TransportError("no answer"), UNREACHABLE),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_an_outage_has_an_exit_status_of_its_own(error: Exception, status: int) -> None:
+    """A script can tell an error from an outage, after which it may try again."""
+    command_error = as_command_error(error)
+    assert command_error is not None
+    assert command_error.status == status
+    assert str(command_error)
+
+
+def test_an_error_of_the_operating_system_names_the_file() -> None:
+    """The sentence has the name and the reason, without the error number."""
+    error = PermissionError(13, "Permission denied", "policy.toml")
+    assert str(as_command_error(error)) == "policy.toml: Permission denied"
+
+
+def test_errors_of_firebase_are_cut_to_their_first_line() -> None:
+    """Google's libraries may write many lines."""
+    error = as_command_error(exceptions.UnavailableError("no answer\nfrom anywhere"))
+    assert str(error) == "The request to Firebase failed: UnavailableError: no answer"
+
+
+def failing(error: BaseException) -> Any:
+    app = typer.Typer(cls=CommandGroup)
+
+    @app.command()
+    def fail() -> None:
+        raise error
+
+    @app.command()
+    def other() -> None: ...
+
+    return app
+
+
+def test_an_expected_error_is_one_sentence_on_stderr() -> None:
+    """There is no traceback, nothing on stdout, and no control character. The exit status is that of the error."""
+    result = CliRunner().invoke(failing(CommandError("it is\x1b[2J so", UNREACHABLE)), ["fail"])
+    assert (result.exit_code, result.stdout, result.stderr) == (3, "", "mstoken: it is\\x1b[2J so\n")
+
+
+def test_unexpected_errors_are_not_hidden() -> None:
+    """Such an error is a defect, and keeps its traceback."""
+    with pytest.raises(ZeroDivisionError):
+        CliRunner().invoke(failing(ZeroDivisionError()), ["fail"], catch_exceptions=False)
+
+
+def test_a_closed_pipe_is_not_reported() -> None:
+    """Programs such as `head` close the pipe when they have read enough."""
+    result = CliRunner().invoke(failing(BrokenPipeError(32, "Broken pipe")), ["fail"])
+    assert (result.exit_code, result.output) == (1, "")
