@@ -25,8 +25,8 @@ from google.auth import exceptions, transport
 from typing_extensions import override
 
 from mstoken.backoff import Backoff
-from mstoken.callee.refresher import Refresher
 from mstoken.errors import VerifierUnavailable
+from mstoken.refresher import Refresher
 from mstoken.single_flight import SingleFlight
 
 FETCH_TIMEOUT_SECONDS = 5.0

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from mstoken.callee.firebase import Firebase, IdentityStatus
-from mstoken.callee.refresher import Refresher
 from mstoken.errors import VerifierUnavailable
+from mstoken.refresher import Refresher
 from mstoken.single_flight import SingleFlight
 
 STATUS_TTL_SECONDS = 10.0

@@ -1,4 +1,4 @@
-"""A background task that keeps a cache fresh, and that no error can end."""
+"""A background task that keeps a cache or a token fresh, and that no error can end."""
 
 import asyncio
 import logging

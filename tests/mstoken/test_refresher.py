@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from mstoken.callee.refresher import PAUSE_AFTER_DEFECT_SECONDS, Refresher
+from mstoken.refresher import PAUSE_AFTER_DEFECT_SECONDS, Refresher
 from tests.clock import ManualSleep
 
 log = logging.getLogger("tests.refresher")
