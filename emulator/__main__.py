@@ -1,4 +1,4 @@
-"""`python -m emulator run | demo`."""
+"""The command line of the runner: `python -m emulator run | demo`."""
 
 import argparse
 import sys
@@ -13,15 +13,21 @@ from mstoken.wire import MODES
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the command that the arguments name, and returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m emulator", description="The whole shop on this machine.")
-    parser.add_argument("command", choices=("run", "demo"), help="demo ends after its purchase, run stays up")
-    parser.add_argument("--port-offset", type=int, default=0, metavar="N", help="added to every port")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes for each service")
-    parser.add_argument("--mode", choices=MODES, default="fresh", help="how services call each other (fresh)")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="for databases and logs; emptied of them first")
+    """Run the command that the arguments name. Return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m emulator", description="Run the whole shop on this machine: emulators and services."
+    )
+    parser.add_argument(
+        "command", choices=("run", "demo"), help="demo buys something, shows what happened, and ends; run stays up"
+    )
+    parser.add_argument("--port-offset", type=int, default=0, metavar="N", help="add N to every port")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes for each service (default: 1)")
+    parser.add_argument("--mode", choices=MODES, default="fresh", help="how services call each other (default: fresh)")
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="where databases and logs go; those of an earlier run are deleted"
+    )
     options = parser.parse_args(arguments)
-    # A folder for each offset, so that two runners side by side do not share one.
+    # Each offset has a folder of its own, so that two runners at the same time do not share one.
     data = options.data or ROOT / ".data" / (f"run+{options.port_offset}" if options.port_offset else "run")
     stack = Stack(Ports.shifted(options.port_offset), data.resolve(), workers=options.workers, mode=options.mode)
     use_emulator(stack)

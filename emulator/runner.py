@@ -1,4 +1,4 @@
-"""Behind `make run` and `make demo`: starts everything, buys something, shows what happened, and stops everything."""
+"""The runner behind `make run` and `make demo`: it starts the shop, buys something, and shows what happened."""
 
 import os
 import signal
@@ -22,13 +22,14 @@ from emulator.run.stack import Stack
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-OK, FAILED, CUT_SHORT = 0, 1, 130
+OK, FAILED, INTERRUPTED = 0, 1, 130
+"""Exit statuses."""
 CALLS = (("svc:billing", "product"), ("svc:billing", "user"), ("svc:delivery", "billing"))
-"""Which service must have called which by the time that the purchase has arrived."""
+"""The calls that a purchase makes: caller, callee."""
 
 
 class Runner:
-    """One run of a stack, told on a console."""
+    """One run of a stack. It prints to a console."""
 
     def __init__(self, stack: Stack, console: Console) -> None:
         self._stack = stack
@@ -36,10 +37,10 @@ class Runner:
         self._supervisor = Supervisor()
 
     def run(self, *, stay: bool) -> int:
-        """Runs the demo and, if it is to stay, keeps everything up until interrupted. Returns the exit status.
+        """Run the demo. With `stay`, keep everything up after that, until interrupted. Return the exit status.
 
-        0: the demo was done, or it was to stay and was interrupted. 1: something was not as promised.
-        130: interrupted before the demo was done.
+        0: the demo is done or, with `stay`, the user interrupted. 1: something failed. 130: the user interrupted the
+        demo.
         """
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
@@ -48,26 +49,28 @@ class Runner:
             self._start_and_show()
             if stay:
                 report.show_addresses(self._console, self._stack)
-                self._console.print("\nEverything is up. Ctrl-C stops it.")
+                self._console.print("\nEverything is up. Press Ctrl-C to stop.")
                 self._supervisor.check(None)
             return OK
         except Interrupted:
-            return OK if stay else CUT_SHORT
+            return OK if stay else INTERRUPTED
         except RunnerError as error:
             self._console.print(f"[red]Failed:[/red] {escape(str(error))}", soft_wrap=True)
             if isinstance(error, ProcessDied):
-                self._console.print(error.last_lines, markup=False, soft_wrap=True)
+                self._console.print(f"The end of its log:\n{error.last_lines}", markup=False, soft_wrap=True)
+            elif self._supervisor.processes:
+                self._console.print(f"The logs are in {self._stack.data / 'logs'}", markup=False, soft_wrap=True)
             return FAILED
         finally:
             self._stop()
 
     def _start_and_show(self) -> None:
-        self._stack.forget()
+        self._stack.delete_old_data()
         with self._step("Starting the Firebase emulators"):
             self._stack.start_emulators(self._supervisor)
         with self._step("Starting user, product and billing"):
             self._stack.start_services(self._supervisor)
-        with self._step("Filling the catalogue"):
+        with self._step("Adding products to the catalogue"):
             add_catalogue(self._stack)
             self._supervisor.check()
         with self._step(f"Buying as {CUSTOMER.name}, and waiting for the delivery"):
@@ -76,22 +79,22 @@ class Runner:
                 first_accepted_call(self._stack, caller, callee)
         calls = service_calls(self._stack)
         hops = trace_first_call(self._stack, "billing", "product")
-        with self._step("Sending a call twice, and a forged one"):
-            attempts = try_calls(self._stack)
+        with self._step("Sending a call twice, and forged calls"):
+            results = try_calls(self._stack)
         report.show_purchase(self._console, purchase)
         report.show_calls(self._console, calls)
-        report.show_trace(self._console, "The whole way of the first call, from billing to product", hops)
-        report.show_refusals(self._console, attempts)
+        report.show_trace(self._console, "The first call from billing to product, step by step", hops)
+        report.show_refusals(self._console, results)
 
     @contextmanager
     def _step(self, what: str) -> Iterator[None]:
-        """Shows that something goes on and, once it is done, how long it took."""
+        """Show what is going on and, once it is done, how long it took."""
         started = time.monotonic()
         with self._console.status(f"{what} …"):
             try:
                 yield
             except Unexpected:
-                self._supervisor.check()  # That a process died tells more than that it did not answer.
+                self._supervisor.check()  # If a process ended, that explains more than a missing answer.
                 raise
         self._console.print(f"{what}: done in {time.monotonic() - started:.1f} s")
 
@@ -99,16 +102,16 @@ class Runner:
         self._supervisor.interrupt()
 
     def _stop(self) -> None:
-        """Stops what runs; signals that come meanwhile change nothing, since it ends soon in any case."""
+        """Stop everything that runs. Signals that arrive in the meantime change nothing."""
         if not self._supervisor.processes:
             return
         try:
             self._console.print("Stopping …")
-        finally:  # The terminal may be gone.
+        finally:  # Printing fails if the terminal is gone.
             self._supervisor.stop()
         self._console.print("Everything is stopped.")
 
 
 def use_emulator(stack: Stack) -> None:
-    """Points this process at the stack's Auth emulator: firebase-admin knows no other way than the environment."""
+    """Make this process use the stack's Auth emulator. firebase-admin reads its address only from the environment."""
     os.environ[AUTH_EMULATOR_VARIABLE] = stack.auth_host

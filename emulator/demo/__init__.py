@@ -1,1 +1,1 @@
-"""What `make run` and `make demo` show once the shop is up: a purchase, the calls behind it, and refused calls."""
+"""What the demo shows: a purchase, the calls between services behind it, and calls that are refused."""

@@ -1,4 +1,4 @@
-"""The calls between services, read from the lines that each callee logs about who called it."""
+"""The calls between services, read from the log line that each callee writes about each call."""
 
 import json
 from dataclasses import dataclass
@@ -10,29 +10,28 @@ from emulator.run.stack import SERVICES, Stack
 from mstoken.wire import MODES, Mode
 
 FUNCTION_LOG = ">  "
-"""What the functions emulator puts before a line that a function logs."""
+"""The functions emulator writes this before each line that a function logs."""
 
 
 @dataclass(frozen=True)
 class LoggedCall:
-    """One call that a service verified: in which mode, how old the token or the proof was, and the id that it spent.
-
-    The token itself is in no log.
-    """
+    """One call that a service verified. Logs never contain the token itself."""
 
     caller: str
     callee: str
     audience: str
     mode: Mode
     age_seconds: float
+    """The age of the token or, in proof mode, of the proof."""
     one_time_id: str
+    """The id that the call spent."""
     token: str
-    """The first eight characters of the token's SHA-256, hexadecimal."""
+    """The first eight characters of the token's SHA-256, in hexadecimal."""
     verdict: str
 
 
 def service_calls(stack: Stack) -> list[LoggedCall]:
-    """Every call of a service to a service so far, in the order in which the callees logged them."""
+    """Return all calls between services so far, in the order in which the callees logged them."""
     found = [
         (str(line["time"]), service, line)
         for service in SERVICES
@@ -55,17 +54,15 @@ def service_calls(stack: Stack) -> list[LoggedCall]:
 
 
 def first_accepted_call(stack: Stack, caller: str, callee: str) -> LoggedCall:
-    """The first call of caller ("svc:billing") that callee accepted. Raises Unexpected when there is none."""
+    """Return the first call of `caller` ("svc:billing") that `callee` accepted. Raises Unexpected if there is none."""
     for call in service_calls(stack):
         if (call.caller, call.callee, call.verdict) == (caller, callee, "accepted"):
             return call
-    raise Unexpected(f"The log of {callee} shows no call of {caller} that was accepted.")
+    raise Unexpected(f"The log of {callee} has no accepted call from {caller}.")
 
 
 def log_lines(stack: Stack, service: str) -> list[dict[str, Any]]:
-    """The structured lines of the log of a service, or of the functions among the "emulators"; anything else in it is
-    passed over.
-    """
+    """Return the JSON lines in the log of a service, or of the "emulators". Other lines are skipped."""
     found = []
     for text in stack.log(service).read_text().splitlines():
         try:

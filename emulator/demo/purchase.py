@@ -1,4 +1,4 @@
-"""The purchase that the demo makes: a customer logs in, chooses, has a bill made, and has it delivered."""
+"""The demo's purchase: a customer logs in, chooses products, gets a bill, and has the products delivered."""
 
 import secrets
 import time
@@ -12,7 +12,7 @@ from emulator.run.stack import Stack
 
 CUSTOMER = MAYA
 BASKET = {"Pour-over kettle, 0.9 l": 1, "House blend beans, 1 kg": 2, "Espresso cups, set of four": 1}
-"""What the customer buys: name -> quantity."""
+"""What the customer buys: product name -> quantity."""
 
 ADDRESS = {
     "name": CUSTOMER.name,
@@ -23,52 +23,52 @@ ADDRESS = {
 }
 
 ARRIVAL_SECONDS = 60.0
-"""The function `deliver` is quick, once its process has started: twice, where the first one was killed."""
+"""How long to wait for the delivery, in seconds. `deliver` is quick, but its process may have to start twice."""
 POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Purchase:
-    """What the services answered: the bill, and its delivery."""
+    """The bill and the delivery, as the services returned them."""
 
     bill: dict[str, Any]
     delivery: dict[str, Any]
 
 
 def buy(stack: Stack) -> Purchase:
-    """Buys the basket over HTTP, and waits until it has arrived.
+    """Buy the basket over HTTP, and wait until it is delivered.
 
-    Raises Unexpected, also when the bill is not what the catalogue says.
+    Raises Unexpected, for example if the bill's total does not match the catalogue's prices.
     """
     with logged_in(stack, CUSTOMER) as customer:
         chosen = {product["name"]: product for product in customer.products() if product["name"] in BASKET}
         if missing := BASKET.keys() - chosen.keys():
-            raise Unexpected(f"The catalogue lacks {', '.join(sorted(missing))}.")
+            raise Unexpected(f"The catalogue has no product named {', '.join(sorted(missing))}.")
         items = [{"product_id": chosen[name]["id"], "quantity": count} for name, count in BASKET.items()]
         key = {"Idempotency-Key": secrets.token_urlsafe(16)}
         customer.call("PATCH", "user", "/profile", 200, json={"address": ADDRESS})
         made = customer.call("POST", "billing", "/bills", 201, json={"items": items}, headers=key)
         bill = customer.call("GET", "billing", f"/bills/{made['id']}", 200)
         check_total(bill, {name: chosen[name]["price"]["amount"] * count for name, count in BASKET.items()})
-        # Without an address in the request Billing asks User for the one in the profile.
+        # The request has no address, so Billing asks User for the address in the profile.
         customer.call("POST", "billing", f"/bills/{bill['id']}/delivery", 202, json={})
-        return Purchase(bill, arrived(customer, bill["id"]))
+        return Purchase(bill, wait_for_delivery(customer, bill["id"]))
 
 
-def arrived(customer: ShopClient, bill_id: str, seconds: float = ARRIVAL_SECONDS) -> dict[str, Any]:
-    """The delivery of a bill, once it is delivered. Raises Unexpected when it is not in time, or failed."""
+def wait_for_delivery(customer: ShopClient, bill_id: str, seconds: float = ARRIVAL_SECONDS) -> dict[str, Any]:
+    """Wait until a bill is delivered, and return the delivery. Raises Unexpected if it fails or takes too long."""
     deadline = time.monotonic() + seconds
     while True:
         delivery: dict[str, Any] = customer.call("GET", "billing", f"/bills/{bill_id}/delivery", 200)
         if delivery["status"] == "delivered":
             return delivery
         if delivery["status"] == "failed" or time.monotonic() > deadline:
-            raise Unexpected(f"The delivery of bill {bill_id} is {delivery['status']}, where it should be delivered.")
+            raise Unexpected(f"The delivery of bill {bill_id} is {delivery['status']}; it should be delivered by now.")
         time.sleep(POLL_SECONDS)
 
 
 def check_total(bill: dict[str, Any], amounts: dict[str, int]) -> None:
-    """Raises Unexpected unless the bill's total is the sum of amounts (name -> minor units)."""
-    wanted, total = sum(amounts.values()), bill["total"]["amount"]
-    if total != wanted:
-        raise Unexpected(f"The bill's total is {total} where the catalogue's prices come to {wanted}.")
+    """Raise Unexpected unless the bill's total is the sum of `amounts` (product name -> minor units)."""
+    expected, total = sum(amounts.values()), bill["total"]["amount"]
+    if total != expected:
+        raise Unexpected(f"The bill's total is {total}, but the catalogue's prices add up to {expected}.")

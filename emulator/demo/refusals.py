@@ -1,4 +1,4 @@
-"""The demo's attempts to come in with what does not count: a call sent twice, and what is forged."""
+"""Calls that Product must refuse: a call that is sent twice, and calls with forged or stolen parts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +16,13 @@ from mstoken.wire import PROOF_HEADER, SERVICE_TOKEN_HEADER
 
 PATH = "/products?limit=1"
 OTHER_PATH = "/products/another"
+SERVED = "served"
+"""Stands for a code if the call was not refused."""
 
 
 @dataclass(frozen=True)
 class CallResult:
-    """What was sent to Product, and what came back."""
+    """What was sent to Product, in words, and the status and code of the answer."""
 
     sent: str
     status: int
@@ -28,53 +30,48 @@ class CallResult:
 
 
 def try_calls(stack: Stack) -> list[CallResult]:
-    """Signs in as Billing, calls Product as it would, and then as somebody would who has seen or guessed the call.
+    """Sign in as Billing, call Product as Billing does, and then call it as an attacker would. Return the results.
 
-    Raises Unexpected unless the first is served, and the others are refused for what they are.
+    Raises Unexpected unless the first call is served and each of the others is refused with the right code.
     """
     with anyone(stack) as client, ServiceIdentity("billing", stack.settings) as billing:
         try:
-            good, another = (_headers(billing, stack.url("product")) for _ in range(2))
+            good, unused = (_headers(billing, stack.url("product")) for _ in range(2))
         except SignInError as error:
             raise Unexpected(f"Signing in as svc:billing failed: {error}") from error
-        forged = another | {SERVICE_TOKEN_HEADER: _forged(another[SERVICE_TOKEN_HEADER])}
-        attempts = [
-            _attempt(client, f"a call of svc:billing, {stack.mode}", PATH, good, 200, "served"),
-            _attempt(client, "the same again", PATH, good, 401, f"{_spent(stack)}_replayed"),
-            _attempt(client, "a token perfect but for its signature", PATH, forged, 401, "token_untrusted"),
+        forged = unused | {SERVICE_TOKEN_HEADER: _forged(unused[SERVICE_TOKEN_HEADER])}
+        replayed = "token_replayed" if stack.mode == "fresh" else "proof_replayed"
+        results = [
+            _send(client, f"a call as svc:billing, in {stack.mode} mode", PATH, good, 200, SERVED),
+            _send(client, "the same call a second time", PATH, good, 401, replayed),
+            _send(client, "a token with a forged signature", PATH, forged, 401, "token_untrusted"),
         ]
         if stack.mode == "proof":
-            stolen = {SERVICE_TOKEN_HEADER: another[SERVICE_TOKEN_HEADER]}
-            attempts += [
-                _attempt(client, "a call that was seen, to another path", OTHER_PATH, another, 401, "proof_invalid"),
-                _attempt(client, "its token alone", PATH, stolen, 401, "proof_missing"),
+            stolen = {SERVICE_TOKEN_HEADER: unused[SERVICE_TOKEN_HEADER]}
+            results += [
+                _send(client, "a recorded call, sent to another path", OTHER_PATH, unused, 401, "proof_invalid"),
+                _send(client, "its token without the proof", PATH, stolen, 401, "proof_missing"),
             ]
-        return attempts
+        return results
 
 
 def _headers(billing: ServiceIdentity, product_url: str) -> dict[str, str]:
-    """What Billing would send with its next call."""
+    """Return the headers that Billing would send with its next call of Product."""
     request = next(billing.to("product").sync_auth_flow(httpx.Request("GET", product_url + PATH)))
     names = (SERVICE_TOKEN_HEADER, PROOF_HEADER)
     return {name: request.headers[name] for name in names if name in request.headers}
 
 
-def _attempt(
-    client: ShopClient, sent: str, path: str, headers: Mapping[str, str], status: int, code: str
-) -> CallResult:
+def _send(client: ShopClient, sent: str, path: str, headers: Mapping[str, str], status: int, code: str) -> CallResult:
+    """Send a call, and check the status and the code of its answer. `sent` describes the call. Raises Unexpected."""
     answer = client.call("GET", "product", path, status, headers=dict(headers))
-    came_back = answer.get("code", "served")
-    if came_back != code:
-        raise Unexpected(f"Product answered {sent} with {came_back}, not {code}.")
+    actual_code = answer.get("code", SERVED)
+    if actual_code != code:
+        raise Unexpected(f"Product answered {sent} with {actual_code} instead of {code}.")
     return CallResult(sent, status, code)
 
 
-def _spent(stack: Stack) -> str:
-    """What a call spends."""
-    return "token" if stack.mode == "fresh" else "proof"
-
-
 def _forged(token: str) -> str:
-    """The same token, signed with a key of our own under the name of the published one."""
-    signed = token.rpartition(".")[0]
-    return f"{signed}.{base64url(Key().sign(signed.encode()))}"
+    """Return the token with a signature by a key of our own. Its header still names the published key."""
+    signing_input = token.rpartition(".")[0]
+    return f"{signing_input}.{base64url(Key().sign(signing_input.encode()))}"

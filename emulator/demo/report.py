@@ -1,4 +1,4 @@
-"""What the runner shows: the purchase, the calls behind it, the refused tokens, and where everything is."""
+"""What the runner prints: the purchase, the calls behind it, the refused calls, and the addresses."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from emulator.run.stack import IDENTITIES, SERVICES, Stack
 
 
 def money(value: dict[str, Any]) -> str:
-    """An amount in minor units as people write it: {"amount": 1999, "currency": "USD"} -> "19.99 USD"."""
+    """Return an amount in minor units as text: {"amount": 1999, "currency": "USD"} -> "19.99 USD"."""
     return f"{value['amount'] // 100:,}.{value['amount'] % 100:02d} {value['currency']}"
 
 
@@ -32,7 +32,7 @@ def _table(*columns: str) -> Table:
 
 
 def show_purchase(console: Console, purchase: Purchase) -> None:
-    """The bill with its lines and total, and the state of its delivery."""
+    """Print the bill with its lines and its total, and the status of the delivery."""
     bill = purchase.bill
     _heading(console, f"Bill {bill['id']} for {CUSTOMER.name}")
     table = _table("Product", "Quantity", "Price", "Amount")
@@ -43,51 +43,51 @@ def show_purchase(console: Console, purchase: Purchase) -> None:
     table.add_section()
     table.add_row("Total", "", "", money(bill["total"]), style="bold")
     console.print(table)
-    console.print(f"The bill is {bill['status']}; its delivery is {purchase.delivery['status']}.")
+    console.print(f"The bill is {bill['status']}. The delivery is {purchase.delivery['status']}.")
 
 
 def show_calls(console: Console, calls: Sequence[LoggedCall]) -> None:
-    """Which service called which, in which mode, and the age and id of what counted once: the token, or the proof."""
-    _heading(console, "The calls between services behind it, from the callees' logs")
-    table = _table("Caller", "Called", "Audience", "Mode", "Age", "One-time id")
+    """Print which service called which, in which mode, and the age and id of the token or proof that was spent."""
+    _heading(console, "The calls between services for this purchase, from the callees' logs")
+    table = _table("Caller", "Callee", "Audience", "Mode", "Age", "One-time id")
     for call in calls:
-        # Before the dot is the thumbprint of the key, the same for all calls of a process.
+        # In proof mode the part before the dot is the thumbprint of the key, which is the same for all calls.
         one_time_id = call.one_time_id.rpartition(".")[2]
         table.add_row(call.caller, call.callee, call.audience, call.mode, f"{call.age_seconds:.1f} s", one_time_id)
     console.print(table)
 
 
 def show_trace(console: Console, title: str, hops: Sequence[Hop]) -> None:
-    """Each hop of a call's way, and how long it took."""
+    """Print the hops of a call, and how long each took."""
     _heading(console, title)
-    table = _table("Where", "What happened", "Took")
+    table = _table("Where", "What happened", "Time")
     table.columns[2].justify = "right"
     for hop in hops:
         table.add_row(hop.where, hop.what, f"{hop.took_ms:.1f} ms")
     console.print(table)
 
 
-def show_refusals(console: Console, attempts: Sequence[CallResult]) -> None:
-    """That a call is served once only, and a forged one never."""
-    _heading(console, "What Product makes of what somebody else sends it")
+def show_refusals(console: Console, results: Sequence[CallResult]) -> None:
+    """Print how Product answered repeated and forged calls."""
+    _heading(console, "How Product answers a call, the same call again, and forged calls")
     table = _table("Sent", "Answer")
-    for attempt in attempts:
-        table.add_row(attempt.sent, f"{attempt.status} {attempt.code}")
+    for result in results:
+        table.add_row(result.sent, f"{result.status} {result.code}")
     console.print(table)
     console.print(
-        "For this the runner signed in as svc:billing itself. On a laptop anyone can, since the Auth emulator"
-        " takes any custom token; what it issues is signed and verified as in production."
+        "For these calls the runner signed in as svc:billing. On a laptop anyone can do that, because the Auth emulator"
+        " accepts any custom token. The ID tokens that it issues are signed and verified as in production."
     )
 
 
 def show_addresses(console: Console, stack: Stack) -> None:
-    """Where everything listens, and whom to log in as."""
+    """Print the addresses of services and emulators, the folder of logs and databases, and the demo users."""
     _heading(console, "Addresses")
     addresses = Table(show_header=False)
     for service in SERVICES:
         addresses.add_row(service, f"{stack.url(service)}/docs")
     addresses.add_row("signed auth emulator", stack.url("signed_auth"))
-    addresses.add_row("auth emulator behind it", stack.url("auth"))
+    addresses.add_row("unsigned auth emulator", stack.url("auth"))
     addresses.add_row("function health", stack.function_url("health"))
     addresses.add_row("function token", stack.function_url("token"))
     addresses.add_row("tasks emulator", stack.url("tasks"))
@@ -95,7 +95,7 @@ def show_addresses(console: Console, stack: Stack) -> None:
         addresses.add_row(f"metadata of {name}", stack.url(f"metadata_{name}"))
     console.print(addresses)
     console.print(f"Logs and databases are in {stack.data}", soft_wrap=True)
-    _heading(console, "Demo log-ins")
+    _heading(console, "Demo users")
     logins = _table("Role", "Name", "E-mail", "Password")
     for login in LOGINS:
         logins.add_row(login.role, login.name, login.email, login.password)

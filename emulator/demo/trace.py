@@ -1,4 +1,4 @@
-"""The whole way of a call, hop by hop, put together from what everybody on it has logged."""
+"""One call, hop by hop, put together from the log lines of everyone who took part."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from mstoken.claims import log_name
 
 @dataclass(frozen=True)
 class Hop:
-    """Where somebody went, what came of it, and how long it took, in milliseconds."""
+    """One hop of a call: where it went, what happened there, and how long that took, in milliseconds."""
 
     where: str
     what: str
@@ -19,44 +19,53 @@ class Hop:
 
 
 def trace_first_call(stack: Stack, caller: str, callee: str) -> list[Hop]:
-    """The way of the first call of one service ("billing") to another that was accepted.
+    """Return the hops of the first call of `caller` ("billing") that `callee` accepted.
 
-    Raises Unexpected where the log of somebody on the way has nothing of it.
+    Raises Unexpected if a log line of a hop is missing.
     """
     call = first_accepted_call(stack, f"svc:{caller}", callee)
-    told = log_lines(stack, caller)
-    signed_in = _only(told, caller, event="signed in", token=call.token)
-    identity = _only(told, caller, event="identity token")
-    audit = _only(log_lines(stack, "emulators"), "the token service", message="token", token_id=_token_id(call))
-    arrived = _only(log_lines(stack, callee), callee, event="call", token=call.token, verdict="accepted")
-    request = _only(log_lines(stack, callee), callee, event="request", request_id=arrived["request_id"])
-    bound = "bound to its key" if call.mode == "proof" else "for one call"
+    caller_lines, callee_lines = log_lines(stack, caller), log_lines(stack, callee)
+    signed_in = _first_line(caller_lines, caller, event="signed in", token=call.token)
+    identity = _first_line(caller_lines, caller, event="identity token")
+    audit = _first_line(
+        log_lines(stack, "emulators"), "the token service", message="token", token_id=_audited_token_id(call)
+    )
+    accepted = _first_line(callee_lines, callee, event="call", token=call.token, verdict="accepted")
+    request = _first_line(callee_lines, callee, event="request", request_id=accepted["request_id"])
+    good_for = "bound to its key" if call.mode == "proof" else "for one call"
     spent = "its proof" if call.mode == "proof" else "the token"
     return [
         Hop("metadata server", f"{caller} gets an identity token: {audit['proven_by']}", identity["took_ms"]),
         Hop(
             "function token",
-            f"policy lets {audit['service']} call {audit['audience']}: a custom token is {audit['verdict']}",
+            f"the policy allows {audit['service']} to call {audit['audience']}; a custom token is {audit['verdict']}",
             round(max(0.0, signed_in["custom_token_ms"] - identity["took_ms"]), 1),
         ),
-        Hop("Firebase Auth", f"{call.caller} is signed in: an ID token for {callee}, {bound}", signed_in["sign_in_ms"]),
+        Hop(
+            "Firebase Auth",
+            f"{call.caller} signs in and gets an ID token for {callee}, {good_for}",
+            signed_in["sign_in_ms"],
+        ),
         Hop(
             callee,
             f"{request['method']} {request['path']}: {call.caller} is verified and allowed, {spent} is spent, "
-            f"{request['status']}",
+            f"the answer is {request['status']}",
             request["duration_ms"],
         ),
     ]
 
 
-def _token_id(call: LoggedCall) -> str:
-    """What the token service's audit calls the token: by the hash of its id, or of the thumbprint of its key."""
+def _audited_token_id(call: LoggedCall) -> str:
+    """Return the token's id in the audit log of the token service.
+
+    It is a hash of the token's id or, in proof mode, of the thumbprint of its key.
+    """
     return log_name(call.one_time_id.partition(".")[0])
 
 
-def _only(lines: list[dict[str, Any]], whose: str, **wanted: str) -> dict[str, Any]:
-    """The first line with these members."""
+def _first_line(lines: list[dict[str, Any]], owner: str, **members: str) -> dict[str, Any]:
+    """Return the first line that has these members. Raises Unexpected if there is none in the log of `owner`."""
     for line in lines:
-        if wanted.items() <= line.items():
+        if members.items() <= line.items():
             return line
-    raise Unexpected(f"The log of {whose} has no line with {wanted}.")
+    raise Unexpected(f"The log of {owner} has no line with {members}.")

@@ -1,8 +1,8 @@
-"""Sets up what running and testing need inside the checkout: `.venv`, `node_modules` and `functions/venv`.
+"""`make setup`: makes what the shop and the tests need inside the checkout: `.venv`, `node_modules`, `functions/venv`.
 
-Run by the machine's own Python (3.11 or newer), so only the standard library is used here. Each part carries a
-stamp, written last, of what it was made from; a part whose stamp still fits is left alone, any other is made
-anew. The parts are made at the same time, each with a log of its own.
+The machine's own Python (3.11 or newer) runs this file, so it uses only the standard library. Each part has a stamp, a
+file with a digest of what the part was made from, which is written last. A part whose stamp is current is left alone;
+the others are made again. The parts are made at the same time, each with a log of its own.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from pathlib import Path
 
 NODE_MAJOR = 20
 STOP_SECONDS = 5.0
-OFFLINE_SIGNS = (
+OFFLINE_MESSAGES = (
     "NewConnectionError",
     "name resolution",
     "ENOTFOUND",
@@ -33,7 +33,7 @@ OFFLINE_SIGNS = (
 
 
 class SetupError(Exception):
-    """Set-up cannot go on; the text is one sentence for the user."""
+    """Set-up cannot go on. The text tells the user why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -45,24 +45,24 @@ class Part:
     made_from: str
     commands: Sequence[Sequence[str | Path]]
     links: dict[str, str] = field(default_factory=dict)
-    """Links added inside the folder where nothing of that name exists: name -> target."""
+    """Links to add inside the folder, unless the name exists: name -> target."""
 
     @property
     def stamp(self) -> Path:
-        """The file that says what the part was made from."""
+        """The file with the digest of what the part was made from."""
         return self.folder / ".made-from"
 
     def is_current(self) -> bool:
-        """Whether the part is complete, and made from what is asked for now."""
+        """Return whether the part is complete, and made from the present files."""
         return self.stamp.is_file() and self.stamp.read_text() == self.made_from
 
 
 def parts(root: Path) -> list[Part]:
-    """The three environments of the checkout at root. Raises SetupError when Node or npm will not do."""
+    """Return the three environments of the checkout at `root`. Raises SetupError as `node_version` does."""
     node = node_version()
     pyproject = tomllib.loads((root / "pyproject.toml").read_text())
     packaging = json.dumps([pyproject["build-system"], pyproject["project"], pyproject["tool"]["hatch"]])
-    # A virtual environment's scripts name its folder: a checkout that was moved needs new ones.
+    # The scripts of a virtual environment contain the path of its folder, so a checkout that was moved needs new ones.
     python = f"{sys.version} in {root}"
     venv, functions = root / ".venv", root / "functions"
     site_packages = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
@@ -82,11 +82,11 @@ def parts(root: Path) -> list[Part]:
             digest(python, functions / "requirements.txt"),
             _environment(functions / "venv", functions / "requirements.txt"),
             links={
-                # firebase-tools starts functions with the command that firebase.json's runtime names (python311:
-                # python3.11, as deployed) inside this environment; a newer Python's has no such name.
+                # firebase-tools starts the functions with the command that firebase.json's runtime names (python311:
+                # python3.11) inside this environment. An environment of a newer Python has no command of that name.
                 "bin/python3.11": "python3",
-                # The checkout's own mstoken and nothing beside it; what it needs stands in functions/requirements.in.
-                # An editable install would need hatchling here, and so in what is deployed.
+                # The checkout's own mstoken. Its dependencies are in functions/requirements.in. An editable install
+                # would need hatchling in this environment, and so in what is deployed.
                 f"{site_packages}/mstoken": "../../../../../mstoken",
             },
         ),
@@ -112,7 +112,7 @@ def _pip(folder: Path) -> list[str | Path]:
 
 
 def digest(*facts: str | Path) -> str:
-    """SHA-256 in hex over facts in order: a path counts by the file's content, a text by itself."""
+    """Return the SHA-256 of the facts in their order, in hexadecimal. A path stands for the content of its file."""
     total = hashlib.sha256()
     for fact in facts:
         content = fact.read_bytes() if isinstance(fact, Path) else fact.encode()
@@ -121,23 +121,25 @@ def digest(*facts: str | Path) -> str:
 
 
 def node_version() -> str:
-    """Node's version, such as "v20.11.0". Raises SetupError: no Node, a Node too old, or no npm."""
+    """Return the version of Node.js, such as "v20.11.0". Raises SetupError if Node.js or npm is missing or too old."""
     node = shutil.which("node")
     if node is None:
-        raise SetupError(f"Node.js is missing: install version {NODE_MAJOR} or newer, with npm.")
+        raise SetupError(f"Node.js was not found. Install version {NODE_MAJOR} or newer, with npm.")
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
     major = version.removeprefix("v").partition(".")[0]
     if not major.isdigit() or int(major) < NODE_MAJOR:
-        raise SetupError(f"Node.js {NODE_MAJOR} or newer is needed, but {node} is {version or 'broken'}.")
+        raise SetupError(
+            f"Node.js must be version {NODE_MAJOR} or newer, but {node} is {version or 'broken'}. Install a newer one."
+        )
     if shutil.which("npm") is None:
-        raise SetupError("npm is missing: it comes with Node.js, or as a package of its own.")
+        raise SetupError("npm was not found. Install it: it comes with Node.js, or as a separate package.")
     return version
 
 
 async def make(part: Part, log: Path) -> None:
-    """Makes a part, its commands' output in log; the stamp is written last.
+    """Make a part. The output of its commands goes to `log`. The stamp is written last.
 
-    Raises SetupError when a command fails. Cancelling ends the command that runs.
+    Raises SetupError if a command fails. If this is cancelled, the running command is ended.
     """
     part.stamp.unlink(missing_ok=True)
     with log.open("wb") as output:
@@ -149,14 +151,17 @@ async def make(part: Part, log: Path) -> None:
 
 
 def add_links(part: Part) -> None:
-    """Adds the part's links, where nothing of that name exists."""
+    """Add the part's links whose names do not exist yet."""
     for name, target in part.links.items():
         if not os.path.lexists(part.folder / name):
             (part.folder / name).symlink_to(target)
 
 
 async def run(command: Sequence[str | Path], output: int) -> int:
-    """Runs a command, its output to a file descriptor, and returns its status; if cancelled, ends all of it."""
+    """Run a command with its output to a file descriptor. Return its exit status.
+
+    If this is cancelled, the command and everything that it started is ended.
+    """
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=subprocess.DEVNULL,
@@ -176,50 +181,51 @@ async def run(command: Sequence[str | Path], output: int) -> int:
 
 
 def why_failed(name: str, log: Path) -> str:
-    """One sentence on why a part could not be made, by what its log says."""
+    """Return why a part could not be made, and what to do, from its log."""
     text = log.read_text(errors="replace")
     if "ensurepip is not available" in text:
-        return "Python's venv module is incomplete: install it (Debian and Ubuntu: apt install python3-venv)."
-    if any(sign in text for sign in OFFLINE_SIGNS):
-        return f"{name} could not be set up: its package registry cannot be reached (log: {log})."
-    return f"{name} could not be set up (log: {log})."
+        return "Python's venv module is incomplete. Install it (Debian and Ubuntu: apt install python3-venv)."
+    if any(message in text for message in OFFLINE_MESSAGES):
+        return f"{name} could not be set up: its package registry cannot be reached. Check the network (log: {log})."
+    return f"{name} could not be set up: a command failed (log: {log})."
 
 
 class Progress:
-    """What the user sees: a line as each part is ready and, on a terminal, the seconds in between."""
+    """What the user sees: a line when a part is ready and, on a terminal, a clock in between."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.missing = list(names)
         self._started = time.monotonic()
         self._live = sys.stdout.isatty()
-        self._say(f"Setting up {', '.join(names)}; the first time takes a minute or two.")
+        self._print(f"Setting up {', '.join(names)}; the first time takes a minute or two.")
 
     def done(self, name: str) -> None:
-        """Tells that a part is ready."""
+        """Print that a part is ready."""
         self.missing.remove(name)
-        self._say(f"  {name} is ready after {time.monotonic() - self._started:.0f} s")
+        self._print(f"  {name} is ready after {time.monotonic() - self._started:.0f} s")
 
     def clear(self) -> None:
-        """Takes away the line that tick draws."""
-        self._say("", end="")
+        """Remove the line that tick draws."""
+        self._print("", end="")
 
     async def tick(self) -> None:
-        """Redraws the terminal's last line four times a second, until nothing is missing."""
+        """Redraw the last line of the terminal four times a second, until all parts are ready."""
         while self._live and self.missing:
-            self._say(f"  {time.monotonic() - self._started:.0f} s … {', '.join(self.missing)}", end="")
+            self._print(f"  {time.monotonic() - self._started:.0f} s … {', '.join(self.missing)}", end="")
             await asyncio.sleep(0.25)
 
-    def _say(self, line: str, end: str = "\n") -> None:
+    def _print(self, line: str, end: str = "\n") -> None:
         sys.stdout.write(("\r\x1b[K" if self._live else "") + line + end)
         sys.stdout.flush()
 
 
-async def make_all(wanted: Sequence[Part], logs: Path) -> None:
-    """Makes the parts at the same time, and tells how it goes.
+async def make_all(missing: Sequence[Part], logs: Path) -> None:
+    """Make the parts at the same time, and print the progress.
 
-    logs is the folder for `setup-<part>.log`. Raises SetupError when one fails, after ending the others.
+    `logs` is the folder for the logs, `setup-<part>.log`. If one part fails, the others are ended and SetupError is
+    raised.
     """
-    progress = Progress([part.name for part in wanted])
+    progress = Progress([part.name for part in missing])
 
     async def make_one(part: Part) -> None:
         await make(part, logs / f"setup-{part.name.strip('.').replace('/', '-')}.log")
@@ -227,18 +233,18 @@ async def make_all(wanted: Sequence[Part], logs: Path) -> None:
 
     try:
         async with asyncio.TaskGroup() as group:
-            for part in wanted:
+            for part in missing:
                 group.create_task(make_one(part))
             group.create_task(progress.tick())
     except* SetupError as failed:
-        # A registry that cannot be reached fails every part: one sentence is enough.
+        # If a registry cannot be reached, every part fails. One message is enough.
         raise failed.exceptions[0] from None
     finally:
         progress.clear()
 
 
 async def until_signalled(work: Coroutine[None, None, None]) -> None:
-    """Does the work, and cancels it when the user or the system asks the process to end."""
+    """Do the work. Cancel it when the user or the system asks the process to end."""
     task = asyncio.create_task(work)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
@@ -246,9 +252,9 @@ async def until_signalled(work: Coroutine[None, None, None]) -> None:
 
 
 def set_up(root: Path) -> None:
-    """Makes the parts of the checkout at root that are missing or out of date.
+    """Make the parts of the checkout at `root` that are missing or out of date.
 
-    Raises SetupError, and CancelledError when interrupted.
+    Raises SetupError, and CancelledError if interrupted.
     """
     missing = [part for part in parts(root) if not part.is_current()]
     if missing:
@@ -258,14 +264,14 @@ def set_up(root: Path) -> None:
 
 
 def main() -> int:
-    """Sets up the checkout that this file is in; the exit status: 0, 1 after a failure, 130 if interrupted."""
+    """Set up the checkout of this file. Return the exit status: 0, 1 after a failure, 130 if interrupted."""
     try:
         set_up(Path(__file__).resolve().parents[2])
     except SetupError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     except asyncio.CancelledError:
-        sys.stderr.write("Set-up was interrupted: the next start takes it up again.\n")
+        sys.stderr.write("Set-up was interrupted. Run the command again to finish it.\n")
         return 130
     return 0
 

@@ -1,4 +1,4 @@
-"""The products of emulator/run/seed/catalogue.json, added as an administrator adds them: one POST /products each."""
+"""The demo catalogue (emulator/run/seed/catalogue.json), which an administrator adds with one POST /products each."""
 
 import json
 from typing import Any
@@ -9,13 +9,13 @@ from emulator.run.stack import SEED, Stack
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """The products to sell, as POST /products takes them."""
+    """Return the products of the catalogue, as POST /products expects them."""
     by_category: dict[str, list[dict[str, Any]]] = json.loads((SEED / "catalogue.json").read_text())
     return [product for products in by_category.values() for product in products]
 
 
 def add_catalogue(stack: Stack) -> int:
-    """Adds the products that the shop does not have yet, by name, and returns how many. Raises Unexpected."""
+    """Add the products whose names the shop does not have yet. Return how many were added. Raises Unexpected."""
     with logged_in(stack, ADMIN) as admin:
         present = {product["name"] for product in admin.products()}
         missing = [product for product in catalogue() if product["name"] not in present]

@@ -1,11 +1,11 @@
-"""The users of emulator/run/seed/auth_export, whom the Auth emulator imports at its start."""
+"""The demo users. The Auth emulator imports them from emulator/run/seed/auth_export when it starts."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Login:
-    """A demo user: who it is, and what to log in with. These passwords are public."""
+    """A demo user, with the password to log in with. These passwords are public."""
 
     role: str
     name: str

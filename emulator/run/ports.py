@@ -1,4 +1,4 @@
-"""The ports that everything listens on, all on 127.0.0.1."""
+"""The ports of the shop's emulators and services, all on 127.0.0.1."""
 
 import random
 import socket
@@ -13,7 +13,7 @@ RESERVATION = 9110
 
 @dataclass(frozen=True)
 class Ports:
-    """One port for everything that listens; the defaults are those of firebase.json and of the services."""
+    """The ports of one shop. The defaults are those in firebase.json and those of the services."""
 
     auth: int = 9099
     signed_auth: int = 9100
@@ -32,30 +32,30 @@ class Ports:
 
     @classmethod
     def shifted(cls, offset: int) -> "Ports":
-        """The default ports, each higher by offset."""
+        """Return the default ports, each plus `offset`."""
         return cls(**{field.name: getattr(cls, field.name) + offset for field in fields(cls)})
 
     def taken(self) -> dict[str, int]:
-        """Those that something listens on now: name -> port."""
+        """Return the ports that are in use now: name -> port."""
         return {name: port for name, port in asdict(self).items() if is_taken(port)}
 
     def check(self) -> None:
-        """Raises PortTaken, naming the first port that is not free, who wants it, and what to do."""
+        """Raise PortTaken if a port is in use. The text names the first one, what needs it, and what to do."""
         for name, port in self.taken().items():
             raise PortTaken(
-                f"Port {port}, wanted for {name}, is taken: end what uses it"
-                f' (lsof -i :{port} names it), or move all ports with make run ARGS="--port-offset 1000".'
+                f"Port {port}, which {name} needs, is in use. Stop the program that uses it"
+                f' (lsof -i :{port} finds it), or use other ports: make run ARGS="--port-offset 1000".'
             )
 
 
 def is_taken(port: int) -> bool:
-    """Whether something listens on the port."""
+    """Return whether a program listens on the port."""
     with socket.socket() as client:
         client.settimeout(1)
         if client.connect_ex((HOST, port)) == 0:
             return True
     with socket.socket() as server:
-        # As servers do it, so that connections that ended a moment ago do not count.
+        # Servers set this too: then connections that have just ended do not count.
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             server.bind((HOST, port))
@@ -65,10 +65,11 @@ def is_taken(port: int) -> bool:
 
 
 def free_offset() -> int:
-    """Return an offset at which all ports are free. No other process gets it from here until this one ends.
+    """Return an offset at which all ports are free. Raises PortTaken if none was found.
 
-    The ports are below the range from which the system takes ports for outgoing connections: one of those could take
-    a port between this check and its use. Raises PortTaken.
+    No other process gets the same offset from this function until this process ends. The ports are below the range that
+    the system uses for outgoing connections, because such a connection could take a port between this check and its
+    use.
     """
     for offset in random.sample(range(10_000, 22_000, 20), 100):
         reservation = socket.socket()
@@ -81,4 +82,4 @@ def free_offset() -> int:
             reservation.detach()  # The port stays bound until the process ends.
             return offset
         reservation.close()
-    raise PortTaken("None of a hundred port offsets is free on this machine.")
+    raise PortTaken("No free ports were found: each of 100 random port offsets has a port that is in use.")

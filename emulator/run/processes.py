@@ -1,4 +1,8 @@
-"""Starts processes, watches them, and stops them with everything that they started."""
+"""Starts processes, watches them, and stops them together with everything that they started.
+
+This is written by hand. Process managers stop the processes that they started, but not those that firebase-tools leaves
+behind in sessions of their own, and their processes live on if the manager itself is killed.
+"""
 
 import contextlib
 import os
@@ -22,7 +26,10 @@ KILL_SECONDS = 5.0
 
 
 class Process:
-    """A running command: in a session of its own, its output in a log file, tied to our life where Linux can."""
+    """A running command, in a session of its own, with its output in a log file.
+
+    On Linux it ends when this process ends (see `die_with_parent`).
+    """
 
     def __init__(self, name: str, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> None:
         self.name = name
@@ -41,18 +48,18 @@ class Process:
             )
         self.exited = threading.Event()
 
-    def watch(self, tell: Callable[["Process"], None]) -> None:
-        """Calls tell from another thread as soon as the process has ended."""
+    def watch(self, on_exit: Callable[["Process"], None]) -> None:
+        """Call `on_exit` from another thread as soon as the process has ended."""
 
         def wait() -> None:
             self.popen.wait()
             self.exited.set()
-            tell(self)
+            on_exit(self)
 
         threading.Thread(target=wait, name=f"watch {self.name}", daemon=True).start()
 
     def family(self) -> set[psutil.Process]:
-        """The process, its descendants, and all others of its session, orphans included."""
+        """Return the process, its descendants, and all other processes of its session, including orphans."""
         found = {process for process in psutil.process_iter() if _session(process.pid) == self.popen.pid}
         try:
             root = psutil.Process(self.popen.pid)
@@ -61,23 +68,23 @@ class Process:
             return found
 
     def ask_to_end(self) -> set[psutil.Process]:
-        """Sends the process itself SIGINT, as Ctrl-C would, and returns the family that has to end with it."""
+        """Send the process SIGINT, as Ctrl-C does. Return the processes that have to end with it."""
         family = self.family()
         if not self.exited.is_set():
             self.popen.send_signal(signal.SIGINT)
         return family
 
-    def has_said(self, text: str) -> bool:
-        """Whether the text is in the log."""
+    def has_logged(self, text: str) -> bool:
+        """Return whether the text is in the log."""
         return text in self.log.read_text(errors="replace")
 
     def last_lines(self, count: int = 10) -> str:
-        """The end of the log."""
+        """Return the last `count` lines of the log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-count:])
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether a process still runs; one that has ended and that nobody waits for does not."""
+    """Return whether a process still runs. A zombie does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -92,27 +99,30 @@ def _session(pid: int) -> int | None:
 
 
 class Supervisor:
-    """Processes that must all stay up, until one ends or somebody interrupts."""
+    """Processes that must all stay up until the user interrupts."""
 
     def __init__(self) -> None:
         self.processes: list[Process] = []
         self._events: queue.SimpleQueue[Process | None] = queue.SimpleQueue()
 
     def start(self, name: str, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> Process:
-        """Starts a process and watches it from now on. To be called from the main thread, which outlives it."""
+        """Start a process, and watch it from now on.
+
+        Call this from the main thread: the kernel ends the process when the thread that started it ends.
+        """
         process = Process(name, command, env=env, cwd=cwd, log=log)
         self.processes.append(process)
         process.watch(self._events.put)
         return process
 
     def interrupt(self) -> None:
-        """Makes the call that waits now, or else the next one, raise Interrupted. Safe in a signal handler."""
+        """Make the current or the next wait raise Interrupted. May be called in a signal handler."""
         self._events.put(None)
 
     def check(self, seconds: float | None = 0) -> None:
-        """Waits so many seconds (None: for ever) for something to go wrong.
+        """Watch the processes for so many seconds; None means without end.
 
-        Raises ProcessDied when a process ended, Interrupted after interrupt().
+        Raises ProcessDied if a process ended, and Interrupted after interrupt().
         """
         try:
             process = self._events.get(timeout=seconds) if seconds != 0 else self._events.get_nowait()
@@ -123,7 +133,7 @@ class Supervisor:
         raise ProcessDied(process.name, process.popen.returncode, str(process.log), process.last_lines())
 
     def wait_until(self, ready: Callable[[], bool], name: str, seconds: float) -> None:
-        """Waits until ready() holds. Raises NotReady when it does not in time, and what check raises."""
+        """Wait until ready() is true. Raises NotReady after so many seconds, and what check raises."""
         deadline = time.monotonic() + seconds
         while not ready():
             if time.monotonic() > deadline:
@@ -131,14 +141,14 @@ class Supervisor:
             self.check(POLL_SECONDS)
 
     def stop(self) -> None:
-        """Stops all with everything that they started: they are asked to end, and after a while made to."""
+        """Stop all processes and everything that they started. Those that do not end when asked to are killed."""
         families = [process.ask_to_end() for process in self.processes]
         deadline = time.monotonic() + STOP_SECONDS
         for process in self.processes:
             process.exited.wait(max(0.0, deadline - time.monotonic()))
-        # Those started meanwhile count as well.
-        everybody = set().union(*families, *(process.family() for process in self.processes))
-        left = [member for member in everybody if is_alive(member)]
+        # Processes that were started in the meantime count too.
+        members = set().union(*families, *(process.family() for process in self.processes))
+        left = [member for member in members if is_alive(member)]
         for member in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()

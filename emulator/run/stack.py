@@ -1,4 +1,4 @@
-"""What the shop consists of when it runs: the emulators and the three services, and what each is told."""
+"""The stack: the emulators and the three services, with the ports, folders and variables of each."""
 
 import json
 import os
@@ -22,38 +22,44 @@ from mstoken.wire import Mode
 ROOT = Path(__file__).resolve().parents[2]
 SEED = Path(__file__).with_name("seed")
 PROJECT = "demo-shop"
-LAZY_VALIDATORS = ROOT / "emulator" / "run" / "lazy_validators.cjs"
+LAZY_VALIDATORS = Path(__file__).with_name("lazy_validators.cjs")
 """Makes the Auth emulator start in two seconds instead of eight."""
 SERVICES = ("user", "product", "billing")
 IDENTITIES = (*SERVICES, "delivery")
-"""The services that have an identity of their own: delivery is the function `deliver`."""
+"""The services that have an identity. "delivery" is the function `deliver`."""
 EMULATORS = ("auth", "functions", "tasks", "eventarc", "hub", "logging")
 EMULATORS_READY = "All emulators ready!"
 SIGNED_AUTH_VARIABLE = "SIGNED_AUTH_EMULATOR_HOST"
-"""Tells our functions where the signed emulator is: firebase-tools sets the usual variable to the raw one."""
+"""Tells the functions where the signed Auth emulator is: firebase-tools sets the usual variable to the raw emulator."""
 PATIENCE_SECONDS = 20.0
-"""When Billing hands over anew what has not come to its end. Short: the tasks emulator keeps its tasks in memory."""
+"""After how many seconds Billing puts a delivery that has no end yet into the queue again.
+
+It is short because the tasks emulator keeps tasks only in memory.
+"""
 FUNCTIONS_AT_ONCE = 8
-"""How many requests the functions emulator works on: it starts a process for each. More than `deliver` takes at once,
-which waits for `token`.
+"""How many requests the functions emulator handles at the same time, with a process for each.
+
+It must be more than `deliver` uses at the same time, because each `deliver` waits for a request to `token`.
 """
 START_SECONDS = 90.0
+"""How long a process may take to become ready, in seconds."""
 ANSWER_SECONDS = 10.0
+"""How long the answer to a question about readiness may take, in seconds."""
 
-OURS = (
+SHOP_VARIABLES = (
     *("DATABASE_URL", "PRODUCT_URL", "USER_URL", "BILLING_URL", "DELIVERY_", "MSTOKEN_"),
     *("GOOGLE_", "GCLOUD_", "GCE_METADATA_", "FIREBASE_", "CLOUD_TASKS_", SIGNED_AUTH_VARIABLE),
 )
-"""Beginnings of the variables that decide what a process talks to: none is passed on from the user's shell."""
+"""The beginnings of variables that decide which servers a process uses. They are not taken from the user's shell."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """One shop: where it listens, where it keeps its data, which project and Auth emulator it uses.
+    """One shop: its ports, its data folder, its project and its emulators.
 
-    emulator_host is the host:port of a signed Auth emulator elsewhere, emulator_ports are those of the functions and
-    metadata emulators of another stack; left out, they are on our own ports. workers is the number of processes for
-    each service, mode how services call each other.
+    `emulator_host` is the host:port of the signed Auth emulator of another stack, and `emulator_ports` are the ports of
+    its functions and metadata emulators. Without them, this stack uses emulators on its own ports. `workers` is the
+    number of processes for each service. `mode` is how services call each other.
     """
 
     ports: Ports
@@ -66,12 +72,12 @@ class Stack:
 
     @property
     def settings(self) -> Settings:
-        """For signing in from this process as a service of this shop."""
+        """Settings to sign in from this process as a service of this shop."""
         return Settings(project_id=self.project, emulator_host=self.auth_host, mode=self.mode)
 
     @property
     def auth_host(self) -> str:
-        """The host:port of the Auth emulator in use: the one that signs."""
+        """The host:port of the signed Auth emulator."""
         return self.emulator_host or f"{HOST}:{self.ports.signed_auth}"
 
     @property
@@ -80,26 +86,28 @@ class Stack:
         return self.emulator_ports or self.ports
 
     def url(self, name: str) -> str:
-        """The address of a service or an emulator, such as "http://127.0.0.1:8002"."""
+        """Return the URL of a service or an emulator, such as "http://127.0.0.1:8002"."""
         return f"http://{HOST}:{getattr(self.ports, name)}"
 
     @property
     def functions_url(self) -> str:
-        """What the addresses of all HTTP functions at the functions emulator begin with."""
+        """The common beginning of the URLs of all functions in the functions emulator."""
         return f"http://{HOST}:{self._emulators.functions}/{self.project}/us-central1"
 
     def function_url(self, name: str) -> str:
-        """The address of an HTTP function at the functions emulator."""
+        """Return the URL of a function in the functions emulator."""
         return f"{self.functions_url}/{name}"
 
     def beside(self, ports: Ports, data: Path, **changes: Any) -> Self:
-        """Other services that use the emulators of this stack."""
+        """Return a stack of other services that use the emulators of this stack."""
         beside = replace(self, ports=ports, data=data, emulator_host=self.auth_host, emulator_ports=self._emulators)
         return replace(beside, **changes)
 
     def identity_environment(self, name: str) -> dict[str, str]:
-        """What makes a process the service `name`: with this google-auth finds its identity, which the token service
-        takes; the same as on Cloud Run, but for the metadata server's address.
+        """Return the variables that give a process the identity of the service `name`.
+
+        google-auth finds the metadata server of the service with them, and the token service accepts its identity
+        tokens. On Cloud Run the metadata server needs no variable.
         """
         host = f"{HOST}:{getattr(self._emulators, f'metadata_{name}')}"
         return {
@@ -109,13 +117,13 @@ class Stack:
         }
 
     def log(self, name: str) -> Path:
-        """The log of a service, or of the "emulators"."""
+        """Return the log file of a service, or of the "emulators"."""
         return self.data / "logs" / f"{name}.log"
 
-    def forget(self) -> None:
-        """Deletes what an earlier run left in the data folder: databases and logs.
+    def delete_old_data(self) -> None:
+        """Delete the databases and logs of an earlier run.
 
-        The Auth emulator keeps users in memory only, so bills kept beyond its end could belong to nobody.
+        The Auth emulator keeps users only in memory. So bills of an earlier run would belong to users that are gone.
         """
         for owner in (*SERVICES, "functions"):
             for database in self.data.glob(f"{owner}*.db*"):
@@ -123,27 +131,26 @@ class Stack:
         shutil.rmtree(self.data / "logs", ignore_errors=True)
 
     def start_emulators(self, supervisor: Supervisor) -> None:
-        """Starts the Firebase emulators with the seeded users, and waits until they are ready.
+        """Start the Firebase emulators with the demo users, and wait until they are ready.
 
         Raises RunnerError and Interrupted.
         """
         firebase = ROOT / "node_modules" / ".bin" / "firebase"
         if not firebase.exists():
-            raise RunnerError("firebase-tools is not installed here: run make setup.")
+            raise RunnerError("firebase-tools is not installed in node_modules. Run make setup.")
         config = self.data / "firebase.json"
         config.parent.mkdir(parents=True, exist_ok=True)
         config.write_text(json.dumps(self._firebase_config(), indent=2))
         self.start_metadata(supervisor)
         process = supervisor.start(
             "firebase emulators:start",
-            # Naming the emulators leaves out the extensions emulator, which would ask for a login.
+            # `--only` leaves out the extensions emulator, which would ask the user to log in.
             [
                 *("node", "--require", str(LAZY_VALIDATORS), str(firebase)),
                 *("emulators:start", "--only", "auth,functions,tasks"),
                 *("--config", str(config), "--project", self.project, "--import", str(SEED)),
             ],
-            # firebase-tools passes its environment on to the functions, and CI keeps it from looking for news and new
-            # versions of itself.
+            # firebase-tools passes its environment on to the functions. CI stops it from asking for news and updates.
             env=_environment()
             | {"CI": "true", "FUNCTIONS_EMULATOR_PARALLEL": str(FUNCTIONS_AT_ONCE)}
             | {"BILLING_URL": self.url("billing"), SIGNED_AUTH_VARIABLE: self.auth_host}
@@ -153,13 +160,15 @@ class Stack:
             cwd=self.data,
             log=self.log("emulators"),
         )
-        supervisor.wait_until(partial(process.has_said, EMULATORS_READY), process.name, START_SECONDS)
+        supervisor.wait_until(partial(process.has_logged, EMULATORS_READY), process.name, START_SECONDS)
         supervisor.wait_until(partial(_answers, self.function_url("health")), "The function health", START_SECONDS)
         self.start_signed_auth(supervisor, f"{HOST}:{self.ports.auth}")
-        supervisor.wait_until(partial(issues, self.function_url("token")), "The function token", START_SECONDS)
+        supervisor.wait_until(
+            partial(is_token_service, self.function_url("token")), "The function token", START_SECONDS
+        )
 
     def start_signed_auth(self, supervisor: Supervisor, upstream: str) -> None:
-        """Starts the proxy that signs what the Auth emulator at `upstream` (host:port) issues.
+        """Start the proxy that signs the ID tokens of the Auth emulator at `upstream` (host:port).
 
         Raises RunnerError and Interrupted.
         """
@@ -173,10 +182,10 @@ class Stack:
             cwd=ROOT,
             log=self.log("signed_auth"),
         )
-        supervisor.wait_until(partial(signs, f"{HOST}:{self.ports.signed_auth}"), process.name, START_SECONDS)
+        supervisor.wait_until(partial(is_signed_auth, f"{HOST}:{self.ports.signed_auth}"), process.name, START_SECONDS)
 
     def start_metadata(self, supervisor: Supervisor) -> None:
-        """Starts the metadata emulator, and waits until it is ready. Raises RunnerError and Interrupted."""
+        """Start the metadata emulator, and wait until it is ready. Raises RunnerError and Interrupted."""
         ports = {name: getattr(self.ports, f"metadata_{name}") for name in IDENTITIES}
         process = supervisor.start(
             "metadata",
@@ -191,7 +200,7 @@ class Stack:
         supervisor.wait_until(partial(_answers, self.url("metadata_delivery")), process.name, START_SECONDS)
 
     def _firebase_config(self) -> dict[str, Any]:
-        """firebase.json with our ports, and its folders as seen from our data folder, where the copy lies."""
+        """Return firebase.json with our ports, and with paths that are relative to the data folder."""
         config: dict[str, Any] = json.loads((ROOT / "firebase.json").read_text())
         for codebase in config["functions"]:
             codebase["source"] = os.path.relpath(ROOT / codebase["source"], self.data)
@@ -200,14 +209,14 @@ class Stack:
         return config
 
     def start_services(self, supervisor: Supervisor) -> None:
-        """Starts the three services together, and waits until all are ready. Raises RunnerError and Interrupted."""
+        """Start the three services together, and wait until all are ready. Raises RunnerError and Interrupted."""
         for service in SERVICES:
             self._start_service(supervisor, service)
         for service in SERVICES:
             self._wait_for_service(supervisor, service)
 
     def start_service(self, supervisor: Supervisor, service: str) -> None:
-        """Starts one of the services, and waits until it is ready. Raises RunnerError and Interrupted."""
+        """Start one service, and wait until it is ready. Raises RunnerError and Interrupted."""
         self._start_service(supervisor, service)
         self._wait_for_service(supervisor, service)
 
@@ -245,20 +254,20 @@ class Stack:
 
 
 def _answers(url: str) -> bool:
-    """Whether a GET is answered with 200."""
+    """Return whether a GET is answered with 200."""
     try:
         return httpx.get(url, timeout=ANSWER_SECONDS).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 
 
-def signs(auth_host: str) -> bool:
-    """Whether what listens at auth_host (host:port) is an Auth emulator that signs."""
+def is_signed_auth(auth_host: str) -> bool:
+    """Return whether a signed Auth emulator listens at `auth_host` (host:port)."""
     return _answers(f"http://{auth_host}{CERTIFICATES_PATH}")
 
 
-def issues(token_url: str) -> bool:
-    """Whether a token service is there: it wants credentials, which it can check."""
+def is_token_service(token_url: str) -> bool:
+    """Return whether a token service answers at the URL: without a credential it answers 401."""
     try:
         return httpx.post(token_url, timeout=ANSWER_SECONDS).status_code == httpx.codes.UNAUTHORIZED
     except httpx.TransportError:
@@ -266,4 +275,4 @@ def issues(token_url: str) -> bool:
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    return {name: value for name, value in os.environ.items() if not name.startswith(SHOP_VARIABLES)}

@@ -1,4 +1,4 @@
-"""A shop of processes for the tests, with people who use it."""
+"""A shop that runs in processes, with users, for the tests in this folder."""
 
 import secrets
 from collections.abc import Callable, Iterator
@@ -41,14 +41,14 @@ def stack_of_workers(emulators: Stack, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(params=["stack", "stack_of_workers"])
 def either_stack(request: pytest.FixtureRequest) -> Stack:
-    """The three services, with one process each in fresh mode, and then with two each in proof mode."""
+    """The three services: with one process each in fresh mode, and with two each in proof mode."""
     stack: Stack = request.getfixturevalue(request.param)
     return stack
 
 
 @pytest.fixture
 def sign_up(stack: Stack) -> Callable[[str], Login]:
-    """Signs up a new customer by the name given."""
+    """Signs up a new customer with a given name."""
 
     def sign_up_as(name: str) -> Login:
         login = Login("customer", name, f"{secrets.token_hex(8)}@example.com", secrets.token_urlsafe(12))
@@ -74,7 +74,7 @@ def stranger(sign_up: Callable[[str], Login]) -> Login:
 
 @pytest.fixture
 def admin(stack: Stack, sign_up: Callable[[str], Login]) -> Login:
-    """An administrator: a user whose custom claim `role` the Auth emulator's admin API has set."""
+    """An administrator: a user whose custom claim `role` was set with the Auth emulator's admin API."""
     login = sign_up("Ines Carvalho")
     accounts = f"http://{stack.auth_host}/identitytoolkit.googleapis.com/v1/projects/{stack.project}/accounts"
     owner = {"Authorization": "Bearer owner"}
@@ -86,7 +86,7 @@ def admin(stack: Stack, sign_up: Callable[[str], Login]) -> Login:
 
 @pytest.fixture
 def offer(admin: Login) -> Callable[[Stack], dict[str, Any]]:
-    """Adds a product to a shop as an administrator, and gives what the shop answers."""
+    """Adds a product to a shop as an administrator, and returns the product."""
 
     def offer_product(stack: Stack) -> dict[str, Any]:
         price = {"amount": 1999, "currency": "USD"}

@@ -1,4 +1,4 @@
-"""A plain load balancer: each connection goes to the next of several servers."""
+"""A simple load balancer: each connection goes to the next of several servers."""
 
 import contextlib
 import itertools
@@ -12,7 +12,7 @@ PIECE_BYTES = 65536
 
 
 class RoundRobin:
-    """Listens on a port and passes each connection on to the next of `upstreams`, also ports; in threads of its own."""
+    """Listens on a port, and passes each connection on to the next port of `upstreams`. Uses threads of its own."""
 
     def __init__(self, port: int, upstreams: Sequence[int]) -> None:
         self._server = socket.create_server((HOST, port))
@@ -21,7 +21,7 @@ class RoundRobin:
         self._acceptor.start()
 
     def stop(self) -> None:
-        """Takes no more connections."""
+        """Accept no more connections."""
         self._server.shutdown(socket.SHUT_RDWR)
         self._acceptor.join()
         self._server.close()
@@ -36,7 +36,7 @@ class RoundRobin:
 
 
 def _serve(connection: socket.socket, upstream: int) -> None:
-    """Passes everything on in both directions, until both ends have said all."""
+    """Pass bytes on in both directions until both ends have sent everything."""
     with connection, socket.create_connection((HOST, upstream)) as server:
         back = threading.Thread(target=_pass_on, args=(server, connection), daemon=True)
         back.start()
@@ -45,7 +45,7 @@ def _serve(connection: socket.socket, upstream: int) -> None:
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    """Until the source has no more to say, which the target then hears."""
+    """Pass bytes on until the source has sent everything, and then tell the target so."""
     with contextlib.suppress(OSError):
         while piece := source.recv(PIECE_BYTES):
             target.sendall(piece)

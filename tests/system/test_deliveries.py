@@ -1,4 +1,4 @@
-"""Deliveries from the customer's request to the customer's door: Billing, its queue, the function and back."""
+"""Deliveries from request to arrival: Billing, its task queue, the function `deliver`, and back to Billing."""
 
 import secrets
 import threading
@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from emulator.demo.calls import first_accepted_call
-from emulator.demo.purchase import ADDRESS, arrived, buy
+from emulator.demo.purchase import ADDRESS, buy, wait_for_delivery
 from emulator.run.catalogue import add_catalogue
 from emulator.run.logins import MAYA
 from emulator.run.ports import HOST, Ports, free_offset
@@ -24,7 +24,7 @@ from services.common.ids import new_id
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 LEASE_SECONDS = 30.0
-"""How long the claim of a process that was killed stands in the way."""
+"""How long the lease of a killed process stops others from taking over its delivery."""
 TIMEOUT_SECONDS = 60
 
 
@@ -55,7 +55,7 @@ class Shop:
         process.exited.wait()
 
     def hand_to_the_function(self, data: object) -> httpx.Response:
-        """What `deliver` answers to a task, sent as its queue sends it."""
+        """Send a task to `deliver` as its queue does. Return the answer."""
         return httpx.post(self.stack.function_url("deliver"), json={"data": data}, timeout=TIMEOUT_SECONDS)
 
     def stop(self) -> None:
@@ -65,7 +65,7 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def shop(emulators: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """A shop with a full catalogue."""
+    """A shop with the demo catalogue."""
     shop = Shop(emulators, tmp_path_factory.mktemp("shop"))
     yield shop
     shop.stop()
@@ -73,13 +73,13 @@ def shop(emulators: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def customer(shop: Shop) -> Iterator[ShopClient]:
-    """Somebody who buys there."""
+    """A customer of the shop."""
     with logged_in(shop.stack, MAYA) as client:
         yield client
 
 
-def ordered(customer: ShopClient) -> dict[str, Any]:
-    """The delivery of a new bill, as it is when it has just been asked for."""
+def request_delivery(customer: ShopClient) -> dict[str, Any]:
+    """Get a bill and request its delivery. Return the delivery, which is in its first status."""
     product = next(customer.products())
     items = {"items": [{"product_id": product["id"], "quantity": 1}]}
     key = {"Idempotency-Key": secrets.token_hex(16)}
@@ -91,31 +91,31 @@ def ordered(customer: ShopClient) -> dict[str, Any]:
 
 
 def test_a_delivery_arrives(shop: Shop) -> None:
-    """What is asked for is carried out by the function, which tells Billing as `svc:delivery`, with a fresh token."""
+    """The function carries out a delivery. It reports to Billing as `svc:delivery`, with a fresh token."""
     assert buy(shop.stack).delivery["status"] == "delivered"
     call = first_accepted_call(shop.stack, "svc:delivery", "billing")
     assert call.audience == "billing"
     assert call.age_seconds < 60
-    # Neither the token that it signed in with nor the one that it sent is in a log.
+    # No log contains the token that it signed in with, or the token that it sent.
     assert "eyJ" not in shop.emulator_log.read_text()
 
 
-def test_billing_is_killed_before_the_hand_over(shop: Shop, customer: ShopClient) -> None:
-    """A delivery whose Billing was killed before the queue had it arrives once Billing runs again."""
+def test_a_delivery_survives_a_crash_of_billing(shop: Shop, customer: ShopClient) -> None:
+    """If Billing is killed before the task is in the queue, the delivery arrives once Billing runs again."""
     shop.kill_billing()
     shop.start_billing(tasks=Ports.shifted(free_offset()).tasks)
-    delivery = ordered(customer)
+    delivery = request_delivery(customer)
     shop.kill_billing()
     shop.start_billing()
-    arrived(customer, delivery["bill_id"], LEASE_SECONDS + TIMEOUT_SECONDS)
+    wait_for_delivery(customer, delivery["bill_id"], LEASE_SECONDS + TIMEOUT_SECONDS)
 
 
-def test_a_task_that_comes_twice(shop: Shop, customer: ShopClient) -> None:
-    """A delivery that is carried out again stays as it is."""
-    delivery = arrived(customer, ordered(customer)["bill_id"])
+def test_a_task_that_arrives_twice(shop: Shop, customer: ShopClient) -> None:
+    """A task that arrives again does not change the delivery."""
+    delivery = wait_for_delivery(customer, request_delivery(customer)["bill_id"])
     answer = shop.hand_to_the_function({"delivery_id": delivery["id"]})
     assert (answer.status_code, answer.json()) == (200, {"result": "done"})
-    assert arrived(customer, delivery["bill_id"]) == delivery
+    assert wait_for_delivery(customer, delivery["bill_id"]) == delivery
 
 
 @pytest.mark.parametrize(
@@ -131,27 +131,27 @@ def test_a_task_that_comes_twice(shop: Shop, customer: ShopClient) -> None:
         None,
     ],
 )
-def test_a_task_for_no_delivery(shop: Shop, data: object) -> None:
-    """A task that names no delivery, or one that Billing does not know, is dropped and not retried for ever."""
+def test_a_task_without_a_valid_delivery_is_dropped(shop: Shop, data: object) -> None:
+    """A task without a valid delivery id, or for an unknown delivery, is dropped and not sent again."""
     answer = shop.hand_to_the_function(data)
     assert (answer.status_code, answer.json()) == (200, {"result": "dropped"})
     assert "dropped" in shop.emulator_log.read_text()
 
 
 class NotFound(BaseHTTPRequestHandler):
-    """Somebody who knows nothing of deliveries."""
+    """A server that has no deliveries: it answers every POST with 404."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_error(404)
 
     def log_message(self, *_arguments: object) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
 
-def test_billing_cannot_be_told(shop: Shop, customer: ShopClient) -> None:
-    """While Billing does not answer, or another does, a task is refused, so that the queue sends it again."""
-    delivery = arrived(customer, ordered(customer)["bill_id"])
+def test_a_task_fails_while_billing_cannot_be_reached(shop: Shop, customer: ShopClient) -> None:
+    """While Billing is down, or another server has its port, a task fails, so that the queue sends it again."""
+    delivery = wait_for_delivery(customer, request_delivery(customer)["bill_id"])
     shop.kill_billing()
     for delivery_id in (delivery["id"], new_id()):
         assert shop.hand_to_the_function({"delivery_id": delivery_id}).status_code == 500

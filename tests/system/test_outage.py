@@ -1,4 +1,4 @@
-"""Firebase goes away under load, first hanging and then gone, and comes back."""
+"""An outage of Firebase under load: first it does not answer, then it refuses connections, then it is back."""
 
 import asyncio
 import json
@@ -18,14 +18,14 @@ from emulator.run.processes import Supervisor
 from emulator.run.stack import Stack
 
 OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "30"))
-"""Longer than a status counts without being asked for; `OUTAGE_SECONDS=600` makes it the ten minutes of the docs."""
+"""The length of the outage: longer than an identity status is cached. The docs' ten minutes: `OUTAGE_SECONDS=600`."""
 CLIENTS = 8
 WARM_UP_SECONDS = 2.0
 PAUSE_SECONDS = 0.02
 
 
 class Shop:
-    """Services before a signed emulator of their own, which a test may stop."""
+    """Services with a signed Auth emulator of their own, which a test may stop."""
 
     def __init__(self, stack: Stack, upstream: str) -> None:
         self.stack = stack
@@ -65,7 +65,7 @@ def shop(emulators: Stack, tmp_path: Path) -> Iterator[Shop]:
 
 
 async def log_in(shop: Shop, email: str, path: str = "/login") -> str:
-    """The ID token of a customer's new session."""
+    """Log in or sign up a customer. Return the ID token."""
     body = {"email": email, "password": "outage-password"}
     async with httpx.AsyncClient(timeout=30) as client:
         answer = await client.post(shop.stack.url("user") + path, json=body)
@@ -74,7 +74,7 @@ async def log_in(shop: Shop, email: str, path: str = "/login") -> str:
 
 
 async def load(shop: Shop, token: str, seconds: float) -> Counter[int]:
-    """The statuses that a customer gets who lists products and bills for so long, over several connections."""
+    """List products and bills for so many seconds, as several clients. Return how often each status was answered."""
     urls = [f"{shop.stack.url('product')}/products", f"{shop.stack.url('billing')}/bills"]
     ends_at = asyncio.get_running_loop().time() + seconds
     statuses: Counter[int] = Counter()
@@ -99,7 +99,7 @@ async def readiness(shop: Shop, service: str) -> tuple[int, str]:
 @pytest.mark.timeout(OUTAGE_SECONDS + 120)
 @pytest.mark.slow
 async def test_an_outage_of_firebase_loses_no_verification(shop: Shop) -> None:
-    """Tokens issued before are verified all through it; /readyz and the log say what is wrong; then all is well."""
+    """During an outage earlier tokens are accepted, and /readyz and the log name the outage. After it, log-ins work."""
     email = f"{secrets.token_hex(8)}@example.com"
     token = await log_in(shop, email, "/signup")
     assert set(await load(shop, token, WARM_UP_SECONDS)) == {200}

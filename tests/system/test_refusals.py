@@ -1,4 +1,4 @@
-"""What Product and Billing refuse over HTTP, and with which code."""
+"""Calls that Product and Billing refuse over HTTP, and the codes of the refusals."""
 
 import asyncio
 import base64
@@ -40,32 +40,32 @@ def user_token(stack: Stack, customer: Login) -> str:
 
 
 def answer(stack: Stack, *headers: tuple[str, str]) -> tuple[int, str]:
-    """Status and code of Product's answer to a list of its products, asked for with these header lines."""
+    """Send GET /products to Product with these header lines. Return the status and the code of the answer."""
     response = httpx.get(f"{stack.url('product')}/products", headers=list(headers), timeout=TIMEOUT_SECONDS)
     return response.status_code, str(response.json().get("code", ""))
 
 
 def forge(stack: Stack) -> Forge:
-    """What an attacker works with."""
+    """Return what an attacker uses to forge tokens."""
     return Forge(f"http://{stack.auth_host}", stack.project, Key())
 
 
 def claims_of(token: str) -> dict[str, Any]:
-    """What a token says, unverified."""
+    """Return the claims of a token without verifying it."""
     claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
     return claims
 
 
-def wait_until(holds: Callable[[], bool], seconds: float) -> None:
-    """Returns as soon as the condition holds, and fails when it does not in time."""
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    """Wait until the condition is true. Fail after so many seconds."""
     deadline = time.monotonic() + seconds
-    while not holds():
+    while not condition():
         assert time.monotonic() < deadline, f"not after {seconds} s"
         time.sleep(0.1)
 
 
 def test_billing_may_list_products(stack: Stack, billing: ServiceIdentity) -> None:
-    """A token as Billing makes it for Product is served: what follows is refused for its own reason."""
+    """A call with Billing's token for Product is served. So the other calls are refused for their own reasons."""
     assert answer(stack, ("X-MS-TOKEN", billing.token_sync("product"))) == (200, "")
 
 
@@ -74,12 +74,12 @@ def test_no_token(stack: Stack) -> None:
     assert answer(stack) == (401, "token_missing")
 
 
-def test_a_users_token_as_a_services(stack: Stack, user_token: str) -> None:
+def test_a_users_token_in_the_service_header(stack: Stack, user_token: str) -> None:
     """A user's token in X-MS-TOKEN is refused as token_not_service."""
     assert answer(stack, ("X-MS-TOKEN", user_token)) == (401, "token_not_service")
 
 
-def test_a_services_token_as_a_users(stack: Stack, billing: ServiceIdentity) -> None:
+def test_a_services_token_as_a_bearer_token(stack: Stack, billing: ServiceIdentity) -> None:
     """A service's token in Authorization is refused as user_token_invalid."""
     header = ("Authorization", f"Bearer {billing.token_sync('product')}")
     assert answer(stack, header) == (401, "user_token_invalid")
@@ -99,7 +99,7 @@ def test_an_old_token(stack: Stack, billing: ServiceIdentity) -> None:
 
 
 def test_a_forged_token(stack: Stack, billing: ServiceIdentity) -> None:
-    """A token that is perfect but for its signature is refused as token_untrusted, on a laptop too."""
+    """A token that is right except for its signature is refused as token_untrusted, on a laptop too."""
     claims = claims_of(billing.token_sync("product"))
     assert answer(stack, ("X-MS-TOKEN", forge(stack).signed(claims))) == (200, "")
     fresh = claims_of(billing.token_sync("product"))
@@ -115,10 +115,10 @@ def test_a_used_token(stack: Stack, billing: ServiceIdentity) -> None:
 
 
 async def test_a_race_with_one_token(either_stack: Stack, billing: ServiceIdentity) -> None:
-    """Of 50 requests that race with one token exactly one is served, also where two workers take them."""
+    """Of 50 requests at the same time with one token, exactly one is served, also with two workers."""
     headers = {"X-MS-TOKEN": billing.token_sync("product")}
     url = f"{either_stack.url('product')}/products"
-    # A connection each, so that both workers get some.
+    # Each request has a connection of its own, so that both workers get some.
     limits = httpx.Limits(max_keepalive_connections=0)
     async with httpx.AsyncClient(limits=limits, timeout=TIMEOUT_SECONDS) as client:
         responses = await asyncio.gather(*(client.get(url, headers=headers) for _ in range(RACERS)))
@@ -127,21 +127,21 @@ async def test_a_race_with_one_token(either_stack: Stack, billing: ServiceIdenti
 
 
 def test_two_header_lines(stack: Stack, billing: ServiceIdentity) -> None:
-    """Two X-MS-TOKEN lines are refused as token_malformed, each good in itself as they may be."""
+    """Two X-MS-TOKEN lines are refused as token_malformed, even if both tokens are good."""
     lines = [("X-MS-TOKEN", billing.token_sync("product")) for _ in range(2)]
     assert answer(stack, *lines) == (401, "token_malformed")
 
 
 @pytest.mark.parametrize("text", ["a.b." + "c" * 9 * 1024, "no token at all", "eyJhbGciOiJub25lIn0.e30"])
-def test_what_is_no_token(stack: Stack, text: str) -> None:
-    """Nine KiB of header, and text that is no JWT, are refused as token_malformed."""
+def test_a_value_that_is_not_a_token(stack: Stack, text: str) -> None:
+    """A header of nine KiB, and text that is not a JWT, are refused as token_malformed."""
     assert answer(stack, ("X-MS-TOKEN", text)) == (401, "token_malformed")
 
 
-def test_a_customer_cannot_see_anothers_bill(
+def test_a_customer_cannot_see_the_bill_of_another(
     stack: Stack, offer: Callable[[Stack], dict[str, Any]], customer: Login, stranger: Login
 ) -> None:
-    """To everybody but its user and administrators a bill does not exist."""
+    """A bill does not exist for other customers: they get 404, and an empty list."""
     items = {"items": [{"product_id": offer(stack)["id"], "quantity": 1}]}
     key = {"Idempotency-Key": secrets.token_hex(16)}
     with logged_in(stack, customer) as owner, logged_in(stack, stranger) as other:
@@ -155,7 +155,7 @@ def test_a_customer_cannot_see_anothers_bill(
 def test_only_an_administrator_adds_products(
     stack: Stack, billing: ServiceIdentity, customer: Login, offer: Callable[[Stack], dict[str, Any]]
 ) -> None:
-    """Neither a customer nor Billing's identity can add a product: 403, caller_not_allowed."""
+    """A customer and Billing's identity get 403, caller_not_allowed, when they add a product."""
     added = offer(stack)
     product = {name: added[name] for name in ("name", "description", "price", "stock")}
     service = {"X-MS-TOKEN": billing.token_sync("product")}
@@ -166,8 +166,8 @@ def test_only_an_administrator_adds_products(
     assert (response.status_code, response.json()["code"]) == (403, "caller_not_allowed")
 
 
-def test_after_log_out_no_service_takes_the_token(stack: Stack, user_token: str) -> None:
-    """The ID token issued before a log-out is refused by User at once, and by the others within seconds."""
+def test_after_log_out_every_service_refuses_the_token(stack: Stack, user_token: str) -> None:
+    """After a log-out User refuses the earlier ID token at once, and the other services within seconds."""
     routes = {"user": "/profile", "product": "/products", "billing": "/bills"}
     headers = {"Authorization": f"Bearer {user_token}"}
 
@@ -179,7 +179,7 @@ def test_after_log_out_no_service_takes_the_token(stack: Stack, user_token: str)
         return code(service) == "user_token_revoked"
 
     assert {service: code(service) for service in routes} == dict.fromkeys(routes, "served")
-    # Firebase revokes what was issued in an earlier second; this one is left alone.
+    # Firebase revokes tokens of earlier seconds, so the log-out must be in a later second than the log-in.
     wait_until(lambda: time.time() >= claims_of(user_token)["iat"] + 1, 2)
     httpx.post(f"{stack.url('user')}/logout", headers=headers, timeout=TIMEOUT_SECONDS).raise_for_status()
     assert is_refused("user")

@@ -1,4 +1,4 @@
-"""The runner as a user has it: a process that starts the shop, tells what happens, and leaves nothing behind."""
+"""The runner as a process: it starts the shop, prints what happens, and leaves no process behind."""
 
 import os
 import re
@@ -26,7 +26,7 @@ WAIT_SECONDS = 120
 
 
 class RunningRunner:
-    """`python -m emulator`, on ports of its own."""
+    """`python -m emulator` as a process, on ports of its own."""
 
     def __init__(self, data: Path, *arguments: str, **environment: str) -> None:
         offset = free_offset()
@@ -43,7 +43,7 @@ class RunningRunner:
         )
 
     def read_until(self, text: str) -> None:
-        """Reads the output until a line holds the text, and notes which processes run by then."""
+        """Read the output until a line contains the text. Record the processes that run by then."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.output += line
@@ -53,11 +53,11 @@ class RunningRunner:
         raise AssertionError(f"{text!r} was never printed:\n{self.output}")
 
     def interrupt(self) -> None:
-        """Sends it SIGINT, as Ctrl-C does."""
+        """Send SIGINT, as Ctrl-C does."""
         self._process.send_signal(signal.SIGINT)
 
     def end(self) -> int:
-        """Waits for its end, and returns the exit status. Checks that nothing is left: no process, no port taken."""
+        """Wait until the process ends. Check that no process and no port in use is left. Return the exit status."""
         output, _ = self._process.communicate(timeout=WAIT_SECONDS)
         self.output += output
         assert not [process for process in self.family if is_alive(process)]
@@ -65,14 +65,14 @@ class RunningRunner:
         return self._process.returncode
 
     def wait_until_gone(self) -> None:
-        """Returns once nothing that it started runs any more; fails when something stays."""
+        """Wait until nothing that the runner started still runs. Fail if something does."""
         deadline = time.monotonic() + WAIT_SECONDS
         while left := [process for process in self.family if is_alive(process)]:
             assert time.monotonic() < deadline, left
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """Ends it in any case, and with it what it started."""
+        """End the runner with SIGKILL. What it started ends with it."""
         assert self._process.stdout is not None
         self._process.kill()
         self._process.wait()
@@ -81,7 +81,7 @@ class RunningRunner:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., RunningRunner]]:
-    """Starts runners that end with the test."""
+    """Starts runners. They end with the test."""
     started: list[RunningRunner] = []
 
     def start_runner(*arguments: str, **environment: str) -> RunningRunner:
@@ -95,25 +95,26 @@ def start(tmp_path: Path) -> Iterator[Callable[..., RunningRunner]]:
 
 @pytest.mark.parametrize(("mode", "spent"), [("fresh", "token"), ("proof", "proof")])
 def test_demo_shows_the_purchase_and_ends(start: Callable[..., RunningRunner], mode: str, spent: str) -> None:
-    """The demo prints the bill, its delivery, the calls behind both, the whole way of the first of them, and what is
-    refused, but no token; it ends with 0.
+    """The demo prints the bill, the delivery, the calls between services, the hops of the first call, and refusals.
+
+    It prints no token, and ends with status 0.
     """
     runner = start("demo", "--mode", mode)
     assert runner.end() == 0, runner.output
     assert re.search(r"Total .* 123\.90 USD", runner.output)
-    assert "its delivery is delivered" in runner.output
+    assert "The delivery is delivered." in runner.output
     for caller, callee in (("billing", "product"), ("billing", "user"), ("delivery", "billing")):
         assert re.search(rf"svc:{caller} .* {callee} .* {callee} .* {mode} .* [\d.]+ s .* [\w-]{{22}}", runner.output)
     for where in ("metadata server", "function token", "Firebase Auth", "product"):
         assert re.search(rf"│ {where} .* [\d.]+ ms │", runner.output)
-    assert re.search(rf"the same again .* 401 {spent}_replayed", runner.output)
-    assert re.search(r"perfect but for its signature .* 401 token_untrusted", runner.output)
+    assert re.search(rf"the same call a second time .* 401 {spent}_replayed", runner.output)
+    assert re.search(r"a token with a forged signature .* 401 token_untrusted", runner.output)
     assert "eyJ" not in runner.output
     assert runner.output.endswith("Everything is stopped.\n")
 
 
 def test_run_stays_up_until_it_is_interrupted(start: Callable[..., RunningRunner]) -> None:
-    """Run stays up with everybody who may log in and the whole catalogue; Ctrl-C ends all of it, with status 0."""
+    """`run` stays up, with the demo users and the whole catalogue. Ctrl-C ends everything, with status 0."""
     runner = start("run")
     runner.read_until("Everything is up.")
     for login in LOGINS:
@@ -126,9 +127,9 @@ def test_run_stays_up_until_it_is_interrupted(start: Callable[..., RunningRunner
     assert runner.output.endswith("Everything is stopped.\n")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can end a process with its parent")
 def test_nothing_outlives_a_runner_that_is_killed(start: Callable[..., RunningRunner]) -> None:
-    """When the runner itself gets SIGKILL, everything that it started ends, functions included."""
+    """If the runner is ended by SIGKILL, everything that it started ends, including the functions."""
     runner = start("run")
     runner.read_until("Everything is up.")
     assert any("functions-framework" in " ".join(process.cmdline()) for process in runner.family)
@@ -137,18 +138,18 @@ def test_nothing_outlives_a_runner_that_is_killed(start: Callable[..., RunningRu
 
 
 def test_run_ends_when_a_service_dies(start: Callable[..., RunningRunner]) -> None:
-    """When a service dies, run names it with the last lines of its log, stops the others, and ends with status 1."""
+    """If a service ends, `run` names it, prints the end of its log, stops the others, and ends with status 1."""
     runner = start("run")
     runner.read_until("Everything is up.")
     uvicorn = ["uvicorn", "--factory", "services.product.app:create_app"]
     (product,) = (process for process in runner.family if process.cmdline()[2:5] == uvicorn)
     product.kill()
     assert runner.end() == 1
-    assert "Failed: product ended by signal 9" in runner.output
+    assert "Failed: product was ended by signal 9" in runner.output
 
 
 def test_a_service_that_does_not_start_ends_the_demo(start: Callable[..., RunningRunner]) -> None:
-    """When a service cannot start, one sentence and its log's end say so; nothing stays, and the status is 1."""
+    """If a service cannot start, the demo names it, prints the end of its log, and ends with status 1."""
     runner = start("demo", UVICORN_LOG_LEVEL="nonsense")
     assert runner.end() == 1
     assert re.search(r"^Failed: \w+ ended with status 2 \(log: .*\)\.$", runner.output, re.MULTILINE)
@@ -156,15 +157,15 @@ def test_a_service_that_does_not_start_ends_the_demo(start: Callable[..., Runnin
 
 
 def test_a_missing_program_ends_the_demo(start: Callable[..., RunningRunner]) -> None:
-    """Without Node one sentence says that the emulators ended; nothing stays, and the status is 1."""
+    """Without Node.js the demo says that the emulators ended and why, stops the rest, and ends with status 1."""
     runner = start("demo", PATH="/nonexistent")
     assert runner.end() == 1
     assert "Failed: firebase emulators:start ended with status 1" in runner.output
     assert "node cannot be run: No such file or directory" in runner.output
 
 
-def test_a_taken_port_ends_the_demo_at_once(tmp_path: Path) -> None:
-    """A port that is taken gives one sentence with the port and its purpose, and status 1, before anything starts."""
+def test_a_port_in_use_ends_the_demo_at_once(tmp_path: Path) -> None:
+    """If a port is in use, the demo names it and what needs it, and ends with status 1 before anything starts."""
     offset = free_offset()
     port = Ports.shifted(offset).billing
     with socket.create_server((HOST, port)):
@@ -176,6 +177,6 @@ def test_a_taken_port_ends_the_demo_at_once(tmp_path: Path) -> None:
             timeout=WAIT_SECONDS,
         )
     assert done.returncode == 1
-    assert done.stdout.startswith(f"Failed: Port {port}, wanted for billing, is taken")
+    assert done.stdout.startswith(f"Failed: Port {port}, which billing needs, is in use.")
     assert done.stdout.count("\n") == 1
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Two processes of each service, in proof mode, on PostgreSQL and Redis, behind a plain round robin."""
+"""Two processes of each service, in proof mode, on PostgreSQL and Redis, behind a round-robin load balancer."""
 
 import asyncio
 import secrets
@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from emulator.demo.calls import log_lines
-from emulator.demo.purchase import ADDRESS, arrived
+from emulator.demo.purchase import ADDRESS, wait_for_delivery
 from emulator.run.logins import ADMIN, MAYA
 from emulator.run.ports import Ports, free_offset
 from emulator.run.processes import Supervisor
@@ -33,14 +33,14 @@ DELIVERIES = 20
 
 
 class Several:
-    """The shop as its customers see it, at the balancers' ports, and the two stacks behind it."""
+    """The shop at the load balancers' ports, and the two stacks behind them."""
 
     def __init__(self, stack: Stack, behind: list[BackedStack]) -> None:
         self.stack = stack
         self.behind = behind
 
-    def told_by(self, service: str, event: str) -> list[dict[str, Any]]:
-        """What both processes of a service have logged of one kind."""
+    def log_lines(self, service: str, event: str) -> list[dict[str, Any]]:
+        """Return the log lines of both processes of a service that have this event."""
         return [line for stack in self.behind for line in log_lines(stack, service) if line.get("event") == event]
 
 
@@ -69,7 +69,7 @@ def several(
 
 
 def _started(front: Stack, variables: dict[str, dict[str, str]], folder: Path, supervisor: Supervisor) -> BackedStack:
-    """A set of services whose neighbours are the balancers, and whose emulators are those of `front`."""
+    """Start services that call the load balancers, and that use the emulators of `front`. Return their stack."""
     neighbours = {"USER_URL": front.url("user"), "PRODUCT_URL": front.url("product")}
     queue = {"CLOUD_TASKS_EMULATOR_HOST": f"127.0.0.1:{front.ports.tasks}"}
     stack = BackedStack(
@@ -97,7 +97,7 @@ def customer(several: Several) -> Iterator[ShopClient]:
 
 @pytest.fixture
 def id_token(several: Several) -> str:
-    """The customer's ID token, of another session."""
+    """The customer's ID token from another session."""
     body = {"email": MAYA.email, "password": MAYA.password}
     answer = httpx.post(f"{several.stack.url('user')}/login", json=body, timeout=TIMEOUT_SECONDS)
     return str(answer.json()["id_token"])
@@ -112,7 +112,7 @@ def product(several: Several) -> dict[str, Any]:
 
 
 async def race(url: str, method: str, headers: dict[str, str], **request: Any) -> list[httpx.Response]:
-    """The answers to equal requests at the same time, each on a connection of its own."""
+    """Send equal requests at the same time, each on a connection of its own. Return the answers."""
     limits = httpx.Limits(max_keepalive_connections=0)
     async with httpx.AsyncClient(limits=limits, timeout=TIMEOUT_SECONDS) as client:
         calls = (client.request(method, url, headers=headers, **request) for _ in range(RACERS))
@@ -120,7 +120,7 @@ async def race(url: str, method: str, headers: dict[str, str], **request: Any) -
 
 
 def headers_of_billing(several: Several, url: str, mode: Mode) -> dict[str, str]:
-    """What Billing would send with one call of Product."""
+    """Return the headers that Billing would send with one call of Product."""
     with (
         environment(FIREBASE_AUTH_EMULATOR_HOST=several.stack.auth_host),
         ServiceIdentity("billing", several.stack.settings) as identity,
@@ -130,8 +130,8 @@ def headers_of_billing(several: Several, url: str, mode: Mode) -> dict[str, str]
 
 
 @pytest.mark.parametrize(("mode", "code"), [("fresh", "token_replayed"), ("proof", "proof_replayed")])
-async def test_a_replay_is_refused_whichever_process_it_reaches(several: Several, mode: Mode, code: str) -> None:
-    """Of 50 requests with one token, or one proof, spread over both processes, one is served."""
+async def test_a_replay_is_refused_by_either_process(several: Several, mode: Mode, code: str) -> None:
+    """Of 50 requests with one token, or with one proof, over both processes, exactly one is served."""
     url = f"{several.stack.url('product')}/products"
     headers = await asyncio.to_thread(headers_of_billing, several, url, mode)
     codes = Counter(answer.json().get("code", "served") for answer in await race(url, "GET", headers))
@@ -142,7 +142,7 @@ async def test_a_replay_is_refused_whichever_process_it_reaches(several: Several
 async def test_one_key_makes_one_bill_over_both_processes(
     several: Several, customer: ShopClient, id_token: str, product: dict[str, Any]
 ) -> None:
-    """Of 50 equal orders under one key at the same time there is one bill; who comes too early is told to wait."""
+    """Of 50 equal orders with one idempotency key at the same time there is one bill. The others get it, or 409."""
     key = {"Idempotency-Key": secrets.token_hex(8)}
     order = {"items": [{"product_id": product["id"], "quantity": 1}]}
     headers = key | {"Authorization": f"Bearer {id_token}"}
@@ -156,18 +156,18 @@ async def test_one_key_makes_one_bill_over_both_processes(
 def test_a_delivery_is_handed_over_by_one_process(
     several: Several, customer: ShopClient, product: dict[str, Any]
 ) -> None:
-    """Both processes empty the outbox, and each delivery leaves it once, and arrives."""
-    wanted, bills = set(), []
+    """Both processes empty the outbox. Each delivery is put into the queue once, and arrives."""
+    deliveries, bills = set(), []
     for _ in range(DELIVERIES):
         items = {"items": [{"product_id": product["id"], "quantity": 1}]}
         key = {"Idempotency-Key": secrets.token_hex(8)}
         bill = customer.call("POST", "billing", "/bills", 201, json=items, headers=key)
-        where = f"/bills/{bill['id']}/delivery"
-        wanted.add(customer.call("POST", "billing", where, 202, json={"address": ADDRESS})["id"])
+        path = f"/bills/{bill['id']}/delivery"
+        deliveries.add(customer.call("POST", "billing", path, 202, json={"address": ADDRESS})["id"])
         bills.append(bill["id"])
     for bill_id in bills:
-        arrived(customer, bill_id)
+        wait_for_delivery(customer, bill_id)
     handed_over = Counter(
-        line["delivery_id"] for line in several.told_by("billing", "hand_over") if "fault" not in line
+        line["delivery_id"] for line in several.log_lines("billing", "hand_over") if "fault" not in line
     )
-    assert {name: handed_over[name] for name in wanted} == dict.fromkeys(wanted, 1)
+    assert {name: handed_over[name] for name in deliveries} == dict.fromkeys(deliveries, 1)

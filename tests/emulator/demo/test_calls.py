@@ -1,4 +1,4 @@
-"""Calls between services, as the runner reads them from the services' logs."""
+"""Calls between services, read from the services' logs."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ BILLING_CALLED = {
 
 
 def stack_with_log(folder: Path, *lines: object) -> Stack:
-    """A stack whose Product has logged these lines; what is no text is logged as JSON."""
+    """Return a stack whose Product has logged these lines. A line that is not a text is logged as JSON."""
     stack = Stack(Ports(), folder)
     (folder / "logs").mkdir()
     for service in SERVICES:
@@ -35,8 +35,8 @@ def stack_with_log(folder: Path, *lines: object) -> Stack:
     return stack
 
 
-def test_a_call_is_read_with_who_called_whom(tmp_path: Path) -> None:
-    """A line about a service's call gives caller, callee, audience, mode, age, id and verdict."""
+def test_a_call_is_read_from_its_log_line(tmp_path: Path) -> None:
+    """The log line of a call gives its caller, callee, audience, mode, age, id and verdict."""
     stack = stack_with_log(tmp_path, BILLING_CALLED)
     call = LoggedCall("svc:billing", "product", "product", "fresh", 1, "an-id", "0a1b2c3d", "accepted")
     assert service_calls(stack) == [call]
@@ -44,20 +44,20 @@ def test_a_call_is_read_with_who_called_whom(tmp_path: Path) -> None:
 
 
 def test_calls_are_in_the_order_of_time(tmp_path: Path) -> None:
-    """Calls to different services come in the order in which they happened."""
+    """Calls to different services are in the order in which they happened."""
     stack = stack_with_log(tmp_path, BILLING_CALLED)
     stack.log("user").write_text(json.dumps(BILLING_CALLED | {"time": "2026-01-01T12:00:03Z"}))
     assert [call.callee for call in service_calls(stack)] == ["product", "user"]
 
 
-def test_other_lines_are_passed_over(tmp_path: Path) -> None:
-    """Users' calls, other events, and lines that are no JSON objects are no calls between services."""
+def test_other_lines_are_skipped(tmp_path: Path) -> None:
+    """Calls of users, other events, and lines that are not JSON objects are skipped."""
     by_user = BILLING_CALLED | {"caller": "user:maya", "mode": "user"}
     assert service_calls(stack_with_log(tmp_path, by_user, {"event": "started"}, "Traceback:", "[1]", "")) == []
 
 
-def test_a_refused_call_was_not_accepted(tmp_path: Path) -> None:
-    """Where every call was refused, asking for an accepted one says that there is none."""
+def test_a_refused_call_does_not_count_as_accepted(tmp_path: Path) -> None:
+    """If every call was refused, looking for an accepted one raises Unexpected."""
     stack = stack_with_log(tmp_path, BILLING_CALLED | {"verdict": "token_replayed"})
-    with pytest.raises(Unexpected, match="The log of product shows no call of svc:billing that was accepted"):
+    with pytest.raises(Unexpected, match="The log of product has no accepted call from svc:billing"):
         first_accepted_call(stack, "svc:billing", "product")

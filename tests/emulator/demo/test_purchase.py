@@ -1,30 +1,30 @@
-"""The demo's purchase: a wrong bill is noticed, and so is a delivery that does not arrive."""
+"""The demo's purchase: it notices a wrong bill, and a delivery that does not arrive."""
 
 from pathlib import Path
 
 import httpx
 import pytest
 
-from emulator.demo.purchase import arrived, check_total
+from emulator.demo.purchase import check_total, wait_for_delivery
 from emulator.run.errors import Unexpected
 from emulator.run.ports import Ports
 from emulator.run.shop_client import ShopClient
 from emulator.run.stack import Stack
 
 
-def test_a_right_total_passes() -> None:
-    """A total that is the sum of the amounts passes."""
+def test_a_correct_total_is_accepted() -> None:
+    """A total that is the sum of the amounts is accepted."""
     check_total({"total": {"amount": 300}}, {"cup": 100, "pot": 200})
 
 
-def test_a_wrong_total_is_told() -> None:
-    """A total that is not the sum of the amounts is named, with the sum."""
-    with pytest.raises(Unexpected, match="total is 301 where the catalogue's prices come to 300"):
+def test_a_wrong_total_is_named() -> None:
+    """If the total is not the sum of the amounts, the error names both."""
+    with pytest.raises(Unexpected, match="total is 301, but the catalogue's prices add up to 300"):
         check_total({"total": {"amount": 301}}, {"cup": 100, "pot": 200})
 
 
 def shop_client(*statuses: str) -> ShopClient:
-    """A customer whose delivery is at each of these one after the other, and stays at the last."""
+    """Return a client whose delivery has each of these statuses in turn, and keeps the last one."""
     left = list(statuses)
 
     def answer(_request: httpx.Request) -> httpx.Response:
@@ -33,13 +33,13 @@ def shop_client(*statuses: str) -> ShopClient:
     return ShopClient(Stack(Ports(), Path("/shop")), httpx.Client(transport=httpx.MockTransport(answer)))
 
 
-def test_a_delivery_is_waited_for() -> None:
-    """A delivery that is delivered in the end is given as it is then."""
-    assert arrived(shop_client("requested", "dispatched", "delivered"), "b1") == {"status": "delivered"}
+def test_waiting_for_a_delivery() -> None:
+    """The wait ends when the delivery is delivered, and returns the delivery."""
+    assert wait_for_delivery(shop_client("requested", "dispatched", "delivered"), "b1") == {"status": "delivered"}
 
 
 @pytest.mark.parametrize("status", ["failed", "dispatched"])
-def test_a_delivery_that_does_not_arrive_is_told(status: str) -> None:
-    """A delivery that has failed, or is under way for too long, is named with where it is."""
-    with pytest.raises(Unexpected, match=f"delivery of bill b1 is {status}, where it should be delivered"):
-        arrived(shop_client("requested", status), "b1", seconds=0.3)
+def test_a_delivery_that_does_not_arrive(status: str) -> None:
+    """If a delivery fails or takes too long, the error names it and its status."""
+    with pytest.raises(Unexpected, match=f"delivery of bill b1 is {status}; it should be delivered by now"):
+        wait_for_delivery(shop_client("requested", status), "b1", seconds=0.3)

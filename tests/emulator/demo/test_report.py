@@ -1,4 +1,4 @@
-"""What the runner shows."""
+"""What the runner prints."""
 
 import io
 from pathlib import Path
@@ -14,12 +14,12 @@ from emulator.run.stack import Stack
 
 @pytest.mark.parametrize(("amount", "text"), [(1999, "19.99 USD"), (5, "0.05 USD"), (123456, "1,234.56 USD")])
 def test_money_is_shown_in_major_units(amount: int, text: str) -> None:
-    """Minor units are shown with a decimal point, two digits after it, and the currency."""
+    """An amount in minor units is printed with a decimal point, two digits after it, and the currency."""
     assert report.money({"amount": amount, "currency": "USD"}) == text
 
 
-def test_addresses_and_log_ins_are_shown_whole() -> None:
-    """On a terminal 80 columns wide every address and every log-in can be copied in one piece."""
+def test_addresses_and_passwords_are_not_wrapped() -> None:
+    """On a terminal with 80 columns, every address and every password can be copied in one piece."""
     output = io.StringIO()
     stack = Stack(Ports(), Path("/shop"))
     report.show_addresses(Console(file=output, width=80), stack)

@@ -1,4 +1,4 @@
-"""The way of a call, as it is put together from the logs of those on it."""
+"""The hops of a call, put together from the logs of everyone who took part."""
 
 import json
 from hashlib import sha256
@@ -54,7 +54,8 @@ def audit(one_time_id: str = ID) -> dict[str, Any]:
     }
 
 
-def told(folder: Path, *, product: list[Any], billing: list[Any], functions: list[Any]) -> Stack:
+def logged(folder: Path, *, product: list[Any], billing: list[Any], functions: list[Any]) -> Stack:
+    """Return a stack whose services and functions have logged these lines."""
     stack = Stack(Ports(), folder)
     (folder / "logs").mkdir()
     for service in SERVICES:
@@ -65,9 +66,11 @@ def told(folder: Path, *, product: list[Any], billing: list[Any], functions: lis
     return stack
 
 
-def test_the_way_has_four_hops_with_their_times(tmp_path: Path) -> None:
-    """From the metadata server to the token service, to Firebase, and to the callee; each took what its log says."""
-    stack = told(tmp_path, product=[CALL, REQUEST], billing=[IDENTITY, SIGNED_IN], functions=[audit("other"), audit()])
+def test_a_call_has_four_hops_with_their_times(tmp_path: Path) -> None:
+    """The hops are the metadata server, the token service, Firebase and the callee, with the times from their logs."""
+    stack = logged(
+        tmp_path, product=[CALL, REQUEST], billing=[IDENTITY, SIGNED_IN], functions=[audit("other"), audit()]
+    )
     hops = trace_first_call(stack, "billing", "product")
     assert [(hop.where, hop.took_ms) for hop in hops] == [
         ("metadata server", 5.0),
@@ -80,19 +83,19 @@ def test_the_way_has_four_hops_with_their_times(tmp_path: Path) -> None:
     assert "GET /products" in hops[3].what
 
 
-def test_the_token_of_proof_mode_is_found_by_its_key(tmp_path: Path) -> None:
-    """What such a call spends is the key's thumbprint and the proof's id; the audit knows the thumbprint."""
+def test_in_proof_mode_the_audit_line_is_found_by_the_key(tmp_path: Path) -> None:
+    """A call with a proof spends the key's thumbprint and the proof's id; the audit line has only the thumbprint."""
     call = CALL | {"mode": "proof", "one_time_id": "thumbprint.proof-id"}
-    stack = told(tmp_path, product=[call, REQUEST], billing=[IDENTITY, SIGNED_IN], functions=[audit("thumbprint")])
+    stack = logged(tmp_path, product=[call, REQUEST], billing=[IDENTITY, SIGNED_IN], functions=[audit("thumbprint")])
     hops = trace_first_call(stack, "billing", "product")
     assert "bound to its key" in hops[2].what
     assert "its proof is spent" in hops[3].what
 
 
 @pytest.mark.parametrize("missing", ["identity", "signed in", "audit", "request"])
-def test_a_hop_that_nobody_logged_is_told(tmp_path: Path, missing: str) -> None:
-    """Raises Unexpected where something on the way is in no log."""
-    stack = told(
+def test_a_missing_log_line_is_an_error(tmp_path: Path, missing: str) -> None:
+    """If the log line of a hop is missing, Unexpected is raised."""
+    stack = logged(
         tmp_path,
         product=[CALL] if missing == "request" else [CALL, REQUEST],
         billing=[line for name, line in (("identity", IDENTITY), ("signed in", SIGNED_IN)) if name != missing],

@@ -1,11 +1,11 @@
-"""The seeded catalogue: what it holds."""
+"""The content of the demo catalogue."""
 
 from emulator.demo.purchase import BASKET
 from emulator.run.catalogue import catalogue
 
 
 def test_the_catalogue_holds_at_least_forty_different_products() -> None:
-    """There are 40 products or more, each with a name of its own, a sentence, a price in dollars, and stock."""
+    """The catalogue has 40 products or more, each with a unique name, a description, a price in dollars and stock."""
     products = catalogue()
     assert len({product["name"] for product in products}) == len(products) >= 40
     for product in products:
@@ -16,5 +16,5 @@ def test_the_catalogue_holds_at_least_forty_different_products() -> None:
 
 
 def test_the_demo_buys_from_the_catalogue() -> None:
-    """Everything in the demo's basket is in the catalogue."""
+    """The catalogue has every product in the demo's basket."""
     assert BASKET.keys() <= {product["name"] for product in catalogue()}

@@ -1,4 +1,4 @@
-"""Ports: what is taken is noticed, and named."""
+"""Ports: a port that is in use is noticed, and named."""
 
 import socket
 
@@ -8,28 +8,28 @@ from emulator.run.errors import PortTaken
 from emulator.run.ports import HOST, RESERVATION, Ports, free_offset, is_taken
 
 
-def test_shifted_moves_every_port() -> None:
-    """An offset is added to each port alike."""
+def test_an_offset_moves_every_port() -> None:
+    """An offset is added to every port."""
     ports = Ports.shifted(1000)
     assert (ports.auth, ports.functions, ports.user) == (10099, 6001, 9001)
 
 
 @pytest.mark.parametrize("host", [HOST, "0.0.0.0"])
-def test_a_listening_socket_takes_a_port(host: str) -> None:
-    """A port counts as taken while something listens on it, on this address or on all, and as free afterwards."""
+def test_a_port_with_a_listener_is_taken(host: str) -> None:
+    """A port is taken while a socket listens on it, on this address or on all of them, and free afterwards."""
     with socket.create_server((host, 0)) as server:
         port = server.getsockname()[1]
         assert is_taken(port)
     assert not is_taken(port)
 
 
-def test_check_says_which_port_for_whom_and_what_to_do() -> None:
-    """One sentence names the port, who wants it, how to find what holds it, and how to move."""
+def test_check_names_the_port_and_what_to_do() -> None:
+    """The message names the port, what needs it, how to find the program that uses it, and how to use other ports."""
     ports = Ports.shifted(free_offset())
     ports.check()
     with (
         socket.create_server((HOST, ports.product)),
-        pytest.raises(PortTaken, match=rf"^Port {ports.product}, wanted for product, is taken: .*--port-offset"),
+        pytest.raises(PortTaken, match=rf"^Port {ports.product}, which product needs, is in use\. .*--port-offset"),
     ):
         ports.check()
 

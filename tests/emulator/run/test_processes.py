@@ -1,4 +1,4 @@
-"""Processes: they are watched, and none is left when they are stopped."""
+"""Processes: the end of one is noticed, and stopping them leaves no process behind."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ def supervisor() -> Iterator[Supervisor]:
 
 @pytest.fixture
 def start(supervisor: Supervisor, tmp_path: Path) -> Callable[[str], Process]:
-    """Starts Python code as a process named "it"."""
+    """Starts a process named "it" that runs Python code."""
 
     def start_code(code: str) -> Process:
         command = [sys.executable, "-c", code]
@@ -49,7 +49,7 @@ def start(supervisor: Supervisor, tmp_path: Path) -> Callable[[str], Process]:
 
 
 def gone(pid: int) -> bool:
-    """Whether no such process runs."""
+    """Return whether no process with this id runs."""
     try:
         return not is_alive(psutil.Process(pid))
     except psutil.NoSuchProcess:
@@ -57,14 +57,14 @@ def gone(pid: int) -> bool:
 
 
 def test_wait_until_returns_when_ready(supervisor: Supervisor, start: Callable[[str], Process]) -> None:
-    """Waiting ends as soon as the condition holds."""
+    """A wait ends as soon as the condition is true."""
     process = start("print('ready', flush=True); import time; time.sleep(600)")
-    supervisor.wait_until(partial(process.has_said, "ready"), "it", WAIT_SECONDS)
+    supervisor.wait_until(partial(process.has_logged, "ready"), "it", WAIT_SECONDS)
     assert not process.exited.is_set()
 
 
-def test_waiting_ends_when_the_process_dies(supervisor: Supervisor, start: Callable[[str], Process]) -> None:
-    """A process that ends while it is waited for is named, with its status and the last lines of its log."""
+def test_a_wait_ends_when_the_process_ends(supervisor: Supervisor, start: Callable[[str], Process]) -> None:
+    """If a process ends during a wait, the error has its name, its status and the last lines of its log."""
     start("print('cannot go on'); raise SystemExit(3)")
     with pytest.raises(ProcessDied, match="it ended with status 3") as caught:
         supervisor.wait_until(lambda: False, "it", WAIT_SECONDS)
@@ -72,23 +72,23 @@ def test_waiting_ends_when_the_process_dies(supervisor: Supervisor, start: Calla
 
 
 def test_a_killed_process_is_noticed(supervisor: Supervisor, start: Callable[[str], Process]) -> None:
-    """A process that a signal ends while all is up is named, with the signal."""
+    """If a signal ends a process, the error has its name and the signal."""
     process = start("print('ready', flush=True); import time; time.sleep(600)")
-    supervisor.wait_until(partial(process.has_said, "ready"), "it", WAIT_SECONDS)
+    supervisor.wait_until(partial(process.has_logged, "ready"), "it", WAIT_SECONDS)
     process.popen.kill()
-    with pytest.raises(ProcessDied, match="it ended by signal 9"):
+    with pytest.raises(ProcessDied, match="it was ended by signal 9"):
         supervisor.check(WAIT_SECONDS)
 
 
-def test_waiting_has_a_deadline(supervisor: Supervisor, start: Callable[[str], Process]) -> None:
-    """A process that is never ready is given up after the deadline."""
+def test_a_wait_has_a_deadline(supervisor: Supervisor, start: Callable[[str], Process]) -> None:
+    """If the condition does not become true before the deadline, the error says so."""
     start("import time; time.sleep(600)")
     with pytest.raises(NotReady, match="it was not ready after 0 s"):
         supervisor.wait_until(lambda: False, "it", 0.2)
 
 
-def test_interrupt_ends_any_wait(supervisor: Supervisor) -> None:
-    """Interrupting is noticed by the next wait."""
+def test_an_interrupt_ends_a_wait(supervisor: Supervisor) -> None:
+    """After an interrupt the next wait raises Interrupted."""
     supervisor.interrupt()
     with pytest.raises(Interrupted):
         supervisor.check(None)
@@ -96,9 +96,9 @@ def test_interrupt_ends_any_wait(supervisor: Supervisor) -> None:
 
 @pytest.mark.parametrize("options", ["", "process_group=0", "start_new_session=True"])
 def test_stop_ends_grandchildren(supervisor: Supervisor, start: Callable[[str], Process], options: str) -> None:
-    """Stopping a process kills its children too, also those that ignore signals or have a session of their own."""
+    """Stopping a process kills its children too, even if they ignore signals or have a session of their own."""
     process = start(PARENT_OF_STUBBORN.format(options=options, then="time.sleep(600)"))
-    supervisor.wait_until(partial(process.has_said, "up"), "it", WAIT_SECONDS)
+    supervisor.wait_until(partial(process.has_logged, "up"), "it", WAIT_SECONDS)
     child = int(process.log.read_text().split()[0])
     supervisor.stop()
     assert gone(process.popen.pid)
@@ -106,8 +106,8 @@ def test_stop_ends_grandchildren(supervisor: Supervisor, start: Callable[[str], 
 
 
 def test_stop_ends_orphans(supervisor: Supervisor, start: Callable[[str], Process]) -> None:
-    """What a process that is gone has left behind in its session is killed too."""
-    # In a group of its own: what stays in its parent's is killed with that, by the shim.
+    """Stopping also kills what a process that has ended left behind in its session."""
+    # The child has a process group of its own: die_with_parent kills what is left in its parent's group.
     process = start(PARENT_OF_STUBBORN.format(options="process_group=0", then="raise SystemExit(0)"))
     process.exited.wait(WAIT_SECONDS)
     orphan = int(process.log.read_text().split()[0])
@@ -116,9 +116,9 @@ def test_stop_ends_orphans(supervisor: Supervisor, start: Callable[[str], Proces
     assert gone(orphan)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can end a process with its parent")
 def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
-    """A parent that gets SIGKILL takes the processes that it started with it, and what those have started."""
+    """If a parent is ended by SIGKILL, the processes that it started end too, and so do their children."""
     command = PARENT_OF_STUBBORN.format(options="", then="time.sleep(600)")
     code = (
         "import os, subprocess, sys;"

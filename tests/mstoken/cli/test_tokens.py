@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from emulator.run.ports import HOST
-from emulator.run.stack import OURS, Stack
+from emulator.run.stack import SHOP_VARIABLES, Stack
 from mstoken import ServiceCaller, Settings, TokenVerifier
 from mstoken.callee.callers import Admission
 from mstoken.callee.replay.memory import MemoryReplayStore
@@ -58,7 +58,7 @@ async def test_a_token_as_json(run: Run, auth_emulator: Settings, env: dict[str,
 
 def test_a_token_from_the_token_service(emulators: Stack) -> None:
     """With the settings of a service, the command gets its token in the same way as the service."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(SHOP_VARIABLES)}
     own = {"GOOGLE_CLOUD_PROJECT": emulators.project, AUTH_EMULATOR_VARIABLE: emulators.auth_host}
     command = [sys.executable, "-m", "mstoken.cli", "token", "--to", "product", "--as", "billing"]
     result = subprocess.run(
