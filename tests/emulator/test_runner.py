@@ -17,6 +17,9 @@ from emulator.run.stack import Stack
 from emulator.runner import FAILED, SIGNALS, Runner
 
 
+pytestmark = pytest.mark.process
+
+
 class SlowStack(Stack):
     """A stack whose emulators start and never become ready."""
 
