@@ -1,4 +1,4 @@
-"""The Billing service: bills and their delivery. `uvicorn --factory services.billing.app:create_app`."""
+"""The Billing service: bills and their deliveries. `uvicorn --factory services.billing.app:create_app`."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from services.billing.neighbours import Neighbours
 from services.billing.order_store import OrderStore
 from services.billing.orders import FORGET_SECONDS, RESUME_SECONDS, Orders
 from services.billing.outbox import Outbox
+from services.billing.reservations import Reservations
 from services.billing.routes import router
 from services.billing.settings import BillingSettings
-from services.billing.stock import ProductStock
 from services.billing.store import BillStore, DeliveryStore
 from services.billing.tasks import FirebaseQueue
 from services.common.app import build, own_process
@@ -23,7 +23,8 @@ from services.common.database import Database
 from services.common.times import Clock, utc_now
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HAND_OVERS_EVERY_SECONDS = 0.5
+HAND_OVER_SECONDS = 0.5
+"""Seconds between two searches of a process for deliveries that are due."""
 
 
 @own_process("billing")
@@ -35,16 +36,16 @@ def create_app(
     queue: Queue | None = None,
     clock: Clock = utc_now,
 ) -> FastAPI:
-    """The app. Without arguments it is a process of its own: it reads the environment and takes over the log.
+    """Return the app. Without arguments it is configured from the environment, and configures the log of its process.
 
-    `verifier`, `neighbours` and `queue` stand in for those that the environment describes. Raises `SettingsError`.
+    `verifier`, `neighbours` and `queue` replace those that the environment describes. Raises `SettingsError`.
     """
     settings = settings or BillingSettings()
     verifier = verifier or TokenVerifier("billing")
     neighbours = neighbours or Neighbours(settings, ServiceIdentity("billing"))
     database = Database(settings.database_url, MIGRATIONS)
     bills = Bills(BillStore(database))
-    orders = Orders(OrderStore(database), bills, ProductStock(neighbours), clock=clock)
+    orders = Orders(OrderStore(database), bills, Reservations(neighbours), clock=clock)
     deliveries = Deliveries(DeliveryStore(database), neighbours)
     dispatcher = Dispatcher(
         Outbox(database),
@@ -61,6 +62,6 @@ def create_app(
             neighbours,
             Repeated("resume orders", orders.resume, every_seconds=RESUME_SECONDS),
             Repeated("forget orders", orders.forget, every_seconds=FORGET_SECONDS),
-            Repeated("hand over deliveries", dispatcher.hand_over_due, every_seconds=HAND_OVERS_EVERY_SECONDS),
+            Repeated("hand over deliveries", dispatcher.hand_over_due, every_seconds=HAND_OVER_SECONDS),
         ],
     )

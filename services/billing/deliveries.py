@@ -1,94 +1,87 @@
-"""Deliveries: asked for once a bill, and then they only go forward."""
+"""Deliveries: each bill has at most one, and its status only goes forward."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from services.billing.bills import Bill
 from services.billing.errors import AddressFixed, AddressMissing, DeliveryNotFound
 from services.billing.neighbours import Neighbours
 from services.common.ids import new_id
 
-Status: TypeAlias = Literal["requested", "dispatched", "delivered", "failed"]
-Event: TypeAlias = Literal["dispatched", "delivered", "failed"]
+if TYPE_CHECKING:
+    from services.billing.store import DeliveryStore
 
-EARLIER: Mapping[Event, Sequence[Status]] = {
+DeliveryStatus: TypeAlias = Literal["requested", "dispatched", "delivered", "failed"]
+ReportedStatus: TypeAlias = Literal["dispatched", "delivered", "failed"]
+"""A status that the function `deliver` reports."""
+
+EARLIER_STATUSES: Mapping[ReportedStatus, Sequence[DeliveryStatus]] = {
     "dispatched": ("requested",),
     "delivered": ("requested", "dispatched"),
     "failed": ("requested", "dispatched"),
 }
-"""From where an event leads on. From anywhere else it is repeated, or late, and changes nothing."""
-ENDS: Collection[Status] = frozenset({"delivered", "failed"})
-"""Where no event leads on from."""
+"""The statuses that a reported one may follow. In any other status the report is repeated or late, and is ignored."""
+FINAL_STATUSES: Collection[DeliveryStatus] = frozenset({"delivered", "failed"})
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The delivery of a bill to an address, as it stands on the wire."""
+    """The delivery of a bill. `address` has the fields of `services.common.shapes.Address`."""
 
     id: str
     bill_id: str
-    status: Status
+    status: DeliveryStatus
     address: Mapping[str, Any]
     created_at: datetime
     updated_at: datetime
 
 
-class Store(Protocol):
-    """Where deliveries are kept; see `services.billing.store`."""
-
-    async def add(self, delivery: Delivery) -> bool: ...  # noqa: D102
-
-    async def of_bill(self, bill_id: str) -> Delivery | None: ...  # noqa: D102
-
-    async def advance(  # noqa: D102
-        self, delivery_id: str, *, to: Event, from_any_of: Sequence[Status], at: datetime
-    ) -> Delivery | None: ...
-
-
 class Deliveries:
     """The deliveries. Every call raises `DatabaseUnavailable`."""
 
-    def __init__(self, store: Store, neighbours: Neighbours) -> None:
+    def __init__(self, store: "DeliveryStore", neighbours: Neighbours) -> None:
         self._store = store
         self._neighbours = neighbours
 
     async def request(self, bill: Bill, address: Mapping[str, Any] | None) -> Delivery:
-        """Asks for the delivery of `bill` to `address`, or else to the one in its user's profile.
+        """Request the delivery of `bill`, and return it. If it was requested before, return the existing delivery.
 
-        Asked for again, it is the delivery that there is. Raises `AddressFixed` where that goes to another address
-        than the one given now, `AddressMissing`, `NeighbourUnavailable` and `NeighbourFailed`.
+        Without `address` it goes to the address in the user's profile. Raises `AddressFixed` if the existing delivery
+        goes to another address, `AddressMissing`, `UserUnavailable` and `UserFailed`.
         """
-        there_is = await self._store.of_bill(bill.id)
-        if there_is is None:
+        existing = await self._store.of_bill(bill.id)
+        if existing is None:
             now = datetime.now(UTC)
-            where = address or await self._address_of(bill.uid)
-            delivery = Delivery(new_id(), bill.id, "requested", where, now, now)
+            destination = address or await self._address_of(bill.uid)
+            delivery = Delivery(new_id(), bill.id, "requested", destination, now, now)
             if await self._store.add(delivery):
                 return delivery
-            there_is = await self.of(bill)
-        if address is not None and there_is.address != address:
+            existing = await self.of(bill)
+        if address is not None and existing.address != address:
             raise AddressFixed
-        return there_is
+        return existing
 
     async def of(self, bill: Bill) -> Delivery:
-        """The delivery of a bill. Raises `DeliveryNotFound` where none was asked for."""
+        """Return the delivery of a bill. Raises `DeliveryNotFound` if none was requested."""
         delivery = await self.find(bill)
         if delivery is None:
             raise DeliveryNotFound
         return delivery
 
     async def find(self, bill: Bill) -> Delivery | None:
-        """The delivery of a bill, or None where none was asked for."""
+        """Return the delivery of a bill; None if none was requested."""
         return await self._store.of_bill(bill.id)
 
-    async def report(self, delivery_id: str, event: Event) -> Delivery:
-        """Records what happened to a delivery: requested, dispatched, then delivered or failed, never back.
+    async def report(self, delivery_id: str, status: ReportedStatus) -> Delivery:
+        """Record a reported status, and return the delivery. A repeated or late report changes nothing.
 
         Raises `DeliveryNotFound`.
         """
-        delivery = await self._store.advance(delivery_id, to=event, from_any_of=EARLIER[event], at=datetime.now(UTC))
+        delivery = await self._store.advance(
+            delivery_id, to=status, from_any_of=EARLIER_STATUSES[status], at=datetime.now(UTC)
+        )
         if delivery is None:
             raise DeliveryNotFound
         return delivery

@@ -1,4 +1,4 @@
-"""Hands deliveries to the queue, however long that takes."""
+"""Hands deliveries to the task queue, and tries again for as long as that takes."""
 
 import asyncio
 import logging
@@ -12,28 +12,34 @@ from services.common.times import Clock, utc_now
 
 BATCH = 8
 LEASE_SECONDS = 30.0
-"""For a batch, each of whose hand-overs ends in a fraction of that: see `services.billing.tasks`."""
+"""How long one process may work on a batch, in seconds. A hand-over takes 5 at most (`services.billing.tasks`)."""
 BACKOFF = Backoff(first_seconds=1.0, longest_seconds=60.0)
 
 _log = logging.getLogger("services.billing.dispatcher")
 
 
 class QueueUnavailable(Exception):
-    """The queue has not taken a task, or has not said so in time. Later it may: nothing is given up."""
+    """The queue did not accept a task, or did not answer in time. The task is tried again later."""
 
 
 class Queue(Protocol):
-    """Where deliveries are carried out; see `services.billing.tasks`."""
+    """The task queue of the function that carries out deliveries.
+
+    `services.billing.tasks.FirebaseQueue` is the real one. Tests have others, which refuse, hang and forget.
+    """
 
     async def hand_over(self, delivery_id: str, task_id: str) -> None:
-        """Has the delivery carried out, once for a `task_id` if the queue can tell. Raises `QueueUnavailable`."""
+        """Add a task to carry out the delivery, once for each `task_id` if the queue can tell.
+
+        Raises `QueueUnavailable`.
+        """
         ...
 
 
 class Dispatcher:
-    """Hands over what stands in the outbox: at least once, and as often as it takes to come to its end.
+    """Hands over the deliveries in the outbox, at least once, and again until each has reached its final status.
 
-    `patience_seconds` is how long a delivery may be under way before it is handed over anew.
+    `patience_seconds` is how long a delivery may take before it is handed over again.
     """
 
     def __init__(self, outbox: Outbox, queue: Queue, *, patience_seconds: float, clock: Clock = utc_now) -> None:
@@ -43,12 +49,15 @@ class Dispatcher:
         self._clock = clock
 
     async def hand_over_due(self) -> None:
-        """Hands over everything that is due. Raises `DatabaseUnavailable`; what was begun then is due again later."""
+        """Hand over all deliveries that are due.
+
+        Raises `DatabaseUnavailable`. Deliveries that were being handed over then are due again later.
+        """
         claims = await self._claim()
         while claims:
-            # Each comes to its own end, whatever becomes of the others.
-            ends = await asyncio.gather(*(self._hand_over(claim) for claim in claims), return_exceptions=True)
-            for error in ends:
+            # Each hand-over is finished, even if another one fails.
+            results = await asyncio.gather(*(self._hand_over(claim) for claim in claims), return_exceptions=True)
+            for error in results:
                 if error is not None:
                     raise error
             claims = await self._claim()
@@ -61,11 +70,16 @@ class Dispatcher:
         try:
             await self._queue.hand_over(claim.delivery_id, claim.task_id)
         except QueueUnavailable as error:
-            pause = BACKOFF.delay_seconds(claim.failures + 1)
-            about = {"delivery_id": claim.delivery_id, "reason": str(error), "retry_after_seconds": round(pause, 1)}
-            _log.warning("hand_over", extra=about)
-            await self._outbox.put_off(claim, until=self._clock() + timedelta(seconds=pause))
+            pause_seconds = BACKOFF.delay_seconds(claim.failures + 1)
+            _log.warning(
+                "hand_over",
+                extra={
+                    "delivery_id": claim.delivery_id,
+                    "reason": str(error),
+                    "retry_after_seconds": round(pause_seconds, 1),
+                },
+            )
+            await self._outbox.postpone(claim, until=self._clock() + timedelta(seconds=pause_seconds))
         else:
-            about = {"delivery_id": claim.delivery_id, "hand_over": claim.hand_overs + 1}
-            _log.info("hand_over", extra=about)
+            _log.info("hand_over", extra={"delivery_id": claim.delivery_id, "hand_over": claim.hand_overs + 1})
             await self._outbox.handed_over(claim, due_again=self._clock() + self._patience)

@@ -1,4 +1,4 @@
-"""The invoice: a bill as a page to print."""
+"""Invoices: bills as HTML pages to print."""
 
 import base64
 import hashlib
@@ -24,21 +24,21 @@ HEADERS: Mapping[str, str] = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""The page brings its one style sheet along, and may load and do nothing else (CSP Level 3)."""
+"""The page contains its only style sheet, and may load and run nothing else (CSP Level 3)."""
 
 _DIGITS = {
     0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
     3: "BHD IQD JOD KWD LYD OMR TND",
 }
 _MINOR_DIGITS = {currency: digits for digits, currencies in _DIGITS.items() for currency in currencies.split()}
-"""How many decimal digits the minor unit is, where it is not two (ISO 4217)."""
+"""The decimal digits of the minor unit of currencies that do not have two (ISO 4217)."""
 
 
 def money(amount: int, currency: str) -> str:
-    """An amount of minor units as people write it: `money(123456, "USD")` is `1,234.56 USD` (ISO 4217)."""
+    """Return an amount in minor units as text: `money(123456, "USD")` is `1,234.56 USD`."""
     digits = _MINOR_DIGITS.get(currency, 2)
-    whole, rest = divmod(amount, 10**digits)
-    return f"{whole:,}{f'.{rest:0{digits}d}' if digits else ''} {currency}"
+    major, minor = divmod(amount, 10**digits)
+    return f"{major:,}{f'.{minor:0{digits}d}' if digits else ''} {currency}"
 
 
 _environment = Environment(
@@ -48,9 +48,9 @@ _environment.globals["money"] = money
 
 
 def page(bill: Bill, customer: Customer | None, delivery: Delivery | None) -> str:
-    """The invoice as HTML. A user whom User does not know is named by the delivery's address, or not at all."""
+    """Return the invoice as HTML. Without `customer` it has the name in the delivery's address, or no name."""
     address = customer.address.model_dump() if customer and customer.address else None
-    addressee = (customer and customer.name) or (address or (delivery.address if delivery else {})).get("name")
+    customer_name = (customer and customer.name) or (address or (delivery.address if delivery else {})).get("name")
     return _environment.get_template("invoice.html").render(
-        bill=bill, addressee=addressee, address=address, delivery=delivery, style=_STYLE
+        bill=bill, customer_name=customer_name, address=address, delivery=delivery, style=_STYLE
     )

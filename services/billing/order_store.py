@@ -1,4 +1,4 @@
-"""The Billing service's table of orders, and how one becomes a bill."""
+"""Billing's table of orders."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from services.billing.bills import Bill, Item
+from services.billing.bills import Bill
 from services.billing.errors import ORDER_REFUSALS, OrderRefused
-from services.billing.orders import IdempotencyKey, Lease, Order
+from services.billing.orders import IdempotencyKey, Lease, Order, OrderItem
 from services.billing.store import MAX_DETAIL, add_bill, orders
 from services.common.database import Database
 from services.common.times import utc
@@ -18,14 +18,17 @@ from services.common.times import utc
 class OrderStore:
     """Orders. Every call raises `DatabaseUnavailable`.
 
-    What takes a lease does nothing, and says so with False, where the order is not pending or has another's lease.
+    The calls that need a lease change nothing, and return False, if the order is not pending or has another lease.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, order: Order, lease: Lease, *, forget_before: datetime) -> bool:
-        """Keeps a new order. False, and nothing kept, where its user has one under that key that still counts."""
+        """Add a new order. Return False, and add nothing, if the user has an order under the same key.
+
+        An order under that key is forgotten first if it is settled and older than `forget_before`.
+        """
         same_key = (orders.c.uid == order.uid) & (orders.c.idempotency_key == order.key.value)
         try:
             async with self._database.write() as connection:
@@ -36,55 +39,55 @@ class OrderStore:
         return True
 
     async def under_key(self, uid: str, key: str) -> Order | None:
-        """The user's order under that key, or None."""
+        """Return the user's order under that key, or None."""
         query = select(orders).where(orders.c.uid == uid, orders.c.idempotency_key == key)
         async with self._database.read() as connection:
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else _order(row)
 
     async def due(self, *, at: datetime, limit: int) -> Sequence[str]:
-        """Up to `limit` pending orders that nobody has a lease of, those that have waited longest first."""
-        query = select(orders.c.id).where(_takeable(at)).order_by(orders.c.lease_until).limit(limit)
+        """Return up to `limit` pending orders without a valid lease, those that have waited longest first."""
+        query = select(orders.c.id).where(_is_free(at)).order_by(orders.c.lease_until).limit(limit)
         async with self._database.read() as connection:
             return (await connection.execute(query)).scalars().all()
 
     async def take(self, order_id: str, lease: Lease, *, at: datetime) -> Order | None:
-        """Gives the lease of a pending order that nobody has. The order, or None where that cannot be."""
-        one = orders.c.id == order_id
-        taken = update(orders).where(one, _takeable(at)).values(lease=lease.token, lease_until=lease.until)
+        """Give the order the lease, and return it. Return None if it is not pending or has a valid lease."""
+        has_id = orders.c.id == order_id
+        taken = update(orders).where(has_id, _is_free(at)).values(lease=lease.token, lease_until=lease.until)
         async with self._database.write() as connection:
             if (await connection.execute(taken)).rowcount == 0:
                 return None
-            return _order((await connection.execute(select(orders).where(one))).one())
+            return _order((await connection.execute(select(orders).where(has_id))).one())
 
-    async def keep(self, order_id: str, lease: Lease) -> bool:
-        """Holds on to the order for longer."""
+    async def renew(self, order_id: str, lease: Lease) -> bool:
+        """Extend the lease until `lease.until`."""
         return await self._change(order_id, lease, lease_until=lease.until)
 
     async def free(self, order_id: str, lease: Lease, *, at: datetime) -> None:
-        """Gives the lease back, if it is still held."""
+        """End the lease, if it is still held."""
         await self._change(order_id, lease, lease_until=at)
 
     async def refuse(self, order_id: str, lease: Lease, problem: OrderRefused) -> bool:
-        """Writes down why there is to be no bill."""
+        """Store the reason why the order leads to no bill."""
         detail = None if problem.detail is None else problem.detail[:MAX_DETAIL]
         return await self._change(order_id, lease, problem_code=problem.code, problem_detail=detail)
 
     async def abandon(self, order_id: str, lease: Lease) -> bool:
-        """Brings the order to its end, with no bill."""
+        """Settle the order without a bill."""
         return await self._change(order_id, lease, status="abandoned")
 
     async def issue(self, bill: Bill, lease: Lease) -> bool:
-        """Keeps the order's bill, and brings the order to its end."""
+        """Store the order's bill, and settle the order."""
         async with self._database.write() as connection:
-            done = update(orders).where(_held(bill.id, lease)).values(status="issued")
-            if (await connection.execute(done)).rowcount == 0:
+            issued = update(orders).where(_is_held(bill.id, lease)).values(status="issued")
+            if (await connection.execute(issued)).rowcount == 0:
                 return False
             await add_bill(connection, bill)
         return True
 
     async def forget(self, *, before: datetime) -> None:
-        """Drops settled orders from before that time."""
+        """Delete settled orders that are older than `before`."""
         old = _settled_before(before)
         async with self._database.read() as connection:
             if (await connection.execute(select(orders.c.id).where(old).limit(1))).one_or_none() is None:
@@ -94,15 +97,15 @@ class OrderStore:
 
     async def _change(self, order_id: str, lease: Lease, **values: Any) -> bool:
         async with self._database.write() as connection:
-            result = await connection.execute(update(orders).where(_held(order_id, lease)).values(values))
+            result = await connection.execute(update(orders).where(_is_held(order_id, lease)).values(values))
         return result.rowcount == 1
 
 
-def _takeable(at: datetime) -> ColumnElement[bool]:
+def _is_free(at: datetime) -> ColumnElement[bool]:
     return (orders.c.status == "pending") & (orders.c.lease_until <= at)
 
 
-def _held(order_id: str, lease: Lease) -> ColumnElement[bool]:
+def _is_held(order_id: str, lease: Lease) -> ColumnElement[bool]:
     return (orders.c.id == order_id) & (orders.c.status == "pending") & (orders.c.lease == lease.token)
 
 
@@ -113,7 +116,7 @@ def _settled_before(time: datetime) -> ColumnElement[bool]:
 def _order(row: Row[Any]) -> Order:
     problem = None if row.problem_code is None else ORDER_REFUSALS[row.problem_code](row.problem_detail)
     key = IdempotencyKey(row.idempotency_key, row.fingerprint)
-    items = [Item(product_id, quantity) for product_id, quantity in row.items]
+    items = [OrderItem(product_id, quantity) for product_id, quantity in row.items]
     return Order(row.id, row.uid, key, items, utc(row.created_at), row.status, problem)
 
 

@@ -1,7 +1,7 @@
-"""The outbox: which deliveries have still to be handed to the queue, and which process is doing it.
+"""The outbox: the deliveries that must still be handed to the task queue, and which process does it.
 
-A row is written in the transaction that writes its delivery, and goes in the one that ends it: so whatever crashes in
-between, and whatever the queue forgets, the delivery is handed over again until its end has been reported.
+A row is written in the transaction that writes its delivery, and deleted in the one that writes its final status.
+Whatever crashes in between, and whatever the queue loses, the delivery is handed over again until its end is reported.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ from services.common.ids import new_id
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right of one process to hand a delivery over, for as long as its lease runs.
+    """The right of one process to hand over a delivery, while its lease lasts.
 
-    `hand_overs` counts those that the queue has taken, `failures` the attempts since the last of them.
+    `hand_overs` counts how often the queue has accepted the delivery, `failures` the refusals since then.
     """
 
     delivery_id: str
@@ -31,9 +31,10 @@ class Claim:
 
     @property
     def task_id(self) -> str:
-        """A name for the task of this hand-over. One that is repeated, after a crash in the middle, has the same.
+        """The name of the task of this hand-over. It stays the same if the hand-over is repeated after a crash.
 
-        Hashed, since Cloud Tasks slows down with names that begin alike (`firebase_admin.functions.TaskOptions`).
+        It is a hash, because Cloud Tasks is slow with names that share a prefix (`firebase_admin.functions`,
+        `TaskOptions`).
         """
         return hashlib.sha256(f"{self.delivery_id}/{self.hand_overs}".encode()).hexdigest()[:32]
 
@@ -45,31 +46,30 @@ class Outbox:
         self._database = database
 
     async def claim(self, *, now: datetime, until: datetime, limit: int) -> Sequence[Claim]:
-        """Takes up to `limit` deliveries that are due at `now`, those due longest first; nobody else does `until` then.
+        """Claim up to `limit` deliveries that are due at `now`, the longest due first.
 
-        A process that dies leaves its claims to the others by not coming back.
+        No other process can claim them before `until`. If this process dies, others claim them after that.
         """
         due = select(outbox.c.delivery_id).where(outbox.c.due_at <= now).order_by(outbox.c.due_at).limit(limit)
         async with self._database.read() as connection:
             if (await connection.execute(due.limit(1))).first() is None:
-                return []  # The usual case, and one that shall not wait for writers.
+                return []  # The usual case, which must not wait for writers.
         async with self._database.write() as connection:
-            # Where rows have locks (PostgreSQL) those that another process is taking are passed over; where the
-            # database has one writer at a time (SQLite) there are none.
+            # PostgreSQL skips rows that another process is claiming. SQLite has one writer, so there are none.
             free = (await connection.execute(due.with_for_update(skip_locked=True))).scalars().all()
             take = update(outbox).where(outbox.c.delivery_id.in_(free)).values(due_at=until, lease=new_id())
             return [Claim(*row) for row in await connection.execute(take.returning(*_CLAIM))]
 
     async def handed_over(self, claim: Claim, *, due_again: datetime) -> None:
-        """The queue has taken it. It is due again if it has not come to its end by then."""
-        await self._settle(claim, hand_overs=outbox.c.hand_overs + 1, failures=0, due_at=due_again)
+        """Record that the queue has accepted the delivery. It is due again at `due_again` if it has not ended."""
+        await self._end(claim, hand_overs=outbox.c.hand_overs + 1, failures=0, due_at=due_again)
 
-    async def put_off(self, claim: Claim, *, until: datetime) -> None:
-        """The queue has not taken it."""
-        await self._settle(claim, failures=outbox.c.failures + 1, due_at=until)
+    async def postpone(self, claim: Claim, *, until: datetime) -> None:
+        """Record that the queue has not accepted the delivery. It is due again at `until`."""
+        await self._end(claim, failures=outbox.c.failures + 1, due_at=until)
 
-    async def _settle(self, claim: Claim, **changes: Any) -> None:
-        """Ends a claim; one whose lease has run out, and that somebody else has taken, is theirs to end."""
+    async def _end(self, claim: Claim, **changes: Any) -> None:
+        """End a claim. Change nothing if its lease has expired and another process has claimed the delivery."""
         held: ColumnElement[bool] = (outbox.c.delivery_id == claim.delivery_id) & (outbox.c.lease == claim.lease)
         async with self._database.write() as connection:
             await connection.execute(update(outbox).where(held).values(lease=None, **changes))

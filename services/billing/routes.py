@@ -1,4 +1,4 @@
-"""The Billing service over HTTP."""
+"""The routes of Billing."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 
 from mstoken.fastapi import REFUSALS, allow
 from services.billing import invoice
-from services.billing.bills import Bill, Bills, Item
+from services.billing.bills import Bill, Bills
 from services.billing.deliveries import Deliveries
 from services.billing.errors import (
     AddressFixed,
@@ -30,8 +30,8 @@ from services.billing.errors import (
     UserUnavailable,
 )
 from services.billing.neighbours import Neighbours
-from services.billing.orders import Orders
-from services.billing.schemas import BillShape, DeliveryEvent, DeliveryRequest, DeliveryShape, Order
+from services.billing.orders import OrderItem, Orders
+from services.billing.schemas import BillShape, DeliveryEvent, DeliveryRequest, DeliveryShape, NewBill
 from services.common.callers import SignedInUser
 from services.common.ids import ID_PATTERN
 from services.common.pages import Page, PageQuery
@@ -39,12 +39,13 @@ from services.common.problems import documented
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 
-_VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
+_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,255}")
 _IDEMPOTENCY_PARAMETER = {
     "name": IDEMPOTENCY_HEADER,
     "in": "header",
     "required": True,
-    "description": "A name of yours for this request. Sent again within 24 hours, it gives the same answer again.",
+    "description": "A key of your choice. The same request with the same key gets the same answer for 24 hours. Use a "
+    "new key for each new order.",
     "schema": {"type": "string", "pattern": "^[\\x21-\\x7e]{1,255}$"},
 }
 
@@ -53,15 +54,15 @@ DeliveryId = Annotated[str, Path(pattern=ID_PATTERN)]
 
 
 def _idempotency_key(request: Request) -> str:
-    """The one header of that name. FastAPI's own check would answer 422 where 400 is due."""
+    """Return the idempotency key. FastAPI's own check would answer 422, and a missing key is a 400."""
     keys = request.headers.getlist(IDEMPOTENCY_HEADER)
-    if len(keys) != 1 or not _VISIBLE.fullmatch(keys[0]):
+    if len(keys) != 1 or not _VISIBLE_ASCII.fullmatch(keys[0]):
         raise IdempotencyKeyMissing
     return keys[0]
 
 
 def router(orders: Orders, bills: Bills, deliveries: Deliveries, neighbours: Neighbours) -> APIRouter:
-    """The routes over these orders, bills and deliveries; `neighbours` are asked whom an invoice is for."""
+    """Return the routes for these orders, bills and deliveries. `neighbours` tell the name of an invoice's customer."""
 
     async def visible_bill(bill_id: BillId, caller: SignedInUser) -> Bill:
         return await bills.get(bill_id, caller)
@@ -95,15 +96,18 @@ def _add_bill_routes(routes: APIRouter, orders: Orders, bills: Bills) -> None:
         ),
     )
     async def make_bill(
-        caller: SignedInUser, key: Annotated[str, Depends(_idempotency_key)], order: Order
+        caller: SignedInUser, key: Annotated[str, Depends(_idempotency_key)], body: NewBill
     ) -> BillShape:
-        """Makes a bill, at the prices of this moment."""
-        items = [Item(item.product_id, item.quantity) for item in order.items]
+        """Issue a bill at the present prices. The items are sold, or the request is refused and nothing is sold.
+
+        After a 502 or 503, send the same request again with the same key.
+        """
+        items = [OrderItem(item.product_id, item.quantity) for item in body.items]
         return BillShape.of(await orders.place(caller, items, key))
 
     @routes.get("/bills", tags=["bills"], responses=REFUSALS | documented())
     async def list_bills(caller: SignedInUser, page: PageQuery) -> Page[BillShape]:
-        """The caller's bills, the latest first; an administrator sees everyone's."""
+        """List the caller's bills, the latest first. Administrators get the bills of all users."""
         items, next_cursor = await bills.page(caller, page)
         return Page(items=[BillShape.of(item) for item in items], next_cursor=next_cursor)
 
@@ -111,11 +115,11 @@ def _add_bill_routes(routes: APIRouter, orders: Orders, bills: Bills) -> None:
 def _add_routes_of_a_bill(
     routes: APIRouter, visible_bill: Callable[..., Awaitable[Bill]], deliveries: Deliveries, neighbours: Neighbours
 ) -> None:
-    """The routes below one bill. `visible_bill` is the dependency that finds it, if the caller may see it."""
+    """Add the routes below one bill. The dependency `visible_bill` finds the bill if the caller may see it."""
 
     @routes.get("/bills/{bill_id}", tags=["bills"], responses=REFUSALS | documented(BillNotFound))
     async def get_bill(bill: Annotated[Bill, Depends(visible_bill)]) -> BillShape:
-        """One bill."""
+        """Get one bill."""
         return BillShape.of(bill)
 
     @routes.get(
@@ -125,7 +129,7 @@ def _add_routes_of_a_bill(
         responses=REFUSALS | documented(BillNotFound, UserUnavailable, UserFailed),
     )
     async def get_invoice(bill: Annotated[Bill, Depends(visible_bill)]) -> HTMLResponse:
-        """The bill as a page to print."""
+        """Get the invoice of a bill, an HTML page to print."""
         customer = await neighbours.customer(bill.uid)
         delivery = await deliveries.find(bill)
         return HTMLResponse(invoice.page(bill, customer, delivery), headers=invoice.HEADERS)
@@ -140,7 +144,7 @@ def _add_routes_of_a_bill(
     async def request_delivery(
         bill: Annotated[Bill, Depends(visible_bill)], body: DeliveryRequest | None = None
     ) -> DeliveryShape:
-        """Asks for the bill's delivery; asked for again, answers with the one that there is."""
+        """Request the delivery of a bill. A repeated request returns the same delivery."""
         address = None if body is None or body.address is None else body.address.model_dump()
         return DeliveryShape.model_validate(await deliveries.request(bill, address))
 
@@ -150,7 +154,7 @@ def _add_routes_of_a_bill(
         responses=REFUSALS | documented(BillNotFound, DeliveryNotFound),
     )
     async def get_delivery(bill: Annotated[Bill, Depends(visible_bill)]) -> DeliveryShape:
-        """How far the bill's delivery has come."""
+        """Get the delivery of a bill."""
         return DeliveryShape.model_validate(await deliveries.of(bill))
 
 
@@ -162,5 +166,5 @@ def _add_delivery_routes(routes: APIRouter, deliveries: Deliveries) -> None:
         responses=REFUSALS | documented(DeliveryNotFound, body=True),
     )
     async def report_event(delivery_id: DeliveryId, event: DeliveryEvent) -> DeliveryShape:
-        """Records what happened to a delivery. What is repeated or late changes nothing."""
+        """Report what happened to a delivery. A repeated or late report changes nothing."""
         return DeliveryShape.model_validate(await deliveries.report(delivery_id, event.status))

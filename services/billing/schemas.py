@@ -1,34 +1,34 @@
-"""The Billing service's shapes on the wire."""
+"""The shapes of Billing's requests and answers."""
 
 from datetime import datetime
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from services.billing.bills import MAX_ITEMS, MAX_QUANTITY, Bill, Line
-from services.billing.deliveries import Event, Status
+from services.billing.bills import MAX_LINES, MAX_QUANTITY, Bill, BillLine
+from services.billing.deliveries import DeliveryStatus, ReportedStatus
 from services.common.shapes import WHOLE, Address, StrictShape, Sum
 
 
-class ItemShape(StrictShape):
-    """So many of a product."""
+class OrderItemShape(StrictShape):
+    """A product to order, and how many of it."""
 
-    model_config = ConfigDict(title="Item")
+    model_config = ConfigDict(title="OrderItem")
 
     product_id: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]{1,32}$")]
     quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY), WHOLE]
 
 
-class Order(StrictShape):
-    """What to make a bill for. Each product stands in it once."""
+class NewBill(StrictShape):
+    """The items to issue a bill for. Each product may appear only once."""
 
-    items: Annotated[list[ItemShape], Field(min_length=1, max_length=MAX_ITEMS)]
+    items: Annotated[list[OrderItemShape], Field(min_length=1, max_length=MAX_LINES)]
 
 
-class LineShape(BaseModel):
-    """A line of a bill: name and price as they were when it was made."""
+class BillLineShape(BaseModel):
+    """A line of a bill. Name and price are those of the product when the bill was issued."""
 
-    model_config = ConfigDict(title="Line")
+    model_config = ConfigDict(title="BillLine")
 
     product_id: str
     name: str
@@ -37,8 +37,8 @@ class LineShape(BaseModel):
     amount: Sum
 
     @classmethod
-    def of(cls, line: Line, currency: str) -> Self:
-        """The line as it goes on the wire."""
+    def of(cls, line: BillLine, currency: str) -> Self:
+        """Return the shape of a line."""
         return cls(
             product_id=line.product_id,
             name=line.name,
@@ -57,24 +57,24 @@ class BillShape(BaseModel):
     user_id: str
     status: str
     created_at: datetime
-    lines: list[LineShape]
+    lines: list[BillLineShape]
     total: Sum
 
     @classmethod
     def of(cls, bill: Bill) -> Self:
-        """The bill as it goes on the wire."""
+        """Return the shape of a bill."""
         return cls(
             id=bill.id,
             user_id=bill.uid,
             status=bill.status,
             created_at=bill.created_at,
-            lines=[LineShape.of(line, bill.currency) for line in bill.lines],
+            lines=[BillLineShape.of(line, bill.currency) for line in bill.lines],
             total=Sum(amount=bill.total, currency=bill.currency),
         )
 
 
 class DeliveryRequest(StrictShape):
-    """Where to; without an address, to the one in the profile."""
+    """Where to deliver. Without an address, the one in the user's profile is used."""
 
     address: Address | None = None
 
@@ -82,17 +82,17 @@ class DeliveryRequest(StrictShape):
 class DeliveryEvent(StrictShape):
     """What happened to a delivery."""
 
-    status: Event
+    status: ReportedStatus
 
 
 class DeliveryShape(BaseModel):
-    """A delivery."""
+    """The delivery of a bill."""
 
     model_config = ConfigDict(from_attributes=True, title="Delivery")
 
     id: str
     bill_id: str
-    status: Status
+    status: DeliveryStatus
     address: Address
     created_at: datetime
     updated_at: datetime

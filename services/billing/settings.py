@@ -1,26 +1,34 @@
-"""What the Billing service reads from its environment."""
+"""The settings of Billing, which it reads from its environment."""
 
-from pydantic import Field
+import re
+from typing import Annotated, TypeAlias
 
-from services.common.settings import DatabaseUrl, ServiceSettings
+from pydantic import AfterValidator, Field
+
+from services.common.settings import DatabaseUrl, HttpUrl, ServiceSettings
+
+_QUEUE = re.compile(r"(locations/[a-z0-9-]+/functions/)?[A-Za-z][A-Za-z0-9_-]*")
+
+
+def _check_queue(value: str) -> str:
+    if not _QUEUE.fullmatch(value):
+        raise ValueError("it must be the name of a function, or locations/{location}/functions/{name}")
+    return value
+
+
+QueueName: TypeAlias = Annotated[str, AfterValidator(_check_queue)]
 
 
 class BillingSettings(ServiceSettings):
-    """See `ServiceSettings`. `product_url` and `user_url` are where the neighbours are.
+    """The settings of every service, and Billing's own.
 
-    `delivery_queue` is the task-queue function that carries deliveries out, its name or
-    `locations/{location}/functions/{name}`; `delivery_patience_seconds` how long one may be under way before it is
-    handed over anew.
+    `product_url` and `user_url` are the base URLs of the other services. `delivery_queue` is the task-queue function
+    that carries out deliveries. `delivery_patience_seconds` is how long a delivery may take before it is handed over
+    again.
     """
 
     database_url: DatabaseUrl = Field(default="sqlite+aiosqlite:///.data/billing.db", validation_alias="DATABASE_URL")
-    product_url: str = Field(
-        default="http://127.0.0.1:8002", validation_alias="PRODUCT_URL", pattern=r"^https?://[^/]+.*$"
-    )
-    user_url: str = Field(default="http://127.0.0.1:8001", validation_alias="USER_URL", pattern=r"^https?://[^/]+.*$")
-    delivery_queue: str = Field(
-        default="deliver",
-        validation_alias="DELIVERY_QUEUE",
-        pattern=r"^(locations/[a-z0-9-]+/functions/)?[A-Za-z][A-Za-z0-9_-]*$",
-    )
+    product_url: HttpUrl = Field(default="http://127.0.0.1:8002", validation_alias="PRODUCT_URL")
+    user_url: HttpUrl = Field(default="http://127.0.0.1:8001", validation_alias="USER_URL")
+    delivery_queue: QueueName = Field(default="deliver", validation_alias="DELIVERY_QUEUE")
     delivery_patience_seconds: float = Field(default=600, validation_alias="DELIVERY_PATIENCE_SECONDS", ge=1)

@@ -1,4 +1,4 @@
-"""The Billing service's tables."""
+"""Billing's tables, and the stores of bills and deliveries."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -27,8 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.billing.bills import Bill, Line
-from services.billing.deliveries import ENDS, Delivery, Event, Status
+from services.billing.bills import Bill, BillLine
+from services.billing.deliveries import FINAL_STATUSES, Delivery, DeliveryStatus, ReportedStatus
 from services.common.database import Database
 from services.common.times import utc
 
@@ -54,7 +54,7 @@ orders = Table(
     Index("orders_by_lease", "status", "lease_until"),
     Index("orders_by_age", "created_at"),
 )
-"""What was asked for in the last 24 hours, and what is not settled; `services.billing.order_store` works on it."""
+"""Orders of the last 24 hours, and orders that are not settled. `services.billing.order_store` uses it."""
 
 bills = Table(
     "bills",
@@ -66,7 +66,7 @@ bills = Table(
     Column("currency", String(3), nullable=False),
     Index("bills_of_a_user", "uid", "id"),
 )
-"""Bills that are issued. A bill has the id of its order."""
+"""Issued bills. A bill has the id of its order."""
 
 bill_lines = Table(
     "bill_lines",
@@ -100,7 +100,7 @@ outbox = Table(
     Column("lease", String(32), nullable=True),
     Index("outbox_by_due_time", "due_at"),
 )
-"""Deliveries that have not come to their end; `services.billing.outbox` has them handed to the queue."""
+"""Deliveries that have not reached a final status. `services.billing.outbox` uses it."""
 
 
 class BillStore:
@@ -110,15 +110,18 @@ class BillStore:
         self._database = database
 
     async def get(self, bill_id: str, uid: str | None) -> Bill | None:
-        """The bill, if there is one and it is the user's; anyone's, where `uid` is None."""
-        query = _of(uid).where(bills.c.id == bill_id)
+        """Return the bill if it belongs to the user `uid`, or to anyone if `uid` is None. Return None otherwise."""
+        query = _bills_of(uid).where(bills.c.id == bill_id)
         async with self._database.read() as connection:
             rows = (await connection.execute(_with_lines(query))).all()
         return _bill(rows) if rows else None
 
     async def find(self, *, uid: str | None, before: str | None, limit: int) -> Sequence[Bill]:
-        """Up to `limit` bills, the latest first, those before the id `before`; the user's or, for None, anyone's."""
-        query = _of(uid).order_by(bills.c.id.desc()).limit(limit)
+        """Return up to `limit` bills of the user `uid`, or of all users if None, the latest first.
+
+        They begin before the id `before`, if it is given.
+        """
+        query = _bills_of(uid).order_by(bills.c.id.desc()).limit(limit)
         if before is not None:
             query = query.where(bills.c.id < before)
         async with self._database.read() as connection:
@@ -133,7 +136,7 @@ class DeliveryStore:
         self._database = database
 
     async def add(self, delivery: Delivery) -> bool:
-        """Keeps a new delivery, and puts it into the outbox. False, and nothing kept, where its bill has one."""
+        """Add a new delivery, and a row in the outbox. Return False, and add nothing, if its bill has one."""
         values = {
             "id": delivery.id,
             "bill_id": delivery.bill_id,
@@ -152,50 +155,50 @@ class DeliveryStore:
         return True
 
     async def of_bill(self, bill_id: str) -> Delivery | None:
-        """The bill's delivery, or None."""
+        """Return the delivery of the bill, or None."""
         async with self._database.read() as connection:
             query = select(deliveries).where(deliveries.c.bill_id == bill_id)
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else _delivery(row)
 
     async def advance(
-        self, delivery_id: str, *, to: Event, from_any_of: Sequence[Status], at: datetime
+        self, delivery_id: str, *, to: ReportedStatus, from_any_of: Sequence[DeliveryStatus], at: datetime
     ) -> Delivery | None:
-        """Moves the delivery on if it stands at one of `from_any_of`. What it is then, or None if there is none.
+        """Set the status if the present one is in `from_any_of`. Return the delivery afterwards, or None if unknown.
 
-        One that has come to its end leaves the outbox.
+        A delivery in a final status is removed from the outbox.
         """
-        one = deliveries.c.id == delivery_id
+        has_id = deliveries.c.id == delivery_id
         async with self._database.write() as connection:
-            movable = one & deliveries.c.status.in_(from_any_of)
-            await connection.execute(update(deliveries).where(movable).values(status=to, updated_at=at))
-            row = (await connection.execute(select(deliveries).where(one))).one_or_none()
-            if row is not None and row.status in ENDS:
+            may_advance = has_id & deliveries.c.status.in_(from_any_of)
+            await connection.execute(update(deliveries).where(may_advance).values(status=to, updated_at=at))
+            row = (await connection.execute(select(deliveries).where(has_id))).one_or_none()
+            if row is not None and row.status in FINAL_STATUSES:
                 await connection.execute(delete(outbox).where(outbox.c.delivery_id == delivery_id))
         return None if row is None else _delivery(row)
 
 
 async def add_bill(connection: AsyncConnection, bill: Bill) -> None:
-    """Keeps a new bill with its lines, in the transaction of `connection`."""
+    """Add a new bill with its lines, in the transaction of `connection`."""
     await connection.execute(insert(bills).values(_bill_columns(bill)))
     await connection.execute(insert(bill_lines), _line_columns(bill))
 
 
-def _of(uid: str | None) -> Select[Any]:
+def _bills_of(uid: str | None) -> Select[Any]:
     return select(bills) if uid is None else select(bills).where(bills.c.uid == uid)
 
 
 def _with_lines(query: Select[Any]) -> Select[Any]:
-    """The bills of `query`, latest first, each with its lines in their order: a row for a line."""
-    some = query.subquery()
+    """Join the bills of `query`, latest first, with their lines in order: one row for each line."""
+    selected = query.subquery()
     lines = [column for column in bill_lines.c if column.name != "bill_id"]
-    joined = select(some, *lines).join_from(some, bill_lines, some.c.id == bill_lines.c.bill_id)
-    return joined.order_by(some.c.id.desc(), bill_lines.c.position)
+    joined = select(selected, *lines).join_from(selected, bill_lines, selected.c.id == bill_lines.c.bill_id)
+    return joined.order_by(selected.c.id.desc(), bill_lines.c.position)
 
 
 def _bill(rows: Sequence[Row[Any]]) -> Bill:
     first = rows[0]
-    lines = [Line(row.product_id, row.name, row.unit_amount, row.quantity) for row in rows]
+    lines = [BillLine(row.product_id, row.name, row.unit_amount, row.quantity) for row in rows]
     return Bill(first.id, first.uid, first.status, utc(first.created_at), first.currency, lines)
 
 

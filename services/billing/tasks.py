@@ -1,4 +1,4 @@
-"""The task queue of the function `deliver`: Cloud Tasks, or on a laptop the tasks emulator."""
+"""The task queue of the function `deliver`: Cloud Tasks, or the tasks emulator on a laptop."""
 
 import asyncio
 import os
@@ -12,59 +12,60 @@ from mstoken import Settings
 from mstoken.admin import admin_app
 from services.billing.dispatcher import BATCH, QueueUnavailable
 
-EMULATOR_VARIABLE = "CLOUD_TASKS_EMULATOR_HOST"
+CLOUD_TASKS_EMULATOR_VARIABLE = "CLOUD_TASKS_EMULATOR_HOST"
 HAND_OVER_SECONDS = 5.0
+"""Maximum time for a hand-over, in seconds."""
 
 
 class FirebaseQueue:
-    """The queue of the function `function`: its name, or `locations/{location}/functions/{name}`.
+    """The queue of a function. `function` is its name, or `locations/{location}/functions/{name}`.
 
-    `app` is firebase-admin's, for the project in the environment if left out. Raises `SettingsError` for an
-    environment that cannot work.
+    `app` is an app of firebase-admin; by default that of the project in the environment. Raises `SettingsError` if the
+    environment is not valid.
     """
 
     def __init__(self, function: str, app: App | None = None, *, deadline_seconds: float = HAND_OVER_SECONDS) -> None:
         self._function = function
         self._app = app or admin_app(Settings())
         self._deadline_seconds = deadline_seconds
-        self._emulated = bool(os.environ.get(EMULATOR_VARIABLE))
-        self._free = threading.BoundedSemaphore(BATCH)
+        self._is_emulated = bool(os.environ.get(CLOUD_TASKS_EMULATOR_VARIABLE))
+        self._slots = threading.BoundedSemaphore(BATCH)
 
     async def hand_over(self, delivery_id: str, task_id: str) -> None:
-        """Puts the task to deliver into the queue. That it is there already is no fault. Raises `QueueUnavailable`."""
-        if not self._free.acquire(blocking=False):
-            raise QueueUnavailable("earlier hand-overs hang")
-        answer: Future[None] = Future()
-        answer.set_running_or_notify_cancel()
+        """Add the task to the queue, unless it is there already. Raises `QueueUnavailable`."""
+        if not self._slots.acquire(blocking=False):
+            raise QueueUnavailable("too many earlier hand-overs still wait for an answer")
+        result: Future[None] = Future()
+        result.set_running_or_notify_cancel()
 
         def work() -> None:
             try:
                 self._enqueue(delivery_id, task_id)
             except BaseException as error:
-                answer.set_exception(error)
+                result.set_exception(error)
             else:
-                answer.set_result(None)
+                result.set_result(None)
             finally:
-                self._free.release()
+                self._slots.release()
 
-        # firebase-admin blocks, for up to two minutes. A thread of the event loop's pool would hold up the end of the
-        # process for as long; this one is left to itself.
+        # firebase-admin blocks for up to two minutes. At its end a process waits for the threads of the event loop's
+        # pool, and not for a daemon thread.
         threading.Thread(target=work, name="hand over", daemon=True).start()
         try:
             async with asyncio.timeout(self._deadline_seconds):
-                await asyncio.wrap_future(answer)
+                await asyncio.wrap_future(result)
         except TimeoutError:
-            raise QueueUnavailable("the queue does not answer in time") from None
+            raise QueueUnavailable(f"the queue did not answer within {self._deadline_seconds} s") from None
         except (exceptions.FirebaseError, GoogleAuthError, ValueError) as error:
-            # Its ValueErrors stand for credentials that cannot be had and answers that cannot be read.
+            # firebase-admin raises ValueError if it cannot load credentials, or cannot read an answer.
             raise QueueUnavailable(type(error).__name__) from error
 
     def _enqueue(self, delivery_id: str, task_id: str) -> None:
-        # The Admin SDK for Python sends what it is given; the function expects what a callable one gets, in `data`.
+        # The Admin SDK for Python sends the body as it is. The function expects it in `data`, as a callable one does.
         task = {"data": {"delivery_id": delivery_id}}
-        # The emulator repeats a task's own name as it is, and firebase-admin, which expects a slash before it there,
-        # cuts off its first letter and then cannot read it.
-        options = None if self._emulated else functions.TaskOptions(task_id=task_id)
+        # A task at the emulator gets no name. The emulator repeats a name as it is, and firebase-admin, which expects a
+        # slash before it there, cuts off its first letter and then cannot read it.
+        options = None if self._is_emulated else functions.TaskOptions(task_id=task_id)
         try:
             functions.task_queue(self._function, app=self._app).enqueue(task, options)
         except (exceptions.AlreadyExistsError, exceptions.ConflictError):

@@ -103,7 +103,7 @@ async def test_two_currencies(shop: Shop) -> None:
     dollars = await shop.offer()
     euros = await shop.offer(price={"amount": 1, "currency": "EUR"})
     problem = refused(await shop.order((dollars["id"], 1), (euros["id"], 1)), 422, "currencies_mixed")
-    assert problem["detail"] == "These products are in EUR and USD."
+    assert problem["detail"] == "These products have prices in EUR and USD."
     assert await shop.bills() == []
 
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Column, DateTime, Integer, insert
 
 from services.billing.app import MIGRATIONS
-from services.billing.deliveries import EARLIER, Delivery, Event
+from services.billing.deliveries import EARLIER_STATUSES, Delivery, ReportedStatus
 from services.billing.dispatcher import BACKOFF, LEASE_SECONDS, Dispatcher, Queue
 from services.billing.outbox import Outbox
 from services.billing.store import DeliveryStore, bills
@@ -49,9 +49,9 @@ class Post:
         assert await DeliveryStore(self.database).add(delivery)
         return delivery.id
 
-    async def report(self, delivery_id: str, event: Event) -> None:
+    async def report(self, delivery_id: str, status: ReportedStatus) -> None:
         store = DeliveryStore(self.database)
-        await store.advance(delivery_id, to=event, from_any_of=EARLIER[event], at=self.now)
+        await store.advance(delivery_id, to=status, from_any_of=EARLIER_STATUSES[status], at=self.now)
 
 
 def some_value(column: Column[Any]) -> Any:
@@ -154,7 +154,7 @@ async def test_a_task_that_the_queue_has_forgotten(post: Post) -> None:
 
 
 @pytest.mark.parametrize("end", ["delivered", "failed"])
-async def test_what_has_come_to_its_end_is_left_alone(post: Post, end: Event) -> None:
+async def test_what_has_come_to_its_end_is_left_alone(post: Post, end: ReportedStatus) -> None:
     """Once its end is reported a delivery is not handed over any more, also where that was never noted."""
     queue = FakeQueue()
     handed_over, not_yet = await post.request(), await post.request()
@@ -183,10 +183,10 @@ async def test_a_lease_that_has_run_out(post: Post) -> None:
     [late] = await post.outbox.claim(now=post.now, until=until, limit=1)
     [held] = await post.outbox.claim(now=until, until=until + timedelta(seconds=LEASE_SECONDS), limit=1)
     assert held.lease != late.lease
-    await post.outbox.put_off(late, until=post.now)
+    await post.outbox.postpone(late, until=post.now)
     await post.outbox.handed_over(late, due_again=post.now)
     assert await post.outbox.claim(now=until, until=until, limit=1) == []
-    await post.outbox.put_off(held, until=until)
+    await post.outbox.postpone(held, until=until)
     [again] = await post.outbox.claim(now=until, until=until, limit=1)
     assert (again.hand_overs, again.failures, again.task_id) == (0, 1, held.task_id)
 

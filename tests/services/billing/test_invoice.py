@@ -42,7 +42,7 @@ async def test_an_invoice(shop: Shop) -> None:
     assert response.text.startswith("<!doctype html>")
     for part in ("Demo Shop", "Maya Lindgren", "12 Harbour Street", "97201", "Kettle", "49.90 USD", bill["id"]):
         assert part in response.text
-    assert "Not asked for yet" in response.text
+    assert "Not requested yet" in response.text
     delivery = ADDRESS | {"line2": "Floor 3", "city": "Salem"}
     path = f"/bills/{bill['id']}/delivery"
     answered(await shop.billing.post(path, json={"address": delivery}, headers=shop.maya), 202)
@@ -76,10 +76,10 @@ async def test_an_invoice_may_load_and_run_nothing(shop: Shop) -> None:
 async def test_an_invoice_for_a_user_whom_user_does_not_know(shop: Shop) -> None:
     """Without a profile the delivery's address says who the customer is, and without one nobody does."""
     bill = await shop.bill()
-    assert "Not named" in (await invoice(shop, bill["id"])).text
+    assert "Name not known" in (await invoice(shop, bill["id"])).text
     path = f"/bills/{bill['id']}/delivery"
     answered(await shop.billing.post(path, json={"address": ADDRESS}, headers=shop.maya), 202)
-    assert "Not named" not in (await invoice(shop, bill["id"])).text
+    assert "Name not known" not in (await invoice(shop, bill["id"])).text
 
 
 async def test_an_invoice_while_user_is_out_of_reach(shop: Shop) -> None:

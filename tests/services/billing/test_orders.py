@@ -9,15 +9,16 @@ from typing import Any
 
 import httpx
 import pytest
+from typing_extensions import override
 
 from mstoken import UserCaller
 from mstoken.testing import FakeFirebase
 from services.billing.app import MIGRATIONS
-from services.billing.bills import Bill, Bills, Item, Line
+from services.billing.bills import Bill, BillLine, Bills
 from services.billing.errors import BillInProgress, NeighbourUnavailable, OutOfStock
 from services.billing.order_store import OrderStore
-from services.billing.orders import KEY_KEPT, LEASE, PATIENCE, IdempotencyKey, Lease, Order, Orders
-from services.billing.stock import ReservedLine
+from services.billing.orders import KEY_LIFETIME, LEASE, PATIENCE, IdempotencyKey, Lease, Order, OrderItem, Orders
+from services.billing.reservations import ReservationLine, Reservations
 from services.billing.store import BillStore
 from services.common.database import Database
 from services.common.pages import PageRequest
@@ -223,7 +224,7 @@ async def test_a_key_is_kept_for_a_day(shop: Shop) -> None:
     kettle = await shop.offer(stock=2)
     bill = answered(await shop.order((kettle["id"], 1), key="k"), 201)
     refused(await shop.order((kettle["id"], 9), key="short"), 409, "out_of_stock")
-    shop.time.advance(KEY_KEPT - timedelta(minutes=1))
+    shop.time.advance(KEY_LIFETIME - timedelta(minutes=1))
     assert answered(await shop.order((kettle["id"], 1), key="k"), 201) == bill
     shop.time.advance(timedelta(minutes=2))
     another = answered(await shop.order((kettle["id"], 1), key="k"), 201)
@@ -257,7 +258,7 @@ async def test_two_hundred_customers_and_a_hundred_units(new_database: NewDataba
         assert sold == {bill_id for end, bill_id in ends if end == "bought"}
 
 
-class FakeStock:
+class FakeReservations(Reservations):
     """A Product that has enough of everything. `meanwhile` happens once, while Product serves that call."""
 
     def __init__(self) -> None:
@@ -267,13 +268,15 @@ class FakeStock:
         self.refusal: OutOfStock | None = None
         self.meanwhile: dict[str, Callable[[], Awaitable[None]]] = {}
 
-    async def reserve(self, bill_id: str, items: Sequence[Item]) -> Sequence[ReservedLine]:
-        await self._serve("reserve")
+    @override
+    async def hold(self, bill_id: str, items: Sequence[OrderItem]) -> Sequence[ReservationLine]:
+        await self._serve("hold")
         if self.refusal is not None:
             raise self.refusal
         price = Money(amount=1, currency="USD")
-        return [ReservedLine(product_id=item.product_id, name="x", price=price, quantity=1) for item in items]
+        return [ReservationLine(product_id=item.product_id, name="x", price=price, quantity=1) for item in items]
 
+    @override
     async def commit(self, bill_id: str) -> bool:
         await self._serve("commit")
         if self.expiries:
@@ -282,6 +285,7 @@ class FakeStock:
         self.sold.add(bill_id)
         return True
 
+    @override
     async def release(self, bill_id: str) -> bool:
         await self._serve("release")
         return bill_id not in self.sold
@@ -300,13 +304,13 @@ class Workshop:
 
     def __init__(self, database: Database) -> None:
         self.time = MovableTime()
-        self.stock = FakeStock()
+        self.reservations = FakeReservations()
         self.store = OrderStore(database)
         self.bills = Bills(BillStore(database))
-        self.one, self.two = (Orders(self.store, self.bills, self.stock, clock=self.time) for _ in range(2))
+        self.one, self.two = (Orders(self.store, self.bills, self.reservations, clock=self.time) for _ in range(2))
 
     async def order(self) -> Bill:
-        return await self.one.place(MAYA, [Item("kettle", 1)], "k")
+        return await self.one.place(MAYA, [OrderItem("kettle", 1)], "k")
 
     async def made(self) -> list[str]:
         """The ids of all bills."""
@@ -329,20 +333,20 @@ async def workshop(database_url: str) -> AsyncIterator[Workshop]:
 
 @pytest.mark.parametrize(
     ("call", "calls"),
-    [("reserve", ["reserve", "reserve", "commit"]), ("commit", ["reserve", "commit", "reserve", "commit"])],
+    [("hold", ["hold", "hold", "commit"]), ("commit", ["hold", "commit", "hold", "commit"])],
 )
 async def test_a_worker_that_is_too_slow(workshop: Workshop, call: str, calls: list[str]) -> None:
     """A worker whose order another worker has finished meanwhile takes no further step, and does not make the bill."""
-    workshop.stock.meanwhile[call] = workshop.taken_over
+    workshop.reservations.meanwhile[call] = workshop.taken_over
     with pytest.raises(BillInProgress):
         await workshop.order()
-    assert workshop.stock.calls == calls
+    assert workshop.reservations.calls == calls
     [made] = await workshop.made()
-    assert workshop.stock.sold == {made}
+    assert workshop.reservations.sold == {made}
     assert (await workshop.order()).id == made
 
 
-@pytest.mark.parametrize("call", ["reserve", "commit", "release"])
+@pytest.mark.parametrize("call", ["hold", "commit", "release"])
 async def test_a_worker_that_has_lost_its_lease(workshop: Workshop, call: str) -> None:
     """A worker whose order another worker holds now neither makes the bill nor gives the order up."""
 
@@ -352,8 +356,8 @@ async def test_a_worker_that_has_lost_its_lease(workshop: Workshop, call: str) -
         lease = Lease("another's", workshop.time() + LEASE)
         assert await workshop.store.take(order_id, lease, at=workshop.time()) is not None
 
-    workshop.stock.refusal = OutOfStock() if call == "release" else None
-    workshop.stock.meanwhile[call] = lose_the_lease
+    workshop.reservations.refusal = OutOfStock() if call == "release" else None
+    workshop.reservations.meanwhile[call] = lose_the_lease
     with pytest.raises(BillInProgress):
         await workshop.order()
     assert await workshop.made() == []
@@ -366,14 +370,14 @@ async def test_a_worker_that_has_lost_its_lease(workshop: Workshop, call: str) -
 async def test_a_settled_order_is_left_alone(workshop: Workshop, refusal: OutOfStock | None) -> None:
     """An order that is issued or abandoned is not worked on again when its lease has run out, nor under that lease."""
     lease = Lease("mine", workshop.time() + LEASE)
-    order = Order("o", "maya", IdempotencyKey.of("k", []), [Item("kettle", 1)], workshop.time())
-    bill = Bill("o", "maya", "issued", workshop.time(), "USD", [Line("kettle", "x", 1, 1)])
+    order = Order("o", "maya", IdempotencyKey.of("k", []), [OrderItem("kettle", 1)], workshop.time())
+    bill = Bill("o", "maya", "issued", workshop.time(), "USD", [BillLine("kettle", "x", 1, 1)])
     await workshop.store.add(order, lease, forget_before=workshop.time())
     assert await (workshop.store.abandon("o", lease) if refusal else workshop.store.issue(bill, lease))
     workshop.time.advance(LEASE)
     await workshop.two.resume()
-    assert workshop.stock.calls == []
-    assert not await workshop.store.keep("o", lease)
+    assert workshop.reservations.calls == []
+    assert not await workshop.store.renew("o", lease)
     assert not await workshop.store.refuse("o", lease, OutOfStock())
     assert not await workshop.store.abandon("o", lease)
     assert not await workshop.store.issue(bill, lease)
@@ -390,9 +394,9 @@ async def test_a_worker_renews_its_lease_before_the_sale(workshop: Workshop, res
         workshop.time.advance(LEASE * selling)
         await workshop.two.resume()
 
-    workshop.stock.meanwhile = {"reserve": reserve_slowly, "commit": sell_slowly}
+    workshop.reservations.meanwhile = {"hold": reserve_slowly, "commit": sell_slowly}
     bill = await workshop.order()
-    assert workshop.stock.calls == ["reserve", "commit"]
+    assert workshop.reservations.calls == ["hold", "commit"]
     assert await workshop.made() == [bill.id]
     assert await workshop.store.due(at=workshop.time(), limit=1) == []
 
@@ -405,7 +409,7 @@ async def test_a_worker_that_is_broken_off(workshop: Workshop) -> None:
         is_asked.set()
         await asyncio.Event().wait()
 
-    workshop.stock.meanwhile["commit"] = never_answer
+    workshop.reservations.meanwhile["commit"] = never_answer
     worker = asyncio.create_task(workshop.order())
     await is_asked.wait()
     worker.cancel()
@@ -417,15 +421,15 @@ async def test_a_worker_that_is_broken_off(workshop: Workshop) -> None:
 
 async def test_a_reservation_that_expired_is_made_again(workshop: Workshop) -> None:
     """A bill whose reservation was given back before the sale reserves again."""
-    workshop.stock.expiries = 1
+    workshop.reservations.expiries = 1
     bill = await workshop.order()
-    assert workshop.stock.calls == ["reserve", "commit", "reserve", "commit"]
+    assert workshop.reservations.calls == ["hold", "commit", "hold", "commit"]
     assert await workshop.made() == [bill.id]
 
 
 async def test_reservations_that_expire_always(workshop: Workshop) -> None:
     """A bill whose reservations do not hold is left for later."""
-    workshop.stock.expiries = 3
+    workshop.reservations.expiries = 3
     with pytest.raises(NeighbourUnavailable):
         await workshop.order()
     assert await workshop.made() == []
@@ -435,23 +439,23 @@ async def test_reservations_that_expire_always(workshop: Workshop) -> None:
 
 async def test_an_order_is_refused_by_one_worker_and_sold_by_another(workshop: Workshop) -> None:
     """What is sold gets its bill, also from a worker who was told before that there is not enough."""
-    workshop.stock.refusal = OutOfStock()
+    workshop.reservations.refusal = OutOfStock()
 
     async def sell() -> None:
-        workshop.stock.refusal = None
+        workshop.reservations.refusal = None
         [order_id] = await workshop.store.due(at=workshop.time() + LEASE, limit=1)
-        workshop.stock.sold.add(order_id)
+        workshop.reservations.sold.add(order_id)
 
-    workshop.stock.meanwhile["release"] = sell
+    workshop.reservations.meanwhile["release"] = sell
     bill = await workshop.order()
     assert await workshop.made() == [bill.id]
 
 
-@pytest.mark.parametrize("call", ["reserve", "release"])
+@pytest.mark.parametrize("call", ["hold", "release"])
 async def test_a_refusal_that_comes_too_late(workshop: Workshop, call: str) -> None:
     """A worker whose order another one has brought to its end refuses nothing any more."""
-    workshop.stock.refusal = OutOfStock("There are 0 of kettle.")
-    workshop.stock.meanwhile[call] = workshop.taken_over
+    workshop.reservations.refusal = OutOfStock("There are 0 of kettle.")
+    workshop.reservations.meanwhile[call] = workshop.taken_over
     with pytest.raises(BillInProgress):
         await workshop.order()
     with pytest.raises(OutOfStock, match=r"There are 0 of kettle\."):
@@ -462,12 +466,12 @@ async def test_a_refusal_that_comes_too_late(workshop: Workshop, call: str) -> N
 async def test_orders_of_long_ago_are_forgotten(workshop: Workshop) -> None:
     """After a day a settled order is forgotten, and its bill is not; one that is not settled waits on."""
     bill = await workshop.order()
-    workshop.stock.expiries = 3
+    workshop.reservations.expiries = 3
     with pytest.raises(NeighbourUnavailable):
-        await workshop.one.place(MAYA, [Item("kettle", 1)], "another")
+        await workshop.one.place(MAYA, [OrderItem("kettle", 1)], "another")
     await workshop.one.forget()
     assert await workshop.store.under_key("maya", "k") is not None
-    workshop.time.advance(KEY_KEPT + timedelta(minutes=1))
+    workshop.time.advance(KEY_LIFETIME + timedelta(minutes=1))
     await workshop.one.forget()
     await workshop.two.forget()
     assert await workshop.store.under_key("maya", "k") is None

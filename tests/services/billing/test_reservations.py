@@ -1,4 +1,4 @@
-"""services/billing/stock.py: what Product may answer"""
+"""services/billing/reservations.py: the answers of Product"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -8,11 +8,11 @@ import pytest
 
 from mstoken.problem import Problem
 from mstoken.testing import FakeFirebase
-from services.billing.bills import Item
 from services.billing.errors import BillInProgress, NeighbourFailed, OutOfStock, ProductUnknown
 from services.billing.neighbours import Neighbours
+from services.billing.orders import OrderItem
+from services.billing.reservations import Reservations
 from services.billing.settings import BillingSettings
-from services.billing.stock import ProductStock
 from tests.services.shop import StubbornTransport
 
 LINE = {"product_id": "kettle", "name": "Kettle", "price": {"amount": 4990, "currency": "USD"}, "quantity": 2}
@@ -30,11 +30,11 @@ class Counter:
         self.neighbours = Neighbours(
             BillingSettings(), firebase.identity("billing"), transports={"product": self.product}
         )
-        self._stock = ProductStock(self.neighbours)
+        self._reservations = Reservations(self.neighbours)
         self.calls: dict[str, Callable[[], Awaitable[Any]]] = {
-            "reserve": lambda: self._stock.reserve("b1", [Item("kettle", 2)]),
-            "commit": lambda: self._stock.commit("b1"),
-            "release": lambda: self._stock.release("b1"),
+            "hold": lambda: self._reservations.hold("b1", [OrderItem("kettle", 2)]),
+            "commit": lambda: self._reservations.commit("b1"),
+            "release": lambda: self._reservations.release("b1"),
         }
 
     async def does(self, call: str, answer: httpx.Response) -> Any:
@@ -54,7 +54,7 @@ async def counter(firebase: FakeFirebase) -> AsyncIterator[Counter]:
 async def test_what_is_reserved(counter: Counter) -> None:
     """A reservation's lines come with the names and prices that Product holds them at."""
     for status in 201, 200:
-        [line] = await counter.does("reserve", httpx.Response(status, json={"lines": [LINE]}))
+        [line] = await counter.does("hold", httpx.Response(status, json={"lines": [LINE]}))
         assert (line.name, line.price.amount, line.quantity) == ("Kettle", 4990, 2)
 
 
@@ -83,7 +83,7 @@ async def test_sold_and_released(counter: Counter) -> None:
 async def test_nothing_reserved(counter: Counter, answer: httpx.Response, fault: type[Problem]) -> None:
     """A refusal that is about the order is told from one that Billing must not meet, and from other lines."""
     with pytest.raises(fault) as caught:
-        await counter.does("reserve", answer)
+        await counter.does("hold", answer)
     assert caught.value.detail == ("It is so." if fault in (OutOfStock, ProductUnknown) else caught.value.detail)
 
 
