@@ -16,7 +16,6 @@ from emulator.run.processes import Supervisor
 from emulator.run.stack import Stack
 from emulator.runner import FAILED, SIGNALS, Runner
 
-
 pytestmark = pytest.mark.process
 
 
