@@ -15,11 +15,10 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
-from jwt.exceptions import InvalidKeyError
 
 from mstoken import strict_jwt, uri
 from mstoken.errors import ProofInvalid, ProofMissing
-from mstoken.jwk import PRIVATE_MEMBERS, coordinate, public_jwk, thumbprint
+from mstoken.jwk import PRIVATE_MEMBERS, coordinate, public_jwk, public_key, thumbprint
 from mstoken.wire import MAX_JTI_CHARACTERS, PROOF_HEADER, PROOF_MAX_AGE_SECONDS, PROOF_TYPE, SIGNATURE_ALGORITHM
 
 MAX_CACHED_KEYS = 10_000
@@ -156,11 +155,9 @@ class _Key:
         except ValueError:
             raise ProofInvalid("A coordinate of the jwk in the proof is not 32 bytes of base64url.") from None
         try:
-            public = ECAlgorithm.from_jwk(jwk)
-        except (InvalidKeyError, ValueError):
+            return cls(thumbprint(jwk), public_key(jwk["x"], jwk["y"]))
+        except ValueError:
             raise ProofInvalid(f"The jwk in the proof is not a point on the curve {_CURVE}.") from None
-        assert isinstance(public, ec.EllipticCurvePublicKey)  # noqa: S101 - a JWK without `d` is a public key
-        return cls(thumbprint(jwk), public)
 
 
 def _public_jwk(header: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -87,15 +87,15 @@ class CredentialVerifier:
         try:
             jwt = strict_jwt.unverified(token)
         except ValueError as error:
-            raise CredentialMalformed(f"It is {error}.") from None
+            raise CredentialMalformed(f"The credential is {error}.") from None
         if jwt.payload.get("aud") != self._audience:
-            raise CredentialUntrusted(f"Its audience (aud) is not {self._audience}.")
+            raise CredentialUntrusted(f"The audience (aud) of the credential is not {self._audience}.")
         try:
             if jwt.payload.get("iss") == GOOGLE_ISSUER:
                 return await self._verify_google_token(token, jwt)
             return self._verify_assertion(jwt)
         except ValueError as error:
-            raise CredentialUntrusted(f"It is {error}.") from None
+            raise CredentialUntrusted(f"The credential is {error}.") from None
 
     async def spend(self, proven: ProvenService) -> None:
         """Make sure that an assertion cannot be used again. A Google identity token can be used until it expires.
@@ -120,7 +120,9 @@ class CredentialVerifier:
         claims = self._google_claims(token)
         account = claims.get("email")
         if claims.get("email_verified") is not True or not isinstance(account, str):
-            raise CredentialUntrusted("It has no email address that Google has verified: request it with format=full.")
+            raise CredentialUntrusted(
+                "The token has no email address that Google has verified. Request it with format=full."
+            )
         service = self._policy.service_of_account(account)
         if service is None:
             raise CredentialUnknown(account)
@@ -136,27 +138,27 @@ class CredentialVerifier:
             if meaning_of(error) in (Meaning.OUTAGE, Meaning.CONFIGURATION):
                 reason = f"Google's identity tokens cannot be verified ({type(error).__name__})."
                 raise VerifierUnavailable(reason) from error
-            raise CredentialUntrusted("Google has not signed it, or it is not valid at this time.") from error
+            raise CredentialUntrusted("Google has not signed the token, or it is not valid at this time.") from error
         return claims
 
     def _verify_assertion(self, jwt: strict_jwt.Unverified) -> ProvenService:
         """Check an assertion (RFC 7523, section 3). `iss`, `sub`, `aud`, `exp`, `iat` and `jti` are required."""
         claims = jwt.payload
         if jwt.header.get("typ", "JWT") != "JWT" or "crit" in jwt.header:
-            raise CredentialUntrusted("Its header has an unexpected typ or crit.")
+            raise CredentialUntrusted("The header of the assertion has an unexpected typ or crit.")
         service, assertion_id = claims.get("iss"), claims.get("jti")
         if not isinstance(service, str) or claims.get("sub") != service:
-            raise CredentialUntrusted("Its iss and sub must be the name of the same service.")
+            raise CredentialUntrusted("The iss and sub of the assertion must be the name of the same service.")
         if not (
             isinstance(assertion_id, str) and assertion_id.isascii() and 0 < len(assertion_id) <= MAX_JTI_CHARACTERS
         ):
-            raise CredentialUntrusted(f"Its jti must have 1 to {MAX_JTI_CHARACTERS} ASCII characters.")
+            raise CredentialUntrusted(f"The jti of the assertion must have 1 to {MAX_JTI_CHARACTERS} ASCII characters.")
         issued_at, expires_at = strict_jwt.seconds(claims, "iat"), strict_jwt.seconds(claims, "exp")
         not_before = strict_jwt.seconds(claims, "nbf") if "nbf" in claims else issued_at
         key = self._signing_key(service, jwt)
         now = self._clock()
         if max(issued_at, not_before) > now + CLOCK_SKEW_SECONDS:
-            raise CredentialUntrusted("It is from the future, by the clock of the token service.")
+            raise CredentialUntrusted("The assertion is from the future, by the clock of the token service.")
         if now - issued_at > ASSERTION_MAX_AGE_SECONDS or now - CLOCK_SKEW_SECONDS >= expires_at:
             raise CredentialExpired
         return ProvenService(service, key_id=key.key_id, assertion_id=assertion_id)
@@ -168,4 +170,4 @@ class CredentialVerifier:
             for key in self._policy.keys_of(service):
                 if key_id in (None, key.key_id) and _ES256.verify(jwt.signing_input, key.public_key, jwt.signature):
                     return key
-        raise CredentialUntrusted("It is not signed with a registered key of the service in iss.")
+        raise CredentialUntrusted("The assertion is not signed with a registered key of the service in iss.")

@@ -179,7 +179,7 @@ def _call_errors(name: str, table: Mapping[str, Any], services: Mapping[str, Any
         elif isinstance(audience, str) and audience not in services:
             similar = difflib.get_close_matches(audience, services, n=1)
             hint = f" (did you mean {similar[0]!r}?)" if similar else ""
-            yield path, f"there is no service {audience!r} in this file{hint}"
+            yield path, f"unknown service {audience!r}{hint}"
 
 
 def _items(table: Mapping[str, Any], name: str) -> Sequence[Any]:

@@ -114,7 +114,7 @@ def test_an_error_has_the_file_and_the_place() -> None:
     text = TWO_SERVICES.replace('["product"]', '["prodcut"]')
     with pytest.raises(PolicyError) as caught:
         Policy.parse(text, "policy.toml")
-    sentence = "there is no service 'prodcut' in this file (did you mean 'product'?)"
+    sentence = "unknown service 'prodcut' (did you mean 'product'?)"
     assert str(caught.value) == f"policy.toml: services.billing.calls[0]: {sentence}"
     assert (caught.value.file, caught.value.errors) == ("policy.toml", (("services.billing.calls[0]", sentence),))
 
@@ -310,7 +310,7 @@ def test_a_service_that_is_not_a_table() -> None:
     """The errors of the other services are reported nonetheless."""
     errors = errors_of("[services]\nuser = true\nproduct = { calls = ['billing', 'user'] }\n")
     assert errors[0] == "services.user: must be a table"
-    assert errors[-1] == "services.product.calls[0]: there is no service 'billing' in this file"
+    assert errors[-1] == "services.product.calls[0]: unknown service 'billing'"
 
 
 def test_an_account_belongs_to_one_service() -> None:
@@ -349,7 +349,7 @@ def test_a_service_that_calls_itself_is_an_error() -> None:
 def test_a_call_to_an_unknown_service_is_an_error() -> None:
     """The place has the index in the list. A name that is similar to no service gets no suggestion."""
     text = TWO_SERVICES.replace('["product"]', '[\n  "product", # prices\n  # "user",\n  "warehouse",\n]')
-    assert error_of(text) == "services.billing.calls[1]: there is no service 'warehouse' in this file"
+    assert error_of(text) == "services.billing.calls[1]: unknown service 'warehouse'"
 
 
 def test_a_service_that_calls_others_must_be_able_to_prove_its_identity() -> None:
