@@ -66,23 +66,23 @@ class ServiceClaims:
         """
         firebase = claims.get("firebase")
         if not isinstance(firebase, dict) or firebase.get("sign_in_provider") != "custom":
-            raise TokenNotService("Its sign-in provider is not 'custom'.")
+            raise TokenNotService("The sign-in provider of the token is not 'custom'.")
         ms = claims.get(SERVICE_CLAIM)
         if not isinstance(ms, dict):
-            raise TokenNotService(f"It has no {SERVICE_CLAIM} claim.")
+            raise TokenNotService(f"The token has no {SERVICE_CLAIM} claim.")
         if type(ms.get("v")) is not int or ms["v"] != CLAIM_VERSION:
-            raise TokenNotService(f"The version of its {SERVICE_CLAIM} claim is not {CLAIM_VERSION}.")
+            raise TokenNotService(f"The version of the {SERVICE_CLAIM} claim is not {CLAIM_VERSION}.")
         service, audience = ms.get("svc"), ms.get("aud")
         if not _is_service_name(service) or not _is_service_name(audience):
-            raise TokenNotService(f"Its {SERVICE_CLAIM} claim does not name a service and an audience.")
+            raise TokenNotService(f"The {SERVICE_CLAIM} claim does not name a service and an audience.")
         if claims.get("sub") != service_uid(service):
-            raise TokenNotService("Its uid is not that of the service in the claim.")
+            raise TokenNotService(f"The uid of the token is not that of the service in the {SERVICE_CLAIM} claim.")
         other_members = ms.keys() - {"v", "svc", "aud"}
         if other_members == {"jti"} and _is_text(ms["jti"], _TOKEN_ID):
             return cls(service, audience, token_id=ms["jti"])
         if other_members == {"jkt"} and is_thumbprint(ms["jkt"]):
             return cls(service, audience, key_thumbprint=ms["jkt"])
-        raise TokenNotService(f"Its {SERVICE_CLAIM} claim must have either a valid jti or a valid jkt, and no more.")
+        raise TokenNotService(f"The {SERVICE_CLAIM} claim must have a valid jti or a valid jkt, and no other member.")
 
 
 def has_token_id(claims: Mapping[str, Any]) -> bool:

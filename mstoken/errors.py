@@ -1,4 +1,4 @@
-"""Every error that this library raises, nested by what the code that catches it can do.
+"""Every error that this library raises on purpose. Their tree follows how a program can react to them.
 
     MsTokenError
     ├── SettingsError             correct the configuration; nothing was started
@@ -34,13 +34,13 @@
         │   ├── CredentialReplayed      credential_replayed
         │   └── CredentialUnknown       credential_unknown
         ├── TokenRequestInvalid   400, request_invalid: the token service cannot read the request
-        ├── CallerNotAllowed      403, caller_not_allowed: the caller is known, the route is not for it
-        ├── AudienceNotAllowed    403, audience_not_allowed: the policy does not let the service call that audience
-        ├── VerifierUnavailable   503, verifier_unavailable: tokens cannot be verified now, so no call is let in
+        ├── CallerNotAllowed      403, caller_not_allowed: the caller is known, and the route does not admit it
+        ├── AudienceNotAllowed    403, audience_not_allowed: the policy does not allow that call
+        ├── VerifierUnavailable   503, verifier_unavailable: tokens cannot be verified now, so every call is refused
         └── IssuerUnavailable     503, issuer_unavailable: no token can be signed now
 
-The last word of each line is the stable `code` of the refusal. Errors carry facts as attributes. Their texts are for
-people and never contain a token.
+The right column has the stable `code` of each refusal. The facts about an error are its attributes. Its text is for
+people, and never contains a token.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,14 +51,14 @@ from mstoken.wire import BEARER_SCHEME, NONCE_HEADER, PROOF_SCHEME, SERVICE_SCHE
 
 
 class MsTokenError(Exception):
-    """The root of every error that this library raises on purpose. They can be copied, and sent between processes."""
+    """The base class of every error that this library raises on purpose. The errors can be copied and pickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (type(self), self.args), self.__dict__
 
 
 def _restored(kind: type[MsTokenError], arguments: tuple[Any, ...]) -> MsTokenError:
-    """Return an error as it was pickled. Constructors take other arguments than those that an exception keeps."""
+    """Return an unpickled error, without calling its constructor, whose parameters are not the exception's `args`."""
     return kind.__new__(kind, *arguments)
 
 
@@ -105,7 +105,7 @@ class SignInUnavailable(SignInError):
 
 
 class Refusal(MsTokenError, Problem):
-    """A call that the callee refuses. See `Problem` for what it tells the caller."""
+    """A call that the callee refuses. `Problem` describes the answer."""
 
 
 class ServiceTokenRefused(Refusal):
@@ -116,7 +116,7 @@ class ServiceTokenRefused(Refusal):
 
 
 class TokenMissing(ServiceTokenRefused):
-    """The call carries no token. `users_too` tells whether a user's token would have been accepted as well."""
+    """The call has no token. `users_too` says whether a user's token would have been accepted too."""
 
     code = "token_missing"
     title = "A service token is missing"
@@ -130,46 +130,46 @@ class TokenMissing(ServiceTokenRefused):
         self.users_too = users_too
 
     def challenges(self, realm: str) -> tuple[str, ...]:
-        """Return a bare challenge for each kind of token that would have been accepted."""
+        """Return a challenge without an error for each kind of token that would have been accepted."""
         service = super().challenges(realm)
         return (*service, challenge(BEARER_SCHEME, realm)) if self.users_too else service
 
 
 class TokenMalformed(ServiceTokenRefused):
-    """The value is not one JWT: wrong size, alphabet or JSON, or more than one header line."""
+    """The value of `X-MS-TOKEN` is not a JWT, or is too long, or there is more than one header line."""
 
     code = error = "token_malformed"
     title = "The service token is malformed"
 
 
 class TokenUntrusted(ServiceTokenRefused):
-    """The signature, the issuer or the project is not the expected one."""
+    """The token is not an ID token of this Firebase project: its signature, issuer, audience or times are wrong."""
 
     code = error = "token_untrusted"
     title = "The service token cannot be trusted"
 
 
 class TokenExpired(ServiceTokenRefused):
-    """The token's own `exp` has passed."""
+    """The time in the token's `exp` has passed."""
 
     code = error = "token_expired"
     title = "The service token has expired"
 
 
 class TokenStale(ServiceTokenRefused):
-    """The token has not expired, but it is `age_seconds` old and a fresh one may be `max_age_seconds` old."""
+    """The token has not expired, but it is `age_seconds` old, and a fresh token is accepted for `max_age_seconds`."""
 
     code = error = "token_stale"
     title = "The service token is not fresh"
 
     def __init__(self, age_seconds: int, max_age_seconds: int) -> None:
-        super().__init__(f"It was issued {age_seconds} s ago; at most {max_age_seconds} s are allowed.")
+        super().__init__(f"The token is {age_seconds} s old. At most {max_age_seconds} s are allowed.")
         self.age_seconds = age_seconds
         self.max_age_seconds = max_age_seconds
 
 
 class TokenReplayed(ServiceTokenRefused):
-    """The token's id has been spent before."""
+    """The id of the token was spent before."""
 
     code = error = "token_replayed"
     title = "The service token has been used before"
@@ -182,26 +182,26 @@ class TokenWrongAudience(ServiceTokenRefused):
     title = "The service token is for another service"
 
     def __init__(self, audience: str, expected: str) -> None:
-        super().__init__(f"It is for {audience}, and this service is {expected}.")
+        super().__init__(f"The token is for {audience}, and this service is {expected}.")
         self.audience = audience
         self.expected = expected
 
 
 class TokenNotService(ServiceTokenRefused):
-    """A valid Firebase token that is not a service token: a user's, or one with an `ms` claim of an unknown shape."""
+    """A valid ID token that is not a service token: that of a user, or one with an unknown form of the `ms` claim."""
 
     code = error = "token_not_service"
     title = "The token is not a service token"
 
 
 class IdentityDisabled(ServiceTokenRefused):
-    """The service identity `identity` is disabled, deleted, or was revoked after the token was issued."""
+    """The service identity `identity` is disabled or deleted, or was revoked after the sign-in of the token."""
 
     code = error = "identity_disabled"
     title = "The service identity is disabled or revoked"
 
     def __init__(self, identity: str) -> None:
-        super().__init__(f"{identity} is disabled, deleted, or was revoked after this token was issued.")
+        super().__init__(f"{identity} is disabled or deleted, or was revoked after the sign-in of this token.")
         self.identity = identity
 
 
@@ -215,7 +215,7 @@ class ProofRefused(Refusal):
 
 
 class ProofMissing(ProofRefused):
-    """The call carries no proof, and the token is bound to a key or the route requires a proof."""
+    """The call has no proof, and its token is bound to a key, or the route requires a proof."""
 
     code = "proof_missing"
     title = "A proof is missing"
@@ -223,21 +223,21 @@ class ProofMissing(ProofRefused):
 
 
 class ProofInvalid(ProofRefused):
-    """The proof is not one for this call, this token and this time, or is not a proof at all; `detail` says which."""
+    """The proof is malformed, or not for this call, this token and this time. `detail` says which."""
 
     code = "proof_invalid"
     title = "The proof is not valid for this call"
 
 
 class ProofReplayed(ProofRefused):
-    """The proof's id has been spent before."""
+    """The id of the proof was spent before."""
 
     code = "proof_replayed"
     title = "The proof has been used before"
 
 
 class ProofNonceRequired(ProofRefused):
-    """The proof carries no nonce of this service, or one that is too old; `nonce` is one for the next proof."""
+    """The proof has no nonce of this service, or one that is too old. `nonce` is a valid one for the next proof."""
 
     code = error = "use_dpop_nonce"
     title = "The proof must carry a nonce of this service"
@@ -260,7 +260,7 @@ class UserTokenRefused(Refusal):
 
 
 class UserTokenMissing(UserTokenRefused):
-    """The call carries no user token, and the route needs one."""
+    """The call has no user's token, and the route needs one."""
 
     code = "user_token_missing"
     title = "A user's token is missing"
@@ -268,14 +268,14 @@ class UserTokenMissing(UserTokenRefused):
 
 
 class UserTokenInvalid(UserTokenRefused):
-    """Not a valid Firebase ID token of a user of this project: malformed, forged, expired, or a service's."""
+    """The token is not a valid ID token of a user of this project: malformed, forged, expired, or that of a service."""
 
     code = "user_token_invalid"
     title = "The user's token is not valid"
 
 
 class UserTokenRevoked(UserTokenRefused):
-    """The user logged out after the token was issued, or is disabled or deleted."""
+    """The user logged out after the sign-in of the token, or is disabled or deleted."""
 
     code = "user_token_revoked"
     title = "The user's token has been revoked"
@@ -290,7 +290,7 @@ class CredentialRefused(Refusal):
 
 
 class CredentialMissing(CredentialRefused):
-    """The request carries no credential."""
+    """The request to the token service has no credential."""
 
     code = "credential_missing"
     title = "A credential is missing"
@@ -298,35 +298,35 @@ class CredentialMissing(CredentialRefused):
 
 
 class CredentialMalformed(CredentialRefused):
-    """The value is not one JWT of the scheme Bearer."""
+    """The value of `Authorization` is not a JWT with the scheme Bearer, or there is more than one header line."""
 
     code = "credential_malformed"
     title = "The credential is malformed"
 
 
 class CredentialUntrusted(CredentialRefused):
-    """Neither a Google identity token nor an assertion signed with a registered key, made for this token service."""
+    """The credential is neither an identity token of Google nor an assertion of a registered key."""
 
     code = "credential_untrusted"
     title = "The credential cannot be trusted"
 
 
 class CredentialExpired(CredentialRefused):
-    """The credential's `exp` has passed, or the assertion is older than an assertion may be."""
+    """The time in the credential's `exp` has passed, or the assertion is older than 60 s."""
 
     code = "credential_expired"
     title = "The credential has expired"
 
 
 class CredentialReplayed(CredentialRefused):
-    """The assertion's id has been spent before."""
+    """The id of the assertion was spent before."""
 
     code = "credential_replayed"
     title = "The credential has been used before"
 
 
 class CredentialUnknown(CredentialRefused):
-    """Google vouches for `account`, and the policy has no service with that account."""
+    """The credential is that of the Google account `account`, and the policy has no service with that account."""
 
     code = "credential_unknown"
     title = "The credential does not belong to any service"
@@ -337,7 +337,7 @@ class CredentialUnknown(CredentialRefused):
 
 
 class TokenRequestInvalid(Refusal):
-    """The body of a request to the token service is not valid; `detail` says where."""
+    """The body of a request to the token service is not valid. `detail` says where."""
 
     status = 400
     code = "request_invalid"
@@ -345,7 +345,7 @@ class TokenRequestInvalid(Refusal):
 
 
 class CallerNotAllowed(Refusal):
-    """The token of `caller` is valid, but this route is not for it."""
+    """The token of `caller` is valid, but this route does not admit that caller."""
 
     status = 403
     code = "caller_not_allowed"
@@ -357,20 +357,20 @@ class CallerNotAllowed(Refusal):
 
 
 class AudienceNotAllowed(Refusal):
-    """The credential of `service` is valid, but the policy does not let it call `audience`."""
+    """The credential of `service` is valid, but the policy does not allow it to call `audience`."""
 
     status = 403
     code = "audience_not_allowed"
     title = "This service may not call that service"
 
     def __init__(self, service: str, audience: str) -> None:
-        super().__init__(f"The policy does not let {service} call {audience}.")
+        super().__init__(f"The policy does not allow {service} to call {audience}.")
         self.service = service
         self.audience = audience
 
 
 class VerifierUnavailable(Refusal):
-    """Tokens cannot be verified now; `reason` says what is missing, for the log and for operators."""
+    """Tokens cannot be verified now. `reason` says what is missing; it is for operators, and not in the answer."""
 
     status = 503
     code = "verifier_unavailable"
@@ -384,7 +384,7 @@ class VerifierUnavailable(Refusal):
 
 
 class IssuerUnavailable(Refusal):
-    """No token can be signed now; `reason` says why, for the log and for operators."""
+    """No token can be signed now. `reason` says why; it is for operators, and not in the answer."""
 
     status = 503
     code = "issuer_unavailable"

@@ -1,4 +1,4 @@
-"""FastAPI's adapter: who may call a route is one dependency, and refusals are problem details.
+"""The adapter for FastAPI. One dependency says who may call a route. Refusals are answered as problem details.
 
 app = FastAPI()
 protect(app, TokenVerifier("product"))
@@ -26,8 +26,8 @@ from mstoken.wire import PROOF_HEADER, SERVICE_TOKEN_HEADER
 _SERVICE_TOKEN = APIKeyHeader(
     name=SERVICE_TOKEN_HEADER,
     scheme_name="ServiceToken",
-    description="A Firebase ID token of a service identity, made for this service: either for one call, or bound to a "
-    "key, and then with a proof of that key for the call in the header `DPoP` (RFC 9449).",
+    description="A Firebase ID token of a service identity, made for this service. It is either valid for one call, or "
+    "bound to a key; then each call also needs a new proof of that key in the header `DPoP` (RFC 9449).",
     auto_error=False,
 )
 _USER_TOKEN = HTTPBearer(
@@ -39,7 +39,7 @@ _USER_TOKEN = HTTPBearer(
 
 
 class ProblemDetails(BaseModel):
-    """ProblemDetails details (RFC 9457, section 3.1), with a stable `code` as extension member."""
+    """Problem details (RFC 9457, section 3.1), with a stable `code`."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -51,9 +51,9 @@ class ProblemDetails(BaseModel):
 
 
 def documented_problem(description: str) -> dict[str, Any]:
-    """An entry of a route's `responses` for an answer in problem details.
+    """Return an entry for the `responses` of a route, for an answer with problem details.
 
-    The schema stands in the entry itself: a FastAPI `model` would also be announced as `application/json`.
+    The entry contains the schema, because FastAPI documents a `model` as `application/json` too.
     """
     return {"description": description, "content": {PROBLEM_MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}}}
 
@@ -62,21 +62,21 @@ _ServiceToken = Annotated[str | None, Security(_SERVICE_TOKEN)]
 _UserToken = Annotated[HTTPAuthorizationCredentials | None, Security(_USER_TOKEN)]
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    401: documented_problem("No token, or one that does not count."),
-    403: documented_problem("The caller is known and may not make this call."),
-    503: documented_problem("Tokens cannot be verified now; try again after `Retry-After` seconds."),
+    401: documented_problem("The token is missing, not valid, expired, or was used before."),
+    403: documented_problem("The token is valid, but this caller may not make this call."),
+    503: documented_problem("Tokens cannot be verified now. Try again after `Retry-After` seconds."),
 }
-"""What a route with `allow` may answer besides its own: for its `responses`."""
+"""The refusals of a route with `allow`, for its `responses`."""
 
 
 def allow(
     *, users: bool | Collection[str] = False, services: Collection[str] = (), proof: bool = False
 ) -> Callable[..., Awaitable[Caller]]:
-    """A dependency that gives the verified `Caller`, its service token or proof spent, or refuses the call.
+    """Return a dependency that verifies a call and returns its `Caller`, or refuses the call.
 
-    `users` is True for every signed-in user, or the set of roles (custom claim `role`) that may call. `services` are
-    the names of the services that may; with `proof` they need a proof for each call, also where others may do without.
-    Raises ValueError, when the route is made, where nobody could ever come in.
+    `users` is True to admit every signed-in user, or the set of roles (custom claim `role`) to admit. `services` are
+    the names of the services to admit. With `proof` they must send a proof with each call, even if this service does
+    not require proofs elsewhere. Raises ValueError when the route is made, if no caller could ever be admitted.
     """
     admission = Admission.of(users, services, proof=proof)
 
@@ -91,7 +91,7 @@ def allow(
         )
         return await verifier.authorize(admission, call)
 
-    # The parameters that nobody reads put the security schemes into the OpenAPI document.
+    # The unused parameters put the security schemes into the OpenAPI document.
     if not admission.services:
 
         async def user_only(request: Request, _user: _UserToken) -> Caller:
@@ -112,7 +112,7 @@ def allow(
 
 
 def protect(app: FastAPI, verifier: TokenVerifier) -> None:
-    """Let the app's `allow` dependencies ask `verifier`, which is opened and closed with the app.
+    """Use `verifier` for the `allow` dependencies of the app, and open and close it with the app.
 
     Every `Problem` is answered as `application/problem+json`: this library's refusals, and the application's own
     errors that derive from it. A handler that the application registers for a class below `Problem` takes precedence
@@ -137,10 +137,13 @@ def problem_response(problem: Problem, realm: str) -> JSONResponse:
 
 
 def _path(request: Request) -> str:
-    """The path as it was sent, below the root path of the server (ASGI, "HTTP Connection Scope"), that of proxies."""
+    """Return the path as it was sent, without the root path of the server, which a proxy may have added.
+
+    Source: ASGI, "HTTP Connection Scope", `raw_path` and `root_path`.
+    """
     scope = request.scope
     sent: str = (scope.get("raw_path") or quote(scope["path"]).encode()).decode("latin-1")
-    # Where an app is mounted in another, Starlette keeps the server's own root path apart.
+    # If an app is mounted in another one, Starlette keeps the root path of the server in app_root_path.
     root: str = scope.get("app_root_path", scope.get("root_path", "")).rstrip("/")
     return sent.removeprefix(root) if sent.startswith(f"{root}/") else sent
 

@@ -1,4 +1,4 @@
-"""The adapter for Firebase functions, whose requests are Flask's: functions that are called, and the token service.
+"""The adapter for Firebase functions, whose requests are those of Flask. The token service is such a function too.
 
 delivery = Callee("delivery")
 
@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Collection, Coroutine
 from functools import wraps
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from flask import Request, Response
@@ -28,32 +28,33 @@ from mstoken.problem import PROBLEM_MEDIA_TYPE, Problem, problem_details, proble
 from mstoken.wire import PROOF_HEADER, SERVICE_TOKEN_HEADER
 
 _PATH = "/:@!$&'()*+,;=~"
-"""What stands in a path without an escape (RFC 3986, section 3.3)."""
+"""The characters, beside letters and digits, that need no escape in a path (RFC 3986, section 3.3)."""
 
 T = TypeVar("T")
+Resource = TypeVar("Resource", bound=TokenVerifier | TokenService)
 Function: TypeAlias = Callable[[Request], Response]
 
 
 class Callee:
-    """The functions that make up a service, `service`: its callers' tokens have that audience.
+    """The functions that make up the service `service`, which is the audience of its callers' tokens.
 
-    They verify as `TokenVerifier` does, with its settings. `MSTOKEN_BASE_URL` is what their URLs have in common, such
-    as https://us-central1-demo-shop.cloudfunctions.net; what follows is the function's name.
+    Calls are verified by a `TokenVerifier` and its settings. `MSTOKEN_BASE_URL` is the part of the URLs before the
+    name of the function, such as https://us-central1-demo-shop.cloudfunctions.net.
     """
 
     def __init__(self, service: str, make_verifier: Callable[[], TokenVerifier] | None = None) -> None:
-        """`make_verifier` stands in for a verifier with settings from the environment."""
+        """`make_verifier` returns the verifier. By default its settings are read from the environment."""
         self._service = service_name(service)
         self._verifier = _InBackground(make_verifier or (lambda: TokenVerifier(service)), f"mstoken {service}")
 
     def allow(
         self, *, users: bool | Collection[str] = False, services: Collection[str] = (), proof: bool = False
     ) -> Callable[[Callable[[Request, Caller], Response]], Function]:
-        """A decorator for a function of a request and its verified `Caller`, the caller's token or proof spent.
+        """Return a decorator for a function that gets a request and its verified `Caller`.
 
-        Arguments as those of `mstoken.fastapi.allow`. A call that is refused is answered with problem details, and the
-        function is not run. A `Problem` that the function raises is answered in the same way. Raises ValueError, when
-        the function is made, where nobody could ever come in.
+        The parameters are those of `mstoken.fastapi.allow`. A refused call is answered with problem details, and the
+        function is not called. A `Problem` that the function raises is answered in the same way. Raises ValueError
+        when the function is decorated, if no caller could ever be admitted.
         """
         admission = Admission.of(users, services, proof=proof)
 
@@ -73,19 +74,19 @@ class Callee:
 
 
 class TokenEndpoint:
-    """The token service, as a function: POST with a `TokenRequest`, and an `Issued` for answer."""
+    """The token service as a function: it answers a POST with a `TokenRequest` by an `Issued`."""
 
     def __init__(self, policy_file: Path, make_service: Callable[[Policy], TokenService] = TokenService) -> None:
-        """`make_service` stands in for a token service with settings from the environment.
+        """`make_service` returns the token service. By default its settings are read from the environment.
 
-        Raises `PolicyError` where the policy is wrong: firebase-tools imports functions before it deploys them, so such
-        a policy is never deployed.
+        Raises `PolicyError` if the policy is wrong. firebase-tools imports functions before it deploys them, so a wrong
+        policy is never deployed.
         """
         policy = Policy.load(policy_file)
         self._service = _InBackground(lambda: make_service(policy), "mstoken token service")
 
     def __call__(self, request: Request) -> Response:
-        """The answer to one request."""
+        """Answer one request."""
         if request.method != "POST":
             return Response(status=405, headers={"Allow": "POST"})
         authorizations, body = _header_lines(request, "Authorization"), request.get_data()
@@ -96,44 +97,37 @@ class TokenEndpoint:
         return Response(issued.model_dump_json(), mimetype="application/json", headers={"Cache-Control": "no-store"})
 
 
-class _InEventLoop(Protocol):
-    async def open(self) -> None: ...
+class _InBackground(Generic[Resource]):
+    """A verifier or token service that runs in a background event loop, for all threads of a process.
 
-
-O = TypeVar("O", bound=_InEventLoop)  # noqa: E741 - what is opened
-
-
-class _InBackground(Generic[O]):
-    """An object that lives in a background event loop, and serves all threads of a process.
-
-    Each process makes and opens it when it first needs it: firebase-tools imports functions without any settings, and
+    Each process makes and opens it at its first use: firebase-tools imports functions without any settings, and
     gunicorn forks after the import.
     """
 
-    def __init__(self, make: Callable[[], O], name: str) -> None:
+    def __init__(self, make: Callable[[], Resource], name: str) -> None:
         self._make = make
         self._name = name
         self._opened = PerProcess(self._open)
 
-    def run(self, work: Callable[[O], Coroutine[Any, Any, T]]) -> T:
-        """Run `work` on the object in the background loop, and return its result."""
-        background, opened = self._opened.get()
-        return background.submit(work(opened)).result()
+    def run(self, work: Callable[[Resource], Coroutine[Any, Any, T]]) -> T:
+        """Run `work` on the resource in the background loop, and return its result."""
+        background, resource = self._opened.get()
+        return background.submit(work(resource)).result()
 
-    def _open(self) -> tuple[Background, O]:
-        made = self._make()
+    def _open(self) -> tuple[Background, Resource]:
+        resource = self._make()
         background = Background(self._name)
-        background.submit(made.open()).result()
-        return background, made
+        background.submit(resource.open()).result()
+        return background, resource
 
 
 def _call(request: Request, function: str) -> Call:
-    # As it was sent, with its escapes; gunicorn and werkzeug each have a name for it.
+    # The path as it was sent, with its escapes. gunicorn and werkzeug have different names for it.
     uri = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or quote(request.path, safe=_PATH)
     path = str(uri).partition("?")[0]
     return Call(
         method=request.method,
-        # The platform takes the function's name off.
+        # The platform removes the name of the function from the path.
         path=f"/{function}" + ("" if path == "/" else path),
         service_tokens=_header_lines(request, SERVICE_TOKEN_HEADER),
         proofs=_header_lines(request, PROOF_HEADER),
@@ -142,7 +136,10 @@ def _call(request: Request, function: str) -> Call:
 
 
 def _header_lines(request: Request, name: str) -> list[str]:
-    """The header's lines. WSGI joins several with a comma, which is in none of these values: so they count as two."""
+    """Return the values of the header lines `name`.
+
+    WSGI joins several lines with a comma. Valid values of these headers contain no comma, so a comma separates lines.
+    """
     value = request.environ.get(f"HTTP_{name.upper().replace('-', '_')}")
     return [] if value is None else str(value).split(",")
 

@@ -1,7 +1,8 @@
-"""Errors that are answered over HTTP, as problem details (RFC 9457) with the header fields that go with them.
+"""Errors that are answered over HTTP as problem details (RFC 9457), with their header fields.
 
-`Problem` is the root of every such error, of this library's refusals and of an application's own. It knows no web
-framework: `problem_details` and `problem_headers` give the parts of the answer, adapters put them together.
+`Problem` is the base class of all such errors: this library's refusals, and an application's own errors. It does not
+depend on a web framework: `problem_details` and `problem_headers` return the parts of the answer, and adapters make a
+response of them.
 """
 
 from collections.abc import Mapping
@@ -13,33 +14,36 @@ PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(Exception):
-    """An error that a caller is told about: `status`, a stable `code`, a `title` in words, a `detail` of this case.
+    """An error that is answered with a status, a stable code, a title, and a detail about this occurrence.
 
-    `retry_after_seconds` is set where waiting may help. `scheme` is set where an answer needs a challenge; `error` is
-    the challenge's parameter of that name, and None makes a bare challenge (RFC 6750, section 3.1: no error code where
-    nothing was sent).
+    A class that needs a challenge in its answer sets `scheme`. `error` is the parameter of that name in the challenge.
+    Without it the challenge has no error, which is right if the request had no credential (RFC 6750, section 3.1).
     """
 
     status: int
     """The HTTP status."""
     code: str
+    """The stable code, by which programs recognize the error."""
     title: str
+    """A short text, the same for every occurrence."""
     detail_is_public: ClassVar[bool] = True
-    """False where `detail` is for operators only: it is in the log and in the exception, and not in the answer."""
+    """False if `detail` is for operators only. Then it is in the exception, and not in the answer."""
     retry_after_seconds: int | None = None
-    """The value of `Retry-After`, in seconds."""
+    """The value of `Retry-After`, in seconds. Set it if waiting may help."""
     scheme: ClassVar[str | None] = None
     """The auth-scheme of the challenge (RFC 9110, section 11.1)."""
     error: ClassVar[str | None] = None
+    """The error in the challenge."""
     challenge_parameters: ClassVar[Mapping[str, str]] = {}
     """Further parameters of the challenge."""
 
     def __init__(self, detail: str | None = None) -> None:
+        """`detail` is about this occurrence. It must not contain a secret."""
         super().__init__(detail or self.title)
         self.detail = detail
 
     def challenges(self, realm: str) -> tuple[str, ...]:
-        """Return the `WWW-Authenticate` challenges of the service `realm`; none for an error without a scheme."""
+        """Return the `WWW-Authenticate` challenges of the service `realm`. An error without a scheme has none."""
         if self.scheme is None:
             return ()
         parameters: dict[str, str] = {}
@@ -50,16 +54,16 @@ class Problem(Exception):
         return (challenge(self.scheme, realm, parameters | dict(self.challenge_parameters)),)
 
     def headers(self) -> Mapping[str, str]:
-        """Return further header fields of the answer."""
+        """Return further header fields of the answer. Subclasses may override it."""
         return {}
 
     def members(self) -> Mapping[str, Any]:
-        """Return further members of the problem details (RFC 9457, section 3.2)."""
+        """Return further members of the problem details (RFC 9457, section 3.2). Subclasses may override it."""
         return {}
 
 
 def challenge(scheme: str, realm: str, parameters: Mapping[str, str] | None = None) -> str:
-    """Return one challenge: the scheme, the realm, and parameters as quoted strings (RFC 9110, section 11.6.1)."""
+    """Return one challenge with the realm and the parameters as quoted strings (RFC 9110, section 11.6.1)."""
     return f"{scheme} " + ", ".join(
         f'{name}="{value}"' for name, value in {"realm": realm, **(parameters or {})}.items()
     )
@@ -79,7 +83,7 @@ def problem_details(problem: Problem) -> dict[str, Any]:
 
 
 def problem_headers(problem: Problem, realm: str) -> dict[str, str]:
-    """Return the header fields of the answer: the challenge of the service `realm` and `Retry-After` where due."""
+    """Return the header fields of the answer, with the challenges of the service `realm` and `Retry-After`."""
     headers = {"Cache-Control": "no-store", **problem.headers()}
     if challenges := problem.challenges(realm):
         headers["WWW-Authenticate"] = ", ".join(challenges)

@@ -5,7 +5,7 @@ that can be read in one way: canonical base64url, UTF-8, JSON objects without du
 nesting. It is written by hand because the libraries are less strict: PyJWT accepts duplicate keys and NaN, and joserfc
 returns the payload as bytes.
 
-The text of each ValueError completes the sentence "It is ….", and contains nothing of the input.
+The text of a ValueError completes the sentence "The token is …", and contains nothing of the input.
 """
 
 import base64
@@ -65,9 +65,9 @@ def bearer_token(header_lines: Sequence[str]) -> str:
     """
     if len(header_lines) != 1:
         raise ValueError(
-            "There is more than one Authorization header line."
+            "The request has more than one Authorization header line."
             if header_lines
-            else "There is no Authorization header line."
+            else "The request has no Authorization header line."
         )
     scheme, _, token = header_lines[0].strip(OPTIONAL_WHITESPACE).partition(" ")
     if scheme.lower() != "bearer":

@@ -63,7 +63,7 @@ class IdTokenVerifier:
         try:
             jwt = strict_jwt.unverified(token)
         except ValueError as error:
-            raise TokenMalformed(f"It is {error}.") from None
+            raise TokenMalformed(f"The token is {error}.") from None
         try:
             key_id = strict_jwt.rs256_key_id(jwt.header)
             # These are read before the token is verified, because google-auth computes with values of any type.
@@ -71,14 +71,14 @@ class IdTokenVerifier:
                 strict_jwt.seconds(jwt.payload, name) for name in ("exp", "iat", "auth_time")
             )
         except ValueError as error:
-            raise TokenUntrusted(f"It is {error}.") from None
+            raise TokenUntrusted(f"The token is {error}.") from None
         claims = await self._firebase.verify(token, key_id)
         if not auth_time <= issued_at <= self._clock() + CLOCK_SKEW_SECONDS:
-            raise TokenUntrusted("Its iat is in the future, or before its auth_time.")
+            raise TokenUntrusted("The iat of the token is in the future, or before its auth_time.")
         if expires_at - issued_at > ID_TOKEN_LIFETIME_SECONDS:
-            raise TokenUntrusted(f"It is valid for more than {ID_TOKEN_LIFETIME_SECONDS} s.")
+            raise TokenUntrusted(f"The token is valid for more than {ID_TOKEN_LIFETIME_SECONDS} s.")
         if not isinstance(claims.get("firebase"), dict) or "tenant" in claims["firebase"]:
-            raise TokenUntrusted("It belongs to a tenant of the project, or has no firebase claim.")
+            raise TokenUntrusted("The token belongs to a tenant of the project, or has no firebase claim.")
         return claims
 
     def _remember(self, sha256: bytes, claims: Mapping[str, Any]) -> None:

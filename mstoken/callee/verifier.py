@@ -158,13 +158,13 @@ class TokenVerifier:
         if not call.authorizations:
             raise TokenMissing(users_too=bool(admission.users)) if admission.services else UserTokenMissing
         if call.proofs:
-            raise ProofInvalid("It came without a service token.")
+            raise ProofInvalid("The request has a proof, but no service token.")
         return await self._authenticate_user(call.authorizations)
 
     async def _authenticate_service(self, admission: Admission, call: Call) -> ServiceCaller:
         """Make checks 1 to 6."""
         if len(call.service_tokens) != 1:
-            raise TokenMalformed(f"There is more than one {SERVICE_TOKEN_HEADER} header line.")
+            raise TokenMalformed(f"The request has more than one {SERVICE_TOKEN_HEADER} header line.")
         token = await self._id_tokens.verify(call.service_tokens[0].strip(strict_jwt.OPTIONAL_WHITESPACE))
         ms = ServiceClaims.parse(token.claims)
         if ms.audience != self.audience:
@@ -176,7 +176,7 @@ class TokenVerifier:
             one_time_id, issued_at = f"{ms.key_thumbprint}.{proof.proof_id}", proof.issued_at
         else:
             if call.proofs:
-                raise ProofInvalid("The service token of this call is not bound to a key.")
+                raise ProofInvalid("The request has a proof, but its service token is not bound to a key.")
             if admission.proof or self._require_proof:
                 raise ProofMissing("This call needs a service token that is bound to a key, and a proof of that key.")
             assert ms.token_id is not None  # noqa: S101 - a token without a key has an id
@@ -222,7 +222,7 @@ class TokenVerifier:
             raise UserTokenInvalid(error.title.replace("service token", "token") + ".") from error
         claims = token.claims
         if SERVICE_CLAIM in claims or claims["sub"].startswith(UID_PREFIX):
-            raise UserTokenInvalid("It is the token of a service, not of a user.")
+            raise UserTokenInvalid("The token is that of a service, not of a user.")
         if not await self._status.is_alive(claims["sub"], claims["auth_time"]):
             raise UserTokenRevoked
         return UserCaller.from_claims(claims)

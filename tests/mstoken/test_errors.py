@@ -1,4 +1,4 @@
-"""The tree of errors, and what each refusal tells the one who is refused."""
+"""The tree of errors, and the answers of the refusals."""
 
 import copy
 import pickle
@@ -40,7 +40,7 @@ REFUSALS: list[errors.Refusal] = [
     errors.TokenNotService(),
     errors.IdentityDisabled("svc:billing"),
     errors.ProofMissing(),
-    errors.ProofInvalid("It is for another URL."),
+    errors.ProofInvalid("The proof is for another URL."),
     errors.ProofReplayed(),
     errors.ProofNonceRequired("nonce"),
     errors.CallerNotAllowed("svc:billing"),
@@ -52,12 +52,12 @@ REFUSALS: list[errors.Refusal] = [
 
 
 def test_every_refusal_has_its_stable_code_and_status() -> None:
-    """The codes and statuses are those that callers have been promised."""
+    """Callers depend on these codes and statuses."""
     assert {refusal.code: refusal.status for refusal in REFUSALS} == CODES
 
 
-def test_the_tree_in_the_docstring_is_the_tree() -> None:
-    """Each class stands in the module's drawing, and each name in the drawing is a class."""
+def test_the_docstring_shows_the_tree() -> None:
+    """Each class is in the drawing of the module's docstring, and each name in the drawing is a class."""
     drawn = set(re.findall(r"[└├]── (\w+)", errors.__doc__ or "")) | {"MsTokenError"}
     assert drawn == {
         name
@@ -67,7 +67,7 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.code)
-def test_a_challenge_comes_with_401_and_only_with_401(refusal: errors.Refusal) -> None:
+def test_a_401_has_a_challenge_and_no_other_status_has_one(refusal: errors.Refusal) -> None:
     """RFC 9110, section 15.5.2: a 401 carries at least one challenge."""
     assert bool(refusal.challenges("product")) == (refusal.status == 401)
 
@@ -79,8 +79,8 @@ def test_challenges_are_well_formed(refusal: errors.Refusal) -> None:
         assert re.fullmatch(r'(MsToken|DPoP|Bearer) \w+="[^"\\]*"(, \w+="[^"\\]*")*', challenge)
 
 
-def test_a_missing_token_names_every_kind_that_would_do() -> None:
-    """Where users may call too, the Bearer challenge stands beside ours, and neither names an error."""
+def test_a_missing_token_has_a_challenge_for_each_kind_of_token() -> None:
+    """If users may call too, there are two challenges, and neither has an error."""
     assert errors.TokenMissing(users_too=True).challenges("product") == (
         'MsToken realm="product"',
         'Bearer realm="product"',
@@ -88,7 +88,7 @@ def test_a_missing_token_names_every_kind_that_would_do() -> None:
 
 
 def test_facts_are_attributes() -> None:
-    """Whoever handles a refusal reads numbers and names, not texts."""
+    """A program that handles an error reads its attributes, and need not parse its text."""
     stale = errors.TokenStale(75, 60)
     assert (stale.age_seconds, stale.max_age_seconds) == (75, 60)
     wrong = errors.TokenWrongAudience("user", "product")
@@ -96,8 +96,8 @@ def test_facts_are_attributes() -> None:
     assert errors.SignInUnavailable("svc:billing", "busy", retry_after_seconds=9).retry_after_seconds == 9
 
 
-def test_errors_import_only_what_lies_beneath_them() -> None:
-    """Every module may import the errors, so they import only how a problem looks and what goes on the wire."""
+def test_errors_import_little() -> None:
+    """Every module may import the errors, so they import only `problem` and `wire`."""
     imported = re.findall(r"^(?:from|import) (mstoken\S*)", Path(errors.__file__).read_text(), re.MULTILINE)
     assert set(imported) == {"mstoken.problem", "mstoken.wire"}
 
@@ -109,14 +109,14 @@ SIGN_IN_ERRORS = [
 
 
 @pytest.mark.parametrize("error", [*REFUSALS, *SIGN_IN_ERRORS], ids=lambda error: type(error).__name__)
-def test_errors_survive_copies_and_other_processes(error: errors.MsTokenError) -> None:
-    """With their text and their facts."""
+def test_errors_can_be_copied_and_pickled(error: errors.MsTokenError) -> None:
+    """A copy has the same text and the same attributes."""
     for again in copy.copy(error), pickle.loads(pickle.dumps(error)):
         assert type(again) is type(error)
         assert (str(again), vars(again)) == (str(error), vars(error))
 
 
-def test_a_nonce_is_in_the_answers_headers() -> None:
-    """Where RFC 9449, section 9, has it."""
+def test_a_nonce_is_in_a_header_of_the_answer() -> None:
+    """RFC 9449, section 9."""
     assert errors.ProofNonceRequired("n1").headers() == {"DPoP-Nonce": "n1"}
     assert 'error="use_dpop_nonce"' in errors.ProofNonceRequired("n1").challenges("product")[0]

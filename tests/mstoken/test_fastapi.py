@@ -1,4 +1,4 @@
-"""The FastAPI adapter over HTTP: statuses, challenges, problem details, OpenAPI."""
+"""The adapter for FastAPI, over HTTP: statuses, challenges, problem details, OpenAPI."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ from mstoken.testing import FakeFirebase
 
 
 def shop(firebase: FakeFirebase, app: FastAPI | None = None) -> FastAPI:
-    """An app with a route for each kind of caller."""
+    """Return an app with a route for each kind of caller."""
     app = app or FastAPI()
 
     @app.get("/users", responses=REFUSALS)
@@ -48,8 +48,8 @@ async def client(firebase: FakeFirebase) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_callers_come_in(firebase: FakeFirebase, client: httpx.AsyncClient) -> None:
-    """Users and services reach the routes that are for them."""
+async def test_callers_reach_their_routes(firebase: FakeFirebase, client: httpx.AsyncClient) -> None:
+    """Users and services reach the routes that admit them."""
     assert (await client.get("/users", headers=firebase.user_headers("anna"))).json() == "user:anna"
     billing = firebase.service_headers("billing", to="product")
     assert (await client.get("/services", headers=billing)).json() == "svc:billing"
@@ -58,7 +58,7 @@ async def test_callers_come_in(firebase: FakeFirebase, client: httpx.AsyncClient
 
 
 async def test_a_401_is_a_problem_with_a_challenge(firebase: FakeFirebase, client: httpx.AsyncClient) -> None:
-    """RFC 9457 for the body, RFC 9110 for the challenge; no cache keeps either."""
+    """The body is as in RFC 9457, the challenge as in RFC 9110, and the answer is not cached."""
     billing = firebase.service_headers("billing", to="product")
     await client.get("/services", headers=billing)
     response = await client.get("/services", headers=billing)
@@ -74,8 +74,8 @@ async def test_a_401_is_a_problem_with_a_challenge(firebase: FakeFirebase, clien
     }
 
 
-async def test_every_kind_of_token_that_would_do_is_named(client: httpx.AsyncClient) -> None:
-    """Whoever sends nothing learns what to send."""
+async def test_a_call_without_a_token_gets_a_challenge_for_each_kind(client: httpx.AsyncClient) -> None:
+    """The challenges name the tokens that the route accepts."""
     response = await client.get("/both")
     assert response.json()["code"] == "token_missing"
     assert response.headers["www-authenticate"] == 'MsToken realm="product", Bearer realm="product"'
@@ -93,10 +93,8 @@ async def test_a_403_has_no_challenge(firebase: FakeFirebase, client: httpx.Asyn
     assert "www-authenticate" not in response.headers
 
 
-async def test_an_outage_says_when_to_come_back_and_nothing_else(
-    firebase: FakeFirebase, client: httpx.AsyncClient
-) -> None:
-    """503 with Retry-After; what is broken inside is not told to strangers."""
+async def test_an_outage_is_a_503_without_a_detail(firebase: FakeFirebase, client: httpx.AsyncClient) -> None:
+    """The answer says when to retry, and not what is broken."""
     firebase.down = True
     response = await client.get("/services", headers=firebase.service_headers("billing", to="product"))
     assert (response.status_code, response.json()["code"]) == (503, "verifier_unavailable")
@@ -130,14 +128,14 @@ async def test_an_applications_own_problems_are_answered_too(firebase: FakeFireb
 
 
 async def test_a_repeated_header_line_is_refused(firebase: FakeFirebase, client: httpx.AsyncClient) -> None:
-    """The adapter hands on every line, in any case, so that the verifier can refuse two."""
+    """The verifier gets every header line, whatever the case of its name."""
     token = firebase.service_headers("billing", to="product")["X-MS-TOKEN"]
     response = await client.get("/services", headers=[("x-ms-token", token), ("X-MS-Token", token)])
     assert response.json()["code"] == "token_malformed"
 
 
 async def test_the_openapi_document_names_the_schemes(client: httpx.AsyncClient) -> None:
-    """Each route lists the tokens that it takes, and its refusals as problem details only."""
+    """Each route lists the tokens that it accepts. Its refusals are documented as problem details only."""
     document = (await client.get("/openapi.json")).json()
     assert document["paths"]["/users"]["get"]["security"] == [{"UserToken": []}]
     assert document["paths"]["/services"]["get"]["security"] == [{"ServiceToken": []}]
@@ -148,7 +146,7 @@ async def test_the_openapi_document_names_the_schemes(client: httpx.AsyncClient)
 
 
 class WatchedStore(MemoryReplayStore):
-    """A replay store that knows whether it was closed."""
+    """A replay store that records whether it was closed."""
 
     closed = False
 
@@ -160,8 +158,8 @@ class WatchedStore(MemoryReplayStore):
         self.closed = True
 
 
-async def test_the_verifier_lives_as_long_as_the_app(firebase: FakeFirebase) -> None:
-    """`protect` joins the app's own lifespan, and closes the verifier last."""
+async def test_the_verifier_is_opened_and_closed_with_the_app(firebase: FakeFirebase) -> None:
+    """`protect` keeps the lifespan of the app, and closes the verifier last."""
     store = WatchedStore()
     events: list[str] = []
 
@@ -181,14 +179,14 @@ async def test_the_verifier_lives_as_long_as_the_app(firebase: FakeFirebase) -> 
 
 
 async def call_with_proof(app: FastAPI, url: str, firebase: FakeFirebase, root_path: str = "") -> httpx.Response:
-    """What the app, which a proxy may have put below `root_path`, answers to Billing in proof mode."""
+    """Call the app as Billing in proof mode. `root_path` is the prefix that a proxy put before its paths."""
     transport = httpx.ASGITransport(app=app, root_path=root_path)
     async with httpx.AsyncClient(transport=transport) as client:
         return await client.get(url, auth=firebase.service_auth("billing", to="product", mode="proof"))
 
 
 async def test_a_proof_is_for_the_path_as_it_was_sent() -> None:
-    """With its escapes, and without its query."""
+    """The path is compared with its escapes, and without its query."""
     firebase = FakeFirebase(base_url="http://product")
     app = shop(firebase)
 
@@ -201,11 +199,11 @@ async def test_a_proof_is_for_the_path_as_it_was_sent() -> None:
     assert (await call_with_proof(app, "http://elsewhere/of/a", firebase)).json()["code"] == "proof_invalid"
 
 
-async def test_a_proof_behind_a_proxy_that_takes_a_prefix_off() -> None:
-    """The prefix is in the base URL, once, whether or not the server is told of it."""
+async def test_a_proof_behind_a_proxy_that_removes_a_prefix() -> None:
+    """The prefix is a part of the base URL, whether the server knows it as its root path or not."""
     firebase = FakeFirebase(base_url="https://shop.example.com/product")
     app = shop(firebase)
-    # The proxy passes /services on; httpx's transport stands for both.
+    # The transport of httpx takes the part of both kinds of proxy: it sets the root path, or removes the prefix.
     for path, root_path in ("/product/services", "/product"), ("/services", ""):
         sent = httpx.URL("https://shop.example.com/product/services")
         auth = firebase.service_auth("billing", to="product", mode="proof")
@@ -216,7 +214,7 @@ async def test_a_proof_behind_a_proxy_that_takes_a_prefix_off() -> None:
 
 
 async def test_a_proof_for_a_mounted_app() -> None:
-    """The path of the mount is part of the service's own."""
+    """The path of the mount belongs to the path of the call."""
     firebase = FakeFirebase(base_url="http://product")
     outer = FastAPI()
     outer.mount("/v1", shop(firebase))
@@ -224,7 +222,7 @@ async def test_a_proof_for_a_mounted_app() -> None:
 
 
 async def test_the_challenge_for_a_proof() -> None:
-    """It names the algorithm, and the error where a proof was sent (RFC 9449, section 7.1)."""
+    """It has the algorithm, and the error if a proof was sent (RFC 9449, section 7.1)."""
     firebase = FakeFirebase(base_url="http://product", require_proof=True)
     transport = httpx.ASGITransport(app=shop(firebase))
     billing = firebase.service_headers("billing", to="product")
@@ -237,8 +235,8 @@ async def test_the_challenge_for_a_proof() -> None:
     assert invalid.headers["www-authenticate"] == 'DPoP realm="product", error="invalid_dpop_proof", algs="ES256"'
 
 
-async def test_a_nonce_comes_with_the_refusal_and_goes_with_the_next_proof() -> None:
-    """A caller that is told to use a nonce does, and needs no telling for its next call (RFC 9449, section 8)."""
+async def test_a_caller_uses_the_nonce_of_the_refusal() -> None:
+    """The caller retries with the nonce, and uses it for its next call at once (RFC 9449, section 8)."""
     firebase = FakeFirebase(base_url="http://product", nonce_secret="n" * 32)
     answers: list[int] = []
 
@@ -253,12 +251,12 @@ async def test_a_nonce_comes_with_the_refusal_and_goes_with_the_next_proof() -> 
     ) as client:
         assert (await client.get("/services")).json() == "svc:billing"
         assert (await client.get("/services")).json() == "svc:billing"
-    # httpx's hooks see the refusal, too: once.
+    # The hook also sees the refusal, which httpx's auth answers with a retry.
     assert answers == [401, 200, 200]
 
 
-async def test_a_route_can_insist_on_proofs(firebase: FakeFirebase) -> None:
-    """What is worth more is guarded better, route by route."""
+async def test_a_route_can_require_proofs(firebase: FakeFirebase) -> None:
+    """A route with `proof=True` refuses fresh tokens."""
     app = FastAPI()
 
     @app.get("/worth")

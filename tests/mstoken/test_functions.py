@@ -1,4 +1,4 @@
-"""The adapter for Firebase functions: callers of a function, the token service as one, and what threads share."""
+"""The adapter for Firebase functions: calls of functions, the token service as a function, and threads."""
 
 import json
 import secrets
@@ -50,7 +50,7 @@ keys = [{{ jwk = {{ kty = "EC", crv = "P-256", x = "{JWK["x"]}", y = "{JWK["y"]}
 """
 
 
-def sent(
+def request_to(
     path: str = "/",
     headers: httpx.Headers | dict[str, str] | list[tuple[str, str]] | None = None,
     *,
@@ -58,7 +58,7 @@ def sent(
     body: bytes = b"",
     without: tuple[str, ...] = (),
 ) -> Request:
-    """A request as a server hands it on, in WSGI's words, but what it is `without`."""
+    """Return a request as a WSGI server passes it on, without the variables of the environment in `without`."""
     lines = headers if isinstance(headers, list) else list((headers or {}).items())
     builder = EnvironBuilder(path, method=method, headers=lines, data=body)
     made = builder.get_environ()
@@ -66,13 +66,13 @@ def sent(
     return Request({name: value for name, value in made.items() if name not in without})
 
 
-def told(response: Response) -> Any:
-    """What the JSON of an answer says."""
+def body_of(response: Response) -> Any:
+    """Return the JSON of an answer."""
     return json.loads(response.get_data())
 
 
 class Delivery:
-    """A function of Delivery's for users and for Billing, and which callers have reached it."""
+    """A function of the service Delivery, for users and for Billing, and the callers that have reached it."""
 
     def __init__(self, firebase: FakeFirebase, **admission: Any) -> None:
         self.callers: list[Caller] = []
@@ -80,7 +80,7 @@ class Delivery:
 
         @callee.allow(**(admission or {"users": True, "services": {"billing"}}))
         def estimate(request: Request, caller: Caller) -> Response:
-            """How long a delivery takes."""
+            """Estimate the days that a delivery takes."""
             self.callers.append(caller)
             return Response(f"{caller} asks for {request.args.get('country')}")
 
@@ -98,24 +98,24 @@ def delivery(firebase: FakeFirebase) -> Delivery:
 
 
 def with_proof(firebase: FakeFirebase, url: str) -> httpx.Headers:
-    """What Billing sends with a call of Delivery at `url`, in proof mode."""
+    """Return the headers of a call from Billing to `url`, in proof mode."""
     auth = firebase.service_auth("billing", to="delivery", mode="proof")
     return next(auth.sync_auth_flow(httpx.Request("GET", url))).headers
 
 
 def test_a_caller_reaches_the_function(firebase: FakeFirebase, delivery: Delivery) -> None:
-    """With the request and who it is; what the function answers is the answer."""
+    """The function gets the request and its caller, and its answer is returned."""
     billing = firebase.service_headers("billing", to="delivery")
-    response = delivery.estimate(sent("/?country=US", billing))
+    response = delivery.estimate(request_to("/?country=US", billing))
     assert (response.status_code, response.get_data(as_text=True)) == (200, "svc:billing asks for US")
-    assert delivery.estimate(sent(headers=firebase.user_headers("anna"))).status_code == 200
+    assert delivery.estimate(request_to(headers=firebase.user_headers("anna"))).status_code == 200
     assert [str(caller) for caller in delivery.callers] == ["svc:billing", "user:anna"]
 
 
 def test_a_service_acts_for_a_user(firebase: FakeFirebase, delivery: Delivery) -> None:
-    """Both header fields are read."""
+    """Both headers are read, and the caller is the service, on behalf of the user."""
     headers = firebase.service_headers("billing", to="delivery") | firebase.user_headers("anna")
-    delivery.estimate(sent(headers=headers))
+    delivery.estimate(request_to(headers=headers))
     (caller,) = delivery.callers
     assert isinstance(caller, ServiceCaller)
     assert caller.user is not None
@@ -123,13 +123,13 @@ def test_a_service_acts_for_a_user(firebase: FakeFirebase, delivery: Delivery) -
 
 
 def test_a_decorated_function_keeps_its_name(delivery: Delivery) -> None:
-    """The platform goes by it."""
+    """The platform uses the name of the function."""
     assert delivery.estimate.__name__ == "estimate"
-    assert delivery.estimate.__doc__ == "How long a delivery takes."
+    assert delivery.estimate.__doc__ == "Estimate the days that a delivery takes."
 
 
 class CountryUnknown(Problem):
-    """An application's own problem."""
+    """An error of an application."""
 
     status = 422
     code = "country_unknown"
@@ -137,16 +137,16 @@ class CountryUnknown(Problem):
 
 
 def test_a_problem_that_the_function_raises_is_answered(firebase: FakeFirebase) -> None:
-    """A function that raises a `Problem` of its own is answered with problem details, as a refused call is."""
+    """The application's own `Problem` is answered with problem details, as a refusal is."""
     callee = Callee("delivery", lambda: firebase.verifier("delivery"))
 
     @callee.allow(services={"billing"})
     def estimate(request: Request, caller: Caller) -> Response:
         raise CountryUnknown("Send two letters.")
 
-    response = estimate(sent(headers=firebase.service_headers("billing", to="delivery")))
+    response = estimate(request_to(headers=firebase.service_headers("billing", to="delivery")))
     assert (response.status_code, response.headers["Content-Type"]) == (422, "application/problem+json")
-    assert told(response) == {
+    assert body_of(response) == {
         "type": "about:blank",
         "title": "The country is not known",
         "status": 422,
@@ -156,15 +156,15 @@ def test_a_problem_that_the_function_raises_is_answered(firebase: FakeFirebase) 
 
 
 def test_a_401_is_a_problem_with_a_challenge(firebase: FakeFirebase, delivery: Delivery) -> None:
-    """RFC 9457 for the body, RFC 9110 for the challenge, no cache keeps either, and the function is not run."""
+    """The body is as in RFC 9457, the challenge as in RFC 9110, and the function is not called."""
     billing = firebase.service_headers("billing", to="delivery")
-    assert delivery.estimate(sent(headers=billing)).status_code == 200
-    response = delivery.estimate(sent(headers=billing))
+    assert delivery.estimate(request_to(headers=billing)).status_code == 200
+    response = delivery.estimate(request_to(headers=billing))
     assert response.status_code == 401
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.headers["WWW-Authenticate"] == 'MsToken realm="delivery", error="token_replayed"'
     assert response.headers["Cache-Control"] == "no-store"
-    assert told(response) == {
+    assert body_of(response) == {
         "type": "about:blank",
         "title": "The service token has been used before",
         "status": 401,
@@ -186,54 +186,54 @@ def test_a_401_is_a_problem_with_a_challenge(firebase: FakeFirebase, delivery: D
         ),
     ],
 )
-def test_who_brings_nothing_good_does_not_come_in(
+def test_a_call_without_a_valid_token_is_refused(
     delivery: Delivery, headers: dict[str, str], code: str, challenge: str
 ) -> None:
-    """The answer names what would have done."""
-    response = delivery.estimate(sent(headers=headers))
-    assert (response.status_code, told(response)["code"]) == (401, code)
+    """The challenges name the tokens that the function accepts."""
+    response = delivery.estimate(request_to(headers=headers))
+    assert (response.status_code, body_of(response)["code"]) == (401, code)
     assert response.headers["WWW-Authenticate"] == challenge
     assert delivery.callers == []
 
 
-def test_who_is_not_meant_does_not_come_in(firebase: FakeFirebase) -> None:
-    """403 for a known service or user whom the function is not for; a token for another service is a 401."""
+def test_a_caller_that_is_not_admitted_is_refused(firebase: FakeFirebase) -> None:
+    """A known service or user that is not admitted gets 403. A token for another service gets 401."""
     delivery = Delivery(firebase, users={"admin"}, services={"billing"})
     for headers in (firebase.service_headers("product", to="delivery"), firebase.user_headers("anna")):
-        response = delivery.estimate(sent(headers=headers))
-        assert (response.status_code, told(response)["code"]) == (403, "caller_not_allowed")
+        response = delivery.estimate(request_to(headers=headers))
+        assert (response.status_code, body_of(response)["code"]) == (403, "caller_not_allowed")
         assert "WWW-Authenticate" not in response.headers
-    response = delivery.estimate(sent(headers=firebase.service_headers("billing", to="product")))
-    assert (response.status_code, told(response)["code"]) == (401, "token_wrong_audience")
+    response = delivery.estimate(request_to(headers=firebase.service_headers("billing", to="product")))
+    assert (response.status_code, body_of(response)["code"]) == (401, "token_wrong_audience")
     assert delivery.callers == []
 
 
-def test_an_outage_says_when_to_come_back_and_nothing_else(firebase: FakeFirebase, delivery: Delivery) -> None:
-    """503 with Retry-After; what is broken inside is not told to strangers."""
+def test_an_outage_is_a_503_without_a_detail(firebase: FakeFirebase, delivery: Delivery) -> None:
+    """The answer says when to retry, and not what is broken."""
     firebase.down = True
-    response = delivery.estimate(sent(headers=firebase.service_headers("billing", to="delivery")))
-    assert (response.status_code, told(response)["code"]) == (503, "verifier_unavailable")
+    response = delivery.estimate(request_to(headers=firebase.service_headers("billing", to="delivery")))
+    assert (response.status_code, body_of(response)["code"]) == (503, "verifier_unavailable")
     assert int(response.headers["Retry-After"]) >= 1
-    assert "detail" not in told(response)
+    assert "detail" not in body_of(response)
     assert delivery.callers == []
 
 
-def test_a_field_that_is_there_twice(firebase: FakeFirebase, delivery: Delivery) -> None:
-    """WSGI joins two lines to one, with or without a space: neither of the two tokens counts."""
+def test_a_repeated_header_line_is_refused(firebase: FakeFirebase, delivery: Delivery) -> None:
+    """WSGI joins two lines with a comma, with or without a space. Neither of the two tokens is accepted."""
     token = firebase.service_headers("billing", to="delivery")["X-MS-TOKEN"]
     bearer = firebase.user_headers("anna")["Authorization"]
     twice: list[tuple[Request, str]] = [
-        (sent(headers=[("X-MS-TOKEN", token), ("x-ms-token", token)]), "token_malformed"),
-        (sent(headers=[("X-MS-TOKEN", token), ("X-MS-TOKEN", "")]), "token_malformed"),
-        (sent(headers={"X-MS-TOKEN": f"{token},{token}"}), "token_malformed"),
-        (sent(headers=[("Authorization", bearer), ("authorization", bearer)]), "user_token_invalid"),
+        (request_to(headers=[("X-MS-TOKEN", token), ("x-ms-token", token)]), "token_malformed"),
+        (request_to(headers=[("X-MS-TOKEN", token), ("X-MS-TOKEN", "")]), "token_malformed"),
+        (request_to(headers={"X-MS-TOKEN": f"{token},{token}"}), "token_malformed"),
+        (request_to(headers=[("Authorization", bearer), ("authorization", bearer)]), "user_token_invalid"),
     ]
     for request, code in twice:
-        refusal = told(delivery.estimate(request))
-        assert (refusal["code"], refusal["detail"][:22]) == (code, "There is more than one")
+        refusal = body_of(delivery.estimate(request))
+        assert (refusal["code"], refusal["detail"][:25]) == (code, "The request has more than")
     headers = with_proof(firebase, f"{PLATFORM}/estimate")
     proofs = [(name, headers[name]) for name in ("X-MS-TOKEN", "DPoP", "DPoP")]
-    assert told(delivery.estimate(sent(headers=proofs)))["code"] == "proof_invalid"
+    assert body_of(delivery.estimate(request_to(headers=proofs)))["code"] == "proof_invalid"
     assert delivery.callers == []
 
 
@@ -252,17 +252,17 @@ def test_a_field_that_is_there_twice(firebase: FakeFirebase, delivery: Delivery)
 def test_a_proof_is_for_the_functions_url(
     firebase: FakeFirebase, delivery: Delivery, url: str, path: str, without: tuple[str, ...]
 ) -> None:
-    """`MSTOKEN_BASE_URL`, the function's name, and the path behind it as it was sent, with its escapes."""
-    response = delivery.estimate(sent(path, with_proof(firebase, PLATFORM + url), without=without))
-    assert response.status_code == 200, told(response)
+    """The URL is `MSTOKEN_BASE_URL`, the name of the function, and the rest of the path as it was sent."""
+    response = delivery.estimate(request_to(path, with_proof(firebase, PLATFORM + url), without=without))
+    assert response.status_code == 200, body_of(response)
 
 
 @pytest.mark.parametrize("path", ["/", "/of/a", "/of/a%2520b%20c", "/of/%C3%B6"])
-def test_a_proof_where_the_server_keeps_no_escapes(firebase: FakeFirebase, delivery: Delivery, path: str) -> None:
-    """A server that hands on only the path with its escapes undone has them put back."""
+def test_a_proof_behind_a_server_that_removes_escapes(firebase: FakeFirebase, delivery: Delivery, path: str) -> None:
+    """If the server passes on only the decoded path, the path is escaped again."""
     headers = with_proof(firebase, f"{PLATFORM}/estimate{path.rstrip('/')}")
-    response = delivery.estimate(sent(path, headers, without=("RAW_URI", "REQUEST_URI")))
-    assert response.status_code == 200, told(response)
+    response = delivery.estimate(request_to(path, headers, without=("RAW_URI", "REQUEST_URI")))
+    assert response.status_code == 200, body_of(response)
 
 
 @pytest.mark.parametrize(
@@ -276,40 +276,42 @@ def test_a_proof_where_the_server_keeps_no_escapes(firebase: FakeFirebase, deliv
         ("https://elsewhere.example/estimate", "/", "GET"),
     ],
 )
-def test_a_proof_for_another_call(firebase: FakeFirebase, delivery: Delivery, url: str, path: str, method: str) -> None:
-    """What Billing proves to one function, at one path, with one method, is worth nothing elsewhere."""
-    response = delivery.estimate(sent(path, with_proof(firebase, url), method=method))
-    assert (response.status_code, told(response)["code"]) == (401, "proof_invalid")
+def test_a_proof_for_another_call_is_refused(
+    firebase: FakeFirebase, delivery: Delivery, url: str, path: str, method: str
+) -> None:
+    """A proof for one function, path and method is not accepted for another."""
+    response = delivery.estimate(request_to(path, with_proof(firebase, url), method=method))
+    assert (response.status_code, body_of(response)["code"]) == (401, "proof_invalid")
     assert delivery.callers == []
 
 
 def test_the_base_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`MSTOKEN_BASE_URL` is what the functions' URLs have in common."""
+    """`MSTOKEN_BASE_URL` is the part of the URLs that all functions of the service share."""
     monkeypatch.setenv("MSTOKEN_BASE_URL", "https://us-central1-demo-shop.cloudfunctions.net/")
     firebase = FakeFirebase()
     headers = with_proof(firebase, "https://us-central1-demo-shop.cloudfunctions.net/estimate")
-    assert Delivery(firebase).estimate(sent(headers=headers)).status_code == 200
+    assert Delivery(firebase).estimate(request_to(headers=headers)).status_code == 200
 
 
-def test_a_function_can_insist_on_proofs(firebase: FakeFirebase) -> None:
-    """A fresh token will not do then."""
+def test_a_function_can_require_proofs(firebase: FakeFirebase) -> None:
+    """A function with `proof=True` refuses fresh tokens."""
     delivery = Delivery(firebase, services={"billing"}, proof=True)
-    response = delivery.estimate(sent(headers=firebase.service_headers("billing", to="delivery")))
-    assert told(response)["code"] == "proof_missing"
+    response = delivery.estimate(request_to(headers=firebase.service_headers("billing", to="delivery")))
+    assert body_of(response)["code"] == "proof_missing"
     assert response.headers["WWW-Authenticate"] == 'DPoP realm="delivery", algs="ES256"'
-    assert delivery.estimate(sent(headers=with_proof(firebase, f"{PLATFORM}/estimate"))).status_code == 200
+    assert delivery.estimate(request_to(headers=with_proof(firebase, f"{PLATFORM}/estimate"))).status_code == 200
 
 
-def test_a_nonce_comes_with_the_refusal() -> None:
-    """A caller that is told to use a nonce can (RFC 9449, section 8)."""
+def test_a_refusal_can_have_a_nonce() -> None:
+    """The caller retries with the nonce of the refusal (RFC 9449, section 8)."""
     firebase = FakeFirebase(base_url=PLATFORM, nonce_secret="n" * 32)
     delivery = Delivery(firebase)
     auth = firebase.service_auth("billing", to="delivery", mode="proof")
     flow = auth.sync_auth_flow(httpx.Request("GET", f"{PLATFORM}/estimate"))
-    refused = delivery.estimate(sent(headers=next(flow).headers))
-    assert told(refused)["code"] == "use_dpop_nonce"
+    refused = delivery.estimate(request_to(headers=next(flow).headers))
+    assert body_of(refused)["code"] == "use_dpop_nonce"
     again = flow.send(httpx.Response(401, headers=list(refused.headers.items())))
-    assert delivery.estimate(sent(headers=again.headers)).status_code == 200
+    assert delivery.estimate(request_to(headers=again.headers)).status_code == 200
 
 
 def test_a_function_that_admits_no_caller_is_an_error() -> None:
@@ -322,8 +324,8 @@ def test_a_function_that_admits_no_caller_is_an_error() -> None:
         Callee("Delivery")
 
 
-def test_a_functions_own_fault_is_its_own(firebase: FakeFirebase) -> None:
-    """What a function raises goes to the platform, and is no refusal."""
+def test_other_errors_of_a_function_are_not_caught(firebase: FakeFirebase) -> None:
+    """An exception that is not a `Problem` is left to the platform."""
     callee = Callee("delivery", lambda: firebase.verifier("delivery"))
 
     @callee.allow(users=True)
@@ -331,28 +333,28 @@ def test_a_functions_own_fault_is_its_own(firebase: FakeFirebase) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        breaks(sent(headers=firebase.user_headers("anna")))
+        breaks(request_to(headers=firebase.user_headers("anna")))
 
 
 def test_settings_are_read_at_the_first_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Functions can be imported where there are none, as firebase-tools does it."""
+    """Functions can be imported without settings, as firebase-tools does."""
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "No Project")
     (tmp_path / "policy.toml").write_text(POLICY)
 
     @Callee("delivery").allow(users=True)
     def estimate(request: Request, caller: Caller) -> Response:
-        raise AssertionError("unreachable: nobody is verified")
+        raise AssertionError("unreachable: no caller is verified")
 
     token = TokenEndpoint(tmp_path / "policy.toml")
     with pytest.raises(SettingsError, match="GOOGLE_CLOUD_PROJECT"):
-        estimate(sent())
+        estimate(request_to())
     with pytest.raises(SettingsError, match="GOOGLE_CLOUD_PROJECT"):
-        token(sent(method="POST"))
+        token(request_to(method="POST"))
 
 
 @pytest.mark.process
 def test_importing_the_shops_functions_needs_no_settings() -> None:
-    """No variable, no network and no thread: firebase-tools and gunicorn's parent only look at them."""
+    """The import needs no variable and no network, and starts no thread."""
     script = "import main, threading; print(threading.active_count(), main.token.__name__, main.estimate.__name__)"
     python = FUNCTIONS / "venv/bin/python"
     found = subprocess.run([python, "-B", "-c", script], cwd=FUNCTIONS, env={}, capture_output=True, text=True)
@@ -360,7 +362,7 @@ def test_importing_the_shops_functions_needs_no_settings() -> None:
 
 
 class Slow:
-    """Makes something when all of a number of threads have asked for it; counts how often it was made."""
+    """Delays the making of an object until all of `threads` threads have asked for it. Counts how often it is made."""
 
     def __init__(self, threads: int) -> None:
         self.made = 0
@@ -369,7 +371,7 @@ class Slow:
         self._threads = threads
 
     def ask(self) -> None:
-        """Called by each thread just before it asks; returns when all do."""
+        """Wait until all threads are about to ask. Each thread calls this just before it asks."""
         self._asking.wait(DEADLINE_SECONDS)
         self._begun.release()
 
@@ -381,7 +383,7 @@ class Slow:
 
 
 def test_all_threads_share_one_verifier(firebase: FakeFirebase) -> None:
-    """It is made once, however many ask for it at once: two would each have a memory of what is spent."""
+    """If many threads need it at once, one verifier is made: two verifiers could each accept the same token."""
     slow = Slow(THREADS)
 
     def make() -> TokenVerifier:
@@ -396,7 +398,7 @@ def test_all_threads_share_one_verifier(firebase: FakeFirebase) -> None:
 
     def call() -> int:
         slow.ask()
-        return estimate(sent(headers=headers)).status_code
+        return estimate(request_to(headers=headers)).status_code
 
     with ThreadPoolExecutor(THREADS) as threads:
         statuses = [future.result() for future in [threads.submit(call) for _ in range(THREADS)]]
@@ -405,7 +407,7 @@ def test_all_threads_share_one_verifier(firebase: FakeFirebase) -> None:
 
 
 def test_the_functions_of_a_service_share_one_verifier(firebase: FakeFirebase) -> None:
-    """A token that one of them has seen is spent for all."""
+    """A token that one function has accepted is refused by all of them."""
     made: list[TokenVerifier] = []
 
     def make() -> TokenVerifier:
@@ -416,26 +418,27 @@ def test_the_functions_of_a_service_share_one_verifier(firebase: FakeFirebase) -
     one, other = (callee.allow(services={"billing"})(lambda request, caller: Response()) for _ in range(2))
     assert made == []
     headers = firebase.service_headers("billing", to="delivery")
-    assert [one(sent(headers=headers)).status_code, other(sent(headers=headers)).status_code] == [200, 401]
+    assert [one(request_to(headers=headers)).status_code, other(request_to(headers=headers)).status_code] == [200, 401]
     assert len(made) == 1
 
 
 @pytest.mark.process
-def test_a_forked_child_has_a_verifier_of_its_own() -> None:
+def test_a_forked_child_makes_its_own_verifier() -> None:
     """The background thread of the parent does not exist in the child, so the child starts another."""
     script = """
         import os, signal
         from flask import Response
         from mstoken.functions import Callee
         from mstoken.testing import FakeFirebase
-        from tests.mstoken.test_functions import sent
+        from tests.mstoken.test_functions import request_to
 
         firebase = FakeFirebase()
         callee = Callee("delivery", lambda: firebase.verifier("delivery"))
         estimate = callee.allow(services={"billing"})(lambda request, caller: Response(str(os.getpid())))
 
         def answer():
-            return estimate(sent(headers=firebase.service_headers("billing", to="delivery"))).get_data(as_text=True)
+            headers = firebase.service_headers("billing", to="delivery")
+            return estimate(request_to(headers=headers)).get_data(as_text=True)
 
         answer()
         child = os.fork()
@@ -459,7 +462,7 @@ class FakeSource:
 
 
 class FakeSigner:
-    """Signs by saying so."""
+    """Returns the names of the service and the audience in place of a signed token."""
 
     async def sign(self, claims: ServiceClaims) -> str:
         return f"{claims.uid} to {claims.audience}"
@@ -476,13 +479,13 @@ def token_service(policy: Policy, certificates: CertificateCache | None = None) 
 
 
 def assertion() -> dict[str, str]:
-    """The header of Billing's, with a new assertion."""
+    """Return the headers of a request of Billing with a new assertion."""
     now = int(time.time())
     claims = {"iss": "billing", "sub": "billing", "aud": URL, "jti": secrets.token_hex(8), "iat": now, "exp": now + 60}
     return {"Authorization": f"Bearer {jwt.encode(claims, KEY, 'ES256')}"}
 
 
-def wanted(audience: str = "product", **members: str) -> bytes:
+def token_request(audience: str = "product", **members: str) -> bytes:
     return json.dumps({"audience": audience, "mode": "fresh"} | members).encode()
 
 
@@ -494,67 +497,67 @@ def token(tmp_path: Path) -> TokenEndpoint:
 
 
 def test_a_token_is_issued(token: TokenEndpoint) -> None:
-    """200 with JSON that no cache keeps, whatever the request says of the type of its body."""
+    """The answer is JSON that is not cached, whatever the Content-Type of the request is."""
     for content_type in ("application/json", "text/plain", "application/x-www-form-urlencoded"):
         headers = assertion() | {"Content-Type": content_type}
-        response = token(sent(headers=headers, method="POST", body=wanted()))
+        response = token(request_to(headers=headers, method="POST", body=token_request()))
         assert (response.status_code, response.mimetype) == (200, "application/json")
         assert response.headers["Cache-Control"] == "no-store"
-        assert told(response) == {"custom_token": "svc:billing to product", "expires_in": 3600}
+        assert body_of(response) == {"custom_token": "svc:billing to product", "expires_in": 3600}
 
 
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
         (b"", 400, "request_invalid"),
-        (wanted(uid="svc:user"), 400, "request_invalid"),
+        (token_request(uid="svc:user"), 400, "request_invalid"),
         (b" " * 5_000, 400, "request_invalid"),
-        (wanted("billing"), 403, "audience_not_allowed"),
+        (token_request("billing"), 403, "audience_not_allowed"),
     ],
 )
-def test_a_token_is_not_issued(token: TokenEndpoint, body: bytes, status: int, code: str) -> None:
-    """A refusal is a problem that no cache keeps, with no challenge where another credential would not help."""
-    response = token(sent(headers=assertion(), method="POST", body=body))
-    assert (response.status_code, told(response)["code"]) == (status, code)
+def test_a_request_for_a_token_is_refused(token: TokenEndpoint, body: bytes, status: int, code: str) -> None:
+    """The refusal is not cached. It has no challenge, because another credential would not help."""
+    response = token(request_to(headers=assertion(), method="POST", body=body))
+    assert (response.status_code, body_of(response)["code"]) == (status, code)
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.headers["Cache-Control"] == "no-store"
     assert "WWW-Authenticate" not in response.headers
 
 
-def test_who_proves_nothing_gets_nothing(token: TokenEndpoint) -> None:
-    """401 with a challenge of the realm "token"; also for two credentials at once, which WSGI joins with a comma."""
-    response = token(sent(method="POST", body=wanted()))
-    assert (response.status_code, told(response)["code"]) == (401, "credential_missing")
+def test_a_request_without_one_credential_is_refused(token: TokenEndpoint) -> None:
+    """No credential and two credentials, which WSGI joins with a comma, get 401 with a challenge."""
+    response = token(request_to(method="POST", body=token_request()))
+    assert (response.status_code, body_of(response)["code"]) == (401, "credential_missing")
     assert response.headers["WWW-Authenticate"] == 'Bearer realm="token"'
     twice = [*assertion().items(), *assertion().items()]
-    response = token(sent(headers=twice, method="POST", body=wanted()))
-    assert (response.status_code, told(response)["code"]) == (401, "credential_malformed")
-    assert told(response)["detail"] == "There is more than one Authorization header line."
+    response = token(request_to(headers=twice, method="POST", body=token_request()))
+    assert (response.status_code, body_of(response)["code"]) == (401, "credential_malformed")
+    assert body_of(response)["detail"] == "The request has more than one Authorization header line."
     assert response.headers["WWW-Authenticate"].startswith('Bearer realm="token", error="invalid_token"')
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
-def test_tokens_are_posted_for(token: TokenEndpoint, method: str) -> None:
-    """Any other method is a 405 that says so (RFC 9110, section 15.5.6), and spends nothing."""
+def test_the_token_service_accepts_post_only(token: TokenEndpoint, method: str) -> None:
+    """Another method gets 405 with `Allow` (RFC 9110, section 15.5.6), and does not spend the assertion."""
     headers = assertion()
-    response = token(sent(headers=headers, body=wanted(), method=method))
+    response = token(request_to(headers=headers, body=token_request(), method=method))
     assert (response.status_code, response.headers["Allow"]) == (405, "POST")
-    assert token(sent(headers=headers, method="POST", body=wanted())).status_code == 200
+    assert token(request_to(headers=headers, method="POST", body=token_request())).status_code == 200
 
 
-def test_it_is_opened_at_the_first_request(tmp_path: Path) -> None:
-    """From then on Google's certificates are kept fresh in the background, whoever asks for what."""
+def test_the_token_service_is_opened_at_its_first_request(tmp_path: Path) -> None:
+    """From then on, Google's certificates are refreshed in the background."""
     (tmp_path / "policy.toml").write_text(POLICY)
     certificates = CertificateCache(FakeSource())
     token = TokenEndpoint(tmp_path / "policy.toml", lambda policy: token_service(policy, certificates))
     with pytest.raises(VerifierUnavailable):
         certificates.ready()
-    assert token(sent(method="POST")).status_code == 401
+    assert token(request_to(method="POST")).status_code == 401
     certificates.ready()
 
 
 def test_all_threads_share_one_token_service(tmp_path: Path) -> None:
-    """It is made once, and one assertion counts once."""
+    """If many threads need it at once, one token service is made, and an assertion is accepted once."""
     (tmp_path / "policy.toml").write_text(POLICY)
     slow = Slow(THREADS)
 
@@ -566,7 +569,7 @@ def test_all_threads_share_one_token_service(tmp_path: Path) -> None:
 
     def call() -> int:
         slow.ask()
-        return token(sent(headers=headers, method="POST", body=wanted())).status_code
+        return token(request_to(headers=headers, method="POST", body=token_request())).status_code
 
     with ThreadPoolExecutor(THREADS) as threads:
         statuses = [future.result() for future in [threads.submit(call) for _ in range(THREADS)]]
@@ -581,10 +584,10 @@ def test_all_threads_share_one_token_service(tmp_path: Path) -> None:
         lambda path: path.write_text("[services.billing\n"),
         lambda path: path.write_text(POLICY.replace("product", "prodcut", 1)),
     ],
-    ids=["missing", "no TOML", "faulty"],
+    ids=["missing", "not TOML", "wrong"],
 )
-def test_a_wrong_policy(tmp_path: Path, write: Callable[[Path], object]) -> None:
-    """There is no function with it, so that firebase-tools, which imports functions first, does not deploy them."""
+def test_a_wrong_policy_is_an_error_at_import(tmp_path: Path, write: Callable[[Path], object]) -> None:
+    """firebase-tools imports functions before it deploys them, so they are not deployed with a wrong policy."""
     path = tmp_path / "policy.toml"
     write(path)
     with pytest.raises(PolicyError, match=r"policy\.toml"):

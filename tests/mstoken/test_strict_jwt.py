@@ -152,8 +152,8 @@ def test_a_bearer_token_is_read_from_its_header_line(line: str) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([], "There is no Authorization header line."),
-        (["Bearer a.b.c", "Bearer a.b.c"], "There is more than one Authorization header line."),
+        ([], "The request has no Authorization header line."),
+        (["Bearer a.b.c", "Bearer a.b.c"], "The request has more than one Authorization header line."),
         (["Basic YTpi"], "The scheme of Authorization is not Bearer."),
         ([""], "The scheme of Authorization is not Bearer."),
         (["Bearera.b.c"], "The scheme of Authorization is not Bearer."),
