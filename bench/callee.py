@@ -1,4 +1,4 @@
-"""What it costs to tell who calls: our two modes, beside firebase-admin as it comes and auth0-api-python."""
+"""Measures what it costs to verify a call: in our two modes, with firebase-admin alone, and with auth0-api-python."""
 
 import hashlib
 import os
@@ -26,23 +26,23 @@ ISSUER = "https://bench.example.com/"
 REPETITIONS = 200
 BILLING = Admission.of(False, {"billing"})
 
-STOCK = "firebase-admin verify_id_token, as it comes"
+PLAIN_ADMIN = "firebase-admin verify_id_token, unchanged"
 FRESH = "mstoken, fresh: verify, check, spend (SQLite)"
 FRESH_IN_MEMORY = "mstoken, fresh, spent ids in memory"
-PROOF = "mstoken, proof: remembered token, proof, spend (SQLite)"
+PROOF = "mstoken, proof: known token, proof, spend (SQLite)"
 AUTH0 = "auth0-api-python, token and proof; spends nothing"
 FIRST = "mstoken, proof: the first call with a token"
 
 
 class _Firebase(AdminFirebase):
-    """firebase-admin, with everybody alive."""
+    """firebase-admin, with an identity status for every uid that is neither disabled nor revoked."""
 
     async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
         return {uid: IdentityStatus(disabled=False, valid_since=0) for uid in uids}
 
 
 class _Calls:
-    """Calls made beforehand, as many as will be measured."""
+    """The calls to measure, made in advance."""
 
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
@@ -51,19 +51,19 @@ class _Calls:
         self.bound_token = self._bound()
         number = REPETITIONS * (ROUNDS + 1)
         fresh = [self._with_fresh_token() for _ in range(number)]
-        self.stock = iter([call.service_tokens[0] for call in fresh])
+        self.plain = iter([call.service_tokens[0] for call in fresh])
         self.fresh, self.fresh_again = iter(fresh), iter(fresh)
         self.with_proof = iter([self._with_proof(self.bound_token) for _ in range(number)])
         self.first_with_proof = iter([self._with_proof(self._bound(number)) for number in range(number)])
-        foreign = {
+        auth0_claims = {
             "iss": ISSUER,
             "aud": "product",
             "sub": "billing",
             "iat": int(time.time()),
             "exp": int(time.time()) + 3600,
         }
-        self.foreign_token = issuer.signed(foreign | {"cnf": {"jkt": self._key.thumbprint}})
-        self.foreign_proof = self._proof(self.foreign_token)
+        self.auth0_token = issuer.signed(auth0_claims | {"cnf": {"jkt": self._key.thumbprint}})
+        self.auth0_proof = self._proof(self.auth0_token)
 
     def _bound(self, number: int = 0) -> str:
         claims = ServiceClaims.bound("billing", "product", self._key.thumbprint).as_developer_claims()
@@ -81,7 +81,7 @@ class _Calls:
 
 
 async def callee(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """The ways to verify a call, and the parts of ours, in microseconds of processor time."""
+    """Measure the ways to verify a call, and the parts of ours. Return microseconds of processor time."""
     issuer = Issuer()
     os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = str(issuer.credentials_file(folder))
     settings = Settings(
@@ -91,26 +91,26 @@ async def callee(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
         certificates_file=issuer.certificates_file(folder),
     )
     store = SQLiteReplayStore(folder / "spent.db")
-    app = issuer.stock_app()
+    app = issuer.plain_admin_app()
     auth0 = ApiClient(ApiClientOptions(domain="bench.example.com", audience="product", custom_fetch=_fetch(issuer)))
     calls = _Calls(issuer)
-    # Their proofs were all made beforehand: so the verifier's time stands still, and none becomes too old.
+    # All proofs were made in advance. So the verifiers' clock stands still, and no proof becomes too old.
     product = TokenVerifier(
         "product", settings, firebase=_Firebase(settings), replay=store, clock=lambda: calls.made_at + 10
     )
-    sole = TokenVerifier(
+    in_memory = TokenVerifier(
         "product", settings, firebase=_Firebase(settings), replay=MemoryReplayStore(), clock=lambda: calls.made_at + 10
     )
-    async with product, sole:
+    async with product, in_memory:
 
-        async def stock() -> None:
-            auth.verify_id_token(next(calls.stock), app)
+        async def plain_admin() -> None:
+            auth.verify_id_token(next(calls.plain), app)
 
         async def fresh() -> None:
             await product.authorize(BILLING, next(calls.fresh))
 
         async def fresh_in_memory() -> None:
-            await sole.authorize(BILLING, next(calls.fresh_again))
+            await in_memory.authorize(BILLING, next(calls.fresh_again))
 
         async def proof() -> None:
             await product.authorize(BILLING, next(calls.with_proof))
@@ -118,25 +118,25 @@ async def callee(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
         async def first() -> None:
             await product.authorize(BILLING, next(calls.first_with_proof))
 
-        async def foreign() -> None:
-            await auth0.verify_access_token(calls.foreign_token)
-            await auth0.verify_dpop_proof(calls.foreign_token, calls.foreign_proof, "GET", URL)
+        async def auth0_checks() -> None:
+            await auth0.verify_access_token(calls.auth0_token)
+            await auth0.verify_dpop_proof(calls.auth0_token, calls.auth0_proof, "GET", URL)
 
         works = {
-            STOCK: stock,
+            PLAIN_ADMIN: plain_admin,
             FRESH: fresh,
             FRESH_IN_MEMORY: fresh_in_memory,
             PROOF: proof,
             FIRST: first,
-            AUTH0: foreign,
+            AUTH0: auth0_checks,
         }
-        ways = await measured(works, REPETITIONS)
+        whole = await measured(works, REPETITIONS)
         parts = await measured(_parts(issuer, store, _Firebase(settings)), REPETITIONS)
-    return ways, parts
+    return whole, parts
 
 
 def _fetch(issuer: Issuer) -> Any:
-    """auth0-api-python's way to its issuer, without a network."""
+    """Return a function from which auth0-api-python gets the issuer's metadata and keys, without a network."""
 
     async def fetch(url: str, *_arguments: Any, **_more: Any) -> dict[str, Any]:
         metadata = {"issuer": ISSUER, "jwks_uri": f"{ISSUER}.well-known/jwks.json"}
@@ -146,7 +146,7 @@ def _fetch(issuer: Issuer) -> Any:
 
 
 def _parts(issuer: Issuer, store: SQLiteReplayStore, firebase: AdminFirebase) -> dict[str, Any]:
-    """What a call consists of."""
+    """Return the parts of a call's verification."""
     key, verifier = ProofKey(), ProofVerifier()
     token = issuer.id_token(
         "svc:billing", ServiceClaims.bound("billing", "product", key.thumbprint).as_developer_claims()
@@ -181,10 +181,10 @@ def _parts(issuer: Issuer, store: SQLiteReplayStore, firebase: AdminFirebase) ->
         await store.spend(secrets.token_urlsafe(16), time.time() + 40)
 
     return {
-        "fresh: the token, read strictly": reading_token,
+        "fresh: parse the token": reading_token,
         "fresh: firebase-admin verify_id_token, keys in memory": verifying,
-        "proof: SHA-256 of the token, to remember it by": hashing,
-        "proof: the proof, read strictly": reading,
-        "proof: all its checks, with that": checking,
-        "both: to spend the id (SQLite)": spending,
+        "proof: SHA-256 of the token": hashing,
+        "proof: parse the proof": reading,
+        "proof: all checks of the proof, parsing included": checking,
+        "both: spend the id (SQLite)": spending,
     }

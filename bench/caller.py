@@ -1,4 +1,4 @@
-"""What a caller's token costs and how long a call waits for it."""
+"""Measures what a caller spends on tokens and proofs, and how long a call waits for its token."""
 
 import asyncio
 import random
@@ -17,6 +17,7 @@ from mstoken.claims import ServiceClaims
 URL = "https://product.example.com/products?limit=20"
 REPETITIONS = 500
 FIREBASE_SECONDS = 0.12
+"""How long a sign-in takes in the simulation, in seconds."""
 CALLS_PER_SECOND = 50.0
 WARM_UP_SECONDS = 5.0
 SECONDS = 20.0
@@ -25,14 +26,14 @@ HEADERS = "a proof, and its headers on a request"
 
 
 class _Minter:
-    """Custom tokens that nobody looks at."""
+    """Makes custom tokens that are not verified."""
 
     async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
         return "custom"
 
 
 class _FarFirebase(httpx.AsyncBaseTransport):
-    """Signs everybody in after 120 ms."""
+    """Answers each sign-in with an ID token, after `FIREBASE_SECONDS`."""
 
     sign_ins = 0
 
@@ -48,7 +49,7 @@ def _identity(firebase: _FarFirebase) -> ServiceIdentity:
 
 
 async def proofs() -> dict[str, float]:
-    """A proof and its headers beside a bare signature, in microseconds of processor time."""
+    """Measure a proof with its headers, and a signature alone. Return microseconds of processor time."""
     key, message = ec.generate_private_key(ec.SECP256R1()), b"x" * 400
     async with _identity(_FarFirebase()) as billing:
         await billing.token("product", "proof")
@@ -66,7 +67,7 @@ async def proofs() -> dict[str, float]:
 
 
 async def waits() -> tuple[list[float], int]:
-    """How long each call waits for a fresh token, in seconds, and how many sign-ins there were for the calls."""
+    """Return how long each call waited for a fresh token, in seconds, and the number of sign-ins for the calls."""
     firebase = _FarFirebase()
     async with _identity(firebase) as billing:
         waited: list[float] = []
@@ -76,7 +77,7 @@ async def waits() -> tuple[list[float], int]:
             await billing.token("product")
             waited.append(time.perf_counter() - began)
 
-        rng = random.Random(1)  # noqa: S311 - calls come at random, the same in each run
+        rng = random.Random(1)  # noqa: S311 - calls come at random times, the same times in each run
         ends_at = time.perf_counter() + WARM_UP_SECONDS + SECONDS
         warm_at, skipped = time.perf_counter() + WARM_UP_SECONDS, 0
         async with asyncio.TaskGroup() as calls:

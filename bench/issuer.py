@@ -1,4 +1,4 @@
-"""Google, as far as the benchmark needs it: a key, its certificate, and ID tokens; nothing is fetched from anywhere."""
+"""Stands in for Google in the benchmarks: a key, its certificate, and ID tokens. No network is used."""
 
 import io
 import json
@@ -24,7 +24,7 @@ KEY_ID = "bench"
 
 
 class Issuer:
-    """Signs what Firebase would sign, and publishes the certificate in Google's format."""
+    """Signs ID tokens as Firebase does, and publishes the certificate in Google's format."""
 
     def __init__(self) -> None:
         self._key = rsa.generate_private_key(65537, 2048)
@@ -44,7 +44,7 @@ class Issuer:
         self.certificates = json.dumps({KEY_ID: pem}).encode()
 
     def id_token(self, uid: str, ms: dict[str, Any]) -> str:
-        """An ID token of the project for `uid`, as Firebase issues it."""
+        """Return an ID token of the project for `uid`, as Firebase issues it."""
         now = int(time.time())
         claims = {
             "iss": f"https://securetoken.google.com/{PROJECT}",
@@ -59,21 +59,21 @@ class Issuer:
         return self.signed(claims | ms)
 
     def signed(self, claims: dict[str, Any]) -> str:
-        """A JWT with these claims, signed with the key."""
+        """Return a JWT with these claims, signed with the key."""
         return jwt.encode(claims, self._key, "RS256", headers={"kid": KEY_ID})
 
     def jwks(self) -> dict[str, Any]:
-        """The public key, as other issuers publish theirs."""
+        """Return the public key as a JWK set, the format of other issuers."""
         return {"keys": [RSAAlgorithm.to_jwk(self._key.public_key(), as_dict=True) | {"kid": KEY_ID, "alg": "RS256"}]}
 
     def certificates_file(self, folder: Path) -> Path:
-        """The certificates in a file, in Google's format."""
+        """Write the certificates to a file in Google's format. Return its path."""
         path = folder / "certificates.json"
         path.write_bytes(self.certificates)
         return path
 
     def credentials_file(self, folder: Path) -> Path:
-        """A service account's key, which firebase-admin wants to have before it verifies anything."""
+        """Write the key of a service account to a file. Return its path. firebase-admin needs it to start."""
         encoding = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         account = {
             "type": "service_account",
@@ -87,9 +87,9 @@ class Issuer:
         path.write_text(json.dumps(account))
         return path
 
-    def stock_app(self) -> firebase_admin.App:
-        """An app of firebase-admin, as it comes, whose HTTP cache finds the certificates in place of the network."""
-        app = firebase_admin.initialize_app(options={"projectId": PROJECT}, name="stock")
+    def plain_admin_app(self) -> firebase_admin.App:
+        """Return an app of firebase-admin, unchanged except that its HTTP requests get the certificates from memory."""
+        app = firebase_admin.initialize_app(options={"projectId": PROJECT}, name="plain")
         adapter = _Adapter()
         adapter.certificates = self.certificates
         auth._get_client(app)._token_verifier.request.session.mount("https://", adapter)
@@ -97,7 +97,7 @@ class Issuer:
 
 
 class _Published(HTTPAdapter):
-    """Google's answer, in place of the network."""
+    """Answers every request with Google's certificates, without a network."""
 
     certificates = b""
 
@@ -116,4 +116,4 @@ class _Published(HTTPAdapter):
 
 
 class _Adapter(CacheControlAdapter, _Published):
-    """firebase-admin's own cache, above that."""
+    """firebase-admin's own HTTP cache, on top of those answers."""

@@ -1,4 +1,4 @@
-"""How a benchmark measures: processor time, in rounds that take turns, so that a busy machine slows all alike."""
+"""Measures processor time. The operations take turns in rounds, so that a busy machine slows all of them equally."""
 
 import gc
 import time
@@ -7,16 +7,17 @@ from collections.abc import Awaitable, Callable, Mapping
 ROUNDS = 15
 
 Work = Callable[[], Awaitable[object]]
-"""One operation; called as often as it takes, one after the other."""
+"""One operation. It is called many times, one call after the other."""
 
 
 async def measured(works: Mapping[str, Work], repetitions: int) -> dict[str, float]:
-    """Processor time for one of each work, in microseconds: the least of the rounds, since what disturbs only adds to
-    it. One turn of warming up is not counted.
+    """Return the processor time of one call of each operation, in microseconds: the minimum of all rounds.
+
+    The minimum is used because disturbances only add time. A first round, to warm up, is not counted.
     """
     least = dict.fromkeys(works, float("inf"))
     gc.collect()
-    gc.freeze()  # What was made beforehand, calls and libraries, is not looked through again and again.
+    gc.freeze()  # So the garbage collector does not visit existing objects in each run.
     for turn in range(ROUNDS + 1):
         for name, work in works.items():
             began = time.process_time()

@@ -1,4 +1,7 @@
-"""Signs in as Billing by turns, with custom tokens of both kinds; prints how long each took, in seconds, as JSON."""
+"""Signs in as Billing, in turns with a custom token signed here and with one from the token service.
+
+Prints the times of the sign-ins in seconds, as JSON.
+"""
 
 import asyncio
 import json
@@ -18,7 +21,7 @@ SIGN_INS = 300
 
 
 async def main() -> tuple[list[float], list[float]]:
-    """How long the sign-ins took: with custom tokens signed here, and with those of the token service."""
+    """Return the times of the sign-ins, in seconds: with tokens signed here, and with those of the token service."""
     settings = Settings()
     minters: tuple[Minter, Minter] = AdminMinter(settings), BrokerMinter(settings, "billing")
     sign_in = SignIn(settings)

@@ -1,4 +1,7 @@
-"""What the token service adds to a sign-in in the emulator: time on the clock, since most of it is waiting."""
+"""Measures how much time the token service adds to a sign-in, in the emulators.
+
+This is wall-clock time, because most of it is waiting.
+"""
 
 import json
 import os
@@ -11,27 +14,28 @@ from pathlib import Path
 from emulator.run.ports import Ports, free_offset
 from emulator.run.processes import Supervisor
 from emulator.run.stack import ROOT, Stack
+from mstoken.settings import AUTH_EMULATOR_VARIABLE
 
 PROJECT = "demo-bench"
 
 
 def sign_ins() -> tuple[float, float]:
-    """A sign-in with a custom token that is signed here, and with one from the token service: medians in seconds."""
+    """Return the median times of sign-ins, in seconds: with custom tokens signed here, and with the token service."""
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Ports.shifted(free_offset()), Path(folder), project=PROJECT)
         supervisor = Supervisor()
         try:
             stack.start_emulators(supervisor)
-            told = subprocess.run(
+            done = subprocess.run(
                 [sys.executable, "-W", "ignore", "-m", "bench.sign_in"],
                 cwd=ROOT,
                 env=os.environ
                 | stack.identity_environment("billing")
-                | {"GOOGLE_CLOUD_PROJECT": PROJECT, "FIREBASE_AUTH_EMULATOR_HOST": stack.auth_host},
+                | {"GOOGLE_CLOUD_PROJECT": PROJECT, AUTH_EMULATOR_VARIABLE: stack.auth_host},
                 stdout=subprocess.PIPE,
                 check=True,
             )
         finally:
             supervisor.stop()
-    here, brokered = json.loads(told.stdout)
+    here, brokered = json.loads(done.stdout)
     return statistics.median(here), statistics.median(brokered)
