@@ -1,4 +1,4 @@
-"""Firebase for tests, in memory: for the tests of services that use mstoken, and for our own.
+"""A fake Firebase in memory, for the tests of services that use mstoken.
 
 firebase = FakeFirebase()
 protect(app, firebase.verifier("product"))
@@ -15,8 +15,9 @@ from typing import Any
 
 import httpx
 from pydantic import SecretStr
+from typing_extensions import override
 
-from mstoken.callee.firebase import IdentityStatus
+from mstoken.callee.firebase import Firebase, IdentityStatus
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.replay.store import ReplayStore
 from mstoken.callee.verifier import TokenVerifier
@@ -27,23 +28,25 @@ from mstoken.errors import TokenUntrusted, VerifierUnavailable
 from mstoken.proof import ProofKey
 from mstoken.settings import Settings
 from mstoken.strict_jwt import base64url, base64url_decode
-from mstoken.wire import SERVICE_TOKEN_HEADER, Mode
-
-TOKEN_LIFETIME_SECONDS = 3600
+from mstoken.wire import ID_TOKEN_LIFETIME_SECONDS, SERVICE_TOKEN_HEADER, Mode
 
 
-class FakeFirebase:
-    """A Firebase project in memory. Its tokens are signed with a secret that only this instance knows, so that what
-    it did not issue does not pass; it checks no times, as the emulator does not.
+class FakeFirebase(Firebase):
+    """A Firebase project in memory.
 
-    While `down` is set it signs nobody in and looks nobody up; tokens are still verified, as with certificates in
-    memory. `sign_ins` and `look_ups` count what it was asked. `settings` are those of all its verifiers and identities,
-    by field name, such as `mode="proof", base_url="http://product"`.
+    It signs tokens with a secret of this instance, and refuses tokens that it did not sign. Like the emulator, it does
+    not check times. While `down` is True, it refuses sign-ins and look-ups, and still verifies tokens, as a verifier
+    with certificates in memory does. `sign_ins` and `look_ups` count the requests of each kind.
     """
 
     def __init__(
         self, project_id: str = "demo-test", *, clock: Callable[[], float] = time.time, **settings: Any
     ) -> None:
+        """`clock` returns seconds since the epoch.
+
+        `settings` are the settings of all verifiers and identities of this project, by field name, such as
+        `mode="proof", base_url="http://product"`.
+        """
         self.project_id = project_id
         self._settings = settings
         self.down = False
@@ -54,41 +57,41 @@ class FakeFirebase:
         self._identities: dict[str, IdentityStatus] = {}
 
     def settings(self, **settings: Any) -> Settings:
-        """Settings of this project, and further ones by field name."""
-        ours = {"project_id": self.project_id, "emulator_host": None, "api_key": SecretStr("fake")}
-        return Settings(**(ours | self._settings | settings))
+        """Return settings for this project, with `settings` in place of the project's own."""
+        defaults = {"project_id": self.project_id, "emulator_host": None, "api_key": SecretStr("fake")}
+        return Settings(**(defaults | self._settings | settings))
 
     def verifier(self, audience: str, *, replay: ReplayStore | None = None, **settings: Any) -> TokenVerifier:
-        """A verifier for the service `audience` that asks this Firebase; spent ids are kept in memory."""
+        """Return a verifier for the service `audience` that uses this Firebase. By default it spends ids in memory."""
         replay = replay or MemoryReplayStore(clock=self._clock)
         return TokenVerifier(audience, self.settings(**settings), firebase=self, replay=replay, clock=self._clock)
 
     def identity(self, service: str, **settings: Any) -> ServiceIdentity:
-        """The identity of `service`, which signs in here."""
+        """Return the identity of `service`, which signs in to this Firebase."""
         transport = httpx.MockTransport(self._answer)
         return ServiceIdentity(
             service, self.settings(**settings), minter=_FakeMinter(self), transport=transport, clock=self._clock
         )
 
     def service_auth(self, service: str, *, to: str, mode: Mode | None = None) -> ServiceAuth:
-        """What `identity(service).to(to, mode)` puts on requests, without sign-ins and with nothing to close."""
+        """Return an `httpx.Auth` like that of `identity(service).to(to, mode)`, without sign-ins. It needs no closing."""
         return ServiceAuth(_FakeTokens(self, service, self._clock), to, mode or self.settings().mode)
 
     def user_headers(
         self, uid: str, *, role: str | None = None, email: str | None = None, name: str | None = None
     ) -> dict[str, str]:
-        """The header of a user who has just logged in."""
-        told = {"role": role, "email": email, "name": name}
-        claims: dict[str, Any] = {key: value for key, value in told.items() if value is not None}
+        """Return the header of a user who has just logged in."""
+        optional_claims = {"role": role, "email": email, "name": name}
+        claims: dict[str, Any] = {key: value for key, value in optional_claims.items() if value is not None}
         return {"Authorization": f"Bearer {self.issue(uid, provider='password', **claims)}"}
 
     def service_headers(self, service: str, *, to: str) -> dict[str, str]:
-        """The header of a service that has just signed in for one call to the service `to`, in the mode `fresh`."""
+        """Return the header of a service that has just signed in for one call to the service `to`, in fresh mode."""
         claims = ServiceClaims.fresh(service, to).as_developer_claims()
         return {SERVICE_TOKEN_HEADER: self.issue(service_uid(service), provider="custom", **claims)}
 
     def issue(self, uid: str, *, provider: str, header: Mapping[str, Any] | None = None, **claims: Any) -> str:
-        """An ID token as Firebase issues it; `claims` over its claims, `header` over its header."""
+        """Return an ID token as Firebase issues it, with `claims` and `header` in place of its own."""
         now = int(self._clock())
         self._identities.setdefault(uid, IdentityStatus(disabled=False, valid_since=0))
         payload = {
@@ -97,46 +100,48 @@ class FakeFirebase:
             "sub": uid,
             "iat": now,
             "auth_time": now,
-            "exp": now + TOKEN_LIFETIME_SECONDS,
+            "exp": now + ID_TOKEN_LIFETIME_SECONDS,
             "firebase": {"identities": {}, "sign_in_provider": provider},
         }
         return self._sign({"alg": "RS256", "typ": "JWT", "kid": "fake", **(header or {})}, payload | claims)
 
     def disable(self, uid: str) -> None:
-        """What an administrator does in the console."""
+        """Disable `uid`, as an administrator does in the Firebase console."""
         self._identities[uid] = IdentityStatus(disabled=True, valid_since=0)
 
     def revoke(self, uid: str) -> None:
-        """Makes every token of `uid` that was issued before the next second worthless."""
+        """Revoke every token of `uid` that was issued before the next second."""
         self._identities[uid] = IdentityStatus(disabled=False, valid_since=int(self._clock()) + 1)
 
+    @override
     async def open(self) -> None:
-        """See `mstoken.callee.firebase.Firebase.open`: there is nothing to do."""
+        pass
 
+    @override
     async def aclose(self) -> None:
-        """See `mstoken.callee.firebase.Firebase.aclose`: there is nothing to do."""
+        pass
 
+    @override
     def ready(self) -> str | None:
-        """See `mstoken.callee.firebase.Firebase.ready`: what this Firebase verifies with is always in memory."""
         return None
 
+    @override
     async def verify(self, token: str, key_id: str) -> dict[str, Any]:
-        """See `mstoken.callee.firebase.Firebase.verify`."""
         return self._claims(token)
 
+    @override
     async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
-        """See `mstoken.callee.firebase.Firebase.look_up`."""
         if self.down:
             raise VerifierUnavailable("The fake Firebase is down.")
         self.look_ups += 1
         return {uid: self._identities[uid] for uid in uids if uid in self._identities}
 
     def mint(self, claims: ServiceClaims) -> str:
-        """A custom token, good for a sign-in here."""
+        """Return a custom token for a sign-in to this Firebase."""
         return self._sign({"alg": "RS256"}, {"uid": claims.uid, "claims": claims.as_developer_claims()})
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
-        """Identity Toolkit's `accounts:signInWithCustomToken`."""
+        """Answer a sign-in, as `accounts:signInWithCustomToken` of Identity Toolkit does."""
         self.sign_ins += 1
         if self.down:
             return httpx.Response(503)
@@ -159,7 +164,7 @@ class FakeFirebase:
     def _claims(self, token: str) -> dict[str, Any]:
         body, _, signature = token.rpartition(".")
         if not hmac.compare_digest(self._signature(body), signature):
-            raise TokenUntrusted("The fake Firebase did not issue it.")
+            raise TokenUntrusted("The fake Firebase did not sign the token.")
         part = body.partition(".")[2]
         claims: dict[str, Any] = json.loads(base64url_decode(part))
         return claims
@@ -174,7 +179,7 @@ class _FakeMinter:
 
 
 class _FakeTokens:
-    """See `mstoken.caller.auth.Tokens`: each one is issued at once."""
+    """Tokens of one service, for `ServiceAuth`. They are issued without a sign-in."""
 
     def __init__(self, firebase: FakeFirebase, service: str, clock: Callable[[], float]) -> None:
         self._firebase = firebase

@@ -1,4 +1,4 @@
-"""The whole way of a token, through the Auth emulator: mint, sign in, verify, look up, spend."""
+"""A token from its minting to its spending, with the Auth emulator."""
 
 import secrets
 
@@ -18,17 +18,17 @@ from tests.mstoken.test_testing import call_with
 
 @pytest.fixture
 def service() -> str:
-    """A service that no other test disables."""
+    """The name of a service that no other test disables."""
     return f"test-{secrets.token_hex(6)}"
 
 
 def verifier(settings: Settings) -> TokenVerifier:
-    """The service product, as settings make it but for where ids are kept."""
+    """Return the verifier of Product, with spent ids in memory."""
     return TokenVerifier("product", settings, replay=MemoryReplayStore())
 
 
-async def test_a_token_makes_its_way(auth_emulator: Settings, service: str) -> None:
-    """What the caller's wing made, the callee's wing accepts, once."""
+async def test_a_token_of_the_caller_is_accepted_by_the_callee(auth_emulator: Settings, service: str) -> None:
+    """It is accepted once."""
     admission = Admission.of(False, {service})
     async with ServiceIdentity(service, auth_emulator) as identity, verifier(auth_emulator) as product:
         token = await identity.token("product")
@@ -40,8 +40,8 @@ async def test_a_token_makes_its_way(auth_emulator: Settings, service: str) -> N
     assert caught.value.code == "token_replayed"
 
 
-async def test_sync_sign_ins_too(auth_emulator: Settings, service: str) -> None:
-    """Two tokens in one second differ by their ids alone, and both count."""
+async def test_synchronous_sign_ins(auth_emulator: Settings, service: str) -> None:
+    """Two tokens of the same second differ only in their ids, and both are accepted."""
     async with verifier(auth_emulator) as product:
         with ServiceIdentity(service, auth_emulator) as identity:
             tokens = [identity.token_sync("product") for _ in range(2)]
@@ -49,8 +49,8 @@ async def test_sync_sign_ins_too(auth_emulator: Settings, service: str) -> None:
             await product.authorize(Admission.of(False, {service}), call_with(token))
 
 
-async def test_an_administrator_disables_a_service(auth_emulator: Settings, service: str) -> None:
-    """Its token stops working at the callee, and it cannot sign in for another."""
+async def test_a_disabled_service_is_refused(auth_emulator: Settings, service: str) -> None:
+    """The callee refuses its token, and it cannot sign in for another one."""
     async with ServiceIdentity(service, auth_emulator) as identity, verifier(auth_emulator) as product:
         token = await identity.token("product")
         auth.update_user(service_uid(service), disabled=True, app=admin_app(auth_emulator))
@@ -61,8 +61,8 @@ async def test_an_administrator_disables_a_service(auth_emulator: Settings, serv
             await identity.token("product")
 
 
-async def test_nobody_at_the_emulators_address() -> None:
-    """Both wings call it an outage."""
+async def test_an_emulator_that_does_not_answer_is_an_outage() -> None:
+    """Both the caller and the callee report an outage."""
     nobody = "127.0.0.1:9"
     with environment(FIREBASE_AUTH_EMULATOR_HOST=nobody):
         settings = Settings(project_id="demo-nobody", emulator_host=nobody)

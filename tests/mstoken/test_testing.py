@@ -1,4 +1,4 @@
-"""The fake Firebase is strict where it matters to a test that relies on it."""
+"""The fake Firebase refuses what the real one refuses."""
 
 import pytest
 
@@ -10,12 +10,12 @@ BOTH = Admission.of(True, {"billing"})
 
 
 def call_with(service_token: str) -> Call:
-    """A call of a service with a fresh token."""
+    """Return a call with a fresh service token."""
     return Call("GET", "/products", [service_token], proofs=[], authorizations=[])
 
 
-async def test_what_it_did_not_issue_does_not_pass() -> None:
-    """A changed token is refused, as in production."""
+async def test_a_changed_token_is_refused() -> None:
+    """A token that the fake did not sign is refused, as in production."""
     firebase = FakeFirebase()
     header, payload, signature = firebase.service_headers("billing", to="product")["X-MS-TOKEN"].split(".")
     other = firebase.service_headers("billing", to="user")["X-MS-TOKEN"].split(".")[1]
@@ -26,15 +26,15 @@ async def test_what_it_did_not_issue_does_not_pass() -> None:
 
 
 async def test_verifiers_of_one_fake_do_not_share_spent_ids() -> None:
-    """Each service keeps its own store, unless a test hands them one."""
+    """Each verifier has its own store, unless a test passes one in."""
     firebase = FakeFirebase()
     token = firebase.service_headers("billing", to="product")["X-MS-TOKEN"]
     for _ in range(2):
         await firebase.verifier("product").authorize(BOTH, call_with(token))
 
 
-async def test_a_custom_token_that_it_did_not_sign_gets_nothing() -> None:
-    """Nobody signs in with another project's custom token."""
+async def test_the_custom_token_of_another_project_is_refused() -> None:
+    """A service cannot sign in with it."""
     identity = FakeFirebase().identity("billing")
     identity._minter = FakeFirebase().identity("billing")._minter
     with pytest.raises(SignInRefused, match="INVALID_CUSTOM_TOKEN"):
