@@ -74,7 +74,7 @@ class FakeFirebase(Firebase):
         )
 
     def service_auth(self, service: str, *, to: str, mode: Mode | None = None) -> ServiceAuth:
-        """Return an `httpx.Auth` like that of `identity(service).to(to, mode)`, without sign-ins. It needs no closing."""
+        """Return an `httpx.Auth` like that of `identity(service).to(to, mode)`, but without sign-ins."""
         return ServiceAuth(_FakeTokens(self, service, self._clock), to, mode or self.settings().mode)
 
     def user_headers(
