@@ -1,4 +1,4 @@
-"""Accounts and sessions: Firebase has them; what follows from that for the shop is decided here."""
+"""Accounts and sessions. Firebase has them; the shop's rules about them are here."""
 
 import asyncio
 import time
@@ -6,20 +6,20 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from mstoken import UserCaller
-from services.user.attempts import Attempts
 from services.user.errors import CredentialsInvalid, FirebaseUnavailable, RefreshTokenInvalid, UserNotFound
 from services.user.firebase import IdentityToolkit, Session, Sessions
+from services.user.login_attempts import LoginAttempts
 from services.user.profiles import Profiles
 
 FAILED_LOG_IN_SECONDS = 0.5
-"""How long a log-in that fails takes: longer than Firebase needs, so that the time tells nothing."""
+"""How long a failed log-in takes, in seconds: longer than Firebase needs, so the time does not tell what failed."""
 
 
 class Accounts:
-    """Sign up, log in, refresh and log out.
+    """Sign up, log in, refresh and log out. Every call raises `FirebaseUnavailable`.
 
-    `forget` makes this process ask Firebase anew whether an identity's tokens count (`TokenVerifier.forget`). `clock`
-    gives seconds since the epoch, `sleep` waits for seconds.
+    `forget` is `TokenVerifier.forget`: it makes this process ask Firebase again about a user's tokens. `clock` returns
+    seconds since the epoch, `sleep` takes seconds.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Accounts:
         toolkit: IdentityToolkit,
         sessions: Sessions,
         profiles: Profiles,
-        attempts: Attempts,
+        attempts: LoginAttempts,
         *,
         forget: Callable[[str], None],
         clock: Callable[[], float] = time.time,
@@ -42,18 +42,18 @@ class Accounts:
         self._sleep = sleep
 
     async def sign_up(self, email: str, password: str, display_name: str | None) -> Session:
-        """Makes an account with a profile, and logs in.
+        """Create an account with a profile, log in, and return the session.
 
-        Raises `EmailTaken`, `AccountRefused`, `TooManyAttempts` and `FirebaseUnavailable`.
+        Raises `EmailTaken`, `AccountRefused` and `TooManyAttempts`.
         """
         session = await self._toolkit.sign_up(email, password, display_name)
         await self._profiles.seen(session.uid, email, display_name)
         return session
 
     async def log_in(self, email: str, password: str, address: str) -> Session:
-        """A new session, for somebody at the network address `address`.
+        """Log in from the network address `address`, and return a new session.
 
-        Raises `CredentialsInvalid`, after the same time whatever was wrong; `TooManyAttempts`; `FirebaseUnavailable`.
+        Raises `TooManyAttempts`, and `CredentialsInvalid`, always after the same time.
         """
         fails_at = self._clock() + FAILED_LOG_IN_SECONDS
         attempt = await self._attempts.begin(email, address)
@@ -70,35 +70,35 @@ class Accounts:
         return session
 
     async def refresh(self, refresh_token: str) -> Session:
-        """The session of `refresh_token` with a new ID token. Raises `RefreshTokenInvalid`, `FirebaseUnavailable`.
+        """Return the session of `refresh_token` with a new ID token. Raises `RefreshTokenInvalid`.
 
-        Firebase refuses the refresh token of a session that was ended. The Auth emulator does not, so the time of the
-        log-in is compared here as well; the emulator gives every session that of the latest one, so that against it a
-        refresh token works again once its user has logged in anew.
+        Firebase refuses the refresh token of a session that has ended. The Auth emulator does not, so this compares the
+        time of the log-in as well. The emulator gives all of a user's sessions the time of the latest log-in: with it,
+        an old refresh token works again after the user has logged in again.
         """
         session = await self._toolkit.refresh(refresh_token)
         try:
-            standing = await self._sessions.standing(session.uid)
+            status = await self._sessions.status(session.uid)
         except UserNotFound as error:
             raise RefreshTokenInvalid from error
-        if standing.disabled or session.auth_time < standing.valid_since:
+        if status.disabled or session.auth_time < status.valid_since:
             raise RefreshTokenInvalid
         return session
 
     async def log_out(self, caller: UserCaller) -> None:
-        """Ends every session of the caller: no ID token or refresh token issued before works afterwards.
+        """End every session of the caller: ID tokens and refresh tokens that were issued before are refused afterwards.
 
-        Raises `FirebaseUnavailable`, and then nothing has ended.
+        If this raises `FirebaseUnavailable`, no session has ended.
 
-        Firebase counts in whole seconds, and lets tokens of the very second live on. So this waits for the next second
-        to begin and revokes as of then: the caller's own token is of an earlier one, and a log-in that follows is not.
-        (To revoke first and wait afterwards would do in production; but the Auth emulator takes the time of the call
-        instead of the time that it is told.)
+        Firebase counts in whole seconds, and accepts tokens of the second in which sessions were ended. So this waits
+        until the next second begins, and ends the sessions before it: the caller's token is older than that, and a
+        log-in that follows is not. (In production we could end the sessions first and wait then. But the Auth emulator
+        takes the time of the call instead of the time that it is given.)
         """
         valid_since = max(int(self._clock()), caller.issued_at) + 1
         while (remaining := valid_since - self._clock()) > 0:
             await self._sleep(remaining)
-        # An account that was deleted meanwhile has no sessions left to end.
+        # An account that was deleted in the meantime has no sessions.
         with suppress(UserNotFound):
             await self._sessions.end(caller.uid, valid_since)
         self._forget(caller.uid)

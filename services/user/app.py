@@ -1,4 +1,4 @@
-"""The User service: accounts at Firebase, profiles here. `uvicorn --factory services.user.app:create_app`."""
+"""The User service: accounts at Firebase Auth, and profiles. `uvicorn --factory services.user.app:create_app`."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from mstoken import Settings, TokenVerifier
 from services.common.app import build, own_process
 from services.common.database import Database
 from services.user.accounts import Accounts
-from services.user.attempts import Attempts
 from services.user.firebase import TIMEOUT, AdminSessions, IdentityToolkit, Sessions
+from services.user.login_attempts import LoginAttempts
 from services.user.profiles import Profiles
 from services.user.routes import router
 from services.user.settings import UserSettings
-from services.user.store import AttemptStore, ProfileStore
+from services.user.store import LoginAttemptStore, ProfileStore
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -28,10 +28,10 @@ def create_app(
     sessions: Sessions | None = None,
     client: httpx.AsyncClient | None = None,
 ) -> FastAPI:
-    """The app. Without arguments it is a process of its own: it reads the environment and takes over the log.
+    """Return the app. Without arguments it is configured from the environment, and configures the log of its process.
 
-    `firebase` are the settings of the project, from the environment if left out; `verifier`, `sessions` and `client`
-    (to Firebase's REST API) stand in for the real ones. Raises `SettingsError`.
+    `firebase` are the settings of the Firebase project; by default they come from the environment. `verifier`,
+    `sessions` and `client`, for Firebase's REST API, replace the real ones. Raises `SettingsError`.
     """
     settings = settings or UserSettings()
     firebase = firebase or Settings()
@@ -43,7 +43,7 @@ def create_app(
         IdentityToolkit(firebase, client),
         sessions or AdminSessions(firebase),
         profiles,
-        Attempts(AttemptStore(database)),
+        LoginAttempts(LoginAttemptStore(database)),
         forget=verifier.forget,
     )
     return build(

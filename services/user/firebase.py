@@ -1,4 +1,4 @@
-"""Accounts at Firebase Auth: what its REST API and firebase-admin say, in our words.
+"""Accounts at Firebase Auth, through its REST API and firebase-admin, with errors of our own.
 
 Sources: Firebase Auth REST API ("Sign up with email / password", "Sign in with email / password", "Exchange a refresh
 token for an ID token"); Firebase, "Manage User Sessions".
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import google.auth.exceptions
 import httpx
 from firebase_admin import auth, exceptions
+from typing_extensions import override
 
 from mstoken import Settings
 from mstoken.admin import admin_app
@@ -33,8 +34,9 @@ TIMEOUT = httpx.Timeout(10.0, connect=3.0)
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a log-in gives. `expires_in` is the ID token's life in seconds, `auth_time` the time of the log-in, in
-    seconds since the epoch.
+    """The result of a log-in. The ID token expires after `expires_in` seconds.
+
+    `auth_time` is the time of the log-in, in seconds since the epoch.
     """
 
     uid: str
@@ -46,22 +48,25 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Whether an account is disabled, and from when on its log-ins count, in seconds since the epoch."""
+class AccountStatus:
+    """Whether an account is disabled. Log-ins before `valid_since`, in seconds since the epoch, are revoked."""
 
     disabled: bool
     valid_since: int
 
 
 class Sessions(Protocol):
-    """What only an administrator may ask of Firebase. Both raise `UserNotFound` and `FirebaseUnavailable`."""
+    """The sessions of accounts. Both calls raise `UserNotFound` and `FirebaseUnavailable`.
 
-    async def standing(self, uid: str) -> Standing:
-        """How the account stands at this moment."""
+    `AdminSessions` are the real ones. Tests have another implementation, a Firebase project in memory.
+    """
+
+    async def status(self, uid: str) -> AccountStatus:
+        """Return the present status of the account."""
         ...
 
     async def end(self, uid: str, valid_since: int) -> None:
-        """Ends every session of the account that began before `valid_since`, in seconds since the epoch."""
+        """End every session of the account that began before `valid_since`, in seconds since the epoch."""
         ...
 
 
@@ -71,8 +76,8 @@ _ERRORS: Mapping[str, Callable[[], Problem]] = {
     "INVALID_PASSWORD": CredentialsInvalid,
     "INVALID_LOGIN_CREDENTIALS": CredentialsInvalid,
     "USER_DISABLED": CredentialsInvalid,
-    "INVALID_EMAIL": partial(AccountRefused, "Firebase does not take this e-mail address."),
-    "WEAK_PASSWORD": partial(AccountRefused, "Firebase finds this password too weak."),
+    "INVALID_EMAIL": partial(AccountRefused, "Firebase does not accept this e-mail address."),
+    "WEAK_PASSWORD": partial(AccountRefused, "The password is too weak."),
     "PASSWORD_DOES_NOT_MEET_REQUIREMENTS": partial(AccountRefused, "The password does not meet the project's policy."),
     "TOO_MANY_ATTEMPTS_TRY_LATER": TooManyAttempts,
 }
@@ -88,26 +93,26 @@ class IdentityToolkit:
     """Firebase Auth's REST API, with the project's API key. Every call raises `FirebaseUnavailable`."""
 
     def __init__(self, settings: Settings, client: httpx.AsyncClient) -> None:
-        """`client` comes with time-outs; whoever made it closes it. Raises `SettingsError` without an API key."""
+        """`client` must have time-outs, and is closed by its owner. Raises `SettingsError` without an API key."""
         self._accounts_url = settings.identity_toolkit_url
         self._token_url = settings.secure_token_url
         self._api_key = settings.web_api_key
         self._client = client
 
     async def sign_up(self, email: str, password: str, display_name: str | None) -> Session:
-        """Makes an account and logs in. Raises `EmailTaken`, `AccountRefused`, `TooManyAttempts`."""
+        """Create an account and log in. Raises `EmailTaken`, `AccountRefused` and `TooManyAttempts`."""
         body = {"email": email, "password": password, "returnSecureToken": True}
         if display_name is not None:
             body["displayName"] = display_name
         return _session(await self._post(f"{self._accounts_url}/accounts:signUp", _ERRORS, json=body))
 
     async def log_in(self, email: str, password: str) -> Session:
-        """Raises `CredentialsInvalid`, `TooManyAttempts`."""
+        """Log in. Raises `CredentialsInvalid` and `TooManyAttempts`."""
         body = {"email": email, "password": password, "returnSecureToken": True}
         return _session(await self._post(f"{self._accounts_url}/accounts:signInWithPassword", _ERRORS, json=body))
 
     async def refresh(self, refresh_token: str) -> Session:
-        """A new ID token for the session of `refresh_token`. Raises `RefreshTokenInvalid`."""
+        """Return the session of `refresh_token` with a new ID token. Raises `RefreshTokenInvalid`."""
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
         answer = await self._post(f"{self._token_url}/token", _REFRESH_ERRORS, data=form)
         names = {"localId": "user_id", "idToken": "id_token", "refreshToken": "refresh_token"}
@@ -126,19 +131,19 @@ class IdentityToolkit:
         raise errors.get(_error_code(answer), FirebaseUnavailable)()
 
 
-class AdminSessions:
-    """`Sessions` through firebase-admin, which blocks: each call has a thread of its own."""
+class AdminSessions(Sessions):
+    """The sessions at Firebase, through firebase-admin. It blocks, so each call runs in a thread."""
 
     def __init__(self, settings: Settings) -> None:
         self._app = admin_app(settings)
 
-    async def standing(self, uid: str) -> Standing:
-        """See `Sessions.standing`."""
+    @override
+    async def status(self, uid: str) -> AccountStatus:
         user = await self._ask(auth.get_user, uid)
-        return Standing(user.disabled, int(user.tokens_valid_after_timestamp or 0) // 1000)
+        return AccountStatus(user.disabled, int(user.tokens_valid_after_timestamp or 0) // 1000)
 
+    @override
     async def end(self, uid: str, valid_since: int) -> None:
-        """See `Sessions.end`."""
         await self._ask(auth.update_user, uid, valid_since=valid_since)
 
     async def _ask(self, call: Any, uid: str, **values: Any) -> Any:
@@ -151,16 +156,19 @@ class AdminSessions:
 
 
 def _error_code(answer: Mapping[str, Any]) -> str:
-    """The name in an error answer such as `{"error": {"message": "WEAK_PASSWORD : 6 characters at least"}}`."""
+    """Return the name in an error such as `{"error": {"message": "WEAK_PASSWORD : 6 characters at least"}}`."""
     error = answer.get("error")
     message = error.get("message") if isinstance(error, dict) else None
     return message.partition(":")[0].strip() if isinstance(message, str) else ""
 
 
 def _session(answer: Mapping[str, Any]) -> Session:
-    """Raises `FirebaseUnavailable` where a part is missing: an account with a second factor gives none either."""
+    """Return the session in an answer.
+
+    Raises `FirebaseUnavailable` if a part is missing, which is also so for an account with a second factor.
+    """
     try:
-        # Nobody else could have put a word in: the token comes straight from Firebase.
+        # It needs no verification, because it comes directly from Firebase.
         claims = unverified(answer["idToken"]).payload
         return Session(
             uid=str(answer["localId"]),

@@ -1,16 +1,19 @@
-"""What the shop knows of a user beside the account: the profile."""
+"""Profiles: what the shop stores about users in addition to their Firebase accounts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mstoken import UserCaller
 from services.user.errors import UserNotFound
 
+if TYPE_CHECKING:
+    from services.user.store import ProfileStore
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A user's profile. `address` is an address as it stands on the wire."""
+    """A user's profile. `address` has the fields of `services.common.shapes.Address`."""
 
     uid: str
     email: str | None = None
@@ -19,24 +22,17 @@ class Profile:
     address: Mapping[str, Any] | None = None
 
 
-class Store(Protocol):
-    """Where profiles are kept; see `services.user.store`."""
-
-    async def get(self, uid: str) -> Profile | None: ...  # noqa: D102
-
-    async def add(self, profile: Profile) -> None: ...  # noqa: D102
-
-    async def change(self, uid: str, changes: Mapping[str, Any]) -> None: ...  # noqa: D102
-
-
 class Profiles:
-    """The users' profiles. Each is made the first time that its user is seen, from what Firebase knows."""
+    """The users' profiles. A profile is made when its user is seen for the first time.
 
-    def __init__(self, store: Store) -> None:
+    Every call raises `DatabaseUnavailable`.
+    """
+
+    def __init__(self, store: "ProfileStore") -> None:
         self._store = store
 
     async def seen(self, uid: str, email: str | None, display_name: str | None) -> Profile:
-        """The profile of a user who is here, made of `email` and `display_name` if there was none."""
+        """Return the profile of a user. If there is none, make it from `email` and `display_name`."""
         found = await self._store.get(uid)
         if found is None:
             await self._store.add(Profile(uid, email, display_name))
@@ -44,13 +40,13 @@ class Profiles:
         return found
 
     async def of_caller(self, caller: UserCaller) -> Profile:
-        """The caller's own profile."""
+        """Return the caller's own profile."""
         return await self.seen(caller.uid, caller.email, caller.name)
 
     async def change(self, caller: UserCaller, changes: Mapping[str, Any]) -> Profile:
-        """Sets the fields that `changes` names, and clears those that are None there (after RFC 7396).
+        """Set the fields in `changes`, clear those that are None there (as in RFC 7396), and return the profile.
 
-        An address is replaced as a whole: half of an old one and half of a new one is nowhere.
+        An address is replaced as a whole, because parts of two addresses do not make one.
         """
         profile = await self.of_caller(caller)
         if not changes:
@@ -59,7 +55,7 @@ class Profiles:
         return await self.of(caller.uid)
 
     async def of(self, uid: str) -> Profile:
-        """The profile of any user. Raises `UserNotFound` for one who was never here."""
+        """Return the profile of any user. Raises `UserNotFound`."""
         found = await self._store.get(uid)
         if found is None:
             raise UserNotFound

@@ -1,8 +1,9 @@
-"""The User service over HTTP."""
+"""The routes of User."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
+from pydantic import BaseModel
 
 from mstoken import Caller
 from mstoken.fastapi import REFUSALS, allow
@@ -19,13 +20,13 @@ from services.user.errors import (
     UserNotFound,
 )
 from services.user.profiles import Profiles
-from services.user.schemas import BillingParty, LogIn, ProfileChanges, ProfileShape, Refresh, SessionShape, SignUp
+from services.user.schemas import Customer, LogIn, ProfileChanges, ProfileShape, Refresh, SessionShape, SignUp
 
 Uid = Annotated[str, Path(pattern="^[A-Za-z0-9:._@-]{1,128}$")]
 
 
 def router(accounts: Accounts, profiles: Profiles) -> APIRouter:
-    """The routes over these accounts and profiles."""
+    """Return the routes for these accounts and profiles."""
     routes = APIRouter()
     _add_account_routes(routes, accounts)
     _add_profile_routes(routes, profiles)
@@ -40,9 +41,9 @@ def _add_account_routes(routes: APIRouter, accounts: Accounts) -> None:
         responses=documented(EmailTaken, AccountRefused, TooManyAttempts, FirebaseUnavailable, body=True),
     )
     async def sign_up(body: SignUp, response: Response) -> SessionShape:
-        """Makes an account, and logs in."""
+        """Create an account, and log in."""
         session = await accounts.sign_up(body.email, body.password.get_secret_value(), body.display_name)
-        return _sent(SessionShape.model_validate(session), response)
+        return _not_cached(SessionShape.model_validate(session), response)
 
     @routes.post(
         "/login",
@@ -50,10 +51,10 @@ def _add_account_routes(routes: APIRouter, accounts: Accounts) -> None:
         responses=documented(CredentialsInvalid, TooManyAttempts, FirebaseUnavailable, body=True),
     )
     async def log_in(body: LogIn, request: Request, response: Response) -> SessionShape:
-        """Logs in. Too many failures, for an account or from an address, end that for a quarter of an hour."""
+        """Log in. After too many failures an account, or a network address, has to wait for up to 15 minutes."""
         address = request.client.host if request.client else ""
         session = await accounts.log_in(body.email, body.password.get_secret_value(), address)
-        return _sent(SessionShape.model_validate(session), response)
+        return _not_cached(SessionShape.model_validate(session), response)
 
     @routes.post(
         "/token/refresh",
@@ -61,9 +62,9 @@ def _add_account_routes(routes: APIRouter, accounts: Accounts) -> None:
         responses=documented(RefreshTokenInvalid, FirebaseUnavailable, body=True),
     )
     async def refresh_token(body: Refresh, response: Response) -> SessionShape:
-        """A new ID token for a session."""
+        """Get a new ID token for a session."""
         session = await accounts.refresh(body.refresh_token.get_secret_value())
-        return _sent(SessionShape.model_validate(session), response)
+        return _not_cached(SessionShape.model_validate(session), response)
 
     @routes.post(
         "/logout",
@@ -72,29 +73,31 @@ def _add_account_routes(routes: APIRouter, accounts: Accounts) -> None:
         responses=REFUSALS | documented(FirebaseUnavailable),
     )
     async def log_out(caller: SignedInUser) -> None:
-        """Logs out everywhere. Takes up to a second: Firebase counts sessions in whole ones."""
+        """End every session of the caller. The answer takes up to a second."""
         await accounts.log_out(caller)
 
 
 def _add_profile_routes(routes: APIRouter, profiles: Profiles) -> None:
     @routes.get("/profile", tags=["profile"], responses=REFUSALS | documented())
     async def get_profile(caller: SignedInUser) -> ProfileShape:
-        """The caller's own profile."""
+        """Get the caller's profile."""
         return ProfileShape.model_validate(await profiles.of_caller(caller))
 
     @routes.patch("/profile", tags=["profile"], responses=REFUSALS | documented(body=True))
     async def change_profile(changes: ProfileChanges, caller: SignedInUser) -> ProfileShape:
-        """Changes what is sent, and leaves the rest."""
-        plain = {name: value.model_dump() if hasattr(value, "model_dump") else value for name, value in changes.items()}
-        return ProfileShape.model_validate(await profiles.change(caller, plain))
+        """Change the fields of the caller's profile that are sent."""
+        fields = {
+            name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in changes.items()
+        }
+        return ProfileShape.model_validate(await profiles.change(caller, fields))
 
     @routes.get("/users/{uid}", tags=["for services"], responses=REFUSALS | documented(UserNotFound))
-    async def get_user(uid: Uid, _caller: Annotated[Caller, Depends(allow(services={"billing"}))]) -> BillingParty:
-        """Name and address of a user, for a bill."""
-        return BillingParty.model_validate(await profiles.of(uid))
+    async def get_user(uid: Uid, _caller: Annotated[Caller, Depends(allow(services={"billing"}))]) -> Customer:
+        """Get the name and address of a user, for a bill."""
+        return Customer.model_validate(await profiles.of(uid))
 
 
-def _sent(session: SessionShape, response: Response) -> SessionShape:
-    """Tokens are not for caches (RFC 6749, section 5.1)."""
+def _not_cached(session: SessionShape, response: Response) -> SessionShape:
+    """Keep an answer with tokens out of caches (RFC 6749, section 5.1)."""
     response.headers["Cache-Control"] = "no-store"
     return session

@@ -1,4 +1,4 @@
-"""The User service's shapes on the wire."""
+"""The shapes of User's requests and answers."""
 
 from typing import Annotated
 
@@ -8,18 +8,18 @@ from typing_extensions import TypedDict
 from services.common.shapes import Address, Name, SecretText, StrictShape
 
 Email = Annotated[EmailStr, Field(max_length=254), AfterValidator(str.lower)]
-"""An e-mail address; upper and lower case are the same account."""
+"""An e-mail address. Upper and lower case are the same account."""
 
 Password = Annotated[SecretText, Field(min_length=8, max_length=128)]
 Phone = Annotated[
     str,
     StringConstraints(pattern=r"^\+[1-9][0-9]{1,14}$"),
-    Field(description="ITU-T E.164: a plus, the country's code and the number.", examples=["+15035550142"]),
+    Field(description="A phone number (ITU-T E.164): +, country code, number.", examples=["+15035550142"]),
 ]
 
 
 class SignUp(StrictShape):
-    """A new account."""
+    """An account to create."""
 
     email: Email
     password: Password
@@ -27,20 +27,20 @@ class SignUp(StrictShape):
 
 
 class LogIn(StrictShape):
-    """Who one is, and how one shows it."""
+    """The credentials of an account."""
 
     email: Email
     password: Annotated[SecretText, Field(min_length=1, max_length=128)]
 
 
 class Refresh(StrictShape):
-    """The refresh token of a log-in."""
+    """The refresh token of a session."""
 
     refresh_token: Annotated[SecretText, Field(min_length=1, max_length=4096)]
 
 
 class SessionShape(BaseModel):
-    """A session. Send `id_token` as `Authorization: Bearer`; `expires_in` is its life in seconds."""
+    """A session. Send `id_token` as `Authorization: Bearer`. It expires after `expires_in` seconds."""
 
     model_config = ConfigDict(from_attributes=True, title="Session")
 
@@ -64,15 +64,18 @@ class ProfileShape(BaseModel):
 
 @with_config(ConfigDict(strict=True, extra="forbid"))
 class ProfileChanges(TypedDict, total=False):
-    """What to change: a field that is left out stays, null clears it, an address is replaced as a whole."""
+    """The fields of a profile to change.
+
+    A field that is left out keeps its value, and null clears it. An address is replaced as a whole.
+    """
 
     display_name: Name | None
     phone: Phone | None
     address: Address | None
 
 
-class BillingParty(BaseModel):
-    """What a bill needs to know of a user."""
+class Customer(BaseModel):
+    """The name and address of a user, for a bill."""
 
     model_config = ConfigDict(from_attributes=True)
 

@@ -1,6 +1,7 @@
-"""The User service's tables."""
+"""User's tables, and the stores of profiles and failed log-ins."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from services.common.database import Database
-from services.user.attempts import Attempt
+from services.user.login_attempts import LoginAttempt
 from services.user.profiles import Profile
 
 metadata = MetaData()
@@ -52,19 +53,19 @@ login_attempts = Table(
 
 
 class ProfileStore:
-    """Profiles by uid. Every call raises `DatabaseUnavailable`."""
+    """Profiles by the uid of the user. Every call raises `DatabaseUnavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def get(self, uid: str) -> Profile | None:
-        """The profile, or None if there is none yet."""
+        """Return the profile, or None."""
         async with self._database.read() as connection:
             row = (await connection.execute(_SELECT.where(profiles.c.uid == uid))).one_or_none()
         return None if row is None else _profile(row)
 
     async def add(self, profile: Profile) -> None:
-        """Keeps a new profile; does nothing where the user has one, also if that happens at the same moment."""
+        """Add a new profile. Do nothing if the user has one, even if it is added at the same time."""
         values = _columns(profile)
         try:
             async with self._database.write() as connection:
@@ -73,23 +74,23 @@ class ProfileStore:
             return
 
     async def change(self, uid: str, changes: Mapping[str, Any]) -> None:
-        """Sets the named fields of an existing profile."""
+        """Set fields of an existing profile."""
         async with self._database.write() as connection:
             statement = update(profiles).where(profiles.c.uid == uid)
             await connection.execute(statement.values({**changes, "updated_at": datetime.now(UTC)}))
 
 
-class AttemptStore:
-    """Log-ins that have not succeeded. Every call raises `DatabaseUnavailable`."""
+class LoginAttemptStore:
+    """Failed log-ins. Every call raises `DatabaseUnavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, attempt: Attempt, *, since: int, account_limit: int, network_limit: int) -> int | None:
-        """Keeps an attempt, and forgets those before `since`.
+    async def add(self, attempt: LoginAttempt, *, since: int, account_limit: int, network_limit: int) -> int | None:
+        """Add an attempt, and delete those before `since`. Concurrent attempts are counted one after the other.
 
-        Where its account or its network has reached the limit it is not kept, and the answer is the time of the
-        attempt whose forgetting makes room, in seconds. Attempts at the same moment are counted one after the other.
+        If its account or its network has reached the limit, do not add it: return the time of the attempt that must
+        expire first, in seconds since the epoch.
         """
         limits = (
             (login_attempts.c.account, attempt.account, account_limit),
@@ -97,25 +98,25 @@ class AttemptStore:
         )
         async with self._database.write() as connection:
             await self._database.take_turns(connection, attempt.account, attempt.network)
-            # What another transaction deletes just now is left to it.
+            # Skips rows that another transaction is deleting.
             old = select(login_attempts.c.id).where(login_attempts.c.at < since).with_for_update(skip_locked=True)
             await connection.execute(delete(login_attempts).where(login_attempts.c.id.in_(old)))
             for column, value, limit in limits:
                 latest = select(login_attempts.c.at).where(column == value).order_by(login_attempts.c.at.desc())
-                in_the_way = (await connection.execute(latest.offset(limit - 1).limit(1))).scalar_one_or_none()
-                if in_the_way is not None:
-                    return int(in_the_way)
+                blocking_at = (await connection.execute(latest.offset(limit - 1).limit(1))).scalar_one_or_none()
+                if blocking_at is not None:
+                    return int(blocking_at)
             values = {"id": attempt.id, "account": attempt.account, "network": attempt.network, "at": attempt.at}
             await connection.execute(insert(login_attempts).values(values))
         return None
 
-    async def remove(self, account: str) -> None:
-        """Forgets all attempts on an account."""
+    async def remove_account(self, account: str) -> None:
+        """Delete all attempts on an account."""
         async with self._database.write() as connection:
             await connection.execute(delete(login_attempts).where(login_attempts.c.account == account))
 
-    async def withdraw(self, attempt: Attempt) -> None:
-        """Forgets one attempt."""
+    async def remove(self, attempt: LoginAttempt) -> None:
+        """Delete one attempt."""
         async with self._database.write() as connection:
             await connection.execute(delete(login_attempts).where(login_attempts.c.id == attempt.id))
 
@@ -128,11 +129,4 @@ def _profile(row: Row[Any]) -> Profile:
 
 
 def _columns(profile: Profile) -> dict[str, Any]:
-    return {
-        "uid": profile.uid,
-        "email": profile.email,
-        "display_name": profile.display_name,
-        "phone": profile.phone,
-        "address": profile.address,
-        "updated_at": datetime.now(UTC),
-    }
+    return {**asdict(profile), "updated_at": datetime.now(UTC)}

@@ -1,22 +1,25 @@
-"""A Firebase project with accounts in it, in memory."""
+"""A Firebase project, profiles and failed log-ins, in memory."""
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
 import httpx
 from pydantic import SecretStr
+from typing_extensions import override
 
 from mstoken import Settings, TokenVerifier
 from mstoken.callee.firebase import IdentityStatus
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.testing import FakeFirebase
-from services.user.attempts import Attempt
 from services.user.errors import UserNotFound
-from services.user.firebase import IdentityToolkit, Standing
+from services.user.firebase import AccountStatus, IdentityToolkit
+from services.user.login_attempts import LoginAttempt
+from services.user.profiles import Profile
+from services.user.store import LoginAttemptStore, ProfileStore
 from tests.clock import FakeClock
 
 SETTINGS = Settings(project_id="demo-test", emulator_host=None, api_key=SecretStr("web-api-key"))
@@ -33,11 +36,11 @@ class Account:
 
 
 class FakeProject:
-    """What the User service uses of Firebase: the REST API, the sessions that administrators end, and verification.
+    """The parts of Firebase that the User service uses: the REST API, the sessions, and the verification of tokens.
 
-    As the Auth emulator, it honours the refresh token of an ended session. Set `fate` to an answer or an error of
-    httpx, and the REST API meets every request with that. Used as `mstoken.callee.firebase.Firebase` and as
-    `services.user.firebase.Sessions`.
+    Like the Auth emulator, it accepts the refresh token of an ended session. If `fate` is set, to an answer or an error
+    of httpx, the REST API meets every request with it. `takes_seconds` moves a `FakeClock` during requests about an
+    e-mail address. It implements `mstoken.callee.firebase.Firebase` and `services.user.firebase.Sessions`.
     """
 
     def __init__(self, firebase: FakeFirebase | None = None, *, clock: Callable[[], float] = time.time) -> None:
@@ -75,9 +78,9 @@ class FakeProject:
         ours = {uid: IdentityStatus(found[uid].disabled, found[uid].valid_since) for uid in uids if uid in found}
         return others | ours
 
-    async def standing(self, uid: str) -> Standing:
+    async def status(self, uid: str) -> AccountStatus:
         account = self._account(uid)
-        return Standing(account.disabled, account.valid_since)
+        return AccountStatus(account.disabled, account.valid_since)
 
     async def end(self, uid: str, valid_since: int) -> None:
         self._account(uid).valid_since = valid_since
@@ -107,7 +110,7 @@ class FakeProject:
         return self._logged_in(body)
 
     def _take_time(self, request: httpx.Request) -> None:
-        """Moves a clock that a test moves, for requests about an e-mail address that takes its time."""
+        """Move the clock by the time that a request about this e-mail address takes."""
         for email, seconds in self.takes_seconds.items():
             if email.encode() in request.content and isinstance(self._clock, FakeClock):
                 self._clock.advance(seconds)
@@ -163,13 +166,33 @@ class FakeProject:
         return self.firebase.issue(account.uid, provider="password", auth_time=auth_time, email=account.email, **names)
 
 
-class MemoryAttempts:
-    """Failed log-ins in a list: what `services.user.store.AttemptStore` keeps in a table."""
+class MemoryProfiles(ProfileStore):
+    """Profiles in a dict."""
 
     def __init__(self) -> None:
-        self.attempts: list[Attempt] = []
+        self.profiles: dict[str, Profile] = {}
 
-    async def add(self, attempt: Attempt, *, since: int, account_limit: int, network_limit: int) -> int | None:
+    @override
+    async def get(self, uid: str) -> Profile | None:
+        return self.profiles.get(uid)
+
+    @override
+    async def add(self, profile: Profile) -> None:
+        self.profiles.setdefault(profile.uid, profile)
+
+    @override
+    async def change(self, uid: str, changes: Mapping[str, Any]) -> None:
+        raise NotImplementedError
+
+
+class MemoryLoginAttempts(LoginAttemptStore):
+    """Failed log-ins in a list."""
+
+    def __init__(self) -> None:
+        self.attempts: list[LoginAttempt] = []
+
+    @override
+    async def add(self, attempt: LoginAttempt, *, since: int, account_limit: int, network_limit: int) -> int | None:
         self.attempts = [kept for kept in self.attempts if kept.at >= since]
         of_account = [kept.at for kept in self.attempts if kept.account == attempt.account]
         of_network = [kept.at for kept in self.attempts if kept.network == attempt.network]
@@ -179,13 +202,15 @@ class MemoryAttempts:
         self.attempts.append(attempt)
         return None
 
-    async def remove(self, account: str) -> None:
+    @override
+    async def remove_account(self, account: str) -> None:
         self.attempts = [kept for kept in self.attempts if kept.account != account]
 
-    async def withdraw(self, attempt: Attempt) -> None:
+    @override
+    async def remove(self, attempt: LoginAttempt) -> None:
         self.attempts.remove(attempt)
 
 
 def failure(message: str, status: int = 400) -> httpx.Response:
-    """An error as Firebase's REST API answers it."""
+    """Return an error answer of Firebase's REST API."""
     return httpx.Response(status, json={"error": {"code": status, "message": message}})

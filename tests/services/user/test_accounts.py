@@ -1,35 +1,16 @@
 """services/user/accounts.py"""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pytest
 
 from mstoken import UserCaller
 from services.user.accounts import FAILED_LOG_IN_SECONDS, Accounts
-from services.user.attempts import MOST_OF_AN_ACCOUNT, Attempts
 from services.user.errors import CredentialsInvalid, FirebaseUnavailable, RefreshTokenInvalid, TooManyAttempts
+from services.user.login_attempts import MAX_PER_ACCOUNT, LoginAttempts
 from services.user.profiles import Profile, Profiles
 from tests.clock import FakeClock
-from tests.services.user.fakes import FakeProject, MemoryAttempts, failure
+from tests.services.user.fakes import FakeProject, MemoryLoginAttempts, MemoryProfiles, failure
 
 HOME = "192.0.2.1"
-
-
-class MemoryProfiles:
-    """Profiles in a dict."""
-
-    def __init__(self) -> None:
-        self.profiles: dict[str, Profile] = {}
-
-    async def get(self, uid: str) -> Profile | None:
-        return self.profiles.get(uid)
-
-    async def add(self, profile: Profile) -> None:
-        self.profiles.setdefault(profile.uid, profile)
-
-    async def change(self, uid: str, changes: Mapping[str, Any]) -> None:
-        raise NotImplementedError
 
 
 class Shop:
@@ -39,13 +20,13 @@ class Shop:
         self.clock = FakeClock(now)
         self.project = FakeProject(clock=self.clock)
         self.store = MemoryProfiles()
-        self.attempts = MemoryAttempts()
+        self.attempts = MemoryLoginAttempts()
         self.forgotten: list[str] = []
         self.accounts = Accounts(
             self.project.toolkit(),
             self.project,
             Profiles(self.store),
-            Attempts(self.attempts, clock=self.clock),
+            LoginAttempts(self.attempts, clock=self.clock),
             forget=self.forgotten.append,
             clock=self.clock,
             sleep=self.sleep,
@@ -120,7 +101,7 @@ async def test_a_sleep_that_ends_early_is_slept_again() -> None:
         toolkit,
         shop.project,
         profiles,
-        Attempts(shop.attempts),
+        LoginAttempts(shop.attempts),
         forget=shop.forgotten.append,
         clock=shop.clock,
         sleep=light_sleep,
@@ -208,7 +189,7 @@ async def test_a_successful_log_in_does_not_wait(shop: Shop) -> None:
 async def test_guessing_comes_to_an_end(shop: Shop, email: str) -> None:
     """After ten failures not even the right password is tried, and an unknown address is treated alike."""
     await sign_up(shop)
-    for _ in range(MOST_OF_AN_ACCOUNT):
+    for _ in range(MAX_PER_ACCOUNT):
         with pytest.raises(CredentialsInvalid):
             await shop.accounts.log_in(email, "wrong-password", HOME)
     asked = len(shop.project.requests)
@@ -226,7 +207,7 @@ async def test_a_success_takes_the_failures_back(shop: Shop) -> None:
     """Whoever mistypes now and then is never shut out."""
     await sign_up(shop)
     for _ in range(3):
-        for _ in range(MOST_OF_AN_ACCOUNT - 1):
+        for _ in range(MAX_PER_ACCOUNT - 1):
             with pytest.raises(CredentialsInvalid):
                 await shop.accounts.log_in("maya@example.com", "wrong-password", HOME)
         await shop.accounts.log_in("maya@example.com", "password-1", HOME)
@@ -236,7 +217,7 @@ async def test_an_outage_is_not_the_customers_failure(shop: Shop) -> None:
     """Attempts that Firebase could not judge are not counted."""
     await sign_up(shop)
     shop.project.fate = failure("INTERNAL", 500)
-    for _ in range(MOST_OF_AN_ACCOUNT + 1):
+    for _ in range(MAX_PER_ACCOUNT + 1):
         with pytest.raises(FirebaseUnavailable):
             await shop.accounts.log_in("maya@example.com", "password-1", HOME)
     shop.project.fate = None

@@ -16,7 +16,6 @@ from mstoken.problem import Problem
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from mstoken.strict_jwt import unverified
 from services.user.accounts import Accounts
-from services.user.attempts import Attempts
 from services.user.errors import (
     AccountRefused,
     CredentialsInvalid,
@@ -26,10 +25,10 @@ from services.user.errors import (
     TooManyAttempts,
     UserNotFound,
 )
-from services.user.firebase import TIMEOUT, AdminSessions, IdentityToolkit, Session, Standing
+from services.user.firebase import TIMEOUT, AccountStatus, AdminSessions, IdentityToolkit, Session
+from services.user.login_attempts import LoginAttempts
 from services.user.profiles import Profiles
-from tests.services.user.fakes import FakeProject, MemoryAttempts, failure
-from tests.services.user.test_accounts import MemoryProfiles
+from tests.services.user.fakes import FakeProject, MemoryLoginAttempts, MemoryProfiles, failure
 
 PASSWORD = "correct-horse-battery"
 
@@ -114,7 +113,7 @@ def _caller(session: Session) -> UserCaller:
     return UserCaller.from_claims(claims)
 
 
-def _alive(session: Session, standing: Standing) -> bool:
+def _alive(session: Session, standing: AccountStatus) -> bool:
     return session.auth_time >= standing.valid_since
 
 
@@ -169,7 +168,7 @@ async def test_the_emulators_disabled_account(
     """A disabled account cannot log in, nor refresh, and looks like a wrong password to strangers."""
     session = await toolkit.sign_up(email, PASSWORD, None)
     auth.update_user(session.uid, disabled=True, app=admin_app(auth_emulator))
-    assert (await sessions.standing(session.uid)).disabled
+    assert (await sessions.status(session.uid)).disabled
     with pytest.raises(CredentialsInvalid):
         await toolkit.log_in(email, PASSWORD)
     with pytest.raises(RefreshTokenInvalid):
@@ -181,15 +180,17 @@ async def test_the_emulators_sessions_end(
 ) -> None:
     """After a log-out neither token of the session counts, and a log-in right behind it does."""
     store = MemoryProfiles()
-    accounts = Accounts(toolkit, sessions, Profiles(store), Attempts(MemoryAttempts()), forget=lambda _uid: None)
+    accounts = Accounts(
+        toolkit, sessions, Profiles(store), LoginAttempts(MemoryLoginAttempts()), forget=lambda _uid: None
+    )
     session = await accounts.sign_up(email, PASSWORD, None)
     caller = _caller(session)
     await accounts.log_out(caller)
-    assert not _alive(session, await sessions.standing(session.uid))
+    assert not _alive(session, await sessions.status(session.uid))
     with pytest.raises(RefreshTokenInvalid):
         await accounts.refresh(session.refresh_token)
     again = await accounts.log_in(email, PASSWORD, "192.0.2.1")
-    assert _alive(again, await sessions.standing(again.uid))
+    assert _alive(again, await sessions.status(again.uid))
     assert (await accounts.refresh(again.refresh_token)).uid == session.uid
 
 
@@ -200,7 +201,7 @@ async def test_sessions_of_a_firebase_that_is_gone(toolkit: IdentityToolkit) -> 
     os.environ[AUTH_EMULATOR_VARIABLE] = "127.0.0.1:9"
     try:
         with pytest.raises(FirebaseUnavailable):
-            await AdminSessions(settings).standing("maya")
+            await AdminSessions(settings).status("maya")
     finally:
         os.environ[AUTH_EMULATOR_VARIABLE] = before
 
@@ -208,6 +209,6 @@ async def test_sessions_of_a_firebase_that_is_gone(toolkit: IdentityToolkit) -> 
 async def test_nobodys_sessions(sessions: AdminSessions) -> None:
     """Who has no account has no sessions."""
     with pytest.raises(UserNotFound):
-        await sessions.standing("nobody")
+        await sessions.status("nobody")
     with pytest.raises(UserNotFound):
         await sessions.end("nobody", 1)

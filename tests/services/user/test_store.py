@@ -7,10 +7,10 @@ import pytest
 
 from services.common.database import Database
 from services.user.app import MIGRATIONS
-from services.user.attempts import Attempt
+from services.user.login_attempts import LoginAttempt
 from services.user.profiles import Profile
-from services.user.store import AttemptStore, ProfileStore
-from tests.services.user.fakes import MemoryAttempts
+from services.user.store import LoginAttemptStore, ProfileStore
+from tests.services.user.fakes import MemoryLoginAttempts
 
 
 @pytest.fixture
@@ -31,54 +31,52 @@ async def test_the_first_profile_stays(database: Database) -> None:
     assert await store.get("maya") == first
 
 
-class AttemptStoreContract:
+class LoginAttemptStoreContract:
     """What a store of failed log-ins promises; the fake of the other tests keeps it too."""
 
-    async def add(
-        self, store: AttemptStore | MemoryAttempts, number: int, account: str, network: str, at: int
-    ) -> int | None:
-        attempt = Attempt(f"{number:032x}", account, network, at)
+    async def add(self, store: LoginAttemptStore, number: int, account: str, network: str, at: int) -> int | None:
+        attempt = LoginAttempt(f"{number:032x}", account, network, at)
         return await store.add(attempt, since=at - 100, account_limit=2, network_limit=3)
 
-    async def test_an_account_has_its_limit(self, store: AttemptStore | MemoryAttempts) -> None:
+    async def test_an_account_has_its_limit(self, store: LoginAttemptStore) -> None:
         """From wherever they come; the answer is when the one that is in the way was made."""
         assert await self.add(store, 1, "maya", "a", 1000) is None
         assert await self.add(store, 2, "maya", "b", 1010) is None
         assert await self.add(store, 3, "maya", "c", 1020) == 1000
         assert await self.add(store, 4, "tomas", "c", 1020) is None
 
-    async def test_a_network_has_its_limit(self, store: AttemptStore | MemoryAttempts) -> None:
+    async def test_a_network_has_its_limit(self, store: LoginAttemptStore) -> None:
         """Whichever accounts it tries."""
         for number in range(3):
             assert await self.add(store, number, f"u{number}", "a", 1000 + number) is None
         assert await self.add(store, 3, "u3", "a", 1010) == 1000
         assert await self.add(store, 4, "u3", "b", 1010) is None
 
-    async def test_what_is_refused_is_not_counted(self, store: AttemptStore | MemoryAttempts) -> None:
+    async def test_what_is_refused_is_not_counted(self, store: LoginAttemptStore) -> None:
         """Trying on does not make the wait longer."""
         for number in range(10):
             await self.add(store, number, "maya", "a", 1000 + number)
         assert await self.add(store, 10, "maya", "a", 1101) is None
 
-    async def test_attempts_are_taken_back(self, store: AttemptStore | MemoryAttempts) -> None:
+    async def test_attempts_are_taken_back(self, store: LoginAttemptStore) -> None:
         """All of an account, or one."""
-        last = Attempt(f"{9:032x}", "maya", "a", 1000)
+        last = LoginAttempt(f"{9:032x}", "maya", "a", 1000)
         assert await self.add(store, 1, "maya", "a", 1000) is None
         assert await store.add(last, since=900, account_limit=2, network_limit=3) is None
-        await store.withdraw(last)
+        await store.remove(last)
         assert await self.add(store, 2, "maya", "a", 1000) is None
-        await store.remove("maya")
+        await store.remove_account("maya")
         assert await self.add(store, 3, "maya", "a", 1000) is None
 
 
-class TestAttemptStore(AttemptStoreContract):
+class TestLoginAttemptStore(LoginAttemptStoreContract):
     """Attempts in a table."""
 
     @pytest.fixture
-    def store(self, database: Database) -> AttemptStore:
-        return AttemptStore(database)
+    def store(self, database: Database) -> LoginAttemptStore:
+        return LoginAttemptStore(database)
 
-    async def test_attempts_at_the_same_moment_are_all_counted(self, store: AttemptStore) -> None:
+    async def test_attempts_at_the_same_moment_are_all_counted(self, store: LoginAttemptStore) -> None:
         """However many come at once, no more get through than the limits say, and forgetting is in nobody's way."""
         await asyncio.gather(*(self.add(store, number, f"u{number}", f"n{number}", 800) for number in range(5)))
         answers = await asyncio.gather(*(self.add(store, 10 + n, "maya", f"n{n}", 1000) for n in range(10)))
@@ -87,9 +85,9 @@ class TestAttemptStore(AttemptStoreContract):
         assert answers.count(None) == 3
 
 
-class TestMemoryAttempts(AttemptStoreContract):
+class TestMemoryLoginAttempts(LoginAttemptStoreContract):
     """Attempts in a list, as the tests of accounts have them."""
 
     @pytest.fixture
-    def store(self) -> MemoryAttempts:
-        return MemoryAttempts()
+    def store(self) -> MemoryLoginAttempts:
+        return MemoryLoginAttempts()

@@ -1,28 +1,28 @@
-"""services/user/attempts.py"""
+"""services/user/login_attempts.py"""
 
 import pytest
 
-from services.user.attempts import MOST_OF_AN_ADDRESS, Attempts
 from services.user.errors import TooManyAttempts
+from services.user.login_attempts import MAX_PER_NETWORK, LoginAttempts
 from tests.clock import FakeClock
-from tests.services.user.fakes import MemoryAttempts
+from tests.services.user.fakes import MemoryLoginAttempts
 
 
 @pytest.fixture
-def store() -> MemoryAttempts:
+def store() -> MemoryLoginAttempts:
     """Attempts in a list."""
-    return MemoryAttempts()
+    return MemoryLoginAttempts()
 
 
 @pytest.fixture
-def attempts(store: MemoryAttempts) -> Attempts:
+def attempts(store: MemoryLoginAttempts) -> LoginAttempts:
     """Counted by a clock that stands still."""
-    return Attempts(store, clock=FakeClock())
+    return LoginAttempts(store, clock=FakeClock())
 
 
-async def test_an_address_may_try_so_many_accounts(attempts: Attempts) -> None:
+async def test_an_address_may_try_so_many_accounts(attempts: LoginAttempts) -> None:
     """One password tried on every account comes to an end too."""
-    for number in range(MOST_OF_AN_ADDRESS):
+    for number in range(MAX_PER_NETWORK):
         await attempts.begin(f"u{number}@example.com", "192.0.2.1")
     with pytest.raises(TooManyAttempts):
         await attempts.begin("one-more@example.com", "192.0.2.1")
@@ -39,7 +39,7 @@ async def test_an_address_may_try_so_many_accounts(attempts: Attempts) -> None:
     ],
 )
 async def test_what_counts_as_one_address(
-    attempts: Attempts, store: MemoryAttempts, one: str, other: str, same: bool
+    attempts: LoginAttempts, store: MemoryLoginAttempts, one: str, other: str, same: bool
 ) -> None:
     """An IPv6 customer has a whole /64 to choose from; who has no address shares one."""
     for address in (one, other):
@@ -48,7 +48,7 @@ async def test_what_counts_as_one_address(
     assert len(networks) == (1 if same else 2)
 
 
-async def test_addresses_of_people_are_not_kept(attempts: Attempts, store: MemoryAttempts) -> None:
+async def test_addresses_of_people_are_not_kept(attempts: LoginAttempts, store: MemoryLoginAttempts) -> None:
     """An e-mail address, or what was typed in place of one, is kept as its digest."""
     await attempts.begin("maya@example.com", "192.0.2.1")
     assert "maya" not in str(store.attempts)
