@@ -1,5 +1,5 @@
-# Each target sets up what is missing first. PYTHON is any Python from 3.11 on; ARGS are the runner's options, such
-# as make run ARGS="--port-offset 1000 --workers 2". CONTRIBUTING.md says which target to use when.
+# Each target first sets up what is missing. PYTHON must be 3.11 or newer. ARGS are options of the runner, for example
+# make run ARGS="--port-offset 1000 --workers 2". CONTRIBUTING.md says which target to use when.
 PYTHON ?= python3
 BIN := .venv/bin
 PARALLEL := --numprocesses logical --dist loadgroup --no-loadscope-reorder
@@ -29,7 +29,7 @@ test: setup
 chaos: setup
 	@CHAOS_SECONDS=180 CHAOS_SEED=1,2,3 exec $(BIN)/pytest tests/chaos
 
-# What calls cost beside what people use today; on a quiet machine, since it counts processor time.
+# What calls cost, compared with what people use today. Needs a quiet machine: it measures processor time.
 bench: setup
 	@exec $(BIN)/python -W ignore -m bench
 
@@ -41,10 +41,10 @@ types: setup
 
 setup:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
-		|| { echo "Python 3.11 or newer is needed as $(PYTHON); make PYTHON=... names another." >&2; exit 1; }
+		|| { echo "$(PYTHON) is not Python 3.11 or newer. Name another one, for example: make PYTHON=python3.12" >&2; exit 1; }
 	@exec $(PYTHON) emulator/run/bootstrap.py
 
-# Both files of exact versions, anew from pyproject.toml and functions/requirements.in; uv must be on the PATH.
+# Make both files of exact versions from pyproject.toml and functions/requirements.in. uv must be on the PATH.
 lock:
 	@$(COMPILE) --all-extras --group shop --group dev pyproject.toml -o requirements.txt
 	@$(COMPILE) -c requirements.txt functions/requirements.in -o functions/requirements.txt

@@ -8,6 +8,7 @@ import httpx
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
+from typing_extensions import override
 
 from bench.issuer import PROJECT
 from bench.measure import measured
@@ -37,6 +38,7 @@ class _FarFirebase(httpx.AsyncBaseTransport):
 
     sign_ins = 0
 
+    @override
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await asyncio.sleep(FIREBASE_SECONDS)
         self.sign_ins += 1

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from firebase_admin import auth
 from jwt.algorithms import RSAAlgorithm
 from requests.adapters import HTTPAdapter
+from typing_extensions import override
 
 PROJECT = "bench-project"
 KEY_ID = "bench"
@@ -101,6 +102,7 @@ class _Published(HTTPAdapter):
 
     certificates = b""
 
+    @override
     def send(self, request: requests.PreparedRequest, *_arguments: Any, **_more: Any) -> requests.Response:
         answer = urllib3.HTTPResponse(
             io.BytesIO(self.certificates),

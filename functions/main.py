@@ -19,6 +19,7 @@ from typing import cast
 import httpx
 from firebase_functions import https_fn, logger, options, tasks_fn
 from flask import Request, Response
+from typing_extensions import override
 
 # A deployment brings mstoken along in packed/ (see pack.py). The folder comes last on the path: on a laptop the
 # checkout's own mstoken, which is linked into functions/venv, must win over a copy that an earlier deployment left.
@@ -62,6 +63,7 @@ class _StructuredLog(logging.Handler):
 
     _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName"}
 
+    @override
     def emit(self, record: logging.LogRecord) -> None:
         facts = {name: value for name, value in vars(record).items() if name not in self._ORDINARY}
         if record.exc_info:

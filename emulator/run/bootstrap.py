@@ -100,6 +100,7 @@ def parts(root: Path) -> list[Part]:
 
 
 def _environment(folder: Path, requirements: Path) -> list[Sequence[str | Path]]:
+    """Return the commands that make a virtual environment with exactly these requirements."""
     return [
         [sys.executable, "-m", "venv", "--clear", folder],
         [*_pip(folder), "--require-hashes", "--requirement", requirements],
@@ -107,12 +108,13 @@ def _environment(folder: Path, requirements: Path) -> list[Sequence[str | Path]]
 
 
 def _pip(folder: Path) -> list[str | Path]:
+    """Return the beginning of a command that installs packages into the environment in `folder`."""
     quiet = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     return [folder / "bin" / "python", "-m", "pip", "install", *quiet]
 
 
 def digest(*facts: str | Path) -> str:
-    """Return the SHA-256 of the facts in their order, in hexadecimal. A path stands for the content of its file."""
+    """Return the SHA-256 of the facts in their order, in hexadecimal. Of a path it uses the content of the file."""
     total = hashlib.sha256()
     for fact in facts:
         content = fact.read_bytes() if isinstance(fact, Path) else fact.encode()

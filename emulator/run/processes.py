@@ -22,7 +22,9 @@ from emulator.run.errors import Interrupted, NotReady, ProcessDied
 
 POLL_SECONDS = 0.05
 STOP_SECONDS = 10.0
+"""How long processes may take to end after they were asked to."""
 KILL_SECONDS = 5.0
+"""How long to wait for processes that were killed."""
 
 
 class Process:

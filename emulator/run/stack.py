@@ -164,7 +164,7 @@ class Stack:
         supervisor.wait_until(partial(_answers, self.function_url("health")), "The function health", START_SECONDS)
         self.start_signed_auth(supervisor, f"{HOST}:{self.ports.auth}")
         supervisor.wait_until(
-            partial(is_token_service, self.function_url("token")), "The function token", START_SECONDS
+            partial(_is_token_service, self.function_url("token")), "The function token", START_SECONDS
         )
 
     def start_signed_auth(self, supervisor: Supervisor, upstream: str) -> None:
@@ -173,7 +173,7 @@ class Stack:
         Raises RunnerError and Interrupted.
         """
         process = supervisor.start(
-            "signed auth",
+            "signed Auth emulator",
             [
                 *(sys.executable, "-m", "emulator.local.signed_auth"),
                 *("--port", str(self.ports.signed_auth), "--upstream", upstream),
@@ -182,13 +182,14 @@ class Stack:
             cwd=ROOT,
             log=self.log("signed_auth"),
         )
-        supervisor.wait_until(partial(is_signed_auth, f"{HOST}:{self.ports.signed_auth}"), process.name, START_SECONDS)
+        supervisor.wait_until(partial(_is_signed_auth, f"{HOST}:{self.ports.signed_auth}"), process.name, START_SECONDS)
 
     def start_metadata(self, supervisor: Supervisor) -> None:
         """Start the metadata emulator, and wait until it is ready. Raises RunnerError and Interrupted."""
         ports = {name: getattr(self.ports, f"metadata_{name}") for name in IDENTITIES}
+        # The accounts in functions/policy.toml belong to this project, whatever the project of the stack is.
         process = supervisor.start(
-            "metadata",
+            "metadata emulator",
             [
                 *(sys.executable, "-m", "emulator.local.metadata", "--project", PROJECT),
                 *(part for name, port in ports.items() for part in ("--service", f"{name}={port}")),
@@ -261,12 +262,12 @@ def _answers(url: str) -> bool:
         return False
 
 
-def is_signed_auth(auth_host: str) -> bool:
+def _is_signed_auth(auth_host: str) -> bool:
     """Return whether a signed Auth emulator listens at `auth_host` (host:port)."""
     return _answers(f"http://{auth_host}{CERTIFICATES_PATH}")
 
 
-def is_token_service(token_url: str) -> bool:
+def _is_token_service(token_url: str) -> bool:
     """Return whether a token service answers at the URL: without a credential it answers 401."""
     try:
         return httpx.post(token_url, timeout=ANSWER_SECONDS).status_code == httpx.codes.UNAUTHORIZED
@@ -275,4 +276,5 @@ def is_token_service(token_url: str) -> bool:
 
 
 def _environment() -> dict[str, str]:
+    """Return the user's environment without the variables that the stack sets itself."""
     return {name: value for name, value in os.environ.items() if not name.startswith(SHOP_VARIABLES)}

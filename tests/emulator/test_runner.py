@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typing_extensions import override
 
 from emulator.run.errors import NotReady
 from emulator.run.ports import Ports, free_offset
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.process
 class SlowStack(Stack):
     """A stack whose emulators start and never become ready."""
 
+    @override
     def start_emulators(self, supervisor: Supervisor) -> None:
         command = [sys.executable, "-c", "import time; time.sleep(600)"]
         supervisor.start("slow", command, env=dict(os.environ), cwd=self.data, log=self.log("slow"))

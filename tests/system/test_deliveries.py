@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from typing_extensions import override
 
 from emulator.demo.calls import first_accepted_call
 from emulator.demo.purchase import ADDRESS, buy, wait_for_delivery
@@ -145,6 +146,7 @@ class NotFound(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_error(404)
 
+    @override
     def log_message(self, *_arguments: object) -> None:
         """Log nothing."""
 
