@@ -221,6 +221,7 @@ async def test_an_abandoned_order_is_no_bill(shop: Shop) -> None:
 
 async def test_a_key_is_kept_for_a_day(shop: Shop) -> None:
     """For 24 hours a key gives its first answer, then it is forgotten and makes another bill; the first bill stays."""
+    assert timedelta(hours=24) == KEY_KEPT
     kettle = await shop.offer(stock=2)
     bill = answered(await shop.order((kettle["id"], 1), key="k"), 201)
     refused(await shop.order((kettle["id"], 9), key="short"), 409, "out_of_stock")

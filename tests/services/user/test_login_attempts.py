@@ -3,7 +3,7 @@
 import pytest
 
 from services.user.errors import TooManyAttempts
-from services.user.login_attempts import MAX_PER_NETWORK, LoginAttempts
+from services.user.login_attempts import MAX_PER_ACCOUNT, MAX_PER_NETWORK, LoginAttempts
 from tests.clock import FakeClock
 from tests.services.user.fakes import MemoryLoginAttempts
 
@@ -27,6 +27,24 @@ async def test_an_address_may_try_so_many_accounts(attempts: LoginAttempts) -> N
     with pytest.raises(TooManyAttempts):
         await attempts.begin("one-more@example.com", "192.0.2.1")
     await attempts.begin("one-more@example.com", "192.0.2.2")
+
+
+async def test_failures_count_for_fifteen_minutes() -> None:
+    """An account whose attempts are used up may try again 15 minutes after the first of them, and not a second before.
+
+    The refusal says how many seconds are left.
+    """
+    clock = FakeClock()
+    attempts = LoginAttempts(MemoryLoginAttempts(), clock=clock)
+    for _ in range(MAX_PER_ACCOUNT):
+        await attempts.begin("maya@example.com", "192.0.2.1")
+        clock.advance(1)
+    clock.advance(15 * 60 - MAX_PER_ACCOUNT)
+    with pytest.raises(TooManyAttempts) as refused:
+        await attempts.begin("maya@example.com", "192.0.2.1")
+    assert refused.value.retry_after_seconds == 1
+    clock.advance(1)
+    await attempts.begin("maya@example.com", "192.0.2.1")
 
 
 @pytest.mark.parametrize(
