@@ -142,6 +142,7 @@ async def test_a_key_is_its_users_own(shop: Shop) -> None:
     assert mayas["id"] != tomas["id"]
 
 
+@pytest.mark.both_databases
 async def test_a_race_with_one_key(shop: Shop) -> None:
     """The same request many times at once makes one bill; every answer is that bill, or that it is being made."""
     kettle = await shop.offer()
@@ -155,6 +156,7 @@ async def test_a_race_with_one_key(shop: Shop) -> None:
     assert await shop.stock_of(kettle) == kettle["stock"] - 1
 
 
+@pytest.mark.both_databases
 async def test_a_race_with_one_key_for_two_things(shop: Shop) -> None:
     """Of two different requests at once under one key, one makes its bill and the other is refused."""
     kettle = await shop.offer()

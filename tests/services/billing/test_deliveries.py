@@ -95,6 +95,7 @@ async def test_a_delivery_to_elsewhere(shop: Shop) -> None:
     assert answered(await deliver(shop, bill), 202) == delivery
 
 
+@pytest.mark.both_databases
 async def test_a_race_for_one_delivery(shop: Shop) -> None:
     """The same request many times at once makes one delivery, and every answer is that one."""
     bill = await shop.bill()
@@ -146,6 +147,7 @@ async def test_events_in_any_order(shop: Shop, events: list[str]) -> None:
     assert delivery["status"] == (ends[0] if ends else "dispatched" if events else "requested")
 
 
+@pytest.mark.both_databases
 @FEW
 @given(events=EVENTS)
 async def test_events_at_the_same_time(shop: Shop, events: list[str]) -> None:

@@ -325,6 +325,7 @@ async def shelf(database_url: str) -> AsyncIterator[Shelf]:
     await database.close()
 
 
+@pytest.mark.both_databases
 async def test_what_is_held_for_too_long_is_given_back(shelf: Shelf) -> None:
     """An abandoned reservation is given back when its time has come, once, by however many workers; a sale is not."""
     kettle = await shelf.offer(10)
@@ -353,6 +354,7 @@ class OvertakenStore(ReservationStore):
         return bill_ids
 
 
+@pytest.mark.both_databases
 async def test_a_reservation_that_is_held_again_during_a_sweep_is_kept(shelf: Shelf) -> None:
     """A sweep does not give back a reservation that expired, and was held again, after the sweep had listed it."""
     kettle, bill_id = await shelf.offer(10), new_id()
@@ -397,6 +399,7 @@ async def test_an_expired_reservation_is_held_again(firebase: FakeFirebase, data
         assert await till.stock(kettle) == 7
 
 
+@pytest.mark.both_databases
 async def test_an_expired_reservation_can_be_released(shelf: Shelf) -> None:
     """A bill that is given up after its reservation has expired gives back nothing twice, and holds nothing again."""
     kettle, bill_id = await shelf.offer(10), new_id()
@@ -409,6 +412,7 @@ async def test_an_expired_reservation_can_be_released(shelf: Shelf) -> None:
         await shelf.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
 
 
+@pytest.mark.both_databases
 async def test_a_held_reservation_can_be_sold_late(shelf: Shelf) -> None:
     """What nobody has given back yet can still be sold, and is not given back after that."""
     kettle, bill_id = await shelf.offer(10), new_id()
@@ -426,6 +430,7 @@ async def waits_for_a_lock(database: Database) -> bool:
         return bool((await connection.execute(text(waiting))).scalar_one())
 
 
+@pytest.mark.both_databases
 async def test_a_reservation_has_the_price_at_the_moment_that_stock_is_taken(shelf: Shelf, database_kind: str) -> None:
     """A reservation that waits for another transaction to change a product gets the price after that change."""
     kettle = await shelf.offer(10)
@@ -439,6 +444,7 @@ async def test_a_reservation_has_the_price_at_the_moment_that_stock_is_taken(she
     assert await shelf.stock(kettle) == 7
 
 
+@pytest.mark.both_databases
 async def test_a_release_that_waits_for_the_sale_gives_nothing_back(shelf: Shelf, database_kind: str) -> None:
     """A release that waits for a transaction in which the reservation is sold is refused, and stock stays as it is."""
     kettle, bill_id = await shelf.offer(10), new_id()
@@ -455,6 +461,7 @@ async def test_a_release_that_waits_for_the_sale_gives_nothing_back(shelf: Shelf
     assert await shelf.stock(kettle) == 7
 
 
+@pytest.mark.both_databases
 async def test_a_race_for_the_last_ones(shelf: Shelf) -> None:
     """However many bills ask at once, in whatever order of products, not one unit too many is held."""
     one, two = await shelf.offer(20), await shelf.offer(30)
@@ -471,6 +478,7 @@ async def test_a_race_for_the_last_ones(shelf: Shelf) -> None:
     assert (await shelf.stock(one), await shelf.stock(two)) == (0, 10)
 
 
+@pytest.mark.both_databases
 async def test_the_database_lets_no_stock_be_below_zero(shelf: Shelf) -> None:
     """Whatever the code may get wrong, the database refuses to have sold what is not there."""
     kettle = await shelf.offer(2)
@@ -480,6 +488,7 @@ async def test_the_database_lets_no_stock_be_below_zero(shelf: Shelf) -> None:
     assert await shelf.stock(kettle) == 2
 
 
+@pytest.mark.both_databases
 async def test_a_race_for_one_bill(shelf: Shelf) -> None:
     """The same bill many times at once has one reservation, and one of its requests made it."""
     kettle, bill_id = await shelf.offer(10), new_id()
@@ -489,6 +498,7 @@ async def test_a_race_for_one_bill(shelf: Shelf) -> None:
     assert await shelf.stock(kettle) == 7
 
 
+@pytest.mark.both_databases
 async def test_stock_is_neither_made_nor_lost(shelf: Shelf) -> None:
     """Reservations, sales, releases and expiries of the same bills, all at once: stock + held + sold stays the same."""
     kettle, cups = await shelf.offer(50), await shelf.offer(40)

@@ -158,6 +158,7 @@ async def test_a_profile_begins_with_what_the_account_has(user: httpx.AsyncClien
     assert profile == {"uid": "other", "email": "o@example.com", "display_name": "Other"} | empty
 
 
+@pytest.mark.both_databases
 async def test_first_visits_at_once(user: httpx.AsyncClient, project: FakeProject) -> None:
     """A new user whose first requests come at the same moment has one profile."""
     requests = [user.get("/profile", headers=project.firebase.user_headers("maya", name="Maya")) for _ in range(8)]
@@ -240,6 +241,7 @@ async def test_passwords_and_tokens_reach_no_log(user: httpx.AsyncClient, caplog
     assert not [secret for secret in secrets if secret in written]
 
 
+@pytest.mark.both_databases
 async def test_guessing_a_password_over_http_comes_to_an_end(user: httpx.AsyncClient) -> None:
     """429 with the seconds to wait, whoever has such an account or not; others log in as before."""
     await sign_up(user)

@@ -22,6 +22,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await database.close()
 
 
+@pytest.mark.both_databases
 async def test_the_first_profile_stays(database: Database) -> None:
     """A profile that is added when there is one changes nothing: another request was quicker."""
     store = ProfileStore(database)
@@ -69,6 +70,7 @@ class LoginAttemptStoreContract:
         assert await self.add(store, 3, "maya", "a", 1000) is None
 
 
+@pytest.mark.both_databases
 class TestLoginAttemptStore(LoginAttemptStoreContract):
     """Attempts in a table."""
 
