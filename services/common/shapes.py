@@ -82,7 +82,7 @@ class Money(StrictShape):
 
 
 class Sum(BaseModel):
-    """A sum of several amounts, in the minor units of its currency. Unlike `Money` it has no maximum."""
+    """A sum of several amounts, in the minor units of its currency."""
 
     amount: int
     currency: Currency
