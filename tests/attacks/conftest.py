@@ -1,4 +1,4 @@
-"""The running Product service, and what an attacker works with."""
+"""The running Product service, and the tools of an attacker."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from tests.attacks.forge import Forge
 
 @pytest.fixture(scope="session")
 def target(emulators: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A shop of its own to attack, so that its processor time is spent on the attacks alone."""
+    """A shop of its own for the attacks, so that its processor time is spent on the attacks only."""
     ports, data = Ports.shifted(free_offset()), tmp_path_factory.mktemp("target")
     stack = emulators.beside(ports, data)
     supervisor = Supervisor()
@@ -27,13 +27,13 @@ def target(emulators: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="session")
 def own_key() -> Key:
-    """The attacker's own key pair."""
+    """The key pair of the attacker."""
     return Key()
 
 
 @pytest.fixture
 def forge(target: Stack, auth_emulator: Settings, own_key: Key) -> Forge:
-    """For tokens of services that exist: Billing has signed in at least once."""
+    """A forge for tokens of existing services: Billing has signed in at least once."""
     with ServiceIdentity("billing", auth_emulator) as billing:
         billing.token_sync("product")
     return Forge(f"http://{target.auth_host}", target.project, own_key)

@@ -1,4 +1,4 @@
-"""What an attacker works with: good tokens to spoil, keys of one's own, and the published certificate."""
+"""The tools of an attacker: valid tokens to change, own keys, and the published certificate."""
 
 import base64
 import hashlib
@@ -19,29 +19,29 @@ from emulator.local.signed_auth import CERTIFICATES_PATH
 Claims = dict[str, Any]
 
 ABSENT = object()
-"""In place of a claim's value: the claim is left out."""
+"""A value that leaves its claim out."""
 
 
 def encode(value: bytes) -> str:
-    """base64url without padding (RFC 7515, section 2)."""
+    """Return base64url without padding (RFC 7515, section 2)."""
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
 
 
 @dataclass
 class Forge:
-    """Makes tokens for the project `project` whose ID tokens the signed emulator at `auth_url` signs."""
+    """Makes tokens of `project`. The signed Auth emulator at `auth_url` signs its ID tokens."""
 
     auth_url: str
     project: str
     own_key: Key
 
     def service_claims(self, service: str = "billing", audience: str = "product") -> Claims:
-        """The claims of a good service token, issued now."""
+        """Return the claims of a valid service token that is issued now."""
         ms = {"v": 1, "svc": service, "aud": audience, "jti": secrets.token_urlsafe(16)}
         return self._claims(f"svc:{service}", "custom") | {"ms": ms}
 
     def user_claims(self, uid: str) -> Claims:
-        """The claims of a good user token, issued now."""
+        """Return the claims of a valid user's token that is issued now."""
         return self._claims(uid, "password")
 
     def _claims(self, uid: str, provider: str) -> Claims:
@@ -58,61 +58,61 @@ class Forge:
         }
 
     def signed(self, claims: Claims | str, **header: Any) -> str:
-        """A token signed with the key whose certificate is published; `header` over the usual one."""
+        """Return a token that is signed with the published key, with `header` in place of the usual header."""
         text = claims if isinstance(claims, str) else json.dumps(claims)
         order = {"header": header, "payload_text": text, "key": "published"}
-        # Written here, since httpx does not escape what stands for bytes that are no text.
+        # Encoded here, because httpx does not escape surrogates, which stand for bytes that are not UTF-8.
         body, kind = json.dumps(order), {"Content-Type": "application/json"}
         answer = httpx.post(f"{self.auth_url}/_signed/tokens", content=body, headers=kind)
         token: str = answer.raise_for_status().json()["token"]
         return token
 
     def without(self, claims: Claims, name: str) -> str:
-        """Signed, one claim left out."""
+        """Return a signed token without the claim `name`."""
         return self.signed({key: value for key, value in claims.items() if key != name})
 
     def with_text(self, claims: Claims, name: str, text: str) -> str:
-        """Signed, the JSON text of one claim replaced by a text that no JSON library would write."""
+        """Return a signed token whose claim `name` has `text` as its JSON, which no JSON library would write."""
         marker = secrets.token_hex(16)
         return self.signed(json.dumps(claims | {name: marker}).replace(f'"{marker}"', text))
 
     def unsigned(self, claims: Claims, alg: Any, signature: str = "") -> str:
-        """A token with `alg` as its algorithm and whatever as its signature; ABSENT leaves the algorithm out."""
+        """Return a token with this algorithm and signature. ABSENT leaves the algorithm out."""
         header = {"typ": "JWT", "kid": self.key_id()} | ({} if alg is ABSENT else {"alg": alg})
         return f"{encode(json.dumps(header).encode())}.{encode(json.dumps(claims).encode())}.{signature}"
 
     def self_signed(self, claims: Claims, **header: Any) -> str:
-        """Signed with the attacker's own RSA key; `header` over one that names the published key."""
+        """Return a token that is signed with the attacker's own key. By default its header names the published key."""
         full = {"alg": "RS256", "typ": "JWT", "kid": self.key_id()} | header
         body = f"{encode(json.dumps(full).encode())}.{encode(json.dumps(claims).encode())}"
         return f"{body}.{encode(self.own_key.sign(body.encode()))}"
 
     def hmac_signed(self, claims: Claims, secret: bytes, **header: Any) -> str:
-        """Signed with HS256 and `secret` (RFC 8725, section 2.1)."""
+        """Return a token that is signed with HS256 and `secret` (RFC 8725, section 2.1)."""
         full = {"alg": "HS256", "typ": "JWT", "kid": self.key_id()} | header
         body = f"{encode(json.dumps(full).encode())}.{encode(json.dumps(claims).encode())}"
         return f"{body}.{encode(hmac.digest(secret, body.encode(), hashlib.sha256))}"
 
     def key_id(self) -> str:
-        """The id of the first published key, which signs."""
+        """Return the id of the first published key, which signs tokens."""
         return next(iter(self._certificates()))
 
     def certificate(self) -> bytes:
-        """The published certificate, PEM."""
+        """Return the published certificate, in PEM."""
         return self._certificates()[self.key_id()].encode()
 
     def public_key(self) -> bytes:
-        """The public key of the published certificate, PEM."""
+        """Return the public key of the published certificate, in PEM."""
         key = x509.load_pem_x509_certificate(self.certificate()).public_key()
         return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
     def own_certificate_der(self) -> str:
-        """The attacker's own certificate as `x5c` has it: base64 of DER (RFC 7515, section 4.1.6)."""
+        """Return the attacker's own certificate for `x5c`: DER in base64 (RFC 7515, section 4.1.6)."""
         certificate = x509.load_pem_x509_certificate(self.own_key.certificate.encode())
         return base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()
 
     def own_jwk(self) -> dict[str, str]:
-        """The attacker's own public key (RFC 7517)."""
+        """Return the attacker's own public key (RFC 7517)."""
         numbers = x509.load_pem_x509_certificate(self.own_key.certificate.encode()).public_key().public_numbers()  # type: ignore[union-attr]
         modulus: int = numbers.n  # type: ignore[union-attr]
         return {"kty": "RSA", "e": "AQAB", "n": encode(modulus.to_bytes(256, "big"))}

@@ -1,6 +1,6 @@
-"""Every way that we know to come in with a bound token: what is sent beside it, and the code that comes back.
+"""The known attacks with bound tokens and proofs: what is sent, and the code of the refusal.
 
-The same table stands in docs/threat-model.md; a test compares them.
+docs/threat-model.md has the same table. A test compares the two.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ PATH = "/products"
 
 @dataclass
 class Holder:
-    """Somebody with a key, and with a token for `url`'s service that is bound to it."""
+    """The holder of a key, with a token that is bound to it, for the service at `url`."""
 
     forge: Forge
     url: str
@@ -35,12 +35,12 @@ class Holder:
         self.token = self.bound(thumbprint(self.jwk))
 
     def bound(self, jkt: str, **changes: Any) -> str:
-        """A good token, bound to the key with that thumbprint; `changes` over its claims."""
+        """Return a valid token that is bound to the key with the thumbprint `jkt`, with `changes` to its claims."""
         claims = self.forge.service_claims() | changes
         return self.forge.signed(claims | {"ms": {"v": 1, "svc": "billing", "aud": "product", "jkt": jkt}})
 
     def claims(self) -> Claims:
-        """The claims of a good proof for this moment."""
+        """Return the claims of a valid proof that is made now."""
         ath = encode(hashlib.sha256(self.token.encode()).digest())
         return {
             "jti": secrets.token_urlsafe(16),
@@ -51,14 +51,14 @@ class Holder:
         }
 
     def proof(self, header: Claims | None = None, **changes: Any) -> str:
-        """A proof that is good but for `changes` of its claims and of its header, signed with the key."""
+        """Return a proof with `changes` to its claims and `header` in place of its own, signed with the key."""
         return self.signed(self.header() | (header or {}), self.claims() | changes)
 
     def header(self) -> Claims:
         return {"typ": "dpop+jwt", "alg": "ES256", "jwk": self.jwk}
 
     def signed(self, header: Claims, claims: Claims) -> str:
-        """Signed with the key, whatever the header says."""
+        """Return a proof that is signed with the key, whatever the header says."""
         body = self.body(header, claims)
         algorithm = ECAlgorithm(ECAlgorithm.SHA256)
         return f"{body}.{encode(algorithm.sign(body.encode(), self.key))}"
@@ -70,35 +70,35 @@ class Holder:
 
 @dataclass(frozen=True)
 class ProofFlaw:
-    """Header lines of a call that is perfect but for one thing, and the code that it is refused with."""
+    """The header lines of a call with one flaw, and the code of the refusal."""
 
     name: str
     code: str
     lines: Callable[[Holder], list[str]]
 
 
-def sent(holder: Holder, *proofs: str) -> list[str]:
-    """The header lines of a call with the holder's token and these proofs."""
+def header_lines(holder: Holder, *proofs: str) -> list[str]:
+    """Return the header lines of a call with the holder's token and these proofs."""
     return [f"X-MS-TOKEN: {holder.token}", *(f"DPoP: {proof}" for proof in proofs)]
 
 
 def _claim(name: str, value: object) -> Callable[[Holder], list[str]]:
     changes: Claims = {name: value}
-    return lambda holder: sent(holder, holder.proof(**changes))
+    return lambda holder: header_lines(holder, holder.proof(**changes))
 
 
 def _aged(seconds: int) -> Callable[[Holder], list[str]]:
-    return lambda holder: sent(holder, holder.proof(iat=int(time.time()) - seconds))
+    return lambda holder: header_lines(holder, holder.proof(iat=int(time.time()) - seconds))
 
 
 def _header(**changes: object) -> Callable[[Holder], list[str]]:
-    return lambda holder: sent(holder, holder.proof(header=changes))
+    return lambda holder: header_lines(holder, holder.proof(header=changes))
 
 
 def _jwk(**changes: object) -> Callable[[Holder], list[str]]:
     def lines(holder: Holder) -> list[str]:
         jwk = {name: value for name, value in (holder.jwk | changes).items() if value is not ABSENT}
-        return sent(holder, holder.proof(header={"jwk": jwk}))
+        return header_lines(holder, holder.proof(header={"jwk": jwk}))
 
     return lines
 
@@ -106,35 +106,37 @@ def _jwk(**changes: object) -> Callable[[Holder], list[str]]:
 def _with_own_key(holder: Holder) -> list[str]:
     thief = Holder(holder.forge, holder.url)
     thief.token = holder.token
-    return sent(holder, thief.proof())
+    return header_lines(holder, thief.proof())
 
 
-def _with_own_key_under_the_others_name(holder: Holder) -> list[str]:
+def _with_own_key_and_the_holders_jwk(holder: Holder) -> list[str]:
     thief = Holder(holder.forge, holder.url)
     thief.token, thief.jwk = holder.token, holder.jwk
-    return sent(holder, thief.proof())
+    return header_lines(holder, thief.proof())
 
 
 def _for_another_token(holder: Holder) -> list[str]:
     proof = holder.proof()
-    # A little older: tokens of one second are the same to the byte.
+    # The other token is older, because two tokens of the same second are identical.
     now = int(time.time())
     holder.token = holder.bound(thumbprint(holder.jwk), iat=now - 9, auth_time=now - 9, exp=now + 3591)
-    return sent(holder, proof)
+    return header_lines(holder, proof)
 
 
 def _hmac_signed(holder: Holder) -> list[str]:
     body = holder.body(holder.header() | {"alg": "HS256"}, holder.claims())
-    return sent(holder, f"{body}.{encode(hmac.digest(json.dumps(holder.jwk).encode(), body.encode(), 'sha256'))}")
+    return header_lines(
+        holder, f"{body}.{encode(hmac.digest(json.dumps(holder.jwk).encode(), body.encode(), 'sha256'))}"
+    )
 
 
 def _unsigned(alg: str) -> Callable[[Holder], list[str]]:
-    return lambda holder: sent(holder, holder.body(holder.header() | {"alg": alg}, holder.claims()) + ".")
+    return lambda holder: header_lines(holder, holder.body(holder.header() | {"alg": alg}, holder.claims()) + ".")
 
 
 def _private(holder: Holder) -> list[str]:
     jwk = ECAlgorithm.to_jwk(holder.key, as_dict=True)
-    return sent(holder, holder.proof(header={"jwk": jwk}))
+    return header_lines(holder, holder.proof(header={"jwk": jwk}))
 
 
 def _with_another_kind_of_key(alg: str, key: Any, jwk: Claims) -> Callable[[Holder], list[str]]:
@@ -142,7 +144,7 @@ def _with_another_kind_of_key(alg: str, key: Any, jwk: Claims) -> Callable[[Hold
         if jwk["kty"] != "EC":
             holder.token = holder.bound(thumbprint(jwk))
         headers = {"typ": "dpop+jwt", "jwk": jwk}
-        return sent(holder, jwt.encode(holder.claims(), key, alg, headers=headers))
+        return header_lines(holder, jwt.encode(holder.claims(), key, alg, headers=headers))
 
     return lines
 
@@ -165,32 +167,32 @@ def _p384() -> Callable[[Holder], list[str]]:
 def _off_the_curve(holder: Holder) -> list[str]:
     jwk = holder.jwk | {"y": holder.jwk["x"]}
     holder.token = holder.bound(thumbprint(jwk))
-    return sent(holder, holder.proof(header={"jwk": jwk}))
+    return header_lines(holder, holder.proof(header={"jwk": jwk}))
 
 
 def _fresh_token(holder: Holder) -> list[str]:
     holder.token = holder.forge.signed(holder.forge.service_claims())
-    return sent(holder, holder.proof())
+    return header_lines(holder, holder.proof())
 
 
 PROOF_FLAWS = [
-    ProofFlaw("a bound token without a proof", "proof_missing", sent),
+    ProofFlaw("a bound token without a proof", "proof_missing", header_lines),
     ProofFlaw("a fresh token with a proof", "proof_invalid", _fresh_token),
-    ProofFlaw("a proof without a token", "token_missing", lambda h: sent(h, h.proof())[1:]),
-    ProofFlaw("two proofs on two lines", "proof_invalid", lambda h: sent(h, h.proof(), h.proof())),
-    ProofFlaw("two proofs joined by a comma", "proof_invalid", lambda h: sent(h, f"{h.proof()},{h.proof()}")),
-    ProofFlaw("an empty proof", "proof_invalid", lambda h: sent(h, "")),
-    ProofFlaw("the token as its own proof", "proof_invalid", lambda h: sent(h, h.token)),
+    ProofFlaw("a proof without a token", "token_missing", lambda h: header_lines(h, h.proof())[1:]),
+    ProofFlaw("two proofs on two lines", "proof_invalid", lambda h: header_lines(h, h.proof(), h.proof())),
+    ProofFlaw("two proofs joined by a comma", "proof_invalid", lambda h: header_lines(h, f"{h.proof()},{h.proof()}")),
+    ProofFlaw("an empty proof", "proof_invalid", lambda h: header_lines(h, "")),
+    ProofFlaw("the token as its own proof", "proof_invalid", lambda h: header_lines(h, h.token)),
     ProofFlaw("a proof of 9 KiB", "proof_invalid", _claim("more", "x" * 9216)),
     ProofFlaw("a thief's own key", "proof_invalid", _with_own_key),
-    ProofFlaw("a thief's signature under the holder's key", "proof_invalid", _with_own_key_under_the_others_name),
+    ProofFlaw("a thief's signature under the holder's key", "proof_invalid", _with_own_key_and_the_holders_jwk),
     ProofFlaw("the proof of another token", "proof_invalid", _for_another_token),
     ProofFlaw("alg is none, no signature", "proof_invalid", _unsigned("none")),
     ProofFlaw("alg is ES256, no signature", "proof_invalid", _unsigned("ES256")),
     ProofFlaw("HS256, the public key as secret", "proof_invalid", _hmac_signed),
-    ProofFlaw("RS256 with a key of its own", "proof_invalid", _rsa()),
-    ProofFlaw("EdDSA with a key of its own", "proof_invalid", _ed25519()),
-    ProofFlaw("ES384 with a key of its own", "proof_invalid", _p384()),
+    ProofFlaw("RS256 with an RSA key", "proof_invalid", _rsa()),
+    ProofFlaw("EdDSA with an Ed25519 key", "proof_invalid", _ed25519()),
+    ProofFlaw("ES384 with a P-384 key", "proof_invalid", _p384()),
     ProofFlaw("typ of a proof is JWT", "proof_invalid", _header(typ="JWT")),
     ProofFlaw("typ of a proof is missing", "proof_invalid", _header(typ=ABSENT)),
     ProofFlaw("crit in a proof", "proof_invalid", _header(crit=["exp"])),
@@ -205,10 +207,10 @@ PROOF_FLAWS = [
     ProofFlaw("made for another path", "proof_invalid", lambda h: _claim("htu", h.url + "/bills")(h)),
     ProofFlaw("made for another host", "proof_invalid", _claim("htu", "http://evil.example" + PATH)),
     ProofFlaw("made for another scheme", "proof_invalid", lambda h: _claim("htu", "https" + h.url[4:] + PATH)(h)),
-    ProofFlaw("made for a path alone", "proof_invalid", _claim("htu", PATH)),
+    ProofFlaw("made for a path without scheme and host", "proof_invalid", _claim("htu", PATH)),
     ProofFlaw("made a minute ago", "proof_invalid", _aged(60)),
-    ProofFlaw("made in a minute", "proof_invalid", _aged(-60)),
-    ProofFlaw("iat of a proof is a text", "proof_invalid", _claim("iat", str(int(time.time())))),
+    ProofFlaw("made a minute in the future", "proof_invalid", _aged(-60)),
+    ProofFlaw("iat of a proof is a string", "proof_invalid", _claim("iat", str(int(time.time())))),
     ProofFlaw("iat of a proof is true", "proof_invalid", _claim("iat", True)),
     *(
         ProofFlaw(f"no {name} in a proof", "proof_invalid", _claim(name, ABSENT))
@@ -218,5 +220,5 @@ PROOF_FLAWS = [
     ProofFlaw("an empty proof id", "proof_invalid", _claim("jti", "")),
     ProofFlaw("a proof id that is a list", "proof_invalid", _claim("jti", ["x"])),
     ProofFlaw("a NUL byte in a proof's htu", "proof_invalid", lambda h: _claim("htu", h.url + PATH + "\0")(h)),
-    ProofFlaw("a lone surrogate as proof id", "proof_invalid", _claim("jti", "\ud800")),
+    ProofFlaw("a proof id that is a lone surrogate", "proof_invalid", _claim("jti", "\ud800")),
 ]

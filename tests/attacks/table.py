@@ -1,6 +1,6 @@
-"""Every way in that we know, a line each: the attack, what is sent, and the code that comes back.
+"""The known attacks with tokens and header lines: what is sent, and the code of the refusal.
 
-The same table stands in docs/threat-model.md; a test compares them.
+docs/threat-model.md has the same table. A test compares the two.
 """
 
 import json
@@ -15,8 +15,10 @@ Spoil = Callable[[Forge, Claims], str]
 
 @dataclass(frozen=True)
 class Flaw:
-    """A token that is perfect but for one thing. In `X-MS-TOKEN` it is refused with `code`; a user's token that has
-    the same flaw, in `Authorization`, with `user_token_invalid`.
+    """A token with one flaw.
+
+    In `X-MS-TOKEN` it is refused with `code`. In `Authorization`, a user's token with the same flaw is refused with
+    `user_token_invalid`.
     """
 
     name: str
@@ -48,7 +50,7 @@ def _with_claim(name: str, value: object) -> Spoil:
     return lambda forge, claims: forge.signed(claims | {name: value})
 
 
-def _json_serialisation(forge: Forge, claims: Claims) -> str:
+def _json_serialization(forge: Forge, claims: Claims) -> str:
     protected, payload, signature = forge.signed(claims).split(".")
     return json.dumps({"protected": protected, "payload": payload, "signature": signature})
 
@@ -69,8 +71,8 @@ def _twice(forge: Forge, claims: Claims) -> str:
     return forge.signed(text[:-1] + ', "sub": "svc:admin"}')
 
 
-def _spelled_otherwise(forge: Forge, claims: Claims) -> str:
-    """base64url leaves the last bits of some characters unused: the same bytes in another spelling."""
+def _not_canonical(forge: Forge, claims: Claims) -> str:
+    """Set a bit that base64url does not use in the last character: the decoded bytes are the same."""
     token = forge.signed(claims)
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     return token[:-1] + alphabet[alphabet.index(token[-1]) + 1]
@@ -89,13 +91,13 @@ def _google_oidc(forge: Forge, claims: Claims) -> str:
 
 
 FLAWS = [
-    # RFC 8725, sections 2.1 and 3.1: the algorithm is ours to choose, not the token's.
+    # RFC 8725, sections 2.1 and 3.1: the verifier chooses the algorithm, not the token.
     *(
         Flaw(f"alg is {json.dumps(alg)}, no signature", "token_untrusted", _unsigned(alg))
         for alg in ("none", "None", "NONE", "nOnE", "none ", "", None, ["RS256"], {"alg": "RS256"}, 256)
     ),
     Flaw("no alg, no signature", "token_untrusted", lambda f, c: f.unsigned(c, ABSENT)),
-    Flaw("alg is none, a signature all the same", "token_untrusted", lambda f, c: f.unsigned(c, "none", "c2lnbmVk")),
+    Flaw("alg is none, with a signature", "token_untrusted", lambda f, c: f.unsigned(c, "none", "c2lnbmVk")),
     *(
         Flaw(f"alg is {alg}, over an RS256 signature", "token_untrusted", _signed(alg=alg))
         for alg in ("RS384", "RS512", "PS256", "ES256", "EdDSA", "HS256", "rs256")
@@ -108,19 +110,29 @@ FLAWS = [
         lambda f, c: f.hmac_signed(c, f.certificate(), alg="RS256"),
     ),
     Flaw("HS256, an empty secret", "token_untrusted", lambda f, c: f.hmac_signed(c, b"")),
-    # RFC 8725, section 3.10; RFC 7515, sections 4.1.2 to 4.1.6: the key is ours to choose, not the token's.
+    # RFC 8725, section 3.10; RFC 7515, sections 4.1.2 to 4.1.6: the verifier chooses the key, not the token.
     Flaw("an unknown key under the published kid", "token_untrusted", lambda f, c: f.self_signed(c)),
-    Flaw("jwk brings the key along", "token_untrusted", lambda f, c: f.self_signed(c, jwk=f.own_jwk())),
-    Flaw("jku says where the key is", "token_untrusted", lambda f, c: f.self_signed(c, jku="http://127.0.0.1:9/jwks")),
+    Flaw("jwk contains the attacker's key", "token_untrusted", lambda f, c: f.self_signed(c, jwk=f.own_jwk())),
     Flaw(
-        "x5u says where the certificate is", "token_untrusted", lambda f, c: f.self_signed(c, x5u="http://127.0.0.1:9/")
+        "jku is the URL of the attacker's key",
+        "token_untrusted",
+        lambda f, c: f.self_signed(c, jku="http://127.0.0.1:9/jwks"),
     ),
     Flaw(
-        "x5c brings the certificate along",
+        "x5u is the URL of the attacker's certificate",
+        "token_untrusted",
+        lambda f, c: f.self_signed(c, x5u="http://127.0.0.1:9/"),
+    ),
+    Flaw(
+        "x5c contains the attacker's certificate",
         "token_untrusted",
         lambda f, c: f.self_signed(c, x5c=[f.own_certificate_der()]),
     ),
-    Flaw("a jwk and no kid", "token_untrusted", lambda f, c: f.self_signed(c, jwk=f.own_jwk(), kid=None)),
+    Flaw(
+        "jwk contains the attacker's key, no kid",
+        "token_untrusted",
+        lambda f, c: f.self_signed(c, jwk=f.own_jwk(), kid=None),
+    ),
     *(
         Flaw(f"kid is {what}", "token_untrusted", _self_signed(kid=kid))
         for what, kid in (
@@ -136,7 +148,7 @@ FLAWS = [
             ("a NUL byte", "\0"),
         )
     ),
-    Flaw("crit asks for an extension", "token_untrusted", lambda f, c: f.signed(c, crit=["exp"], exp=1)),
+    Flaw("crit has an extension", "token_untrusted", lambda f, c: f.signed(c, crit=["exp"], exp=1)),
     Flaw("crit is empty", "token_untrusted", lambda f, c: f.signed(c, crit=[])),
     Flaw("b64 is false", "token_untrusted", lambda f, c: f.signed(c, b64=False, crit=["b64"])),
     Flaw("typ is at+jwt", "token_untrusted", lambda f, c: f.signed(c, typ="at+jwt")),
@@ -147,50 +159,55 @@ FLAWS = [
     Flaw("a signature of another payload", "token_untrusted", _other_payload),
     Flaw("no signature part", "token_malformed", lambda f, c: f.signed(c).rpartition(".")[0]),
     Flaw("a fourth part", "token_malformed", lambda f, c: f.signed(c) + ".e30"),
-    Flaw("five parts, as JWE has", "token_malformed", lambda f, c: f.signed(c) + ".e30.e30"),
+    Flaw("five parts, as in JWE", "token_malformed", lambda f, c: f.signed(c) + ".e30.e30"),
     Flaw("two signatures, JSON serialization", "token_malformed", _two_signatures),
-    Flaw("flattened JSON serialization", "token_malformed", _json_serialisation),
+    Flaw("flattened JSON serialization", "token_malformed", _json_serialization),
     Flaw("padding", "token_malformed", lambda f, c: f.signed(c) + "=="),
     Flaw("base64 that is not base64url", "token_malformed", lambda f, c: f.signed(c)[:-1] + "+"),
-    Flaw("base64url in another spelling", "token_malformed", _spelled_otherwise),
+    Flaw("base64url that is not canonical", "token_malformed", _not_canonical),
     Flaw("a signature of one character", "token_malformed", lambda f, c: f.signed(c).rpartition(".")[0] + ".A"),
-    # RFC 8725, section 2.4, and RFC 8259, section 4: one reading of the JSON.
-    Flaw("a claim twice", "token_malformed", _twice),
-    Flaw("a payload that is no object", "token_malformed", lambda f, c: f.signed(json.dumps([c]))),
-    Flaw("a payload that is no JSON", "token_malformed", lambda f, c: f.signed(json.dumps(c)[:-1])),
-    Flaw("a payload of nothing", "token_malformed", lambda f, c: f.signed("")),
+    # RFC 8725, section 2.4, and RFC 8259, section 4: the JSON can be read in one way only.
+    Flaw("a duplicate claim", "token_malformed", _twice),
+    Flaw("a payload that is not an object", "token_malformed", lambda f, c: f.signed(json.dumps([c]))),
+    Flaw("a payload that is not JSON", "token_malformed", lambda f, c: f.signed(json.dumps(c)[:-1])),
+    Flaw("an empty payload", "token_malformed", lambda f, c: f.signed("")),
     Flaw("invalid UTF-8 in a claim", "token_malformed", lambda f, c: f.with_text(c, "name", '"\udcff\udcfe"')),
-    Flaw("a NUL byte in a claim, bare", "token_malformed", lambda f, c: f.with_text(c, "name", '"\0"')),
+    Flaw("an unescaped NUL byte in a claim", "token_malformed", lambda f, c: f.with_text(c, "name", '"\0"')),
     Flaw("a NUL byte in sub", "token_untrusted", lambda f, c: f.signed(c | {"sub": c["sub"] + "\0", "aud": "\0"})),
-    Flaw("nesting, 2,000 deep", "token_malformed", lambda f, c: f.with_text(c, "x", "[" * 2000 + "]" * 2000)),
-    Flaw("nesting, 20 deep", "token_malformed", lambda f, c: f.with_text(c, "x", '{"x":' * 20 + "1" + "}" * 20)),
+    Flaw("2,000 levels of nesting", "token_malformed", lambda f, c: f.with_text(c, "x", "[" * 2000 + "]" * 2000)),
+    Flaw("20 levels of nesting", "token_malformed", lambda f, c: f.with_text(c, "x", '{"x":' * 20 + "1" + "}" * 20)),
     Flaw("a claim of 9 KiB", "token_malformed", lambda f, c: f.signed(c | {"x": "x" * 9 * 1024})),
     Flaw("a claim of 1 MB", "token_malformed", lambda f, c: f.signed(c | {"x": "x" * 1_000_000})),
-    # Times (RFC 7519, section 4.1): each missing, of a wrong kind, and out of range.
+    # RFC 7519, section 4.1: times that are missing, of a wrong type, or out of range.
     *(Flaw(f"{name} is missing", "token_untrusted", _without(name)) for name in ("exp", "iat", "auth_time")),
     *(
         Flaw(f"{name} is {what}", code, _with_text(name, text))
         for name in ("exp", "iat", "auth_time")
         for what, text, code in (
-            ("a text", '"1900000000"', "token_untrusted"),
+            ("a string", '"1900000000"', "token_untrusted"),
             ("negative", "-1", "token_untrusted"),
             ("true", "true", "token_untrusted"),
             ("null", "null", "token_untrusted"),
             ("a list", "[1900000000]", "token_untrusted"),
-            ("with a fraction", "1900000000.5", "token_untrusted"),
+            ("a number with a fraction", "1900000000.5", "token_untrusted"),
             ("in the far future", "99999999999", "token_untrusted"),
             ("1e400", "1e400", "token_malformed"),
             ("NaN", "NaN", "token_malformed"),
             ("Infinity", "Infinity", "token_malformed"),
-            ("of 5,000 digits", "9" * 5000, "token_malformed"),
+            ("a number of 5,000 digits", "9" * 5000, "token_malformed"),
         )
     ),
     Flaw("exp has passed", "token_expired", lambda f, c: f.signed(c | _times(ago=3700))),
-    # Who issued it, for whom (RFC 8725, sections 3.8 and 3.9).
+    # RFC 8725, sections 3.8 and 3.9: issuer and audience.
     Flaw("sub is missing", "token_untrusted", lambda f, c: f.without(c, "sub")),
     *(
         Flaw(f"sub is {what}", "token_untrusted", _with_claim("sub", sub))
-        for what, sub in (("empty", ""), ("of 129 characters", "s" * 129), ("a number", 7), ("a list", ["svc:billing"]))
+        for what, sub in (
+            ("empty", ""),
+            ("129 characters long", "s" * 129),
+            ("a number", 7),
+            ("a list", ["svc:billing"]),
+        )
     ),
     *(
         Flaw(f"iss is {what}", "token_untrusted", _with_claim("iss", iss))
@@ -201,7 +218,7 @@ FLAWS = [
             ("a list", ["https://securetoken.google.com/demo-shop"]),
         )
     ),
-    Flaw("aud is another project", "token_untrusted", lambda f, c: f.signed(c | {"aud": "demo-other"})),
+    Flaw("aud is another project's", "token_untrusted", lambda f, c: f.signed(c | {"aud": "demo-other"})),
     Flaw("aud is a list", "token_untrusted", lambda f, c: f.signed(c | {"aud": [f.project]})),
     Flaw("aud is missing", "token_untrusted", lambda f, c: f.without(c, "aud")),
     Flaw(
@@ -222,7 +239,7 @@ FLAWS = [
     Flaw("a custom token", "token_untrusted", _custom_token),
     Flaw("a Google OIDC token", "token_untrusted", _google_oidc),
     Flaw("firebase is missing", "token_untrusted", lambda f, c: f.without(c, "firebase")),
-    Flaw("firebase is a text", "token_untrusted", lambda f, c: f.signed(c | {"firebase": "custom"})),
+    Flaw("firebase is a string", "token_untrusted", lambda f, c: f.signed(c | {"firebase": "custom"})),
 ]
 
 
@@ -237,7 +254,7 @@ def _ms(claims: Claims, **changes: object) -> Claims:
 
 
 SERVICE_FLAWS = [
-    # What only a service's token has; none of these has a counterpart in a user's.
+    # Flaws that only a service token can have.
     Flaw("made for another service", "token_wrong_audience", lambda f, c: f.signed(_ms(c, aud="user"))),
     Flaw("made for two services", "token_not_service", lambda f, c: f.signed(_ms(c, aud=["product", "user"]))),
     Flaw("made for every service", "token_not_service", lambda f, c: f.signed(_ms(c, aud="*"))),
@@ -255,12 +272,16 @@ SERVICE_FLAWS = [
     Flaw("an unknown version", "token_not_service", lambda f, c: f.signed(_ms(c, v=2))),
     Flaw("a version that is true", "token_not_service", lambda f, c: f.signed(_ms(c, v=True))),
     Flaw(
-        "a key instead of the id, and no proof",
+        "a thumbprint instead of the id, and no proof",
         "proof_missing",
         lambda f, c: f.signed(_ms(c, jti=ABSENT, jkt="x" * 43)),
     ),
-    Flaw("no thumbprint in its place", "token_not_service", lambda f, c: f.signed(_ms(c, jti=ABSENT, jkt="x" * 42))),
-    Flaw("a key beside the id", "token_not_service", lambda f, c: f.signed(_ms(c, jkt="x" * 43))),
+    Flaw(
+        "a malformed thumbprint instead of the id",
+        "token_not_service",
+        lambda f, c: f.signed(_ms(c, jti=ABSENT, jkt="x" * 42)),
+    ),
+    Flaw("a thumbprint beside the id", "token_not_service", lambda f, c: f.signed(_ms(c, jkt="x" * 43))),
     Flaw("no ms claim", "token_not_service", lambda f, c: f.without(c, "ms")),
     Flaw("issued 61 s ago", "token_stale", lambda f, c: f.signed(c | _times(ago=61))),
     Flaw(
@@ -274,7 +295,7 @@ SERVICE_FLAWS = [
 
 @dataclass(frozen=True)
 class Smuggling:
-    """Header lines that hold one good token, or two: what is sent, and the status or code that comes back."""
+    """Header lines with one or two valid tokens, and the status or code of the answer."""
 
     name: str
     code: str
@@ -289,7 +310,7 @@ SMUGGLING = [
         "two header lines in two cases", "token_malformed", lambda a, b: [b"x-ms-token: " + a, b"X-Ms-Token: " + b]
     ),
     Smuggling("the same token on two lines", "token_malformed", lambda a, b: [HEADER + b": " + a] * 2),
-    Smuggling("one line empty, one good", "token_malformed", lambda a, b: [HEADER + b":", HEADER + b": " + a]),
+    Smuggling("one empty line, one valid line", "token_malformed", lambda a, b: [HEADER + b":", HEADER + b": " + a]),
     Smuggling("two tokens joined by a comma", "token_malformed", lambda a, b: [HEADER + b": " + a + b"," + b]),
     Smuggling("two tokens joined by comma and space", "token_malformed", lambda a, b: [HEADER + b": " + a + b", " + b]),
     Smuggling("a token and a comma", "token_malformed", lambda a, b: [HEADER + b": " + a + b","]),

@@ -1,4 +1,4 @@
-"""Valid tokens, changed a little: never accepted, never an error of the server."""
+"""Valid tokens with a small change are never accepted, and never cause an error of the server."""
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -9,20 +9,20 @@ from tests.attacks import wire
 from tests.attacks.forge import Forge
 
 BYTES = st.integers(0, 255).filter(lambda byte: byte not in b"\r\n").map(lambda byte: bytes([byte]))
-"""Any byte but those that end a header line."""
+"""All bytes but those that end a header line."""
 
 
 @st.composite
 def mutations(draw: st.DrawFn) -> tuple[str, float, bytes]:
-    """What to do, where (0 to 1 of the length), and with which bytes."""
+    """Return the kind of a change, its place (from 0 to 1 of the length), and a byte for it."""
     kind = draw(st.sampled_from(["replace", "insert", "delete", "cut", "double"]))
-    # The ends of the parts are where mistakes in decoding show.
+    # Mistakes in decoding show at the ends.
     place = draw(st.floats(0, 1) | st.sampled_from([0.0, 1.0]))
     return kind, place, draw(BYTES)
 
 
 def mutated(token: bytes, kind: str, place: float, new: bytes) -> bytes:
-    """`token` with one change."""
+    """Return `token` with one change."""
     index = min(int(place * len(token)), len(token) - 1)
     match kind:
         case "replace":
@@ -42,8 +42,10 @@ def mutated(token: bytes, kind: str, place: float, new: bytes) -> bytes:
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
 )
 @given(change=mutations())
-def test_a_token_that_was_changed(target: Stack, forge: Forge, header: bytes, change: tuple[str, float, bytes]) -> None:
-    """One byte replaced, added or taken away, anywhere; or the token cut, or its beginning doubled."""
+def test_a_changed_token_is_refused(
+    target: Stack, forge: Forge, header: bytes, change: tuple[str, float, bytes]
+) -> None:
+    """One byte is replaced, inserted or deleted, or the token is cut, or its beginning is repeated."""
     claims = forge.service_claims() if header.startswith(b"X") else forge.user_claims("maya")
     token = forge.signed(claims).encode()
     other = mutated(token, *change)

@@ -1,4 +1,4 @@
-"""All three OpenAPI documents, run through Schemathesis: what is announced is what happens."""
+"""The services answer as their OpenAPI documents say. Schemathesis makes the requests."""
 
 import os
 import subprocess
@@ -26,26 +26,26 @@ FOR_SERVICES = {
     ("product", "/reservations/{bill_id}/commit"): "billing",
     ("billing", "/deliveries/{delivery_id}/events"): "delivery",
 }
-"""Paths that are for a service only, and for which."""
+"""The paths that only a service may call, and that service."""
 
 
 @pytest.fixture
 def administrator(forge: Forge, auth_emulator: Settings) -> str:
-    """The ID token of an administrator whose account exists."""
+    """The ID token of an administrator with an account."""
     sign_up = f"{auth_emulator.identity_toolkit_url}/accounts:signUp?key=any"
     answer = httpx.post(sign_up, json={"returnSecureToken": True}).raise_for_status()
     return forge.signed(forge.user_claims(answer.json()["localId"]) | {"role": "admin"})
 
 
 @pytest.mark.parametrize("service", ["user", "product", "billing"])
-def test_what_is_announced_is_what_happens(target: Stack, administrator: str, service: str, tmp_path: Path) -> None:
-    """Requests that fit the document and requests that do not are answered as it announces, never with 5xx."""
+def test_the_answers_are_as_documented(target: Stack, administrator: str, service: str, tmp_path: Path) -> None:
+    """Valid and invalid requests are answered as the document says, and never with 5xx."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{target.url(service)}/openapi.json"),
-            # A log-out ends the session that the run needs; it has tests of its own.
+            # A log-out would end the session that the run needs. Other tests cover it.
             *("--exclude-path", "/logout"),
-            # A request of the right form may still name a product or a cursor that does not exist: 422.
+            # A valid request can name a product or a cursor that does not exist, and is answered with 422.
             *("--exclude-checks", "positive_data_acceptance"),
             *("--header", f"Authorization: Bearer {administrator}"),
             *("--max-examples", str(EXAMPLES), "--seed", "1", "--no-color"),
@@ -60,10 +60,10 @@ def test_what_is_announced_is_what_happens(target: Stack, administrator: str, se
 
 
 @pytest.mark.parametrize(("service", "path"), FOR_SERVICES)
-def test_what_is_for_services_is_as_announced(
+def test_the_answers_to_services_are_as_documented(
     target: Stack, forge: Forge, auth_emulator: Settings, service: str, path: str
 ) -> None:
-    """The same for what only a service may call, with a new token for each call."""
+    """Requests to the paths for services have a new token each."""
     caller = FOR_SERVICES[service, path]
     with ServiceIdentity(caller, auth_emulator) as identity:
         identity.token_sync(service)

@@ -1,4 +1,4 @@
-"""Every attack on proof mode against the running Product service, over HTTP."""
+"""Every attack on proof mode, on the running Product service."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
 from tests.attacks import wire
 from tests.attacks.forge import Forge
-from tests.attacks.proofs import PATH, PROOF_FLAWS, Holder, ProofFlaw, sent
+from tests.attacks.proofs import PATH, PROOF_FLAWS, Holder, ProofFlaw, header_lines
 from tests.attacks.wire import Answer
 
 
 @pytest.fixture
 def holder(target: Stack, forge: Forge) -> Holder:
-    """Somebody who may call Product with proofs."""
+    """Billing, with a key and a token that is bound to it."""
     return Holder(forge, target.url("product"))
 
 
@@ -24,21 +24,24 @@ def product_answers(target: Stack, lines: list[str], *, host: bytes = b"product"
     return wire.send(target.ports.product, [line.encode() for line in lines], PATH.encode(), host=host)
 
 
-def test_what_is_spoilt_was_good_with_its_proof(target: Stack, holder: Holder) -> None:
-    """The calls that the table starts from are accepted: each refusal is for its flaw alone."""
-    assert product_answers(target, sent(holder, holder.proof())).status == 200
-    assert product_answers(target, sent(holder, holder.proof(jti="x" * 128, nonce="unasked", more=1))).status == 200
+def test_a_proof_without_a_flaw_is_accepted(target: Stack, holder: Holder) -> None:
+    """So each refusal of the table is for the flaw alone."""
+    assert product_answers(target, header_lines(holder, holder.proof())).status == 200
+    assert (
+        product_answers(target, header_lines(holder, holder.proof(jti="x" * 128, nonce="unasked", more=1))).status
+        == 200
+    )
 
 
 @pytest.mark.parametrize("flaw", PROOF_FLAWS, ids=lambda flaw: flaw.name)
-def test_a_flaw_in_a_proof(target: Stack, holder: Holder, flaw: ProofFlaw) -> None:
-    """It is refused with the table's code."""
+def test_a_proof_with_a_flaw_is_refused(target: Stack, holder: Holder, flaw: ProofFlaw) -> None:
+    """The code of the refusal is that of the table."""
     assert str(product_answers(target, flaw.lines(holder))) == flaw.code
 
 
 @dataclass(frozen=True)
 class Captured:
-    """A call that somebody has seen on its way, headers and all."""
+    """A call with its headers, as an attacker on the network saw it."""
 
     target: Stack
     lines: list[bytes]
@@ -50,7 +53,7 @@ class Captured:
 
 @pytest.fixture
 def captured(target: Stack, auth_emulator: Settings) -> Iterator[Captured]:
-    """A call of Billing's to Product, as a `ServiceIdentity` makes it."""
+    """A call from Billing to Product, made by a `ServiceIdentity`."""
     with ServiceIdentity("billing", auth_emulator) as billing:
         request = httpx.Request("GET", target.url("product") + PATH)
         flow = billing.to("product", mode="proof").sync_auth_flow(request)
@@ -58,8 +61,8 @@ def captured(target: Stack, auth_emulator: Settings) -> Iterator[Captured]:
         yield Captured(target, [f"{name}: {headers[name]}".encode() for name in ("X-MS-TOKEN", "DPoP")])
 
 
-def test_a_captured_call_is_worth_nothing(captured: Captured) -> None:
-    """Sent again, to another path, with another method or to another service it is refused, each for what it is."""
+def test_a_captured_call_is_refused(captured: Captured) -> None:
+    """It is refused if it is sent again, to another path, with another method, or to another service."""
     assert captured.sent_to() == "accepted"
     assert captured.sent_to() == "proof_replayed"
     assert captured.sent_to(path="/products/kettle") == "proof_invalid"
@@ -68,16 +71,16 @@ def test_a_captured_call_is_worth_nothing(captured: Captured) -> None:
     assert captured.sent_to("billing", path="/deliveries/d/events", method="POST") == "token_wrong_audience"
 
 
-def test_a_captured_call_that_never_arrived(captured: Captured) -> None:
-    """It can be used for what it was made for, and for nothing else first."""
+def test_a_captured_call_that_never_arrived_is_accepted_once(captured: Captured) -> None:
+    """It is accepted for the call that it was made for, and for no other."""
     assert captured.sent_to(path="/products/kettle") == "proof_invalid"
     assert captured.sent_to() == "accepted"
 
 
-def test_the_host_header_is_not_believed(target: Stack, holder: Holder) -> None:
-    """A proof for another host does not pass, though the request says that it is for that host; the right one does."""
-    wrong = sent(holder, holder.proof(htu=f"http://evil.example{PATH}"))
+def test_the_host_header_has_no_effect(target: Stack, holder: Holder) -> None:
+    """The URL of a proof is compared with the configured one, whatever host the request names."""
+    wrong = header_lines(holder, holder.proof(htu=f"http://evil.example{PATH}"))
     for line in "X-Forwarded-Host: evil.example", "Forwarded: host=evil.example;proto=http":
         assert str(product_answers(target, [*wrong, line])) == "proof_invalid"
     assert str(product_answers(target, wrong, host=b"evil.example")) == "proof_invalid"
-    assert str(product_answers(target, sent(holder, holder.proof()), host=b"evil.example")) == "accepted"
+    assert str(product_answers(target, header_lines(holder, holder.proof()), host=b"evil.example")) == "accepted"

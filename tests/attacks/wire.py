@@ -1,4 +1,4 @@
-"""Requests as bytes: what no HTTP library would send."""
+"""Requests as bytes, as no HTTP library would send them."""
 
 import json
 import socket
@@ -11,7 +11,7 @@ TIMEOUT_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Answer:
-    """A status, and the problem's code where there is one."""
+    """The status of an answer, and the code of its problem details, or an empty string."""
 
     status: int
     code: str
@@ -28,7 +28,7 @@ def send(
     method: bytes = b"GET",
     host: bytes = b"product",
 ) -> Answer:
-    """The answer to a request without a body, with these header lines, sent to the letter."""
+    """Send a request without a body, with exactly these header lines. Return the answer."""
     request = b"\r\n".join(
         [method + b" " + path + b" HTTP/1.1", b"Host: " + host, b"Connection: close", *header_lines, b"", b""]
     )
@@ -44,7 +44,7 @@ def send(
     head, _, body = received.partition(b"\r\n\r\n")
     status = int(head.split(b" ", 2)[1])
     try:
-        found = json.loads(body)
+        details = json.loads(body)
     except ValueError:
-        found = {}
-    return Answer(status, str(found.get("code", "")))
+        details = {}
+    return Answer(status, str(details.get("code", "")))
