@@ -23,7 +23,7 @@ def _check_database_url(value: str) -> str:
 
 def _check_http_url(value: str) -> str:
     if not _HTTP_URL.fullmatch(value):
-        raise ValueError("it must be an http or https URL, such as http://127.0.0.1:8002")
+        raise ValueError("it must be an http or https URL, such as https://product.example.com")
     return value
 
 

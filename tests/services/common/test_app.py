@@ -1,4 +1,4 @@
-"""services/common/app.py, with middleware.py, problems.py and callers.py around it"""
+"""services/common/app.py, with middleware.py, problems.py and callers.py"""
 
 import logging
 from collections.abc import AsyncIterator
@@ -48,7 +48,7 @@ class DownReplayStore(MemoryReplayStore):
 
 
 class Resource:
-    """Something that is opened and closed with the app."""
+    """A resource that records when it is opened and closed."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -112,7 +112,7 @@ async def test_health_and_readiness(client: httpx.AsyncClient) -> None:
 
 
 async def test_not_ready_without_the_replay_store(tmp_path: Path, firebase: FakeFirebase) -> None:
-    """A service that cannot verify tokens is healthy, but not ready, and says what is missing."""
+    """A service that cannot verify tokens is healthy but not ready, and says why."""
     app = an_app(tmp_path, firebase, verifier=firebase.verifier("product", replay=DownReplayStore()))
     async with serving(app) as client:
         problem = refused(await client.get("/readyz"), 503, "verifier_unavailable")
@@ -121,7 +121,7 @@ async def test_not_ready_without_the_replay_store(tmp_path: Path, firebase: Fake
 
 
 async def test_not_ready_without_the_database(tmp_path: Path, firebase: FakeFirebase) -> None:
-    """A service whose database is gone is not ready, and says when to ask again."""
+    """A service that cannot reach its database is not ready, and says when to ask again."""
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'gone' / 'x.db'}", MIGRATIONS)
     app = an_app(tmp_path, firebase, database=database)
     async with serving(app) as client:
@@ -135,7 +135,7 @@ async def test_not_ready_without_the_database(tmp_path: Path, firebase: FakeFire
 
 
 async def test_resources_live_as_long_as_the_app(tmp_path: Path, firebase: FakeFirebase) -> None:
-    """What an app needs is opened before it serves, and closed after."""
+    """The resources of an app are opened before it serves, and closed after it."""
     resource = Resource()
     async with serving(an_app(tmp_path, firebase, resources=[resource])):
         assert resource.events == ["opened"]
@@ -146,28 +146,30 @@ async def test_resources_live_as_long_as_the_app(tmp_path: Path, firebase: FakeF
     ("method", "path", "status", "code"),
     [("GET", "/nowhere", 404, "not_found"), ("PUT", "/letters", 405, "method_not_allowed")],
 )
-async def test_the_frameworks_refusals(
+async def test_unknown_paths_and_methods_are_problems(
     client: httpx.AsyncClient, method: str, path: str, status: int, code: str
 ) -> None:
-    """Unknown paths and methods are answered with problem details."""
+    """An unknown path or method is answered with problem details."""
     refused(await client.request(method, path), status, code)
 
 
-async def test_a_405_says_what_is_allowed(client: httpx.AsyncClient) -> None:
-    """A path names the methods that it has (RFC 9110, section 15.5.6)."""
+async def test_a_405_lists_the_allowed_methods(client: httpx.AsyncClient) -> None:
+    """The answer to a method that a path does not have lists those that it has (RFC 9110, section 15.5.6)."""
     assert (await client.put("/letters")).headers["Allow"] == "POST"
 
 
-async def test_a_fault_on_the_wire(client: httpx.AsyncClient) -> None:
-    """A fault is answered with its code, its detail, when to try again, and the challenge."""
+async def test_a_problem_is_answered_with_all_of_its_parts(client: httpx.AsyncClient) -> None:
+    """The answer to a problem has its code, its detail, Retry-After and a bare challenge of this service."""
     response = await client.get("/teapot")
     assert refused(response, 418, "teapot")["detail"] == "short and stout"
     assert response.headers["Retry-After"] == "3"
     assert response.headers["WWW-Authenticate"] == 'Bearer realm="product"'
 
 
-async def test_a_defect_tells_strangers_nothing(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
-    """An exception that nobody expected is a bare 500, with the id under which the log has the rest."""
+async def test_a_defect_is_answered_with_a_bare_500(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An unexpected exception is answered with a bare 500 and the request id, under which the log has the exception."""
     response = await client.get("/defect", headers={"X-Request-ID": "find-me"})
     refused(response, 500, "internal_error")
     assert "hunter2" not in response.text
@@ -176,8 +178,8 @@ async def test_a_defect_tells_strangers_nothing(client: httpx.AsyncClient, caplo
     assert record.exc_info
 
 
-async def test_a_defect_half_way_through_an_answer_breaks_it_off(client: httpx.AsyncClient) -> None:
-    """An answer that fails after its beginning is not completed as if all were well."""
+async def test_a_defect_in_the_middle_of_an_answer_ends_it(client: httpx.AsyncClient) -> None:
+    """An answer that fails after its beginning is not completed as if nothing had happened."""
     with pytest.raises(RuntimeError, match="half way"):
         await client.get("/broken-stream")
 
@@ -197,8 +199,8 @@ async def test_a_defect_half_way_through_an_answer_breaks_it_off(client: httpx.A
         (b"{", "1"),
     ],
 )
-async def test_a_bad_body_is_told_where(client: httpx.AsyncClient, body: bytes, field: str) -> None:
-    """A body that is not as documented gets the place where, and none of its values back."""
+async def test_an_invalid_body_is_located(client: httpx.AsyncClient, body: bytes, field: str) -> None:
+    """The answer to an invalid body names the wrong fields, and repeats none of their values."""
     response = await client.post("/letters", content=body, headers={"Content-Type": "application/json"})
     problem = refused(response, 422, "request_invalid")
     assert [error["in"] for error in problem["errors"]] == ["body"]
@@ -206,7 +208,7 @@ async def test_a_bad_body_is_told_where(client: httpx.AsyncClient, body: bytes, 
     assert "hunter2" not in response.text
 
 
-async def test_a_flood_of_faults_is_cut_off(client: httpx.AsyncClient) -> None:
+async def test_the_list_of_wrong_fields_is_limited(client: httpx.AsyncClient) -> None:
     """However many fields are wrong, the answer stays short."""
     body = {"password": "hunter2-hunter2"} | {f"{number}{'x' * 300}": 1 for number in range(100)}
     problem = refused(await client.post("/letters", json=body), 422, "request_invalid")
@@ -216,18 +218,18 @@ async def test_a_flood_of_faults_is_cut_off(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("body", [b'{"password": "\xff"}', b"[" * 50_000, b"9" * 5000])
 async def test_a_body_that_cannot_be_read(client: httpx.AsyncClient, body: bytes) -> None:
-    """Bytes that are no UTF-8, bottomless nesting and endless numbers are a bad request, not a defect."""
+    """Bytes that are not UTF-8, very deep nesting and very long numbers are a bad request, not a defect."""
     response = await client.post("/letters", content=body, headers={"Content-Type": "application/json"})
     refused(response, 400, "body_unreadable")
 
 
-async def test_a_body_that_is_announced_too_long(client: httpx.AsyncClient) -> None:
-    """A body beyond the limit is refused by its announced length."""
+async def test_a_body_with_a_too_large_content_length(client: httpx.AsyncClient) -> None:
+    """A body is refused if its announced length exceeds the limit."""
     refused(await client.post("/letters", content=b" " * (MAX_BODY_BYTES + 1)), 413, "body_too_large")
 
 
-async def test_a_body_that_turns_out_too_long(client: httpx.AsyncClient) -> None:
-    """A body in pieces is refused once they are more than the limit."""
+async def test_a_body_that_grows_too_long(client: httpx.AsyncClient) -> None:
+    """A body in pieces is refused as soon as they exceed the limit."""
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(MAX_BODY_BYTES // 1024 + 1):
@@ -236,28 +238,28 @@ async def test_a_body_that_turns_out_too_long(client: httpx.AsyncClient) -> None
     refused(await client.post("/letters", content=pieces()), 413, "body_too_large")
 
 
-async def test_a_body_of_the_longest_kind(client: httpx.AsyncClient) -> None:
-    """A body of exactly the limit is read."""
+async def test_a_body_of_the_maximum_length(client: httpx.AsyncClient) -> None:
+    """A body of exactly the maximum length is read."""
     body = b'{"password": "hunter2-hunter2"}'.ljust(MAX_BODY_BYTES)
     answered(await client.post("/letters", content=body, headers={"Content-Type": "application/json"}))
 
 
 @pytest.mark.parametrize("sent", ["a b", "x" * 65, 'a"b', ""])
-async def test_an_insane_request_id_is_replaced(client: httpx.AsyncClient, sent: str) -> None:
-    """A request id that could upset a log is not taken over."""
+async def test_an_invalid_request_id_is_replaced(client: httpx.AsyncClient, sent: str) -> None:
+    """A request id with other characters, or a longer one, is replaced, so that it cannot forge log lines."""
     response = await client.get("/healthz", headers={"X-Request-ID": sent})
     assert response.headers["X-Request-ID"] not in ("", sent)
 
 
-async def test_the_request_id_is_at_hand(client: httpx.AsyncClient) -> None:
-    """While a request is answered its id is known, for calls that it leads to; afterwards it is not."""
+async def test_the_request_id_is_known_during_the_request(client: httpx.AsyncClient) -> None:
+    """While a request is answered its id is known, to be sent with calls that it leads to. Afterwards it is not."""
     body = {"password": "hunter2-hunter2"}
     assert answered(await client.post("/letters", json=body, headers={"X-Request-ID": "r-1"})) == "r-1"
     assert current_request_id() is None
 
 
 async def test_the_request_log(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
-    """Each request is a line with method, path, status and duration, and nothing that may be secret."""
+    """Each request is logged with method, path, status and duration, and without anything that may be secret."""
     caplog.set_level(logging.INFO, "services.requests")
     await client.get("/nowhere?key=hunter2", headers={"Authorization": "Bearer hunter2"})
     [record] = [record for record in caplog.records if record.name == "services.requests"]
@@ -268,16 +270,16 @@ async def test_the_request_log(client: httpx.AsyncClient, caplog: pytest.LogCapt
     assert "hunter2" not in str(record.__dict__)
 
 
-async def test_a_signed_in_user(client: httpx.AsyncClient, firebase: FakeFirebase) -> None:
-    """A route for users knows who calls, and lets no service in."""
+async def test_a_route_for_users_admits_users_only(client: httpx.AsyncClient, firebase: FakeFirebase) -> None:
+    """A route for users knows the caller's uid, and refuses services and callers without a token."""
     assert answered(await client.get("/me", headers=firebase.user_headers("maya"))) == "maya"
     service = firebase.service_auth("billing", to="product")
     refused(await client.get("/me", auth=service), 403, "caller_not_allowed")
     refused(await client.get("/me"), 401, "user_token_missing")
 
 
-async def test_other_protocols_pass_through(tmp_path: Path, firebase: FakeFirebase) -> None:
-    """What is no HTTP request, a WebSocket say, is left to the framework."""
+async def test_other_protocols_are_left_to_the_framework(tmp_path: Path, firebase: FakeFirebase) -> None:
+    """A connection that is not HTTP, such as a WebSocket, is left to the framework."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -292,7 +294,7 @@ async def test_other_protocols_pass_through(tmp_path: Path, firebase: FakeFireba
 
 
 def test_documented_responses_are_problems() -> None:
-    """What a route may answer besides its own stands in its documentation as problem details, a fault with its code."""
+    """The documented error responses of a route are problem details, with the code of each problem."""
     responses = documented(Teapot, body=True)
     assert list(responses) == [400, 413, 418, 422, 500, 503, 504]
     assert "`teapot`" in responses[418]["description"]

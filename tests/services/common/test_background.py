@@ -10,7 +10,7 @@ from services.common.errors import DatabaseUnavailable
 
 
 class Job:
-    """A job that can be told to fail, and counts how often it was done."""
+    """A job that counts how often it was run, and raises `error` if there is one."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -28,8 +28,8 @@ class Job:
         self.ended += 1
 
 
-async def test_a_job_is_done_at_the_start_and_again() -> None:
-    """A job begins with the app, is repeated while it serves, and comes to its end before the app does."""
+async def test_a_job_runs_at_the_start_and_repeatedly() -> None:
+    """A job runs when the app starts and repeatedly while it serves, and its last run ends before the app does."""
     job = Job()
     async with asyncio.timeout(5), Repeated("job", job, every_seconds=0.001):
         await job.again.wait()
@@ -39,16 +39,16 @@ async def test_a_job_is_done_at_the_start_and_again() -> None:
     assert job.begun == done
 
 
-async def test_the_end_does_not_wait_for_the_next_time() -> None:
-    """An app that ends while a job is not due ends at once."""
+async def test_the_end_of_an_app_does_not_wait_for_the_next_run() -> None:
+    """An app that ends while no job is running ends at once."""
     job = Job()
     async with asyncio.timeout(5), Repeated("job", job, every_seconds=3600):
         await asyncio.sleep(0.05)
     assert job.ended == 1
 
 
-async def test_a_job_that_does_not_end_is_broken_off() -> None:
-    """An app's end waits for a job under way, but not for ever."""
+async def test_a_job_that_does_not_end_is_cancelled() -> None:
+    """The end of an app waits for a running job for a limited time, and then cancels it."""
     async with asyncio.timeout(5), Repeated("job", asyncio.Event().wait, every_seconds=1, stop_seconds=0.01):
         await asyncio.sleep(0)
 
@@ -57,10 +57,10 @@ async def test_a_job_that_does_not_end_is_broken_off() -> None:
     ("error", "event", "level"),
     [(DatabaseUnavailable(), "background", logging.WARNING), (RuntimeError("x"), "defect", logging.ERROR)],
 )
-async def test_a_job_that_fails_is_done_again(
+async def test_a_failed_job_is_logged_and_runs_again(
     caplog: pytest.LogCaptureFixture, error: Exception, event: str, level: int
 ) -> None:
-    """A job that fails, as was foreseen or not, is logged with its name, and done again when it is due."""
+    """A job that fails, with a problem or a defect, is logged with its name, and runs again when it is due."""
     job = Job(error)
     async with asyncio.timeout(5), Repeated("job", job, every_seconds=0.001):
         await job.again.wait()

@@ -16,7 +16,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def breaker(clock: FakeClock) -> CircuitBreaker:
-    """Opens after three failures, for ten seconds."""
+    """A breaker that opens after three failures, for ten seconds."""
     return CircuitBreaker("product", failures=3, open_seconds=10, clock=clock)
 
 
@@ -47,13 +47,13 @@ def is_open(breaker: CircuitBreaker) -> bool:
     ],
 )
 def test_failures_in_a_row_open_it(breaker: CircuitBreaker, outcomes: list[bool | None], expected: bool) -> None:
-    """Three failures with no success between them; calls that were broken off count as neither."""
+    """Three failures without a success between them open the circuit. Calls without an outcome do not count."""
     call(breaker, *outcomes)
     assert is_open(breaker) is expected
 
 
-def test_it_says_when_to_come_back(breaker: CircuitBreaker, clock: FakeClock) -> None:
-    """While it is open no call passes, and each hears how long that will last."""
+def test_an_open_circuit_says_when_it_will_close(breaker: CircuitBreaker, clock: FakeClock) -> None:
+    """While the circuit is open no call is made, and the error says how many seconds are left."""
     call(breaker, False, False, False)
     clock.advance(4)
     with pytest.raises(CircuitOpen) as caught:
@@ -61,8 +61,8 @@ def test_it_says_when_to_come_back(breaker: CircuitBreaker, clock: FakeClock) ->
     assert caught.value.retry_after_seconds == 6
 
 
-def test_one_probe_at_a_time(breaker: CircuitBreaker, clock: FakeClock) -> None:
-    """When the while is over one call passes, and the others wait for how it ends."""
+def test_after_the_pause_one_call_is_allowed(breaker: CircuitBreaker, clock: FakeClock) -> None:
+    """When the pause is over one call is allowed. Others are refused until it has an outcome."""
     call(breaker, False, False, False)
     clock.advance(10)
     with breaker.call() as outcome:
@@ -71,8 +71,8 @@ def test_one_probe_at_a_time(breaker: CircuitBreaker, clock: FakeClock) -> None:
     assert not is_open(breaker)
 
 
-def test_a_probe_that_fails_keeps_it_open(breaker: CircuitBreaker, clock: FakeClock) -> None:
-    """The while begins again, and so on until it works; then as many failures are needed as at first."""
+def test_a_failed_call_after_the_pause_opens_the_circuit_again(breaker: CircuitBreaker, clock: FakeClock) -> None:
+    """If that call fails the pause begins again. After it succeeds, three failures are needed again."""
     call(breaker, False, False, False)
     for _ in range(3):
         clock.advance(10)
@@ -83,8 +83,8 @@ def test_a_probe_that_fails_keeps_it_open(breaker: CircuitBreaker, clock: FakeCl
     assert not is_open(breaker)
 
 
-async def test_a_probe_that_is_cancelled_makes_room_for_another(breaker: CircuitBreaker, clock: FakeClock) -> None:
-    """A customer who goes away does not leave the circuit open for ever."""
+async def test_a_cancelled_call_after_the_pause_allows_another(breaker: CircuitBreaker, clock: FakeClock) -> None:
+    """If the caller of that one call goes away, another call is allowed."""
     call(breaker, False, False, False)
     clock.advance(10)
     with pytest.raises(asyncio.CancelledError), breaker.call():
@@ -93,8 +93,8 @@ async def test_a_probe_that_is_cancelled_makes_room_for_another(breaker: Circuit
     assert not is_open(breaker)
 
 
-def test_late_news_change_nothing(breaker: CircuitBreaker, clock: FakeClock) -> None:
-    """Calls that began before it opened neither close it nor keep it open for longer."""
+def test_outcomes_of_calls_from_before_change_nothing(breaker: CircuitBreaker, clock: FakeClock) -> None:
+    """Calls that began before the circuit opened do not close it, and do not make the pause longer."""
     with breaker.call() as one, breaker.call() as other:
         call(breaker, False, False, False)
         one.succeeded()

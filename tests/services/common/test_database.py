@@ -1,4 +1,4 @@
-"""services/common/database.py, on both databases and on each"""
+"""services/common/database.py, on SQLite and on PostgreSQL"""
 
 import asyncio
 import sqlite3
@@ -41,7 +41,7 @@ READ_VALUE = text("SELECT value FROM counter WHERE name = 'a'")
 
 
 async def with_counter(url: str) -> Database:
-    """An open database with the Product service's tables and one more."""
+    """Return an open database with the tables of Product and a table `counter`."""
     database = Database(url, MIGRATIONS)
     await database.open()
     async with database.write() as connection:
@@ -52,7 +52,7 @@ async def with_counter(url: str) -> Database:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """A database with a counter."""
+    """A database with a table `counter`."""
     database = await with_counter(database_url)
     yield database
     await database.close()
@@ -64,7 +64,7 @@ async def value(database: Database) -> int:
 
 
 async def start_together(url: str, *, then: Callable[[], Awaitable[None]]) -> None:
-    """Has processes open the database until they are at the point where one may go on; all succeed after `then`."""
+    """Start processes that open the database, call `then` while all of them wait, and check that all succeed."""
     processes = [
         await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", OPEN, url, str(MIGRATIONS)),
@@ -83,7 +83,7 @@ async def start_together(url: str, *, then: Callable[[], Awaitable[None]]) -> No
 
 
 async def test_databases_of_one_process_open_together(new_database: NewDatabase) -> None:
-    """Several databases that one process opens at the same moment do not mix up their migrations."""
+    """Several databases that one process opens at the same time do not mix up their migrations."""
     migrations = (product.MIGRATIONS, user.MIGRATIONS, billing.MIGRATIONS)
     databases = [Database(new_database(), folder) for folder in migrations]
     await asyncio.gather(*(database.open() for database in databases))
@@ -94,7 +94,7 @@ async def test_databases_of_one_process_open_together(new_database: NewDatabase)
 
 
 async def test_writers_take_turns(database: Database) -> None:
-    """Transactions that take turns do not lose each other's writes, and none fails for having company."""
+    """Transactions that take turns do not lose each other's writes, and none of them fails."""
 
     async def increment() -> None:
         async with database.write() as connection:
@@ -107,7 +107,7 @@ async def test_writers_take_turns(database: Database) -> None:
 
 
 async def test_a_reader_sees_one_state(database: Database) -> None:
-    """What is committed while a transaction reads, it does not see."""
+    """A transaction that reads does not see what is committed after it began."""
     async with database.read() as reader:
         assert (await reader.execute(READ_VALUE)).scalar_one() == 0
         async with database.write() as writer:
@@ -117,7 +117,7 @@ async def test_a_reader_sees_one_state(database: Database) -> None:
 
 
 async def test_an_exception_undoes_the_transaction(database: Database) -> None:
-    """What a transaction wrote is gone when it ends in an exception."""
+    """A transaction that ends with an exception leaves nothing behind."""
     with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the transaction has a statement
         async with database.write() as connection:
             await connection.execute(text("UPDATE counter SET value = 7"))
@@ -126,7 +126,7 @@ async def test_an_exception_undoes_the_transaction(database: Database) -> None:
 
 
 async def test_a_cancelled_transaction_leaves_its_connection_clean(database: Database) -> None:
-    """A request that is broken off in the middle undoes what it wrote, and holds up nobody after it."""
+    """A cancelled transaction is undone, and does not block the transactions after it."""
     begun = asyncio.Event()
 
     async def write_and_wait() -> None:
@@ -146,14 +146,14 @@ async def test_a_cancelled_transaction_leaves_its_connection_clean(database: Dat
 
 
 async def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
-    """While a writer is at work, readers see what was there before."""
+    """While one transaction writes, others can read what was there before."""
     async with database.write() as connection:
         await connection.execute(text("UPDATE counter SET value = 7"))
         assert await value(database) == 0
 
 
 async def test_foreign_keys_are_enforced(database: Database) -> None:
-    """A row that refers to nothing is refused; SQLite does not do so by default."""
+    """A row that refers to a missing row is refused. SQLite does not do this by default."""
     async with database.write() as connection:
         await connection.execute(text("CREATE TABLE child (parent VARCHAR(10) REFERENCES counter (name))"))
     with pytest.raises(IntegrityError):
@@ -161,27 +161,28 @@ async def test_foreign_keys_are_enforced(database: Database) -> None:
             await connection.execute(text("INSERT INTO child VALUES ('nobody')"))
 
 
-async def test_ready(database: Database) -> None:
-    """An open database is ready."""
+async def test_an_open_database_is_ready(database: Database) -> None:
+    """An open database passes its readiness check."""
     await database.ready()
 
 
-def test_a_database_of_another_kind(tmp_path: Path) -> None:
-    """There are two kinds of database, each with the driver that it is tested with."""
+def test_other_databases_are_refused(tmp_path: Path) -> None:
+    """A URL for another database raises an error that names the two that are supported."""
     with pytest.raises(ArgumentError, match="postgresql"):
         Database("mysql+aiomysql://127.0.0.1/shop", MIGRATIONS)
 
 
 class TestSQLite:
-    """What a file makes special."""
+    """Behaviour of SQLite only."""
 
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
+        """The URL of an empty database."""
         return f"sqlite+aiosqlite:///{tmp_path / 'deep' / 'x.db'}"
 
     @pytest.fixture
     def blocker(self, tmp_path: Path) -> Iterator[sqlite3.Connection]:
-        """Another program that has the file open."""
+        """Another connection to the file."""
         (tmp_path / "deep").mkdir()
         blocker = sqlite3.connect(tmp_path / "deep" / "x.db", isolation_level=None)
         yield blocker
@@ -189,7 +190,7 @@ class TestSQLite:
 
     @pytest.mark.process
     async def test_processes_that_start_together_migrate_once(self, url: str, blocker: sqlite3.Connection) -> None:
-        """Processes that open a new database at the same moment all succeed, and the tables are there."""
+        """Processes that open a new database at the same time all succeed, and the tables are there."""
         blocker.execute("PRAGMA journal_mode = WAL")
         blocker.execute("BEGIN IMMEDIATE")
 
@@ -200,8 +201,8 @@ class TestSQLite:
         assert len(blocker.execute("SELECT version_num FROM alembic_version").fetchall()) == 1
         blocker.execute("SELECT id FROM products")
 
-    async def test_a_new_file_that_is_in_use_is_waited_for(self, url: str, blocker: sqlite3.Connection) -> None:
-        """The switch to WAL, for which SQLite does not wait while another connection writes, is tried again."""
+    async def test_switching_a_busy_file_to_wal_is_retried(self, url: str, blocker: sqlite3.Connection) -> None:
+        """SQLite does not wait for a writer when it switches to WAL, so the switch is tried again."""
         blocker.execute("BEGIN IMMEDIATE")
         database = Database(url, MIGRATIONS)
         opening = asyncio.create_task(database.open())
@@ -212,8 +213,8 @@ class TestSQLite:
         assert blocker.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
         await database.close()
 
-    async def test_writers_take_turns_by_themselves(self, url: str) -> None:
-        """SQLite has one writer at a time, which no other overtakes between its reading and its writing."""
+    async def test_sqlite_has_one_writer_at_a_time(self, url: str) -> None:
+        """SQLite's writing transactions take turns without a further lock."""
         database = await with_counter(url)
 
         async def increment() -> None:
@@ -225,10 +226,10 @@ class TestSQLite:
         assert await value(database) == 10
         await database.close()
 
-    async def test_a_driver_error_is_an_outage_and_hides_its_parameters(
+    async def test_an_operational_error_is_an_outage_and_hides_its_parameters(
         self, url: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A database that cannot serve is a fault with 503, and what was to be written does not reach the log."""
+        """An operational error becomes DatabaseUnavailable, and the values in the statement are not logged."""
         secret = token_hex(8)
         database = await with_counter(url)
         with pytest.raises(DatabaseUnavailable):
@@ -238,38 +239,38 @@ class TestSQLite:
         assert "nowhere" in caplog.text
         assert secret not in caplog.text
 
-    async def test_a_folder_in_the_way(self, url: str, tmp_path: Path) -> None:
-        """A database that cannot be opened is told at the start."""
+    async def test_a_file_that_cannot_be_opened(self, url: str, tmp_path: Path) -> None:
+        """If a folder has the name of the database file, opening the database fails."""
         (tmp_path / "deep" / "x.db").mkdir(parents=True)
         with pytest.raises(sqlite3.OperationalError):
             await Database(url, MIGRATIONS).open()
 
 
 class TestPostgreSQL:
-    """What a server makes special."""
+    """Behaviour of PostgreSQL only."""
 
     @pytest.fixture
     def url(self, postgresql: PostgresServer) -> Iterator[str]:
-        """An empty database."""
+        """The URL of an empty database."""
         name = postgresql.make_database()
         yield postgresql.url(name)
         postgresql.drop_database(name)
 
     @pytest.fixture
     async def database(self, url: str) -> AsyncIterator[Database]:
-        """A database with a counter."""
+        """A database with a table `counter`."""
         database = await with_counter(url)
         yield database
         await database.close()
 
     @pytest.fixture
     def server(self, own_postgresql: PostgresServer) -> PostgresServer:
-        """A server that may be broken."""
+        """A server that the test may break."""
         return own_postgresql
 
     @pytest.fixture
     async def fragile(self, server: PostgresServer) -> AsyncIterator[Database]:
-        """A database with a counter, on that server."""
+        """A database with a table `counter` on that server."""
         database = await with_counter(server.url())
         yield database
         await database.close()
@@ -304,7 +305,7 @@ class TestPostgreSQL:
         await blocker.close()
 
     async def test_the_settings_of_a_connection(self, database: Database) -> None:
-        """The server knows how long anything may take, shortest first, and how far transactions are apart."""
+        """Connections have the documented time-outs, shortest first, and the isolation level of their transaction."""
         names = (
             ("lock_timeout", "4s"),
             ("statement_timeout", "6s"),
@@ -323,7 +324,7 @@ class TestPostgreSQL:
                     assert (await connection.execute(text(f"SHOW {name}"))).scalar_one() == setting
 
     async def test_more_transactions_than_connections(self, database: Database) -> None:
-        """A process has so many connections and no more; transactions wait for one."""
+        """A process opens a limited number of connections. Transactions wait for a free one."""
         connections = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
 
         async def look() -> int:
@@ -342,26 +343,26 @@ class TestPostgreSQL:
             "INSERT INTO counter VALUES ('far too long a name', 1)",
         ],
     )
-    async def test_a_wrong_statement_is_no_outage(self, database: Database, statement: str) -> None:
-        """A defect of ours is not blamed on the database, which others would ask again and again."""
+    async def test_an_invalid_statement_is_not_an_outage(self, database: Database, statement: str) -> None:
+        """A defect in a statement is not reported as an outage, which callers would try again."""
         with pytest.raises(DBAPIError):
             async with database.write() as connection:
                 await connection.execute(text(statement))
 
-    async def test_a_value_that_the_driver_refuses_is_no_outage(self, database: Database) -> None:
-        """A number that fits into no column is a defect of ours."""
+    async def test_a_value_that_the_driver_refuses_is_not_an_outage(self, database: Database) -> None:
+        """A number that is too large for its column is a defect."""
         with pytest.raises(DBAPIError):
             async with database.write() as connection:
                 await connection.execute(text("UPDATE counter SET value = :value"), {"value": 2**40})
 
     async def test_a_reader_cannot_write(self, database: Database) -> None:
-        """A transaction that was to read only is held to that."""
+        """A transaction of `read` cannot write."""
         with pytest.raises(DBAPIError, match="read-only"):
             async with database.read() as connection:
                 await connection.execute(text("UPDATE counter SET value = 7"))
 
     async def test_an_error_does_not_quote_the_row(self, database: Database) -> None:
-        """PostgreSQL's errors quote the row that they are about; what customers wrote does not reach the log."""
+        """The log does not contain the values of the row that an error of PostgreSQL is about."""
         secret = token_hex(4)
         with pytest.raises(IntegrityError) as caught:  # noqa: PT012 - the transaction has statements
             async with database.write() as connection:
@@ -388,15 +389,15 @@ class TestPostgreSQL:
         ],
     )
     async def test_which_errors_are_outages(self, database: Database, code: str, outage: bool) -> None:
-        """Transactions in each other's way, waits that were too long and a server in trouble are worth another try."""
+        """Conflicts between transactions, time-outs and trouble of the server are outages, which may be tried again."""
         statement = f"DO $$ BEGIN RAISE EXCEPTION 'made up' USING ERRCODE = '{code}'; END $$"
         expected: Any = DatabaseUnavailable if outage else DBAPIError
         with pytest.raises(expected):
             async with database.write() as connection:
                 await connection.execute(text(statement))
 
-    async def test_a_deadlock_is_an_outage_for_one_of_the_two(self, database: Database) -> None:
-        """Of two transactions that wait for each other one goes on, and the other may be tried again."""
+    async def test_a_deadlock_is_an_outage_for_one_transaction(self, database: Database) -> None:
+        """Of two deadlocked transactions one succeeds, and the other raises DatabaseUnavailable."""
         async with database.write() as connection:
             await connection.execute(text("INSERT INTO counter VALUES ('b', 0)"))
         both = asyncio.Barrier(2)
@@ -412,21 +413,23 @@ class TestPostgreSQL:
         assert [type(end) for end in ends if end is not None] == [DatabaseUnavailable]
         assert await value(database) == 1
 
-    async def test_no_such_database(self, postgresql: PostgresServer) -> None:
-        """A database that nobody has made is told at the start."""
+    async def test_a_missing_database(self, postgresql: PostgresServer) -> None:
+        """If the database does not exist, opening it raises DatabaseUnavailable."""
         with pytest.raises(DatabaseUnavailable):
             await Database(postgresql.url("nowhere"), MIGRATIONS).open()
 
-    async def test_a_server_that_is_away_is_an_outage(self, server: PostgresServer, fragile: Database) -> None:
-        """While the server is gone nothing is served; once it is back all is as before, without a new start of ours."""
+    async def test_a_stopped_server_is_an_outage(self, server: PostgresServer, fragile: Database) -> None:
+        """While the server is stopped calls raise DatabaseUnavailable. When it is back they succeed, without a restart
+        of ours.
+        """
         server.kill()
         with pytest.raises(DatabaseUnavailable):
             await fragile.ready()
         server.start()
         assert await value(fragile) == 0
 
-    async def test_a_server_that_dies_within_a_transaction(self, server: PostgresServer, fragile: Database) -> None:
-        """Nothing of the transaction is written."""
+    async def test_a_server_that_dies_in_a_transaction(self, server: PostgresServer, fragile: Database) -> None:
+        """A transaction during which the server dies writes nothing."""
         with pytest.raises(DatabaseUnavailable):  # noqa: PT012 - it happens between two statements
             async with fragile.write() as connection:
                 await connection.execute(text("UPDATE counter SET value = 7"))

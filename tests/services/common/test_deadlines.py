@@ -13,11 +13,11 @@ from tests.services.shop import refused
 
 
 class Worker:
-    """An app that answers when it is let to; or, if it `begins`, that begins an answer before."""
+    """An app that answers when `may_answer` is set. With `begins`, it begins its answer before that."""
 
     def __init__(self, *, begins: bool = False) -> None:
         self.begins = begins
-        self.let = asyncio.Event()
+        self.may_answer = asyncio.Event()
         self.started = 0
         self.cancelled = 0
         self.remaining = math.nan
@@ -28,7 +28,7 @@ class Worker:
         if self.begins:
             await send({"type": "http.response.start", "status": 200, "headers": []})
         try:
-            await self.let.wait()
+            await self.may_answer.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
@@ -46,43 +46,43 @@ async def get(app: ASGIApp, milliseconds: str | None = None) -> httpx.Response:
     ("announced", "most"),
     [("5000", 5), ("90000", 30), (None, 30), ("", 30), ("soon", 30), ("-1", 30), ("1.5", 30), ("9" * 20, 30)],
 )
-async def test_how_long_a_request_has(announced: str | None, most: float) -> None:
-    """As long as its caller gives, and no longer than any request; what cannot be understood counts for nothing."""
+async def test_the_time_of_a_request(announced: str | None, most: float) -> None:
+    """A request has the time that its caller announces, up to 30 s. An announcement that is not valid is ignored."""
     worker = Worker()
-    worker.let.set()
+    worker.may_answer.set()
     assert (await get(DeadlineLimit(worker), announced)).status_code == 204
     assert most - 2 < worker.remaining <= most
 
 
-async def test_what_comes_too_late_is_not_begun() -> None:
-    """A request whose caller has no time left costs nothing."""
+async def test_a_request_without_time_is_not_worked_on() -> None:
+    """A request whose caller has no time left is answered with 504 at once."""
     worker = Worker()
     refused(await get(DeadlineLimit(worker), "0"), 504, "deadline_exceeded")
     assert worker.started == 0
 
 
-async def test_work_that_nobody_waits_for_is_cancelled() -> None:
-    """When the time is over the work ends, and an answer says so to whom it may still reach."""
+async def test_work_is_cancelled_at_the_deadline() -> None:
+    """When the time is over the work is cancelled, and the answer is 504."""
     worker = Worker()
     refused(await get(DeadlineLimit(worker), "1"), 504, "deadline_exceeded")
     assert (worker.started, worker.cancelled) == (1, 1)
 
 
-async def test_any_request_has_an_end() -> None:
-    """Also one whose caller would wait for ever."""
+async def test_every_request_has_a_deadline() -> None:
+    """A request without the header has a deadline too."""
     worker = Worker()
     refused(await get(DeadlineLimit(worker, max_seconds=0.001)), 504, "deadline_exceeded")
     assert worker.cancelled == 1
 
 
-async def test_an_answer_that_has_begun_is_broken_off() -> None:
-    """Half an answer is not completed by another."""
+async def test_an_answer_that_has_begun_is_not_replaced() -> None:
+    """If the time is over in the middle of an answer, the answer ends with an error, and no second one follows."""
     with pytest.raises(TimeoutError):
         await get(DeadlineLimit(Worker(begins=True)), "1")
 
 
-async def test_a_time_out_of_the_apps_own_is_a_defect() -> None:
-    """A TimeoutError that nobody caught is not the caller's doing."""
+async def test_a_timeout_error_of_the_app_is_a_defect() -> None:
+    """A TimeoutError that the app raises before the deadline is not answered with 504."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise TimeoutError("another one")
@@ -92,15 +92,15 @@ async def test_a_time_out_of_the_apps_own_is_a_defect() -> None:
 
 
 async def test_the_deadline_ends_with_its_request() -> None:
-    """What is done afterwards, or beside it, has all the time there is."""
+    """Work after the request, or beside it, has no deadline."""
     worker = Worker()
-    worker.let.set()
+    worker.may_answer.set()
     await get(DeadlineLimit(worker), "5000")
     assert remaining_seconds() == math.inf
 
 
-async def test_other_protocols_pass_through() -> None:
-    """Start-up and shut-down take as long as they take."""
+async def test_the_lifespan_has_no_deadline() -> None:
+    """The start and the end of an app may take any time."""
     seen: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,8 +116,8 @@ async def test_other_protocols_pass_through() -> None:
     assert seen == ["lifespan"]
 
 
-async def test_within_takes_the_sooner_of_two_ends() -> None:
-    """A part has as long as it is given, and no longer than the whole; then the whole goes on with what it has."""
+async def test_the_sooner_of_two_deadlines_counts() -> None:
+    """A part has its own time, but no more than the whole. Afterwards the whole has the time that is left."""
     async with within(10):
         async with within(5):
             assert 4 < remaining_seconds() <= 5
@@ -127,8 +127,8 @@ async def test_within_takes_the_sooner_of_two_ends() -> None:
     assert remaining_seconds() == math.inf
 
 
-async def test_within_says_whose_time_ran_out() -> None:
-    """A part whose own time is over raises TimeoutError; where it is the whole's, the part is cancelled."""
+async def test_the_owner_of_the_deadline_raises_timeout_error() -> None:
+    """If a part's own time is over, it raises TimeoutError. If that of the whole is over, the part is cancelled."""
     ends: list[type[BaseException]] = []
 
     async def part(seconds: float) -> None:

@@ -15,7 +15,7 @@ from tests.services.shop import logging_as_before
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    """Where the log goes; logging is put back afterwards as it was."""
+    """The stream that the log is written to. Afterwards, logging is as it was before."""
     stream = io.StringIO()
     with logging_as_before():
         logs.configure("product", stream=stream)
@@ -27,7 +27,7 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_a_record_is_a_json_object(stream: io.StringIO) -> None:
-    """A record of the standard library is one line of JSON with its extra fields, the service and the request."""
+    """A log record is one line of JSON, with its extra fields, the service and the request id."""
     with bound_contextvars(request_id="r1"):
         logging.getLogger("mstoken.calls").info("call", extra={"caller": "svc:billing", "age_seconds": 0.1})
     [line] = lines(stream)
@@ -43,8 +43,8 @@ def test_a_record_is_a_json_object(stream: io.StringIO) -> None:
     }
 
 
-def test_a_traceback_stays_in_its_line_and_shows_no_variables(stream: io.StringIO) -> None:
-    """An exception is logged with its traceback, without the values of local variables."""
+def test_a_traceback_is_in_one_line_without_variables(stream: io.StringIO) -> None:
+    """An exception is logged in one line with its traceback, without the values of local variables."""
     password = "hunter2"
     try:
         _ = 1 / (len(password) - 7)
@@ -56,13 +56,13 @@ def test_a_traceback_stays_in_its_line_and_shows_no_variables(stream: io.StringI
 
 
 @pytest.mark.parametrize("name", ["httpx", "uvicorn.access"])
-def test_loggers_that_write_addresses_are_quiet(stream: io.StringIO, name: str) -> None:
-    """Httpx and uvicorn do not write the addresses that they see, where keys may stand in the query."""
+def test_loggers_that_write_urls_are_quiet(stream: io.StringIO, name: str) -> None:
+    """Httpx and uvicorn do not log URLs, which may have keys in their queries."""
     logging.getLogger(name).info('HTTP Request: POST https://example.com/?key=secret "HTTP/1.1 200 OK"')
     assert lines(stream) == []
 
 
-def test_uvicorn_speaks_json_too(stream: io.StringIO) -> None:
-    """What uvicorn says of itself is in the same form as all else."""
+def test_uvicorn_logs_json_too(stream: io.StringIO) -> None:
+    """The log lines of uvicorn have the same format."""
     logging.getLogger("uvicorn.error").info("Started server process")
     assert [line["event"] for line in lines(stream)] == ["Started server process"]

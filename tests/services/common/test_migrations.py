@@ -1,4 +1,4 @@
-"""services/common/migrations.py, with the migrations of every service, on both databases"""
+"""services/common/migrations.py, and the migrations of every service"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 async def on(url: str, work: Callable[[Connection], T]) -> T:
-    """What `work` returns, done in a transaction of its own, by nothing of the services'."""
+    """Return what `work` returns. It runs in a transaction of its own, without the code of the services."""
     engine = create_async_engine(url)
     try:
         async with engine.begin() as connection:
@@ -42,7 +42,7 @@ async def on(url: str, work: Callable[[Connection], T]) -> T:
 
 
 def differences(metadata: MetaData) -> Callable[[Connection], Any]:
-    """Compares the database with the tables that a store knows."""
+    """Return a function that compares the tables in the database with those of a store."""
     return lambda connection: compare_metadata(MigrationContext.configure(connection), metadata)
 
 
@@ -51,10 +51,8 @@ def tables(connection: Connection) -> list[str]:
 
 
 @pytest.mark.parametrize(("migrations", "metadata"), SERVICES)
-async def test_migrations_make_the_tables_that_the_store_knows(
-    migrations: Path, metadata: MetaData, database_url: str
-) -> None:
-    """After all migrations the database is as the service's store describes it, to the last index."""
+async def test_migrations_make_the_tables_of_the_store(migrations: Path, metadata: MetaData, database_url: str) -> None:
+    """After all migrations the database has exactly the tables, columns and indexes that the store describes."""
     database = Database(database_url, migrations)
     await database.open()
     await database.close()
@@ -62,8 +60,8 @@ async def test_migrations_make_the_tables_that_the_store_knows(
 
 
 @pytest.mark.parametrize(("migrations", "metadata"), SERVICES)
-async def test_migrations_can_be_taken_back(migrations: Path, metadata: MetaData, database_url: str) -> None:
-    """Downgrading to the beginning leaves nothing of ours behind, so that upgrading again makes the same tables."""
+async def test_migrations_can_be_reverted(migrations: Path, metadata: MetaData, database_url: str) -> None:
+    """A downgrade to the beginning leaves nothing behind, and an upgrade after it makes the same tables."""
     config = Config()
     config.set_main_option("script_location", str(migrations))
     config.set_main_option("path_separator", "os")
