@@ -35,7 +35,7 @@ def trace_first_call(stack: Stack, caller: str, callee: str) -> list[Hop]:
     good_for = "bound to its key" if call.mode == "proof" else "for one call"
     spent = "its proof" if call.mode == "proof" else "the token"
     return [
-        Hop("metadata server", f"{caller} gets an identity token: {audit['proven_by']}", identity["took_ms"]),
+        Hop("metadata server", f"{caller} gets an identity token for {audit['proven_by']}", identity["took_ms"]),
         Hop(
             "function token",
             f"the policy allows {audit['service']} to call {audit['audience']}; a custom token is {audit['verdict']}",

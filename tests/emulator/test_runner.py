@@ -1,4 +1,4 @@
-"""What the runner prints if the shop does not start; tests/system/test_runner.py runs the whole."""
+"""What the runner prints if the shop does not start; tests/system/test_runner.py runs the whole shop."""
 
 import io
 import os

@@ -68,7 +68,7 @@ def test_only_the_token_service_runs_as_the_account_that_may_sign() -> None:
 
 @pytest.mark.process
 def test_each_log_line_is_a_json_object() -> None:
-    """It has a severity that Cloud Logging knows, even if the message has line breaks or lone surrogates."""
+    """Each log line is one JSON object with a severity of Cloud Logging, whatever characters the message has."""
     issued, refused, broken = map(json.loads, in_production(LINES).splitlines())
     assert issued == {
         "severity": "INFO",
