@@ -47,7 +47,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from mstoken.problem import Problem, challenge
-from mstoken.wire import BEARER_SCHEME, NONCE_HEADER, PROOF_SCHEME, SERVICE_SCHEME, SIGNATURE_ALGORITHM
+from mstoken.wire import (
+    BEARER_SCHEME,
+    NONCE_HEADER,
+    PROOF_SCHEME,
+    SERVICE_SCHEME,
+    SERVICE_TOKEN_HEADER,
+    SIGNATURE_ALGORITHM,
+)
 
 
 class MsTokenError(Exception):
@@ -123,9 +130,9 @@ class TokenMissing(ServiceTokenRefused):
 
     def __init__(self, *, users_too: bool = False) -> None:
         super().__init__(
-            "Send a service token in X-MS-TOKEN, or a user's token in Authorization: Bearer."
+            f"Send a service token in {SERVICE_TOKEN_HEADER}, or a user's token in Authorization: Bearer."
             if users_too
-            else "Send a service token in X-MS-TOKEN."
+            else f"Send a service token in {SERVICE_TOKEN_HEADER}."
         )
         self.users_too = users_too
 

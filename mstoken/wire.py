@@ -41,6 +41,8 @@ SIGNATURE_ALGORITHM = "ES256"
 
 ID_TOKEN_LIFETIME_SECONDS = 3600
 """Lifetime of a Firebase ID token, in seconds."""
+CUSTOM_TOKEN_LIFETIME_SECONDS = 3600
+"""Lifetime of a custom token, in seconds (Firebase, "Create custom tokens")."""
 FRESH_TOKEN_MAX_AGE_SECONDS = 60
 """Maximum age of a fresh service token, in seconds."""
 PROOF_MAX_AGE_SECONDS = 30

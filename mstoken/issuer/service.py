@@ -26,10 +26,8 @@ from mstoken.errors import (
 from mstoken.issuer.credentials import CredentialVerifier, ProvenService
 from mstoken.issuer.policy import Policy
 from mstoken.settings import Settings
-from mstoken.wire import Mode
+from mstoken.wire import CUSTOM_TOKEN_LIFETIME_SECONDS, Mode
 
-CUSTOM_TOKEN_SECONDS = 3600
-"""How long a custom token can be used to sign in, in seconds (Firebase, "Create custom tokens")."""
 MAX_BODY_BYTES = 4096
 
 _audit = logging.getLogger("mstoken.audit")
@@ -63,7 +61,7 @@ class Issued(BaseModel):
     """A custom token. The caller must sign in with it within `expires_in` seconds."""
 
     custom_token: str
-    expires_in: int = CUSTOM_TOKEN_SECONDS
+    expires_in: int = CUSTOM_TOKEN_LIFETIME_SECONDS
 
 
 @dataclass
