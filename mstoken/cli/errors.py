@@ -27,7 +27,7 @@ Exit status:
   3  something could not be reached now: try again later"""
 """The exit statuses, for --help. Typer does not wrap a paragraph that begins with \\b."""
 
-MAX_REASON_CHARACTERS = 300
+MAX_TEXT_CHARACTERS = 300
 
 
 class CommandError(Exception):
@@ -57,10 +57,13 @@ class CommandGroup(typer.core.TyperGroup):
 
 def as_command_error(error: Exception) -> CommandError | None:
     """Return an expected error as a `CommandError`, and None for an unexpected one, which is a defect."""
-    meaning = meaning_of(error)
-    if meaning is not None:
-        status = UNREACHABLE if meaning is Meaning.OUTAGE else FAILED
-        return CommandError(f"The request to Firebase failed: {reason(error)}", status)
+    match meaning_of(error):
+        case Meaning.OUTAGE:
+            return CommandError(
+                f"Firebase could not be reached ({type(error).__name__}). Try again later.", UNREACHABLE
+            )
+        case Meaning():
+            return CommandError(f"The request to Firebase failed: {_first_line(error)}")
     match error:
         case CommandError():
             return error
@@ -74,7 +77,7 @@ def as_command_error(error: Exception) -> CommandError | None:
     return None
 
 
-def reason(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """Return the class name of an error of firebase-admin or google-auth, and the first line of its text."""
-    text = str(error).strip().partition("\n")[0][:MAX_REASON_CHARACTERS]
+    text = str(error).strip().partition("\n")[0][:MAX_TEXT_CHARACTERS]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -56,8 +56,14 @@ def test_an_error_of_the_operating_system_names_the_file() -> None:
 
 def test_errors_of_firebase_are_cut_to_their_first_line() -> None:
     """Google's libraries may write many lines."""
-    error = as_command_error(exceptions.UnavailableError("no answer\nfrom anywhere"))
-    assert str(error) == "The request to Firebase failed: UnavailableError: no answer"
+    error = as_command_error(exceptions.PermissionDeniedError("not yours\nread the manual"))
+    assert str(error) == "The request to Firebase failed: PermissionDeniedError: not yours"
+
+
+def test_an_outage_of_firebase_is_reported_without_the_details_of_the_connection() -> None:
+    """The text of such an error is long, and names objects of the HTTP library."""
+    error = as_command_error(exceptions.UnavailableError("HTTPConnectionPool(host='127.0.0.1', port=1): no answer"))
+    assert str(error) == "Firebase could not be reached (UnavailableError). Try again later."
 
 
 def failing(error: BaseException) -> Any:
