@@ -245,6 +245,13 @@ class TestReplayStore:
         assert finding.state == "error"
         assert "s3cret" not in f"{finding.text}{finding.advice}"
 
+    def test_a_password_that_looks_like_a_port(self) -> None:
+        """A parser takes the piece before a slash for a port, and its error contains it. The finding hides it."""
+        finding = self.check("redis://127.0.0.1:4711/s3cret@host")
+        assert finding.state == "error"
+        assert "(hidden)" in finding.text
+        assert "4711" not in finding.text
+
 
 class TestApiKey:
     def error(self, status: int, message: str) -> httpx.Response:
