@@ -1,19 +1,20 @@
-"""How long to wait after a failure before the next attempt: the one back-off of this library."""
+"""The pause after a failure before the next attempt. Everything in this library that retries uses it."""
 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_MOST_DOUBLINGS = 32
-"""Beyond this, doubling changes nothing, and 2.0 ** 1024 raises OverflowError."""
+_MAX_DOUBLINGS = 32
+"""More doublings would change nothing, and 2.0 ** 1024 raises OverflowError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Delays that double from `first_seconds` to `longest_seconds`, each spread by "equal jitter".
+    """Delays that double from `first_seconds` to `longest_seconds`, with "equal jitter".
 
-    A delay lies between half and all of its step, so that processes that failed together do not return together, and
-    none of them returns at once. `jitter` returns a number from 0 to 1.
+    Each delay is a random part of its step, between half of it and all of it. So processes that failed at the same
+    time do not retry at the same time, and none of them retries at once. `jitter` returns a number from 0 to 1.
+
     Source: Marc Brooker, "Exponential Backoff And Jitter".
     """
 
@@ -23,5 +24,5 @@ class Backoff:
 
     def delay_seconds(self, failures: int) -> float:
         """Return the seconds to wait after `failures` failures in a row, 1 or more."""
-        step = min(self.longest_seconds, self.first_seconds * 2.0 ** min(failures - 1, _MOST_DOUBLINGS))
+        step = min(self.longest_seconds, self.first_seconds * 2.0 ** min(failures - 1, _MAX_DOUBLINGS))
         return step * (1 + self.jitter()) / 2

@@ -1,11 +1,11 @@
-"""Time for tests: it stands still until it is moved."""
+"""Clocks and sleeps that a test controls."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
 
 
 class FakeClock:
-    """Gives seconds since the epoch, or any other seconds."""
+    """A clock that stands still until it is advanced. It returns seconds since the epoch, or any other seconds."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now
@@ -18,7 +18,7 @@ class FakeClock:
 
 
 class MovableTime:
-    """The time of day, which runs on from where it was moved to."""
+    """The time of day, plus the time by which the test has advanced it."""
 
     def __init__(self) -> None:
         self._moved = timedelta()
@@ -31,12 +31,12 @@ class MovableTime:
 
 
 async def no_sleep(_seconds: float) -> None:
-    """Lets the others go on, and no time pass."""
+    """Let other tasks run, without any delay."""
     await asyncio.sleep(0)
 
 
 class ManualSleep:
-    """Sleeps until a test says so, and knows for how long it was asked to."""
+    """Sleeps until the test wakes it, and records the seconds of each sleep."""
 
     def __init__(self) -> None:
         self.asked_seconds: asyncio.Queue[float] = asyncio.Queue()
@@ -52,7 +52,7 @@ class ManualSleep:
 
 
 class SkippingSleep:
-    """Sleeps by moving a fake clock, until the clock has reached `end`. From then on it sleeps for good."""
+    """Advances a fake clock in place of sleeping. Once the clock has reached `end`, it sleeps for ever."""
 
     def __init__(self, clock: FakeClock, end: float) -> None:
         self._clock = clock

@@ -140,7 +140,7 @@ class CertificateCache(transport.Request):
         """
         self._drop_expired()
         if not self._public_keys:
-            raise exceptions.TransportError("There are no certificates in the cache.")
+            raise exceptions.TransportError("No certificates are loaded.")
         return _Answer(self._answer)
 
     async def ensure_key(self, key_id: str) -> None:
@@ -159,7 +159,7 @@ class CertificateCache(transport.Request):
         """Raise `VerifierUnavailable`, with the reason, if no certificates are loaded."""
         self._drop_expired()
         if not self._public_keys:
-            raise VerifierUnavailable(f"There are no certificates to verify tokens with: {self.last_error}.")
+            raise VerifierUnavailable(f"No certificates to verify tokens are loaded: {self.last_error}.")
 
     async def open(self) -> None:
         """Fetch the certificates, and refresh them in the background from now on.

@@ -14,7 +14,7 @@ def test_delays_double_up_to_the_longest() -> None:
 
 
 def test_half_of_a_delay_is_random() -> None:
-    """A delay lies between half and all of its step, so that nobody returns at once and not all return together."""
+    """A delay is between half of its step and all of it: no process retries at once, and not all retry together."""
     assert Backoff(4.0, 60.0, jitter=lambda: 0.0).delay_seconds(1) == 2.0
     assert Backoff(4.0, 60.0, jitter=lambda: 0.5).delay_seconds(1) == 3.0
 

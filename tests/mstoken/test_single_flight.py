@@ -1,4 +1,4 @@
-"""One run at a time, shared by all who ask while it is under way."""
+"""The work runs once at a time, and all tasks that ask meanwhile share its result."""
 
 import asyncio
 import gc
@@ -9,7 +9,7 @@ from mstoken.single_flight import SingleFlight
 
 
 class Work:
-    """Work that ends when the test says so; counts its runs."""
+    """Work that ends when `may_end` is set. It counts its runs."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -24,7 +24,7 @@ class Work:
         return self.runs
 
 
-async def test_those_who_ask_meanwhile_share_one_result() -> None:
+async def test_tasks_share_the_result_of_a_run() -> None:
     """Ten tasks that ask while the work runs get the result of one run."""
     work = Work()
     flight = SingleFlight(work, "work")
@@ -34,7 +34,7 @@ async def test_those_who_ask_meanwhile_share_one_result() -> None:
     assert await asyncio.gather(*waiting) == [1] * 10
 
 
-async def test_one_who_asks_later_gets_a_new_run() -> None:
+async def test_a_later_task_starts_a_new_run() -> None:
     """A result is not kept: after the end of a run the next one begins."""
     work = Work()
     work.may_end.set()
@@ -42,8 +42,8 @@ async def test_one_who_asks_later_gets_a_new_run() -> None:
     assert [await flight.join(), await flight.join()] == [1, 2]
 
 
-async def test_those_who_ask_meanwhile_share_one_error() -> None:
-    """When the work fails, each who waits gets the error, and the next run is not affected."""
+async def test_tasks_share_the_error_of_a_run() -> None:
+    """If the work fails, each task that waits gets the error. The next run is not affected."""
     work = Work()
     work.fails_with = OSError("down")
     flight = SingleFlight(work, "work")
@@ -55,8 +55,8 @@ async def test_those_who_ask_meanwhile_share_one_error() -> None:
     assert await flight.join() == 2
 
 
-async def test_cancelling_one_who_waits_leaves_the_work_alone() -> None:
-    """The others still get the result of the run that the cancelled one began."""
+async def test_cancelling_a_task_does_not_cancel_the_work() -> None:
+    """The other tasks get the result of the run that the cancelled task started."""
     work = Work()
     flight = SingleFlight(work, "work")
     first, second = asyncio.create_task(flight.join()), asyncio.create_task(flight.join())
@@ -68,8 +68,8 @@ async def test_cancelling_one_who_waits_leaves_the_work_alone() -> None:
     assert await second == 1
 
 
-async def test_an_error_that_nobody_waits_for_is_not_complained_of() -> None:
-    """Where everyone who waited was cancelled, asyncio does not report an exception that was never retrieved."""
+async def test_an_error_that_no_task_waits_for_is_not_reported() -> None:
+    """If all tasks that waited were cancelled, asyncio does not report an exception that was never retrieved."""
     complaints: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
     work = Work()
@@ -86,8 +86,8 @@ async def test_an_error_that_nobody_waits_for_is_not_complained_of() -> None:
     assert complaints == []
 
 
-async def test_it_tells_whether_it_runs() -> None:
-    """From the start of a run to its end, and not before or after."""
+async def test_is_running() -> None:
+    """It is true from the start of a run to its end."""
     work = Work()
     flight = SingleFlight(work, "work")
     assert not flight.is_running
@@ -99,7 +99,7 @@ async def test_it_tells_whether_it_runs() -> None:
 
 
 async def test_starting_twice_starts_once() -> None:
-    """A second start returns the task of the run under way."""
+    """A second start returns the task of the first."""
     work = Work()
     flight = SingleFlight(work, "work")
     assert flight.start() is flight.start()
@@ -107,7 +107,7 @@ async def test_starting_twice_starts_once() -> None:
 
 
 async def test_closing_cancels_the_run() -> None:
-    """After the close nothing runs, and who waited is cancelled. To close what does not run does nothing."""
+    """After the close nothing runs, and tasks that waited are cancelled. Otherwise closing does nothing."""
     work = Work()
     flight = SingleFlight(work, "work")
     await flight.aclose()
@@ -120,7 +120,7 @@ async def test_closing_cancels_the_run() -> None:
 
 
 def test_a_run_of_another_loop_is_not_waited_for() -> None:
-    """A run that began in a loop which no longer works, as before a fork, does not hold up the next loop."""
+    """A run that began in a loop that no longer runs, as after a fork, does not block the next loop."""
     first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
 
     async def begin(flight: SingleFlight[int]) -> None:

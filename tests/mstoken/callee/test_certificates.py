@@ -229,7 +229,7 @@ async def test_expired_certificates_are_dropped(keys: list[Key], clock: FakeCloc
     async with CertificateCache(source, clock=clock) as cache:
         source.error = OSError("no network")
         clock.advance(CERTIFICATE_DAYS * DAY_SECONDS + 1)
-        with pytest.raises(VerifierUnavailable, match="no certificates"):
+        with pytest.raises(VerifierUnavailable, match="No certificates"):
             cache.ready()
         with pytest.raises(exceptions.TransportError):
             cache("https://certificates")
