@@ -1,4 +1,4 @@
-"""What the tests of the services share: apps served in this process, and people and things to serve."""
+"""What the tests of the services share: apps that run in this process, sample data, and checks of answers."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ LOGGERS = ("", "uvicorn", "uvicorn.error", "uvicorn.access", "httpx", "httpcore"
 
 @contextmanager
 def logging_as_before() -> Iterator[None]:
-    """Puts back the loggers that a service's process takes over."""
+    """Restore the loggers that the process of a service configures."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
     try:
@@ -42,7 +42,7 @@ def logging_as_before() -> Iterator[None]:
 
 @asynccontextmanager
 async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an app that has started up and is shut down at the end."""
+    """Start an app, and return a client of it. The app is stopped at the end."""
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=BASE_URL) as client,
@@ -51,7 +51,7 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The problem details in an answer that has this status and code; fails where it has not."""
+    """Check that an answer is problem details with this status and code, and return them."""
     assert response.headers["Content-Type"] == "application/problem+json", response.text
     problem: dict[str, Any] = response.json()
     assert (response.status_code, problem["status"], problem["code"]) == (status, status, code), problem
@@ -59,13 +59,13 @@ def refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
 
 
 def answered(response: httpx.Response, status: int = 200) -> Any:
-    """The JSON in an answer that has this status; fails where it has not."""
+    """Check that an answer has this status, and return its JSON."""
     assert response.status_code == status, response.text
     return response.json()
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], *, within_seconds: float = 8.0) -> None:
-    """Waits until that holds, for what a service does by itself. Raises TimeoutError."""
+    """Wait until `holds` returns True, for what a service does by itself. Raise TimeoutError."""
     async with asyncio.timeout(within_seconds):
         while True:
             if await holds():
@@ -73,15 +73,15 @@ async def eventually(holds: Callable[[], Awaitable[bool]], *, within_seconds: fl
             await asyncio.sleep(0.02)
 
 
-class StubbornTransport(httpx.AsyncBaseTransport):
-    """A network on which every request meets the same fate: an answer, or an error of httpx."""
+class FixedTransport(httpx.AsyncBaseTransport):
+    """A network on which every request has the same outcome: an answer, or an error of httpx."""
 
-    def __init__(self, fate: httpx.Response | Exception) -> None:
-        self.fate = fate
+    def __init__(self, outcome: httpx.Response | Exception) -> None:
+        self.outcome = outcome
         self.requests: list[httpx.Request] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        if isinstance(self.fate, Exception):
-            raise self.fate
-        return self.fate
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome

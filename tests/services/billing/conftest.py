@@ -1,4 +1,4 @@
-"""The Billing service between the real Product service and a User service of a few lines."""
+"""The Billing service between the real Product and User services."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -24,25 +24,25 @@ from services.user.settings import UserSettings
 from tests.clock import MovableTime, no_sleep
 from tests.services.billing.fakes import FakeQueue
 from tests.services.conftest import NewDatabase
-from tests.services.shop import BASE_URL, KETTLE, StubbornTransport, answered, serving
+from tests.services.shop import BASE_URL, KETTLE, FixedTransport, answered, serving
 from tests.services.user.fakes import SETTINGS, FakeProject
 
 
-class Switch(httpx.AsyncBaseTransport):
-    """A way to an app that can be cut: while `fate` is set, requests meet that instead. Counts what went through."""
+class SwitchableTransport(httpx.AsyncBaseTransport):
+    """A network to an app that records all requests. While `outcome` is set, requests go to it instead of the app."""
 
     def __init__(self, app: FastAPI) -> None:
-        self.way = httpx.ASGITransport(app=app)
-        self.fate: httpx.AsyncBaseTransport | None = None
+        self.transport = httpx.ASGITransport(app=app)
+        self.outcome: httpx.AsyncBaseTransport | None = None
         self.requests: list[httpx.Request] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        return await (self.fate or self.way).handle_async_request(request)
+        return await (self.outcome or self.transport).handle_async_request(request)
 
-    def meets(self, fate: httpx.Response | Exception) -> None:
-        """From now on every request meets this."""
-        self.fate = StubbornTransport(fate)
+    def answers_with(self, outcome: httpx.Response | Exception) -> None:
+        """From now on, every request gets this answer, or raises this error."""
+        self.outcome = FixedTransport(outcome)
 
 
 @dataclass
@@ -52,8 +52,8 @@ class Shop:
     billing: httpx.AsyncClient
     product: httpx.AsyncClient
     user: httpx.AsyncClient
-    to_product: Switch
-    to_user: Switch
+    to_product: SwitchableTransport
+    to_user: SwitchableTransport
     firebase: FakeFirebase
     maya: dict[str, str]
     tomas: dict[str, str]
@@ -65,7 +65,7 @@ class Shop:
     keys: int = field(default=0)
 
     async def offer(self, **changes: Any) -> dict[str, Any]:
-        """A product that an administrator has added."""
+        """Add a product as an administrator, and return it."""
         body = KETTLE | changes
         added: dict[str, Any] = answered(await self.product.post("/products", json=body, headers=self.admin), 201)
         return added
@@ -73,24 +73,24 @@ class Shop:
     async def order(
         self, *items: tuple[str, int], by: dict[str, str] | None = None, key: str | None = None
     ) -> httpx.Response:
-        """What Billing answers to a request for a bill."""
+        """Request a bill, and return Billing's answer. Without `key`, the request has a new key."""
         self.keys += 1
         headers = (by or self.maya) | {"Idempotency-Key": key or f"key-{self.keys}"}
         body = {"items": [{"product_id": product_id, "quantity": quantity} for product_id, quantity in items]}
         return await self.billing.post("/bills", json=body, headers=headers)
 
     async def bill(self, **changes: Any) -> dict[str, Any]:
-        """Maya's bill for one kettle."""
+        """Return a bill of Maya for one kettle."""
         made: dict[str, Any] = answered(await self.order(((await self.offer(**changes))["id"], 1)), 201)
         return made
 
     async def stock_of(self, product: dict[str, Any]) -> int:
-        """How many of a product can still be bought."""
+        """Return how many of a product can still be bought."""
         stock: int = answered(await self.product.get(f"/products/{product['id']}", headers=self.maya))["stock"]
         return stock
 
     async def bills(self, viewer: dict[str, str] | None = None) -> list[dict[str, Any]]:
-        """The bills that Maya, or another viewer, sees."""
+        """Return the bills that Maya, or another viewer, sees."""
         items: list[dict[str, Any]] = answered(
             await self.billing.get("/bills", params={"limit": "100"}, headers=viewer or self.maya)
         )["items"]
@@ -105,7 +105,7 @@ def schema() -> Path | None:
 
 @pytest.fixture
 async def shop(new_database: NewDatabase, firebase: FakeFirebase) -> AsyncIterator[Shop]:
-    """A shop with nothing sold yet."""
+    """A shop in which nothing was sold yet."""
     async with open_shop(new_database, firebase) as shop:
         yield shop
 
@@ -114,7 +114,7 @@ async def shop(new_database: NewDatabase, firebase: FakeFirebase) -> AsyncIterat
 async def open_shop(
     new_database: NewDatabase, firebase: FakeFirebase, *, deadline_seconds: float = 5.0
 ) -> AsyncIterator[Shop]:
-    """A shop with nothing sold yet, whose Billing waits for its neighbours for so long, and does not wait otherwise."""
+    """Open a shop in which nothing was sold yet. Billing's calls to other services end after `deadline_seconds`."""
 
     def create_billing() -> FastAPI:
         settings = BillingSettings(database_url=databases["billing"], product_url=BASE_URL, user_url=BASE_URL)
@@ -146,7 +146,7 @@ async def open_shop(
         sessions=project,
         client=project.client(),
     )
-    to_product, to_user = Switch(product), Switch(user)
+    to_product, to_user = SwitchableTransport(product), SwitchableTransport(user)
     async with (
         serving(product) as to_the_product,
         serving(user) as to_the_user,

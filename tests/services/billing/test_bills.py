@@ -1,4 +1,4 @@
-"""Bills over HTTP: services/billing with the real Product service"""
+"""The bills of services/billing over HTTP, with the real Product service"""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from tests.services.shop import answered, refused
 
 
 async def test_a_bill(shop: Shop) -> None:
-    """A bill has a line for each product in the order asked for, at Product's prices, and their sum."""
+    """A bill has a line for each product in the requested order, at Product's prices, and their sum."""
     kettle = await shop.offer(name="Kettle", price={"amount": 4990, "currency": "USD"})
     cups = await shop.offer(name="Cups", price={"amount": 1999, "currency": "USD"})
     bill = answered(await shop.order((cups["id"], 3), (kettle["id"], 1)), 201)
@@ -42,7 +42,7 @@ async def test_a_bill(shop: Shop) -> None:
 
 
 async def test_a_bill_keeps_its_prices(shop: Shop) -> None:
-    """A bill stays as it was made when its products change, and when they are deleted."""
+    """A bill does not change when its products are changed or deleted."""
     kettle = await shop.offer()
     bill = answered(await shop.order((kettle["id"], 2)), 201)
     path, change = f"/products/{kettle['id']}", {"name": "Pot", "price": {"amount": 1, "currency": "EUR"}}
@@ -53,7 +53,7 @@ async def test_a_bill_keeps_its_prices(shop: Shop) -> None:
 
 
 async def test_the_largest_bill(shop: Shop) -> None:
-    """The highest prices, quantities and number of lines add up, and come back in their order, to the last unit."""
+    """The highest prices, quantities and number of lines add up exactly, in the requested order."""
     price, stock = {"amount": 100_000_000, "currency": "USD"}, 1_000_000
     ids = [(await shop.offer(price=price, stock=stock))["id"] for _ in range(100)][::-1]
     bill = answered(await shop.order(*((product_id, 1000) for product_id in ids)), 201)
@@ -63,8 +63,8 @@ async def test_the_largest_bill(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("quantity", [0, -1, 1001, 10**30, 1.5, "1", None, True])
-async def test_what_is_no_quantity(shop: Shop, quantity: Any) -> None:
-    """A quantity is a whole number from 1 to 1000; anything else makes no bill."""
+async def test_an_invalid_quantity(shop: Shop, quantity: Any) -> None:
+    """A quantity must be a whole number from 1 to 1000."""
     kettle = await shop.offer()
     refused(await shop.order((kettle["id"], quantity)), 422, "request_invalid")
     assert await shop.bills() == []
@@ -72,19 +72,19 @@ async def test_what_is_no_quantity(shop: Shop, quantity: Any) -> None:
 
 @pytest.mark.parametrize("count", [0, 101])
 async def test_too_few_and_too_many_lines(shop: Shop, count: int) -> None:
-    """A bill has 1 to 100 lines."""
+    """A bill must have 1 to 100 lines."""
     refused(await shop.order(*((new_id(), 1) for _ in range(count))), 422, "request_invalid")
 
 
 @pytest.mark.parametrize("product_id", ["", "a,b", "a\0", "x" * 33, "a/b", None])
-async def test_what_is_no_products_id(shop: Shop, product_id: Any) -> None:
-    """Text that could mean something else to Product is no id."""
+async def test_an_invalid_product_id(shop: Shop, product_id: Any) -> None:
+    """Text that cannot be the id of a product is refused before Product is asked."""
     refused(await shop.order((product_id, 1)), 422, "request_invalid")
     assert shop.to_product.requests == []
 
 
 async def test_a_product_that_does_not_exist(shop: Shop) -> None:
-    """One unknown product among others, and there is no bill."""
+    """If one of the products does not exist, there is no bill."""
     kettle, unknown = await shop.offer(), new_id()
     problem = refused(await shop.order((kettle["id"], 1), (unknown, 1)), 422, "product_unknown")
     assert unknown in problem["detail"]
@@ -92,14 +92,14 @@ async def test_a_product_that_does_not_exist(shop: Shop) -> None:
 
 
 async def test_a_product_twice(shop: Shop) -> None:
-    """A product that stands in the request twice makes no bill: its quantities may be a mistake."""
+    """A request that names a product twice is refused, because its quantities may be a mistake."""
     kettle = await shop.offer()
     refused(await shop.order((kettle["id"], 1), (kettle["id"], 2)), 422, "product_repeated")
     assert await shop.bills() == []
 
 
 async def test_two_currencies(shop: Shop) -> None:
-    """Products in two currencies make no bill."""
+    """Products with prices in two currencies make no bill."""
     dollars = await shop.offer()
     euros = await shop.offer(price={"amount": 1, "currency": "EUR"})
     problem = refused(await shop.order((dollars["id"], 1), (euros["id"], 1)), 422, "currencies_mixed")
@@ -107,8 +107,8 @@ async def test_two_currencies(shop: Shop) -> None:
     assert await shop.bills() == []
 
 
-async def test_less_than_asked_for(shop: Shop) -> None:
-    """The last one can be bought; more than there are make no bill."""
+async def test_not_enough_in_stock(shop: Shop) -> None:
+    """The last unit can be bought. If fewer are in stock than requested, there is no bill."""
     kettle = await shop.offer(stock=2)
     refused(await shop.order((kettle["id"], 3)), 409, "out_of_stock")
     assert await shop.bills() == []
@@ -116,7 +116,7 @@ async def test_less_than_asked_for(shop: Shop) -> None:
 
 
 async def test_the_same_request_again(shop: Shop) -> None:
-    """The same key and items give the same bill again, also when Product is gone or asks another price."""
+    """The same key and items get the same bill again, even if Product is gone or has another price."""
     kettle = await shop.offer()
     bill = answered(await shop.order((kettle["id"], 1), key="k"), 201)
     await shop.product.delete(f"/products/{kettle['id']}", headers=shop.admin)
@@ -124,8 +124,8 @@ async def test_the_same_request_again(shop: Shop) -> None:
     assert await shop.bills() == [bill]
 
 
-async def test_the_same_key_for_something_else(shop: Shop) -> None:
-    """A key that made one bill makes no other, be it other products or another quantity."""
+async def test_a_key_for_other_items(shop: Shop) -> None:
+    """A key that was used for a bill is refused with other products or another quantity."""
     kettle, cups = await shop.offer(), await shop.offer()
     bill = answered(await shop.order((kettle["id"], 1), key="k"), 201)
     refused(await shop.order((kettle["id"], 2), key="k"), 422, "idempotency_key_reused")
@@ -133,8 +133,8 @@ async def test_the_same_key_for_something_else(shop: Shop) -> None:
     assert await shop.bills() == [bill]
 
 
-async def test_a_key_is_its_users_own(shop: Shop) -> None:
-    """Two users may have the same key, and neither gets the other's bill by it."""
+async def test_two_users_may_use_the_same_key(shop: Shop) -> None:
+    """Two users who send the same key get their own bills."""
     kettle = await shop.offer()
     mayas = answered(await shop.order((kettle["id"], 1), key="k"), 201)
     tomas = answered(await shop.order((kettle["id"], 1), key="k", by=shop.tomas), 201)
@@ -143,8 +143,8 @@ async def test_a_key_is_its_users_own(shop: Shop) -> None:
 
 
 @pytest.mark.both_databases
-async def test_a_race_with_one_key(shop: Shop) -> None:
-    """The same request many times at once makes one bill; every answer is that bill, or that it is being made."""
+async def test_concurrent_requests_with_one_key(shop: Shop) -> None:
+    """The same request many times at once makes one bill. Every answer is that bill, or that it is in progress."""
     kettle = await shop.offer()
     responses = await asyncio.gather(*(shop.order((kettle["id"], 1), key="k") for _ in range(50)))
     bills = [answered(response, 201) for response in responses if response.status_code == 201]
@@ -157,8 +157,8 @@ async def test_a_race_with_one_key(shop: Shop) -> None:
 
 
 @pytest.mark.both_databases
-async def test_a_race_with_one_key_for_two_things(shop: Shop) -> None:
-    """Of two different requests at once under one key, one makes its bill and the other is refused."""
+async def test_concurrent_requests_for_other_items_with_one_key(shop: Shop) -> None:
+    """Of two concurrent requests for other items under one key, one gets its bill and the other is refused."""
     kettle = await shop.offer()
     responses = await asyncio.gather(*(shop.order((kettle["id"], quantity), key="k") for quantity in (1, 2)))
     assert sorted(response.status_code for response in responses) == [201, 422]
@@ -166,7 +166,7 @@ async def test_a_race_with_one_key_for_two_things(shop: Shop) -> None:
 
 
 async def test_a_refused_request_stays_refused_under_its_key(shop: Shop) -> None:
-    """A request that made no bill gets the same answer again, also when it could be served now; a new key helps."""
+    """A refused request gets the same answer again, even if it could succeed now. A new key helps."""
     kettle = await shop.offer(stock=0)
     problem = refused(await shop.order((kettle["id"], 1), key="k"), 409, "out_of_stock")
     await shop.product.patch(f"/products/{kettle['id']}", json={"stock": 1}, headers=shop.admin)
@@ -175,8 +175,8 @@ async def test_a_refused_request_stays_refused_under_its_key(shop: Shop) -> None
     answered(await shop.order((kettle["id"], 1), key="other"), 201)
 
 
-async def test_a_request_that_is_wrong_in_itself_does_not_use_up_its_key(shop: Shop) -> None:
-    """A request that no shop could serve may be put right under the same key."""
+async def test_an_invalid_request_does_not_use_its_key(shop: Shop) -> None:
+    """A request that is not valid can be corrected and sent again under the same key."""
     kettle = await shop.offer()
     refused(await shop.order((kettle["id"], 0), key="k"), 422, "request_invalid")
     refused(await shop.order((kettle["id"], 1), (kettle["id"], 1), key="k"), 422, "product_repeated")
@@ -184,8 +184,8 @@ async def test_a_request_that_is_wrong_in_itself_does_not_use_up_its_key(shop: S
 
 
 @pytest.mark.parametrize("keys", [[], [""], ["a b"], ["x" * 256], ["a", "b"], [b"\xe9"]])
-async def test_what_is_no_key(shop: Shop, keys: list[Any]) -> None:
-    """Without exactly one sound Idempotency-Key there is no bill."""
+async def test_an_invalid_key(shop: Shop, keys: list[Any]) -> None:
+    """Without exactly one valid Idempotency-Key there is no bill."""
     kettle = await shop.offer()
     body = {"items": [{"product_id": kettle["id"], "quantity": 1}]}
     headers = [*shop.maya.items(), *(("Idempotency-Key", key) for key in keys)]
@@ -193,8 +193,8 @@ async def test_what_is_no_key(shop: Shop, keys: list[Any]) -> None:
     assert await shop.bills() == []
 
 
-async def test_a_bill_is_its_users_own(shop: Shop) -> None:
-    """To other users a bill does not exist, by any path; an administrator sees it."""
+async def test_users_see_only_their_own_bills(shop: Shop) -> None:
+    """To other users a bill does not exist, on any path. An administrator sees it."""
     bill = await shop.bill()
     for path in (f"/bills/{bill['id']}", f"/bills/{bill['id']}/invoice", f"/bills/{bill['id']}/delivery"):
         foreign = refused(await shop.billing.get(path, headers=shop.tomas), 404, "bill_not_found")
@@ -208,7 +208,7 @@ async def test_a_bill_is_its_users_own(shop: Shop) -> None:
 
 
 async def test_bills_are_for_users(shop: Shop) -> None:
-    """No service and nobody without a token has to do with bills."""
+    """Services, and callers without a token, may not use the routes of bills."""
     service, body = (
         shop.firebase.service_auth("product", to="billing"),
         {"items": [{"product_id": new_id(), "quantity": 1}]},
@@ -219,7 +219,7 @@ async def test_bills_are_for_users(shop: Shop) -> None:
 
 
 async def test_pages_of_bills(shop: Shop) -> None:
-    """Bills come the latest first, each once and with its own lines, in pages that follow each other."""
+    """Pages of bills follow each other, the latest bill first, each bill once and with its own lines."""
     first, second = await shop.offer(name="One", stock=99), await shop.offer(name="Two", stock=99)
     made = []
     for quantity in range(1, 6):
@@ -237,7 +237,7 @@ async def test_pages_of_bills(shop: Shop) -> None:
 
 
 async def test_the_openapi_document(shop: Shop) -> None:
-    """The document says that a bill needs a key, and how its making can end."""
+    """The OpenAPI document says that a bill needs a key, and lists the possible answers."""
     document = answered(await shop.billing.get("/openapi.json"))
     operation = document["paths"]["/bills"]["post"]
     assert [(parameter["name"], parameter["required"]) for parameter in operation["parameters"]] == [

@@ -1,4 +1,4 @@
-"""Deliveries over HTTP: services/billing with the real User service"""
+"""The deliveries of services/billing over HTTP, with the real User service"""
 
 import asyncio
 from typing import Any
@@ -27,7 +27,7 @@ async def live_at(shop: Shop, address: dict[str, Any]) -> None:
 
 
 async def test_a_delivery_to_an_address(shop: Shop) -> None:
-    """A delivery is requested to the address that is sent, and can be looked at from then on."""
+    """A delivery to the address in the request is requested, and can be read afterwards."""
     bill = await shop.bill()
     delivery = answered(await deliver(shop, bill, {"address": ADDRESS}), 202)
     assert (delivery["bill_id"], delivery["status"], delivery["address"]) == (bill["id"], "requested", ADDRESS)
@@ -39,14 +39,14 @@ async def test_a_delivery_to_an_address(shop: Shop) -> None:
 
 @pytest.mark.parametrize("body", [None, {}, {"address": None}])
 async def test_a_delivery_to_the_address_in_the_profile(shop: Shop, body: dict[str, Any] | None) -> None:
-    """Without an address a delivery goes to the one in the user's profile."""
+    """Without an address, a delivery goes to the address in the user's profile."""
     await live_at(shop, ADDRESS)
     delivery = answered(await deliver(shop, await shop.bill(), body), 202)
     assert delivery["address"] == ADDRESS
 
 
-async def test_an_administrator_asks_for_the_users_address(shop: Shop) -> None:
-    """The profile is that of the bill's user, whoever asks."""
+async def test_an_administrator_requests_a_delivery(shop: Shop) -> None:
+    """The profile is that of the bill's user, not that of the administrator who requests the delivery."""
     await live_at(shop, ADDRESS)
     bill = await shop.bill()
     answer = await shop.billing.post(f"/bills/{bill['id']}/delivery", headers=shop.admin)
@@ -54,7 +54,7 @@ async def test_an_administrator_asks_for_the_users_address(shop: Shop) -> None:
 
 
 async def test_no_address_anywhere(shop: Shop) -> None:
-    """Where neither the request nor the profile has an address, or User knows no such user, nothing is requested."""
+    """If neither the request nor the profile has an address, or there is no profile, nothing is requested."""
     bill = await shop.bill()
     refused(await deliver(shop, bill), 422, "address_missing")
     answered(await shop.user.get("/profile", headers=shop.maya))
@@ -63,21 +63,21 @@ async def test_no_address_anywhere(shop: Shop) -> None:
     refused(answer, 404, "delivery_not_found")
 
 
-async def test_user_out_of_reach(shop: Shop) -> None:
-    """While User cannot be asked for the address, nothing is requested."""
-    shop.to_user.meets(httpx.ConnectError("refused"))
+async def test_the_user_service_is_unavailable(shop: Shop) -> None:
+    """While the User service cannot be asked for the address, nothing is requested."""
+    shop.to_user.answers_with(httpx.ConnectError("refused"))
     refused(await deliver(shop, await shop.bill()), 503, "user_unavailable")
 
 
 @pytest.mark.parametrize("change", [{"country": "ZZ"}, {"city": None}, {"planet": "Mars"}])
-async def test_what_is_no_address(shop: Shop, change: dict[str, Any]) -> None:
-    """A delivery goes to a whole address in a country that there is."""
+async def test_an_invalid_address(shop: Shop, change: dict[str, Any]) -> None:
+    """An address must be complete, and in an existing country."""
     answer = await deliver(shop, await shop.bill(), {"address": ADDRESS | change})
     refused(answer, 422, "request_invalid")
 
 
-async def test_a_delivery_asked_for_again(shop: Shop) -> None:
-    """Asked for again, with the same address or none, it is the same delivery, wherever it has come to."""
+async def test_a_repeated_request(shop: Shop) -> None:
+    """A repeated request, with the same address or none, returns the same delivery with its present status."""
     bill = await shop.bill()
     delivery = answered(await deliver(shop, bill, {"address": ADDRESS}), 202)
     assert answered(await deliver(shop, bill, {"address": ADDRESS}), 202) == delivery
@@ -87,8 +87,8 @@ async def test_a_delivery_asked_for_again(shop: Shop) -> None:
     assert (again["id"], again["status"]) == (delivery["id"], "dispatched")
 
 
-async def test_a_delivery_to_elsewhere(shop: Shop) -> None:
-    """A delivery that was asked for is not redirected in silence."""
+async def test_another_address(shop: Shop) -> None:
+    """A delivery cannot be redirected to another address."""
     bill = await shop.bill()
     delivery = answered(await deliver(shop, bill, {"address": ADDRESS}), 202)
     refused(await deliver(shop, bill, {"address": ADDRESS | {"city": "Salem"}}), 409, "address_fixed")
@@ -96,8 +96,8 @@ async def test_a_delivery_to_elsewhere(shop: Shop) -> None:
 
 
 @pytest.mark.both_databases
-async def test_a_race_for_one_delivery(shop: Shop) -> None:
-    """The same request many times at once makes one delivery, and every answer is that one."""
+async def test_concurrent_requests(shop: Shop) -> None:
+    """The same request many times at once makes one delivery, which all answers return."""
     bill = await shop.bill()
     requests = (deliver(shop, bill, {"address": ADDRESS}) for _ in range(12))
     deliveries = [answered(response, 202) for response in await asyncio.gather(*requests)]
@@ -119,8 +119,8 @@ async def test_a_race_for_one_delivery(shop: Shop) -> None:
         (["failed", "delivered"], "failed"),
     ],
 )
-async def test_a_delivery_goes_forward_only(shop: Shop, events: list[str], status: str) -> None:
-    """Events move a delivery on; one that is repeated or late changes nothing, and is no error."""
+async def test_a_status_only_goes_forward(shop: Shop, events: list[str], status: str) -> None:
+    """Events advance a delivery. Repeated and late ones change nothing, and are answered with success."""
     delivery = answered(await deliver(shop, await shop.bill(), {"address": ADDRESS}), 202)
     for event in events:
         reported = answered(await report(shop, delivery, event))
@@ -137,7 +137,7 @@ RANK = {"requested": 0, "dispatched": 1, "delivered": 2, "failed": 2}
 @FEW
 @given(events=EVENTS)
 async def test_events_in_any_order(shop: Shop, events: list[str]) -> None:
-    """Whatever comes in whichever order, and however often, a delivery never goes back, and its first end stays."""
+    """Whatever events arrive in whichever order, a status never goes back, and the first final status stays."""
     delivery = answered(await deliver(shop, await shop.bill(), {"address": ADDRESS}), 202)
     for event in events:
         before, delivery = delivery, answered(await report(shop, delivery, event))
@@ -151,7 +151,7 @@ async def test_events_in_any_order(shop: Shop, events: list[str]) -> None:
 @FEW
 @given(events=EVENTS)
 async def test_events_at_the_same_time(shop: Shop, events: list[str]) -> None:
-    """Events that race leave a delivery as far on as the furthest of them, and at one end only."""
+    """Concurrent events leave a delivery with the furthest status among them, and with one final status only."""
     delivery = answered(await deliver(shop, await shop.bill(), {"address": ADDRESS}), 202)
     answers = await asyncio.gather(*(report(shop, delivery, event) for event in events))
     path = f"/bills/{delivery['bill_id']}/delivery"
@@ -160,8 +160,8 @@ async def test_events_at_the_same_time(shop: Shop, events: list[str]) -> None:
     assert {answered(answer)["status"] for answer in answers} <= {"dispatched", left}
 
 
-async def test_a_late_event_does_not_touch_the_time(shop: Shop) -> None:
-    """What changes nothing is no change: the time of the last one stays."""
+async def test_a_late_event_does_not_change_the_time(shop: Shop) -> None:
+    """An event that changes nothing does not change `updated_at` either."""
     delivery = answered(await deliver(shop, await shop.bill(), {"address": ADDRESS}), 202)
     delivered = answered(await report(shop, delivery, "delivered"))
     assert delivered["updated_at"] > delivered["created_at"]
@@ -169,19 +169,19 @@ async def test_a_late_event_does_not_touch_the_time(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("status", ["requested", "lost", "", None])
-async def test_what_is_no_event(shop: Shop, status: Any) -> None:
-    """A delivery can be dispatched, delivered and failed, and nothing else."""
+async def test_an_invalid_event(shop: Shop, status: Any) -> None:
+    """An event must be dispatched, delivered or failed."""
     delivery = answered(await deliver(shop, await shop.bill(), {"address": ADDRESS}), 202)
     refused(await report(shop, delivery, status), 422, "request_invalid")
 
 
-async def test_an_event_of_no_delivery(shop: Shop) -> None:
-    """What happened to a delivery that does not exist is not found."""
+async def test_an_event_of_an_unknown_delivery(shop: Shop) -> None:
+    """An event for a delivery that does not exist is not found."""
     refused(await report(shop, {"id": new_id()}, "dispatched"), 404, "delivery_not_found")
 
 
 async def test_only_the_delivery_service_reports(shop: Shop) -> None:
-    """Neither the customer, nor an administrator, nor another service says what happened to a delivery."""
+    """Customers, administrators and other services may not report events."""
     delivery = answered(await deliver(shop, await shop.bill(), {"address": ADDRESS}), 202)
     path, body = f"/deliveries/{delivery['id']}/events", {"status": "delivered"}
     for headers in shop.maya, shop.admin:

@@ -1,4 +1,4 @@
-"""services/billing/dispatcher.py and outbox.py: nothing is lost, and nobody does another's work"""
+"""services/billing/dispatcher.py and outbox.py: no delivery is lost, and no two processes hand over the same one"""
 
 import asyncio
 from collections import Counter
@@ -12,7 +12,7 @@ from sqlalchemy import Column, DateTime, Integer, insert
 from services.billing.app import MIGRATIONS
 from services.billing.deliveries import EARLIER_STATUSES, Delivery, ReportedStatus
 from services.billing.dispatcher import BACKOFF, LEASE_SECONDS, Dispatcher, Queue
-from services.billing.outbox import Outbox
+from services.billing.outbox import Claim, Outbox
 from services.billing.store import DeliveryStore, bills
 from services.common.database import Database
 from services.common.ids import new_id
@@ -25,8 +25,8 @@ PATIENCE_SECONDS = 600.0
 HOUR_SECONDS = 3600.0
 
 
-class Post:
-    """Billing's deliveries and their outbox, at a time that a test moves."""
+class OutboxScenario:
+    """Deliveries and their outbox, at a time that the test sets."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -34,14 +34,20 @@ class Post:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
 
     def dispatcher(self, queue: Queue) -> Dispatcher:
-        """That of one process."""
+        """Return the dispatcher of one process."""
         return Dispatcher(self.outbox, queue, patience_seconds=PATIENCE_SECONDS, clock=lambda: self.now)
 
     def later(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
+    async def claim(self) -> Claim:
+        """Claim one due delivery for the usual time."""
+        until = self.now + timedelta(seconds=LEASE_SECONDS)
+        [claim] = await self.outbox.claim(now=self.now, until=until, limit=1)
+        return claim
+
     async def request(self) -> str:
-        """The id of a new delivery."""
+        """Request a delivery, and return its id."""
         bill = {column.name: some_value(column) for column in bills.c if not column.nullable}
         async with self.database.write() as connection:
             await connection.execute(insert(bills).values(bill))
@@ -55,7 +61,7 @@ class Post:
 
 
 def some_value(column: Column[Any]) -> Any:
-    """Something for a bill's column: what it is plays no part here."""
+    """Return any value for a column of bills."""
     match column.type:
         case DateTime():
             return datetime(2026, 1, 1, tzinfo=UTC)
@@ -65,145 +71,145 @@ def some_value(column: Column[Any]) -> Any:
 
 
 @pytest.fixture
-async def post(database_url: str) -> AsyncIterator[Post]:
-    """Billing's database, with nothing requested yet."""
+async def scenario(database_url: str) -> AsyncIterator[OutboxScenario]:
+    """The database of Billing, without deliveries."""
     database = Database(database_url, MIGRATIONS)
     await database.open()
-    yield Post(database)
+    yield OutboxScenario(database)
     await database.close()
 
 
-async def test_a_delivery_is_handed_over_once(post: Post) -> None:
-    """What was requested goes to the queue at once, and then not again while the queue may be at it."""
+async def test_a_delivery_is_handed_over_once(scenario: OutboxScenario) -> None:
+    """A new delivery is handed over at once, and not again while the queue may be working on it."""
     queue = FakeQueue()
-    delivery_id = await post.request()
+    delivery_id = await scenario.request()
     for _ in range(3):
-        await post.dispatcher(queue).hand_over_due()
-        post.later(PATIENCE_SECONDS / 4)
-    assert [taken for taken, _ in queue.taken] == [delivery_id]
+        await scenario.dispatcher(queue).hand_over_due()
+        scenario.later(PATIENCE_SECONDS / 4)
+    assert [delivery_id for delivery_id, _ in queue.accepted] == [delivery_id]
 
 
-async def test_more_deliveries_than_a_batch(post: Post) -> None:
-    """All that is due is handed over, however much it is."""
+async def test_more_deliveries_than_a_batch(scenario: OutboxScenario) -> None:
+    """All due deliveries are handed over, even if they are more than a batch."""
     queue = FakeQueue()
-    requested = [await post.request() for _ in range(20)]
-    await post.dispatcher(queue).hand_over_due()
-    assert sorted(taken for taken, _ in queue.taken) == sorted(requested)
+    requested = [await scenario.request() for _ in range(20)]
+    await scenario.dispatcher(queue).hand_over_due()
+    assert sorted(delivery_id for delivery_id, _ in queue.accepted) == sorted(requested)
 
 
-async def test_a_queue_that_is_away_for_an_hour(post: Post) -> None:
-    """Deliveries wait while the queue is away, with fewer and fewer attempts, and arrive once it is back."""
+async def test_a_queue_that_is_unavailable_for_an_hour(scenario: OutboxScenario) -> None:
+    """While the queue is unavailable, attempts become rarer. When it is back, all deliveries are handed over."""
     queue = FakeQueue()
-    queue.away = True
-    requested = [await post.request() for _ in range(3)]
-    dispatcher = post.dispatcher(queue)
+    queue.unavailable = True
+    requested = [await scenario.request() for _ in range(3)]
+    dispatcher = scenario.dispatcher(queue)
     for _ in range(int(HOUR_SECONDS / 5)):
         await dispatcher.hand_over_due()
-        post.later(5)
-    assert queue.taken == []
+        scenario.later(5)
+    assert queue.accepted == []
     # A few at first, and then one in 30 to 65 seconds.
     assert 3 * 55 <= queue.refused <= 3 * 130
-    queue.away = False
-    post.later(BACKOFF.longest_seconds)
+    queue.unavailable = False
+    scenario.later(BACKOFF.longest_seconds)
     await dispatcher.hand_over_due()
-    assert sorted(taken for taken, _ in queue.taken) == sorted(requested)
+    assert sorted(delivery_id for delivery_id, _ in queue.accepted) == sorted(requested)
 
 
-async def test_the_pause_after_a_refusal_grows(post: Post) -> None:
+async def test_the_pause_after_a_refusal_grows(scenario: OutboxScenario) -> None:
     """After the first refusal a delivery is due again within a second; after the second one within two."""
     queue = FakeQueue()
-    queue.away = True
-    await post.request()
-    dispatcher = post.dispatcher(queue)
+    queue.unavailable = True
+    await scenario.request()
+    dispatcher = scenario.dispatcher(queue)
     for shortest, longest in ((0.5, 1.0), (1.0, 2.0)):
         await dispatcher.hand_over_due()
         refused = queue.refused
-        post.later(shortest * 0.99)
+        scenario.later(shortest * 0.99)
         await dispatcher.hand_over_due()
         assert queue.refused == refused
-        post.later(longest - shortest * 0.99)
+        scenario.later(longest - shortest * 0.99)
     await dispatcher.hand_over_due()
     assert queue.refused == 3
 
 
-async def test_a_crash_after_the_hand_over(post: Post) -> None:
-    """Where a process dies before it notes that the queue took a task, the task is given once more, by its own name."""
+async def test_a_crash_after_the_hand_over(scenario: OutboxScenario) -> None:
+    """If a process dies before it records a hand-over, the hand-over is repeated with the same task name."""
     queue = FakeQueue()
-    await post.request()
-    [claim] = await post.outbox.claim(now=post.now, until=post.now + timedelta(seconds=LEASE_SECONDS), limit=1)
+    await scenario.request()
+    claim = await scenario.claim()
     await queue.hand_over(claim.delivery_id, claim.task_id)
-    post.later(LEASE_SECONDS - 1)
-    await post.dispatcher(queue).hand_over_due()
-    assert len(queue.taken) == 1
-    post.later(1)
-    await post.dispatcher(queue).hand_over_due()
-    assert len(queue.taken) == 2
-    assert len(set(queue.taken)) == 1
+    scenario.later(LEASE_SECONDS - 1)
+    await scenario.dispatcher(queue).hand_over_due()
+    assert len(queue.accepted) == 1
+    scenario.later(1)
+    await scenario.dispatcher(queue).hand_over_due()
+    assert len(queue.accepted) == 2
+    assert len(set(queue.accepted)) == 1
 
 
-async def test_a_task_that_the_queue_has_forgotten(post: Post) -> None:
-    """What has not come to its end in time is handed over anew, as another task, whatever it had come to."""
+async def test_a_task_that_the_queue_lost(scenario: OutboxScenario) -> None:
+    """A delivery that has not ended in time is handed over again under a new task name, whatever its status."""
     queue = FakeQueue()
-    delivery_id = await post.request()
-    await post.dispatcher(queue).hand_over_due()
-    await post.report(delivery_id, "dispatched")
-    post.later(PATIENCE_SECONDS)
-    await post.dispatcher(queue).hand_over_due()
-    assert [taken for taken, _ in queue.taken] == [delivery_id, delivery_id]
-    assert len({task for _, task in queue.taken}) == 2
+    delivery_id = await scenario.request()
+    await scenario.dispatcher(queue).hand_over_due()
+    await scenario.report(delivery_id, "dispatched")
+    scenario.later(PATIENCE_SECONDS)
+    await scenario.dispatcher(queue).hand_over_due()
+    assert [delivery_id for delivery_id, _ in queue.accepted] == [delivery_id, delivery_id]
+    assert len({task for _, task in queue.accepted}) == 2
 
 
 @pytest.mark.parametrize("end", ["delivered", "failed"])
-async def test_what_has_come_to_its_end_is_left_alone(post: Post, end: ReportedStatus) -> None:
-    """Once its end is reported a delivery is not handed over any more, also where that was never noted."""
+async def test_an_ended_delivery_is_not_handed_over(scenario: OutboxScenario, end: ReportedStatus) -> None:
+    """After its end was reported a delivery is not handed over again, even if its hand-over was never recorded."""
     queue = FakeQueue()
-    handed_over, not_yet = await post.request(), await post.request()
-    [claim] = await post.outbox.claim(now=post.now, until=post.now + timedelta(seconds=LEASE_SECONDS), limit=1)
+    handed_over, not_yet = await scenario.request(), await scenario.request()
+    claim = await scenario.claim()
     assert claim.delivery_id == handed_over
-    await post.report(handed_over, end)
-    await post.outbox.handed_over(claim, due_again=post.now)
-    await post.report(not_yet, end)
-    post.later(HOUR_SECONDS)
-    await post.dispatcher(queue).hand_over_due()
-    assert queue.taken == []
+    await scenario.report(handed_over, end)
+    await scenario.outbox.handed_over(claim, due_again=scenario.now)
+    await scenario.report(not_yet, end)
+    scenario.later(HOUR_SECONDS)
+    await scenario.dispatcher(queue).hand_over_due()
+    assert queue.accepted == []
 
 
-async def test_two_processes_share_the_work(post: Post) -> None:
+async def test_processes_share_the_work(scenario: OutboxScenario) -> None:
     """However many processes look at once, each delivery is handed over by one of them."""
     queue = FakeQueue()
-    requested = [await post.request() for _ in range(30)]
-    await asyncio.gather(*(post.dispatcher(queue).hand_over_due() for _ in range(6)))
-    assert Counter(taken for taken, _ in queue.taken) == Counter(requested)
+    requested = [await scenario.request() for _ in range(30)]
+    await asyncio.gather(*(scenario.dispatcher(queue).hand_over_due() for _ in range(6)))
+    assert Counter(delivery_id for delivery_id, _ in queue.accepted) == Counter(requested)
 
 
-async def test_a_lease_that_has_run_out(post: Post) -> None:
-    """A process that comes back too late ends nobody else's claim."""
-    await post.request()
-    until = post.now + timedelta(seconds=LEASE_SECONDS)
-    [late] = await post.outbox.claim(now=post.now, until=until, limit=1)
-    [held] = await post.outbox.claim(now=until, until=until + timedelta(seconds=LEASE_SECONDS), limit=1)
+async def test_an_expired_lease(scenario: OutboxScenario) -> None:
+    """A process that comes back after its lease has expired does not end the claim of another process."""
+    await scenario.request()
+    until = scenario.now + timedelta(seconds=LEASE_SECONDS)
+    [late] = await scenario.outbox.claim(now=scenario.now, until=until, limit=1)
+    [held] = await scenario.outbox.claim(now=until, until=until + timedelta(seconds=LEASE_SECONDS), limit=1)
     assert held.lease != late.lease
-    await post.outbox.postpone(late, until=post.now)
-    await post.outbox.handed_over(late, due_again=post.now)
-    assert await post.outbox.claim(now=until, until=until, limit=1) == []
-    await post.outbox.postpone(held, until=until)
-    [again] = await post.outbox.claim(now=until, until=until, limit=1)
+    await scenario.outbox.postpone(late, until=scenario.now)
+    await scenario.outbox.handed_over(late, due_again=scenario.now)
+    assert await scenario.outbox.claim(now=until, until=until, limit=1) == []
+    await scenario.outbox.postpone(held, until=until)
+    [again] = await scenario.outbox.claim(now=until, until=until, limit=1)
     assert (again.hand_overs, again.failures, again.task_id) == (0, 1, held.task_id)
 
 
-async def test_a_fault_that_nobody_thought_of(post: Post) -> None:
-    """An error of an unknown kind comes out, and what it hit is due again when its lease ends."""
-    await post.request()
+async def test_an_unexpected_error(scenario: OutboxScenario) -> None:
+    """An unexpected error is raised, and its delivery is due again when the lease ends."""
+    await scenario.request()
     with pytest.raises(LookupError):
-        await post.dispatcher(BrokenQueue()).hand_over_due()
+        await scenario.dispatcher(BrokenQueue()).hand_over_due()
     queue = FakeQueue()
-    post.later(LEASE_SECONDS)
-    await post.dispatcher(queue).hand_over_due()
-    assert len(queue.taken) == 1
+    scenario.later(LEASE_SECONDS)
+    await scenario.dispatcher(queue).hand_over_due()
+    assert len(queue.accepted) == 1
 
 
-async def test_nothing_to_do(post: Post) -> None:
-    """With nothing in the outbox nothing happens."""
+async def test_an_empty_outbox(scenario: OutboxScenario) -> None:
+    """With an empty outbox nothing is handed over."""
     queue = FakeQueue()
-    await post.dispatcher(queue).hand_over_due()
-    assert queue.taken == []
+    await scenario.dispatcher(queue).hand_over_due()
+    assert queue.accepted == []

@@ -50,8 +50,8 @@ async def test_an_invoice(shop: Shop) -> None:
     assert all(part in page for part in ("Requested", "Floor 3", "Salem", "Portland"))
 
 
-async def test_an_invoice_is_text_and_nothing_else(shop: Shop) -> None:
-    """Names that look like HTML are shown as they are, and do nothing."""
+async def test_names_are_escaped(shop: Shop) -> None:
+    """Names that contain HTML are shown as text."""
     answered(await shop.user.patch("/profile", json={"display_name": "<b>&'\""}, headers=shop.maya))
     bill = await shop.bill(name="<script>alert(1)</script>")
     page = (await invoice(shop, bill["id"])).text
@@ -61,7 +61,7 @@ async def test_an_invoice_is_text_and_nothing_else(shop: Shop) -> None:
 
 
 async def test_an_invoice_may_load_and_run_nothing(shop: Shop) -> None:
-    """The page's policy allows its own style sheet by its hash, and nothing else; nobody may keep or frame it."""
+    """The page's policy allows only its own style sheet, by its hash. The page may not be cached or framed."""
     response = await invoice(shop, (await shop.bill())["id"])
     [style] = re.findall(r"<style>(.*?)</style>", response.text, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -73,8 +73,8 @@ async def test_an_invoice_may_load_and_run_nothing(shop: Shop) -> None:
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-async def test_an_invoice_for_a_user_whom_user_does_not_know(shop: Shop) -> None:
-    """Without a profile the delivery's address says who the customer is, and without one nobody does."""
+async def test_an_invoice_for_a_user_without_a_profile(shop: Shop) -> None:
+    """Without a profile the invoice has the name in the delivery's address. Without a delivery it has no name."""
     bill = await shop.bill()
     assert "Name not known" in (await invoice(shop, bill["id"])).text
     path = f"/bills/{bill['id']}/delivery"
@@ -82,9 +82,9 @@ async def test_an_invoice_for_a_user_whom_user_does_not_know(shop: Shop) -> None
     assert "Name not known" not in (await invoice(shop, bill["id"])).text
 
 
-async def test_an_invoice_while_user_is_out_of_reach(shop: Shop) -> None:
-    """An invoice without its customer is none: the caller is told to come back."""
+async def test_an_invoice_while_the_user_service_is_unavailable(shop: Shop) -> None:
+    """While the customer's name cannot be read, the answer is 503."""
     bill = await shop.bill()
-    shop.to_user.meets(httpx.ConnectError("refused"))
+    shop.to_user.answers_with(httpx.ConnectError("refused"))
     answer = await shop.billing.get(f"/bills/{bill['id']}/invoice", headers=shop.maya)
     refused(answer, 503, "user_unavailable")

@@ -1,4 +1,4 @@
-"""services/billing/migrations: what stands in the database when a new Billing comes to it"""
+"""services/billing/migrations: the data of older releases"""
 
 import json
 from datetime import UTC, datetime
@@ -32,12 +32,12 @@ STATUSES = ("requested", "dispatched", "delivered", "failed")
 
 @pytest.fixture
 def schema() -> Path | None:
-    """The databases are empty: the tests migrate them."""
+    """The databases are empty, because the tests migrate them."""
     return None
 
 
 def migrations(connection: Connection) -> Config:
-    """Billing's migrations, for Alembic to run on that connection."""
+    """Return Billing's migrations, which Alembic runs on this connection."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("path_separator", "os")
@@ -46,7 +46,7 @@ def migrations(connection: Connection) -> Config:
 
 
 def first_release(connection: Connection) -> None:
-    """The database of a Billing that knew no outbox, with a delivery in each status, which is also its id."""
+    """Make the database of the first release, with a delivery in each status. The status is also its id."""
     command.upgrade(migrations(connection), "0001")
     at = datetime(2026, 1, 1, tzinfo=UTC)
     is_sqlite = connection.dialect.name == "sqlite"
@@ -62,7 +62,7 @@ def first_release(connection: Connection) -> None:
 
 
 async def test_deliveries_from_before_the_outbox(database_url: str) -> None:
-    """Deliveries that were under way before there was an outbox are handed over, and no others."""
+    """Deliveries that had not ended before there was an outbox are handed over, and no others."""
     engine = create_async_engine(database_url)
     async with engine.begin() as connection:
         await connection.run_sync(first_release)
@@ -71,11 +71,11 @@ async def test_deliveries_from_before_the_outbox(database_url: str) -> None:
     await database.open()
     await Dispatcher(Outbox(database), queue, patience_seconds=600).hand_over_due()
     await database.close()
-    assert sorted(delivery_id for delivery_id, _ in queue.taken) == ["dispatched", "requested"]
+    assert sorted(delivery_id for delivery_id, _ in queue.accepted) == ["dispatched", "requested"]
 
 
-async def test_keys_and_bills_from_before_there_were_orders(database_url: str) -> None:
-    """A bill from before there were orders keeps its lines, its delivery and its key; going back, they are kept too."""
+async def test_bills_from_before_the_orders(database_url: str) -> None:
+    """A bill from before there were orders keeps its lines, its delivery and its key, also after a downgrade."""
     database = Database(database_url, MIGRATIONS)
     engine = create_async_engine(database_url)
     async with engine.begin() as connection:

@@ -1,4 +1,4 @@
-"""services/billing/neighbours.py: Product and User out of reach, slow, hostile or strange"""
+"""services/billing/neighbours.py: Product and User are unavailable, slow, or give invalid answers"""
 
 import asyncio
 
@@ -16,13 +16,13 @@ from services.common.ids import new_id
 from tests.clock import FakeClock
 from tests.services.billing.conftest import Shop, open_shop
 from tests.services.conftest import NewDatabase
-from tests.services.shop import KETTLE, StubbornTransport, answered, refused
+from tests.services.shop import KETTLE, FixedTransport, answered, refused
 
 DOWN = [httpx.ConnectError("refused"), httpx.ReadTimeout("too slow"), httpx.Response(503), httpx.Response(504)]
 
 
 def one_time_id(request: httpx.Request) -> str:
-    """What a call spends: the id of its fresh token, or of its proof."""
+    """Return the id that a call spends: that of its fresh token, or of its proof."""
     proof = request.headers.get("DPoP")
     claims = unverified(proof).payload if proof else unverified(request.headers["X-MS-TOKEN"]).payload["ms"]
     spent: str = claims["jti"]
@@ -30,7 +30,7 @@ def one_time_id(request: httpx.Request) -> str:
 
 
 class SlowTransport(httpx.AsyncBaseTransport):
-    """A network that never answers, and never times out by itself."""
+    """A network on which no request is ever answered."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await asyncio.Event().wait()
@@ -38,7 +38,7 @@ class SlowTransport(httpx.AsyncBaseTransport):
 
 
 @pytest.mark.parametrize(
-    "fate",
+    "outcome",
     [
         httpx.ConnectError("refused"),
         httpx.ReadTimeout("too slow"),
@@ -48,26 +48,26 @@ class SlowTransport(httpx.AsyncBaseTransport):
         httpx.Response(429),
     ],
 )
-async def test_product_does_not_answer(shop: Shop, fate: httpx.Response | Exception) -> None:
-    """While Product cannot be reached, or cannot serve, there is no bill, and the caller hears when to try again."""
-    shop.to_product.meets(fate)
+async def test_product_does_not_answer(shop: Shop, outcome: httpx.Response | Exception) -> None:
+    """While Product is unavailable there is no bill, and the answer says when to try again."""
+    shop.to_product.answers_with(outcome)
     response = await shop.order((new_id(), 1))
     refused(response, 503, "product_unavailable")
     assert response.headers["Retry-After"] == "2"
-    shop.to_product.fate = None
+    shop.to_product.outcome = None
     assert await shop.bills() == []
 
 
 async def test_product_is_slow(new_database: NewDatabase, firebase: FakeFirebase) -> None:
-    """A Product that does not come to an end is given up on."""
+    """A call to Product that takes too long is given up."""
     async with open_shop(new_database, firebase, deadline_seconds=0.1) as shop:
-        shop.to_product.fate = SlowTransport()
+        shop.to_product.outcome = SlowTransport()
         async with asyncio.timeout(5):
             refused(await shop.order((new_id(), 1)), 503, "product_unavailable")
 
 
 @pytest.mark.parametrize(
-    "fate",
+    "outcome",
     [
         httpx.Response(401, json={"code": "token_untrusted"}),
         httpx.Response(403, json={"code": "caller_not_allowed"}),
@@ -82,24 +82,24 @@ async def test_product_is_slow(new_database: NewDatabase, firebase: FakeFirebase
         httpx.Response(200, json={"items": [KETTLE | {"id": "x", "stock": "many"}]}),
     ],
 )
-async def test_product_refuses_or_makes_no_sense(shop: Shop, fate: httpx.Response) -> None:
-    """A Product that lets Billing in no more, or answers nonsense, makes no bill, and is no fault of the caller's."""
-    shop.to_product.meets(fate)
+async def test_product_refuses_or_answers_nonsense(shop: Shop, outcome: httpx.Response) -> None:
+    """If Product refuses Billing, or its answer is not valid, there is no bill, and the answer is 502."""
+    shop.to_product.answers_with(outcome)
     response = await shop.order((new_id(), 1))
     refused(response, 502, "product_failed")
-    shop.to_product.fate = None
+    shop.to_product.outcome = None
     assert await shop.bills() == []
 
 
-async def test_billing_may_not_sign_in(shop: Shop) -> None:
-    """A Billing whose identity is disabled cannot ask Product, and waiting will not help its callers."""
+async def test_billing_is_disabled(shop: Shop) -> None:
+    """A Billing whose identity is disabled cannot call Product. The answer is 502, because waiting does not help."""
     shop.firebase.disable("svc:billing")
     refused(await shop.order((new_id(), 1)), 502, "product_failed")
     assert shop.to_product.requests == []
 
 
-async def test_billing_cannot_sign_in_now(firebase: FakeFirebase) -> None:
-    """An outage of Firebase is told from a refusal: trying again may help."""
+async def test_firebase_is_unavailable(firebase: FakeFirebase) -> None:
+    """If Firebase is unavailable the error says that another attempt may help."""
     firebase.down = True
     async with Neighbours(BillingSettings(), firebase.identity("billing")) as neighbours:
         with pytest.raises(NeighbourUnavailable) as caught:
@@ -107,8 +107,8 @@ async def test_billing_cannot_sign_in_now(firebase: FakeFirebase) -> None:
     assert caught.value.code == "user_unavailable"
 
 
-async def test_each_call_has_a_token_of_its_own(shop: Shop) -> None:
-    """Each call carries a service token for its neighbour and a one-time id of its own, and never the user's token."""
+async def test_each_call_has_its_own_token(shop: Shop) -> None:
+    """Each call has a service token for its callee with its own one-time id, and never the user's token."""
     bill = await shop.bill()
     await shop.bill()
     answered(await shop.billing.get("/bills", headers=shop.maya))
@@ -122,39 +122,39 @@ async def test_each_call_has_a_token_of_its_own(shop: Shop) -> None:
     assert not [request for request in requests if "Authorization" in request.headers]
 
 
-async def test_the_request_id_goes_along(shop: Shop) -> None:
-    """One id finds a purchase in the logs of all the services that it touches."""
+async def test_the_request_id_is_passed_on(shop: Shop) -> None:
+    """The calls that a request leads to carry its request id."""
     kettle = await shop.offer()
     answered(await shop.order((kettle["id"], 1), by=shop.maya | {"X-Request-ID": "purchase-1"}), 201)
     assert [request.headers["X-Request-ID"] for request in shop.to_product.requests] == ["purchase-1"] * 2
 
 
 async def test_a_uid_stays_one_part_of_the_path(shop: Shop) -> None:
-    """A uid with a slash in it asks for no other path."""
+    """A uid with a slash in it does not lead to another path."""
     neighbours = Neighbours(BillingSettings(), shop.firebase.identity("billing"), transports={"user": shop.to_user})
-    shop.to_user.meets(httpx.Response(404))
+    shop.to_user.answers_with(httpx.Response(404))
     async with neighbours:
         assert await neighbours.customer("../products?x") is None
     assert shop.to_user.requests[0].url.raw_path == b"/users/..%2Fproducts%3Fx"
 
 
-class Recovering(httpx.AsyncBaseTransport):
-    """A network whose first requests meet fates of their own, in their order; the others are answered."""
+class RecoveringTransport(httpx.AsyncBaseTransport):
+    """A network whose first requests have these outcomes, in this order. Later requests succeed."""
 
-    def __init__(self, *fates: httpx.Response | Exception) -> None:
-        self._fates = list(fates)
+    def __init__(self, *outcomes: httpx.Response | Exception) -> None:
+        self._outcomes = list(outcomes)
         self.requests: list[httpx.Request] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        fate = self._fates.pop(0) if self._fates else httpx.Response(200, json={"items": []})
-        if isinstance(fate, Exception):
-            raise fate
-        return fate
+        outcome = self._outcomes.pop(0) if self._outcomes else httpx.Response(200, json={"items": []})
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
 
-class Waking(SlowTransport):
-    """A network that never answers, until it does."""
+class WakingTransport(SlowTransport):
+    """A network on which requests are answered when `answers` is set."""
 
     answers = False
 
@@ -164,8 +164,8 @@ class Waking(SlowTransport):
         return await super().handle_async_request(request)
 
 
-class Slept:
-    """Sleeps no time, and knows for how long it was asked to."""
+class RecordedSleep:
+    """Returns at once, and records the seconds that it was asked to sleep."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -175,11 +175,11 @@ class Slept:
 
 
 class Calls:
-    """Billing's calls to a Product that is nothing but a network."""
+    """Billing's calls to Product over a network of the test, at a time that stands still."""
 
     def __init__(self, firebase: FakeFirebase) -> None:
         self.clock = FakeClock()
-        self.slept = Slept()
+        self.slept = RecordedSleep()
         self._identity = firebase.identity("billing")
 
     def over(self, network: httpx.AsyncBaseTransport, *, deadline_seconds: float = 60.0) -> Neighbours:
@@ -194,21 +194,21 @@ class Calls:
 
 
 async def ask(neighbours: Neighbours) -> None:
-    """A call that is answered, or raises."""
+    """Make a call that must succeed."""
     response = await neighbours.call_product("GET", "/products")
     assert response.json() == {"items": []}
 
 
 @pytest.fixture
 def calls(firebase: FakeFirebase) -> Calls:
-    """Calls in a time that stands still."""
+    """Calls at a time that stands still."""
     return Calls(firebase)
 
 
-@pytest.mark.parametrize("fate", DOWN)
-async def test_another_try_has_a_token_of_its_own(calls: Calls, fate: httpx.Response | Exception) -> None:
-    """A call that came to nothing is made again after a moment, with a token that is not spent yet."""
-    network = Recovering(fate)
+@pytest.mark.parametrize("outcome", DOWN)
+async def test_each_attempt_has_its_own_token(calls: Calls, outcome: httpx.Response | Exception) -> None:
+    """After a failure the call is made again, after a short pause and with a new token."""
+    network = RecoveringTransport(outcome)
     async with calls.over(network) as neighbours:
         await ask(neighbours)
     first, second = (one_time_id(request) for request in network.requests)
@@ -217,27 +217,27 @@ async def test_another_try_has_a_token_of_its_own(calls: Calls, fate: httpx.Resp
     assert 0 <= pause <= 0.2
 
 
-async def test_another_try_comes_when_the_neighbour_says(calls: Calls) -> None:
-    """Who is asked to come back in a while comes back after that."""
-    async with calls.over(Recovering(httpx.Response(503, headers={"Retry-After": "3"}))) as neighbours:
+async def test_an_attempt_waits_as_long_as_the_service_asks(calls: Calls) -> None:
+    """The next attempt comes after the Retry-After of the answer."""
+    async with calls.over(RecoveringTransport(httpx.Response(503, headers={"Retry-After": "3"}))) as neighbours:
         await ask(neighbours)
     [pause] = calls.slept.seconds
     assert 3 <= pause < 4
 
 
-async def test_no_other_try_when_there_is_no_time_for_it(calls: Calls) -> None:
-    """Who is asked to come back when it will be too late does not wait for that."""
-    network = Recovering(httpx.Response(503, headers={"Retry-After": "61"}))
+async def test_no_attempt_after_the_deadline(calls: Calls) -> None:
+    """If Retry-After is beyond the deadline, there is no further attempt, and no waiting."""
+    network = RecoveringTransport(httpx.Response(503, headers={"Retry-After": "61"}))
     async with calls.over(network) as neighbours:
         with pytest.raises(NeighbourUnavailable):
             await ask(neighbours)
     assert (len(network.requests), calls.slept.seconds) == (1, [])
 
 
-@pytest.mark.parametrize("fate", [httpx.Response(500), httpx.Response(429), httpx.Response(403)])
-async def test_an_answer_that_will_be_the_same_is_not_asked_for_again(calls: Calls, fate: httpx.Response) -> None:
-    """A defect, a limit and a refusal are not tried again, and are no reason to leave the neighbour alone."""
-    network = StubbornTransport(fate)
+@pytest.mark.parametrize("outcome", [httpx.Response(500), httpx.Response(429), httpx.Response(403)])
+async def test_which_answers_are_not_tried_again(calls: Calls, outcome: httpx.Response) -> None:
+    """A defect, a rate limit and a refusal are not tried again, and do not count as failures of the service."""
+    network = FixedTransport(outcome)
     async with calls.over(network) as neighbours:
         for number in range(FAILURES_TO_OPEN + 1):
             with pytest.raises((NeighbourUnavailable, NeighbourFailed)):
@@ -245,10 +245,10 @@ async def test_an_answer_that_will_be_the_same_is_not_asked_for_again(calls: Cal
             assert len(network.requests) == number + 1
 
 
-@pytest.mark.parametrize("fate", DOWN)
-async def test_a_neighbour_that_is_down_is_left_alone(calls: Calls, fate: httpx.Response | Exception) -> None:
-    """After a few failures nobody asks it, until one may see whether it is back; another neighbour is asked as ever."""
-    network = StubbornTransport(fate)
+@pytest.mark.parametrize("outcome", DOWN)
+async def test_a_service_that_is_down_gets_no_calls(calls: Calls, outcome: httpx.Response | Exception) -> None:
+    """After five failures a service gets no calls for two seconds. Then one call tests whether it is back."""
+    network = FixedTransport(outcome)
     async with calls.over(network) as neighbours:
         for _ in range(10):
             with pytest.raises(NeighbourUnavailable):
@@ -258,7 +258,7 @@ async def test_a_neighbour_that_is_down_is_left_alone(calls: Calls, fate: httpx.
         with pytest.raises(NeighbourUnavailable):
             await ask(neighbours)
         assert len(network.requests) == FAILURES_TO_OPEN + 1
-        network.fate = httpx.Response(200, json={"items": []})
+        network.outcome = httpx.Response(200, json={"items": []})
         with pytest.raises(NeighbourUnavailable):
             await ask(neighbours)
         calls.clock.advance(OPEN_SECONDS)
@@ -267,9 +267,9 @@ async def test_a_neighbour_that_is_down_is_left_alone(calls: Calls, fate: httpx.
     assert len(network.requests) == FAILURES_TO_OPEN + 4
 
 
-async def test_customers_without_time_do_not_cut_a_neighbour_off(calls: Calls) -> None:
-    """Calls that end because the one who asked gives up say nothing about the neighbour."""
-    network = Waking()
+async def test_callers_without_time_do_not_open_the_circuit(calls: Calls) -> None:
+    """Calls that end because their caller has no time left do not count as failures of the service."""
+    network = WakingTransport()
     async with calls.over(network) as neighbours:
         for _ in range(FAILURES_TO_OPEN * 2):
             with pytest.raises(TimeoutError):
@@ -279,8 +279,8 @@ async def test_customers_without_time_do_not_cut_a_neighbour_off(calls: Calls) -
         await ask(neighbours)
 
 
-async def test_a_neighbour_that_never_answers_is_down(calls: Calls) -> None:
-    """Tries that use up their own time count."""
+async def test_a_service_that_never_answers_is_down(calls: Calls) -> None:
+    """Attempts that use up their own time count as failures."""
     async with calls.over(SlowTransport(), deadline_seconds=0.02) as neighbours:
         for _ in range(FAILURES_TO_OPEN):
             with pytest.raises(NeighbourUnavailable):
@@ -290,9 +290,9 @@ async def test_a_neighbour_that_never_answers_is_down(calls: Calls) -> None:
     assert isinstance(caught.value.__cause__, CircuitOpen)
 
 
-async def test_the_time_that_is_left_goes_along(calls: Calls) -> None:
-    """A neighbour hears how long its answer is waited for: as long as the call may take, or its own caller waits."""
-    network = Recovering()
+async def test_the_remaining_time_is_passed_on(calls: Calls) -> None:
+    """A call carries the time that its caller still waits: that of the attempt, or that of the whole request."""
+    network = RecoveringTransport()
     async with calls.over(network) as neighbours:
         await ask(neighbours)
         async with within(5):

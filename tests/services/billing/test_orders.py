@@ -1,4 +1,4 @@
-"""services/billing/orders.py, with its table, between the real Billing and Product services"""
+"""services/billing/orders.py and order_store.py, with the real Product service"""
 
 import asyncio
 import re
@@ -31,14 +31,14 @@ from tests.services.shop import answered, eventually, refused
 
 
 class Crash(BaseException):
-    """The end of a process: nothing that catches errors is asked any more."""
+    """The end of a process. It is not an Exception, so nothing handles it."""
 
 
-class CrashingWay(httpx.AsyncBaseTransport):
-    """A way to Product on which Billing ends: at a request that matches `at`, before or after Product has served it."""
+class CrashingTransport(httpx.AsyncBaseTransport):
+    """A network to Product on which Billing crash_at: at a request that matches `at`, before or after it is served."""
 
-    def __init__(self, way: httpx.AsyncBaseTransport, at: str, *, after: bool) -> None:
-        self._way = way
+    def __init__(self, transport: httpx.AsyncBaseTransport, at: str, *, after: bool) -> None:
+        self._transport = transport
         self._at = at
         self._after = after
 
@@ -46,7 +46,7 @@ class CrashingWay(httpx.AsyncBaseTransport):
         ends = re.fullmatch(self._at, f"{request.method} {request.url.path}")
         if ends and not self._after:
             raise Crash
-        response = await self._way.handle_async_request(request)
+        response = await self._transport.handle_async_request(request)
         if ends:
             raise Crash
         return response
@@ -55,13 +55,13 @@ class CrashingWay(httpx.AsyncBaseTransport):
 RESERVE, COMMIT, RELEASE = "POST /reservations", r"POST /reservations/\w+/commit", r"DELETE /reservations/\w+"
 
 
-def crashes(shop: Shop, at: str, *, after: bool) -> None:
-    """From now on Billing ends there."""
-    shop.to_product.fate = CrashingWay(shop.to_product.way, at, after=after)
+def crash_at(shop: Shop, at: str, *, after: bool) -> None:
+    """From now on, Billing crash_at at these requests."""
+    shop.to_product.outcome = CrashingTransport(shop.to_product.transport, at, after=after)
 
 
 def kinds(requests: list[httpx.Request]) -> list[str]:
-    """What was asked of Product, without ids."""
+    """Return the method and the last part of the path of each request."""
     return [f"{request.method} {request.url.path.split('/')[-1]}" for request in requests]
 
 
@@ -81,12 +81,12 @@ async def has_bills(shop: Shop, count: int) -> bool:
 )
 @pytest.mark.parametrize("wait", [timedelta(), HOLD * 1.5], ids=["at once", "after the reservation expired"])
 async def test_a_crash_and_the_next_start(shop: Shop, at: str, after: bool, wait: timedelta) -> None:
-    """Wherever Billing ends, at its next start it makes the one bill that was asked for, and stock is right."""
+    """Wherever Billing crash_at, its next start issues the one bill that was requested, and the stock is right."""
     kettle = await shop.offer(stock=10)
-    crashes(shop, at, after=after)
+    crash_at(shop, at, after=after)
     with pytest.raises(Crash):
         await shop.order((kettle["id"], 3), key="k")
-    shop.to_product.fate = None
+    shop.to_product.outcome = None
     assert await shop.bills() == []
     refused(await shop.order((kettle["id"], 3), key="k"), 409, "bill_in_progress")
     shop.time.advance(LEASE + wait)
@@ -105,25 +105,25 @@ async def test_a_crash_and_the_next_start(shop: Shop, at: str, after: bool, wait
 
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_crash_while_an_order_is_refused(shop: Shop, after: bool) -> None:
-    """An order that was refused before Billing ended stays refused, and what it may have held is given back."""
+    """An order that was refused before a crash stays refused, and what was held for it is put back."""
     dollars, euros = await shop.offer(), await shop.offer(price={"amount": 1, "currency": "EUR"})
-    crashes(shop, RELEASE, after=after)
+    crash_at(shop, RELEASE, after=after)
     with pytest.raises(Crash):
         await shop.order((dollars["id"], 1), (euros["id"], 1), key="k")
-    shop.to_product.fate = None
+    shop.to_product.outcome = None
     shop.time.advance(LEASE)
     refused(await shop.order((dollars["id"], 1), (euros["id"], 1), key="k"), 422, "currencies_mixed")
     assert await shop.bills() == []
     assert (await shop.stock_of(dollars), await shop.stock_of(euros)) == (10, 10)
 
 
-async def test_the_same_request_takes_an_order_over(shop: Shop) -> None:
-    """A customer who asks again after a crash, once its lease has run out, gets the bill by that."""
+async def test_the_same_request_continues_an_order(shop: Shop) -> None:
+    """After a crash, when the lease has expired, the same request gets the bill."""
     kettle = await shop.offer(stock=10)
-    crashes(shop, COMMIT, after=True)
+    crash_at(shop, COMMIT, after=True)
     with pytest.raises(Crash):
         await shop.order((kettle["id"], 3), key="k")
-    shop.to_product.fate = None
+    shop.to_product.outcome = None
     shop.time.advance(LEASE)
     bill = answered(await shop.order((kettle["id"], 3), key="k"), 201)
     assert await shop.bills() == [bill]
@@ -132,13 +132,13 @@ async def test_the_same_request_takes_an_order_over(shop: Shop) -> None:
 
 @pytest.mark.both_databases
 async def test_many_processes_start_after_a_crash(new_database: NewDatabase, firebase: FakeFirebase) -> None:
-    """Of several processes that start after a crash one takes the order over; there is one bill."""
+    """Of several processes that start after a crash one continues with the order, and there is one bill."""
     async with open_shop(new_database, firebase, deadline_seconds=30) as shop:
         kettle = await shop.offer(stock=10)
-        crashes(shop, RESERVE, after=True)
+        crash_at(shop, RESERVE, after=True)
         with pytest.raises(Crash):
             await shop.order((kettle["id"], 3), key="k")
-        shop.to_product.fate = None
+        shop.to_product.outcome = None
         shop.to_product.requests.clear()
         shop.time.advance(LEASE)
         async with shop.another_billing(), shop.another_billing(), shop.another_billing():
@@ -147,34 +147,34 @@ async def test_many_processes_start_after_a_crash(new_database: NewDatabase, fir
         assert await shop.stock_of(kettle) == 7
 
 
-@pytest.mark.parametrize("fate", [httpx.ConnectError("refused"), httpx.Response(503), httpx.Response(404)])
-async def test_an_outage_is_no_last_word(shop: Shop, fate: httpx.Response | Exception) -> None:
-    """A request that met an outage may be sent again under its key, at once, and then makes its bill."""
+@pytest.mark.parametrize("outcome", [httpx.ConnectError("refused"), httpx.Response(503), httpx.Response(404)])
+async def test_a_request_after_an_outage(shop: Shop, outcome: httpx.Response | Exception) -> None:
+    """A request that met an outage may be sent again at once under its key, and gets its bill."""
     kettle = await shop.offer()
-    shop.to_product.meets(fate)
+    shop.to_product.answers_with(outcome)
     assert (await shop.order((kettle["id"], 1), key="k")).status_code in (502, 503)
-    shop.to_product.fate = None
+    shop.to_product.outcome = None
     bill = answered(await shop.order((kettle["id"], 1), key="k"), 201)
     assert await shop.bills() == [bill]
 
 
-async def test_an_outage_that_the_customer_does_not_wait_for(shop: Shop) -> None:
-    """An order that met an outage comes to its bill by itself, once Product is back."""
+async def test_an_order_is_finished_after_an_outage(shop: Shop) -> None:
+    """An order that met an outage is finished when Product is back, even if the customer does not ask again."""
     kettle = await shop.offer()
-    shop.to_product.meets(httpx.Response(503))
+    shop.to_product.answers_with(httpx.Response(503))
     refused(await shop.order((kettle["id"], 1)), 503, "product_unavailable")
-    shop.to_product.fate = None
+    shop.to_product.outcome = None
     async with shop.another_billing():
         await eventually(lambda: has_bills(shop, 1))
 
 
-async def test_an_outage_that_lasts(shop: Shop) -> None:
-    """A bill that could not be made for too long is given up: nothing is held for it, and its key says so."""
+async def test_an_outage_that_lasts_too_long(shop: Shop) -> None:
+    """An order that could not be finished for too long is abandoned: nothing is held for it, and its key says so."""
     kettle = await shop.offer(stock=10)
-    crashes(shop, COMMIT, after=False)
+    crash_at(shop, COMMIT, after=False)
     with pytest.raises(Crash):
         await shop.order((kettle["id"], 3), key="k")
-    shop.to_product.fate = None
+    shop.to_product.outcome = None
     shop.time.advance(PATIENCE + timedelta(seconds=1))
     refused(await shop.order((kettle["id"], 3), key="k"), 409, "order_given_up")
     refused(await shop.order((kettle["id"], 3), key="k"), 409, "order_given_up")
@@ -183,27 +183,27 @@ async def test_an_outage_that_lasts(shop: Shop) -> None:
     answered(await shop.order((kettle["id"], 3), key="other"), 201)
 
 
-async def test_what_is_sold_is_not_given_up(shop: Shop) -> None:
+async def test_a_sold_order_is_not_given_up(shop: Shop) -> None:
     """An order whose items were sold before a long outage gets its bill, however late."""
     kettle = await shop.offer(stock=10)
-    crashes(shop, COMMIT, after=True)
+    crash_at(shop, COMMIT, after=True)
     with pytest.raises(Crash):
         await shop.order((kettle["id"], 3), key="k")
-    shop.to_product.fate = None
+    shop.to_product.outcome = None
     shop.time.advance(PATIENCE * 2)
     bill = answered(await shop.order((kettle["id"], 3), key="k"), 201)
     assert await shop.bills() == [bill]
     assert await shop.stock_of(kettle) == 7
 
 
-async def test_one_order_that_cannot_be_made_does_not_keep_others_waiting(shop: Shop) -> None:
-    """After a crash, orders that are refused meanwhile are abandoned, and those behind them are made."""
+async def test_a_refused_order_does_not_block_others(shop: Shop) -> None:
+    """After a crash, an order that is refused now is abandoned, and the orders after it are finished."""
     kettle, cups = await shop.offer(stock=10), await shop.offer(stock=10)
     for product in kettle, cups:
-        crashes(shop, RESERVE, after=False)
+        crash_at(shop, RESERVE, after=False)
         with pytest.raises(Crash):
             await shop.order((product["id"], 3), key=product["id"])
-    shop.to_product.fate = None
+    shop.to_product.outcome = None
     await shop.product.delete(f"/products/{kettle['id']}", headers=shop.admin)
     shop.time.advance(LEASE)
     async with shop.another_billing():
@@ -212,7 +212,7 @@ async def test_one_order_that_cannot_be_made_does_not_keep_others_waiting(shop: 
 
 
 async def test_an_abandoned_order_is_no_bill(shop: Shop) -> None:
-    """What was refused is in no list and under no id, for an administrator neither, and what it held is given back."""
+    """A refused order is in no list and under no id, not even for an administrator, and what it held is put back."""
     kettle, cups = await shop.offer(stock=10), await shop.offer(stock=0)
     refused(await shop.order((kettle["id"], 1), (cups["id"], 1)), 409, "out_of_stock")
     assert await shop.bills(shop.admin) == []
@@ -222,7 +222,7 @@ async def test_an_abandoned_order_is_no_bill(shop: Shop) -> None:
 
 
 async def test_a_key_is_kept_for_a_day(shop: Shop) -> None:
-    """For 24 hours a key gives its first answer, then it is forgotten and makes another bill; the first bill stays."""
+    """For 24 hours a key gets the first answer. Then it may be used for another bill. The first bill stays."""
     assert timedelta(hours=24) == KEY_LIFETIME
     kettle = await shop.offer(stock=2)
     bill = answered(await shop.order((kettle["id"], 1), key="k"), 201)
@@ -239,7 +239,7 @@ async def test_a_key_is_kept_for_a_day(shop: Shop) -> None:
 
 @pytest.mark.both_databases
 async def test_two_hundred_customers_and_a_hundred_units(new_database: NewDatabase, firebase: FakeFirebase) -> None:
-    """Of 200 customers who want one of the last 100, exactly 100 get it, whatever they meet on the way."""
+    """Of 200 customers who want one of the last 100 units, exactly 100 get one."""
     async with open_shop(new_database, firebase, deadline_seconds=30) as shop:
         kettle = await shop.offer(stock=100)
 
@@ -263,7 +263,7 @@ async def test_two_hundred_customers_and_a_hundred_units(new_database: NewDataba
 
 
 class FakeReservations(Reservations):
-    """A Product that has enough of everything. `meanwhile` happens once, while Product serves that call."""
+    """A Product that has enough of everything. The functions in `meanwhile` run once, during the call of that name."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -303,8 +303,8 @@ class FakeReservations(Reservations):
 MAYA = UserCaller("maya", None, None, None, 0, 0)
 
 
-class Workshop:
-    """Orders in a database, a Product of a few lines, and two workers."""
+class OrderScenario:
+    """Orders in a database, a fake Product, and two workers."""
 
     def __init__(self, database: Database) -> None:
         self.time = MovableTime()
@@ -316,22 +316,22 @@ class Workshop:
     async def order(self) -> Bill:
         return await self.one.place(MAYA, [OrderItem("kettle", 1)], "k")
 
-    async def made(self) -> list[str]:
-        """The ids of all bills."""
+    async def bill_ids(self) -> list[str]:
+        """Return the ids of all bills."""
         return [bill.id for bill in (await self.bills.page(MAYA, PageRequest()))[0]]
 
-    async def taken_over(self) -> None:
-        """The first worker was too slow: the second brings its orders to their end."""
+    async def finish_in_another_worker(self) -> None:
+        """Let the lease of the first worker expire, and the second worker finish its orders."""
         self.time.advance(LEASE)
         await self.two.resume()
 
 
 @pytest.fixture
-async def workshop(database_url: str) -> AsyncIterator[Workshop]:
-    """A workshop with nothing to do."""
+async def scenario(database_url: str) -> AsyncIterator[OrderScenario]:
+    """A database without orders."""
     database = Database(database_url, MIGRATIONS)
     await database.open()
-    yield Workshop(database)
+    yield OrderScenario(database)
     await database.close()
 
 
@@ -340,154 +340,156 @@ async def workshop(database_url: str) -> AsyncIterator[Workshop]:
     ("call", "calls"),
     [("hold", ["hold", "hold", "commit"]), ("commit", ["hold", "commit", "hold", "commit"])],
 )
-async def test_a_worker_that_is_too_slow(workshop: Workshop, call: str, calls: list[str]) -> None:
-    """A worker whose order another worker has finished meanwhile takes no further step, and does not make the bill."""
-    workshop.reservations.meanwhile[call] = workshop.taken_over
+async def test_a_worker_that_is_too_slow(scenario: OrderScenario, call: str, calls: list[str]) -> None:
+    """A worker whose order was finished by another worker takes no further step, and does not issue the bill."""
+    scenario.reservations.meanwhile[call] = scenario.finish_in_another_worker
     with pytest.raises(BillInProgress):
-        await workshop.order()
-    assert workshop.reservations.calls == calls
-    [made] = await workshop.made()
-    assert workshop.reservations.sold == {made}
-    assert (await workshop.order()).id == made
+        await scenario.order()
+    assert scenario.reservations.calls == calls
+    [bill_ids] = await scenario.bill_ids()
+    assert scenario.reservations.sold == {bill_ids}
+    assert (await scenario.order()).id == bill_ids
 
 
 @pytest.mark.both_databases
 @pytest.mark.parametrize("call", ["hold", "commit", "release"])
-async def test_a_worker_that_has_lost_its_lease(workshop: Workshop, call: str) -> None:
-    """A worker whose order another worker holds now neither makes the bill nor gives the order up."""
+async def test_a_worker_that_has_lost_its_lease(scenario: OrderScenario, call: str) -> None:
+    """A worker whose order is held by another worker neither issues the bill nor abandons the order."""
 
     async def lose_the_lease() -> None:
-        workshop.time.advance(LEASE)
-        [order_id] = await workshop.store.due(at=workshop.time(), limit=1)
-        lease = Lease("another's", workshop.time() + LEASE)
-        assert await workshop.store.take(order_id, lease, at=workshop.time()) is not None
+        scenario.time.advance(LEASE)
+        [order_id] = await scenario.store.due(at=scenario.time(), limit=1)
+        lease = Lease("another's", scenario.time() + LEASE)
+        assert await scenario.store.take(order_id, lease, at=scenario.time()) is not None
 
-    workshop.reservations.refusal = OutOfStock() if call == "release" else None
-    workshop.reservations.meanwhile[call] = lose_the_lease
+    scenario.reservations.refusal = OutOfStock() if call == "release" else None
+    scenario.reservations.meanwhile[call] = lose_the_lease
     with pytest.raises(BillInProgress):
-        await workshop.order()
-    assert await workshop.made() == []
-    order = await workshop.store.under_key("maya", "k")
+        await scenario.order()
+    assert await scenario.bill_ids() == []
+    order = await scenario.store.under_key("maya", "k")
     assert order is not None
     assert order.status == "pending"
 
 
 @pytest.mark.both_databases
 @pytest.mark.parametrize("refusal", [None, OutOfStock()])
-async def test_a_settled_order_is_left_alone(workshop: Workshop, refusal: OutOfStock | None) -> None:
-    """An order that is issued or abandoned is not worked on again when its lease has run out, nor under that lease."""
-    lease = Lease("mine", workshop.time() + LEASE)
-    order = Order("o", "maya", IdempotencyKey.of("k", []), [OrderItem("kettle", 1)], workshop.time())
-    bill = Bill("o", "maya", "issued", workshop.time(), "USD", [BillLine("kettle", "x", 1, 1)])
-    await workshop.store.add(order, lease, forget_before=workshop.time())
-    assert await (workshop.store.abandon("o", lease) if refusal else workshop.store.issue(bill, lease))
-    workshop.time.advance(LEASE)
-    await workshop.two.resume()
-    assert workshop.reservations.calls == []
-    assert not await workshop.store.renew("o", lease)
-    assert not await workshop.store.refuse("o", lease, OutOfStock())
-    assert not await workshop.store.abandon("o", lease)
-    assert not await workshop.store.issue(bill, lease)
+async def test_a_settled_order_is_left_alone(scenario: OrderScenario, refusal: OutOfStock | None) -> None:
+    """An issued or abandoned order is not taken again when its lease has expired, nor changed under that lease."""
+    lease = Lease("mine", scenario.time() + LEASE)
+    order = Order("o", "maya", IdempotencyKey.of("k", []), [OrderItem("kettle", 1)], scenario.time())
+    bill = Bill("o", "maya", "issued", scenario.time(), "USD", [BillLine("kettle", "x", 1, 1)])
+    await scenario.store.add(order, lease, forget_before=scenario.time())
+    assert await (scenario.store.abandon("o", lease) if refusal else scenario.store.issue(bill, lease))
+    scenario.time.advance(LEASE)
+    await scenario.two.resume()
+    assert scenario.reservations.calls == []
+    assert not await scenario.store.renew("o", lease)
+    assert not await scenario.store.refuse("o", lease, OutOfStock())
+    assert not await scenario.store.abandon("o", lease)
+    assert not await scenario.store.issue(bill, lease)
 
 
 @pytest.mark.both_databases
 @pytest.mark.parametrize(("reserving", "selling"), [(0.51, 0.5), (0.9, 0.9)])
-async def test_a_worker_renews_its_lease_before_the_sale(workshop: Workshop, reserving: float, selling: float) -> None:
+async def test_a_worker_renews_its_lease_before_the_sale(
+    scenario: OrderScenario, reserving: float, selling: float
+) -> None:
     """If reserving took more than half of the lease, the worker renews it, and no other worker sells the same order."""
 
     async def reserve_slowly() -> None:
-        workshop.time.advance(LEASE * reserving)
+        scenario.time.advance(LEASE * reserving)
 
     async def sell_slowly() -> None:
-        workshop.time.advance(LEASE * selling)
-        await workshop.two.resume()
+        scenario.time.advance(LEASE * selling)
+        await scenario.two.resume()
 
-    workshop.reservations.meanwhile = {"hold": reserve_slowly, "commit": sell_slowly}
-    bill = await workshop.order()
-    assert workshop.reservations.calls == ["hold", "commit"]
-    assert await workshop.made() == [bill.id]
-    assert await workshop.store.due(at=workshop.time(), limit=1) == []
+    scenario.reservations.meanwhile = {"hold": reserve_slowly, "commit": sell_slowly}
+    bill = await scenario.order()
+    assert scenario.reservations.calls == ["hold", "commit"]
+    assert await scenario.bill_ids() == [bill.id]
+    assert await scenario.store.due(at=scenario.time(), limit=1) == []
 
 
 @pytest.mark.both_databases
-async def test_a_worker_that_is_broken_off(workshop: Workshop) -> None:
-    """An order whose worker is cancelled, since its time is over or its process ends, waits for nobody's lease."""
+async def test_a_cancelled_worker(scenario: OrderScenario) -> None:
+    """An order whose worker is cancelled can be continued at once, without waiting for its lease."""
     is_asked = asyncio.Event()
 
     async def never_answer() -> None:
         is_asked.set()
         await asyncio.Event().wait()
 
-    workshop.reservations.meanwhile["commit"] = never_answer
-    worker = asyncio.create_task(workshop.order())
+    scenario.reservations.meanwhile["commit"] = never_answer
+    worker = asyncio.create_task(scenario.order())
     await is_asked.wait()
     worker.cancel()
     with pytest.raises(asyncio.CancelledError):
         await worker
-    bill = await workshop.order()
-    assert await workshop.made() == [bill.id]
+    bill = await scenario.order()
+    assert await scenario.bill_ids() == [bill.id]
 
 
 @pytest.mark.both_databases
-async def test_a_reservation_that_expired_is_made_again(workshop: Workshop) -> None:
-    """A bill whose reservation was given back before the sale reserves again."""
-    workshop.reservations.expiries = 1
-    bill = await workshop.order()
-    assert workshop.reservations.calls == ["hold", "commit", "hold", "commit"]
-    assert await workshop.made() == [bill.id]
+async def test_a_reservation_that_expired_is_made_again(scenario: OrderScenario) -> None:
+    """If the reservation expires before the sale, the items are reserved again."""
+    scenario.reservations.expiries = 1
+    bill = await scenario.order()
+    assert scenario.reservations.calls == ["hold", "commit", "hold", "commit"]
+    assert await scenario.bill_ids() == [bill.id]
 
 
 @pytest.mark.both_databases
-async def test_reservations_that_expire_always(workshop: Workshop) -> None:
-    """A bill whose reservations do not hold is left for later."""
-    workshop.reservations.expiries = 3
+async def test_reservations_that_expire_every_time(scenario: OrderScenario) -> None:
+    """If the reservations expire every time, the order is left for later."""
+    scenario.reservations.expiries = 3
     with pytest.raises(NeighbourUnavailable):
-        await workshop.order()
-    assert await workshop.made() == []
-    await workshop.two.resume()
-    assert len(await workshop.made()) == 1
+        await scenario.order()
+    assert await scenario.bill_ids() == []
+    await scenario.two.resume()
+    assert len(await scenario.bill_ids()) == 1
 
 
 @pytest.mark.both_databases
-async def test_an_order_is_refused_by_one_worker_and_sold_by_another(workshop: Workshop) -> None:
-    """What is sold gets its bill, also from a worker who was told before that there is not enough."""
-    workshop.reservations.refusal = OutOfStock()
+async def test_an_order_is_refused_by_one_worker_and_sold_by_another(scenario: OrderScenario) -> None:
+    """A worker that was refused issues the bill if another worker has sold the items in the meantime."""
+    scenario.reservations.refusal = OutOfStock()
 
     async def sell() -> None:
-        workshop.reservations.refusal = None
-        [order_id] = await workshop.store.due(at=workshop.time() + LEASE, limit=1)
-        workshop.reservations.sold.add(order_id)
+        scenario.reservations.refusal = None
+        [order_id] = await scenario.store.due(at=scenario.time() + LEASE, limit=1)
+        scenario.reservations.sold.add(order_id)
 
-    workshop.reservations.meanwhile["release"] = sell
-    bill = await workshop.order()
-    assert await workshop.made() == [bill.id]
+    scenario.reservations.meanwhile["release"] = sell
+    bill = await scenario.order()
+    assert await scenario.bill_ids() == [bill.id]
 
 
 @pytest.mark.both_databases
 @pytest.mark.parametrize("call", ["hold", "release"])
-async def test_a_refusal_that_comes_too_late(workshop: Workshop, call: str) -> None:
-    """A worker whose order another one has brought to its end refuses nothing any more."""
-    workshop.reservations.refusal = OutOfStock("There are 0 of kettle.")
-    workshop.reservations.meanwhile[call] = workshop.taken_over
+async def test_a_refusal_that_comes_too_late(scenario: OrderScenario, call: str) -> None:
+    """A worker whose order was settled by another worker does not refuse it again."""
+    scenario.reservations.refusal = OutOfStock("There are 0 of kettle.")
+    scenario.reservations.meanwhile[call] = scenario.finish_in_another_worker
     with pytest.raises(BillInProgress):
-        await workshop.order()
+        await scenario.order()
     with pytest.raises(OutOfStock, match=r"There are 0 of kettle\."):
-        await workshop.order()
-    assert await workshop.made() == []
+        await scenario.order()
+    assert await scenario.bill_ids() == []
 
 
 @pytest.mark.both_databases
-async def test_orders_of_long_ago_are_forgotten(workshop: Workshop) -> None:
-    """After a day a settled order is forgotten, and its bill is not; one that is not settled waits on."""
-    bill = await workshop.order()
-    workshop.reservations.expiries = 3
+async def test_old_orders_are_forgotten(scenario: OrderScenario) -> None:
+    """After a day a settled order is forgotten, and its bill stays. A pending order is not forgotten."""
+    bill = await scenario.order()
+    scenario.reservations.expiries = 3
     with pytest.raises(NeighbourUnavailable):
-        await workshop.one.place(MAYA, [OrderItem("kettle", 1)], "another")
-    await workshop.one.forget()
-    assert await workshop.store.under_key("maya", "k") is not None
-    workshop.time.advance(KEY_LIFETIME + timedelta(minutes=1))
-    await workshop.one.forget()
-    await workshop.two.forget()
-    assert await workshop.store.under_key("maya", "k") is None
-    assert await workshop.store.under_key("maya", "another") is not None
-    assert await workshop.made() == [bill.id]
+        await scenario.one.place(MAYA, [OrderItem("kettle", 1)], "another")
+    await scenario.one.forget()
+    assert await scenario.store.under_key("maya", "k") is not None
+    scenario.time.advance(KEY_LIFETIME + timedelta(minutes=1))
+    await scenario.one.forget()
+    await scenario.two.forget()
+    assert await scenario.store.under_key("maya", "k") is None
+    assert await scenario.store.under_key("maya", "another") is not None
+    assert await scenario.bill_ids() == [bill.id]

@@ -13,7 +13,7 @@ from services.billing.neighbours import Neighbours
 from services.billing.orders import OrderItem
 from services.billing.reservations import Reservations
 from services.billing.settings import BillingSettings
-from tests.services.shop import StubbornTransport
+from tests.services.shop import FixedTransport
 
 LINE = {"product_id": "kettle", "name": "Kettle", "price": {"amount": 4990, "currency": "USD"}, "quantity": 2}
 
@@ -22,11 +22,11 @@ def problem(status: int, code: str) -> httpx.Response:
     return httpx.Response(status, json={"code": code, "detail": "It is so."})
 
 
-class Counter:
-    """Billing's way to reservations, in front of a Product that gives one answer."""
+class FakeProduct:
+    """Billing's reservations in a Product that gives the answers of the test."""
 
     def __init__(self, firebase: FakeFirebase) -> None:
-        self.product = StubbornTransport(httpx.Response(500))
+        self.product = FixedTransport(httpx.Response(500))
         self.neighbours = Neighbours(
             BillingSettings(), firebase.identity("billing"), transports={"product": self.product}
         )
@@ -37,33 +37,33 @@ class Counter:
             "release": lambda: self._reservations.release("b1"),
         }
 
-    async def does(self, call: str, answer: httpx.Response) -> Any:
-        """What the call gives when Product answers so."""
-        self.product.fate = answer
+    async def call(self, call: str, answer: httpx.Response) -> Any:
+        """Make a call of Billing, which Product answers with `answer`, and return its result."""
+        self.product.outcome = answer
         return await self.calls[call]()
 
 
 @pytest.fixture
-async def counter(firebase: FakeFirebase) -> AsyncIterator[Counter]:
-    """A counter that is closed in the end."""
-    counter = Counter(firebase)
-    async with counter.neighbours:
-        yield counter
+async def product(firebase: FakeFirebase) -> AsyncIterator[FakeProduct]:
+    """A Product with answers of the test."""
+    product = FakeProduct(firebase)
+    async with product.neighbours:
+        yield product
 
 
-async def test_what_is_reserved(counter: Counter) -> None:
-    """A reservation's lines come with the names and prices that Product holds them at."""
+async def test_what_is_reserved(product: FakeProduct) -> None:
+    """A reservation returns its lines with the names and prices of Product."""
     for status in 201, 200:
-        [line] = await counter.does("hold", httpx.Response(status, json={"lines": [LINE]}))
+        [line] = await product.call("hold", httpx.Response(status, json={"lines": [LINE]}))
         assert (line.name, line.price.amount, line.quantity) == ("Kettle", 4990, 2)
 
 
-async def test_sold_and_released(counter: Counter) -> None:
-    """To sell what has expired, and to release what is sold, is to be told so."""
-    assert await counter.does("commit", httpx.Response(200, json={"lines": [LINE]})) is True
-    assert await counter.does("commit", problem(409, "reservation_expired")) is False
-    assert await counter.does("release", httpx.Response(204)) is True
-    assert await counter.does("release", problem(409, "reservation_committed")) is False
+async def test_sold_and_released(product: FakeProduct) -> None:
+    """A sale of an expired reservation, and a release of a sold one, return False."""
+    assert await product.call("commit", httpx.Response(200, json={"lines": [LINE]})) is True
+    assert await product.call("commit", problem(409, "reservation_expired")) is False
+    assert await product.call("release", httpx.Response(204)) is True
+    assert await product.call("release", problem(409, "reservation_committed")) is False
 
 
 @pytest.mark.parametrize(
@@ -80,16 +80,16 @@ async def test_sold_and_released(counter: Counter) -> None:
         (httpx.Response(201, json={"lines": [LINE | {"product_id": "cups"}]}), NeighbourFailed),
     ],
 )
-async def test_nothing_reserved(counter: Counter, answer: httpx.Response, fault: type[Problem]) -> None:
-    """A refusal that is about the order is told from one that Billing must not meet, and from other lines."""
+async def test_a_refused_reservation(product: FakeProduct, answer: httpx.Response, fault: type[Problem]) -> None:
+    """A refusal that concerns the order is distinguished from failures of Billing or Product, and from other lines."""
     with pytest.raises(fault) as caught:
-        await counter.does("hold", answer)
+        await product.call("hold", answer)
     assert caught.value.detail == ("It is so." if fault in (OutOfStock, ProductUnknown) else caught.value.detail)
 
 
 @pytest.mark.parametrize("call", ["commit", "release"])
-async def test_what_product_cannot_have_said(counter: Counter, call: str) -> None:
-    """An answer that does not belong to the call is Product's failure, and settles nothing."""
+async def test_an_answer_that_does_not_fit_the_call(product: FakeProduct, call: str) -> None:
+    """An answer that call not fit the call is a failure of Product, and decides nothing."""
     for answer in problem(409, "out_of_stock"), problem(404, "reservation_not_found"), httpx.Response(409):
         with pytest.raises(NeighbourFailed):
-            await counter.does(call, answer)
+            await product.call(call, answer)

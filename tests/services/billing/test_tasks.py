@@ -28,15 +28,15 @@ FIREBASE_ADMIN_SECONDS = 120.0
 
 
 class TasksServer(ThreadingHTTPServer):
-    """A tasks emulator of a few lines: it keeps what it is sent, and answers with `status` once it may `go_on`."""
+    """A tasks emulator that stores what it is sent, and answers with `status` once `may_answer` is set."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__((HOST, 0), _Enqueue)
         self.status = 200
-        self.go_on = threading.Event()
-        self.go_on.set()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         self.requests: list[tuple[str, dict[str, Any]]] = []
 
 
@@ -46,7 +46,7 @@ class _Enqueue(BaseHTTPRequestHandler):
         assert isinstance(server, TasksServer)
         task = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["task"]
         server.requests.append((self.path, task))
-        server.go_on.wait()
+        server.may_answer.wait()
         name = {"name": task["name"] or f"{self.path}/1"}
         body = json.dumps({"task": task | name}).encode() if server.status == 200 else b"no"
         self.send_response(server.status)
@@ -55,12 +55,12 @@ class _Enqueue(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_arguments: object) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def an_app(credential: firebase_admin.credentials.Base | None = None) -> Iterator[firebase_admin.App]:
-    """An app of firebase-admin's own: one that has called an emulator once always calls the same."""
+    """Return a new app of firebase-admin. An app keeps the emulator that it called first."""
     name = f"demo-{secrets.token_hex(4)}"
     app = firebase_admin.initialize_app(credential, {"projectId": name}, name)
     yield app
@@ -69,24 +69,24 @@ def an_app(credential: firebase_admin.credentials.Base | None = None) -> Iterato
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[TasksServer]:
-    """A tasks emulator that the environment names."""
+    """A tasks emulator, which the environment names."""
     with TasksServer() as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         monkeypatch.setenv(CLOUD_TASKS_EMULATOR_VARIABLE, f"{HOST}:{server.server_port}")
         yield server
-        server.go_on.set()
+        server.may_answer.set()
         server.shutdown()
 
 
 @pytest.fixture
 def queue(server: TasksServer) -> Iterator[FirebaseQueue]:
-    """The queue of `deliver` there."""
+    """The queue of the function `deliver` in that emulator."""
     with an_app() as app:
         yield FirebaseQueue("deliver", app, deadline_seconds=DEADLINE_SECONDS)
 
 
-async def test_what_arrives(queue: FirebaseQueue, server: TasksServer) -> None:
-    """A task goes to the function's queue in the project, with the delivery where such a function looks."""
+async def test_the_task_that_arrives(queue: FirebaseQueue, server: TasksServer) -> None:
+    """A task arrives in the queue of the function, with the delivery where the function expects it."""
     await queue.hand_over("d1", "t1")
     [(path, task)] = server.requests
     assert path.startswith("/projects/demo-")
@@ -94,8 +94,8 @@ async def test_what_arrives(queue: FirebaseQueue, server: TasksServer) -> None:
     assert json.loads(base64.b64decode(task["httpRequest"]["body"])) == {"data": {"delivery_id": "d1"}}
 
 
-async def test_a_function_elsewhere(server: TasksServer) -> None:
-    """A function in another region is named with it."""
+async def test_a_function_in_another_region(server: TasksServer) -> None:
+    """The name of a function in another region includes the region."""
     with an_app() as app:
         await FirebaseQueue("locations/europe-west1/functions/deliver", app).hand_over("d1", "t1")
     assert "/locations/europe-west1/queues/deliver/" in server.requests[0][0]
@@ -103,14 +103,14 @@ async def test_a_function_elsewhere(server: TasksServer) -> None:
 
 @pytest.mark.parametrize("status", [400, 403, 404, 429])
 async def test_a_queue_that_refuses(queue: FirebaseQueue, server: TasksServer, status: int) -> None:
-    """Whatever a queue answers but yes means later."""
+    """Every error answer of the queue means that the hand-over is tried again later."""
     server.status = status
     with pytest.raises(QueueUnavailable):
         await queue.hand_over("d1", "t1")
 
 
-async def test_a_queue_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A queue that nobody listens for means later."""
+async def test_a_queue_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue that cannot be reached means that the hand-over is tried again later."""
     with TasksServer() as closed:
         monkeypatch.setenv(CLOUD_TASKS_EMULATOR_VARIABLE, f"{HOST}:{closed.server_port}")
     with an_app() as app, pytest.raises(QueueUnavailable):
@@ -118,8 +118,8 @@ async def test_a_queue_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_a_queue_that_hangs(queue: FirebaseQueue, server: TasksServer) -> None:
-    """A hand-over ends by its deadline; while too many hang others do not begin; once they are through all is well."""
-    server.go_on.clear()
+    """A hand-over ends at its deadline. While too many hang, others do not begin. When they end, others succeed."""
+    server.may_answer.clear()
     hanging = [queue.hand_over(f"d{number}", "t") for number in range(BATCH + 1)]
     async with asyncio.timeout(FIREBASE_ADMIN_SECONDS / 2):
         ends = await asyncio.gather(*hanging, return_exceptions=True)
@@ -131,7 +131,7 @@ async def test_a_queue_that_hangs(queue: FirebaseQueue, server: TasksServer) -> 
     await eventually(all_have_come)  # The last threads may reach the server after their deadline.
     with pytest.raises(QueueUnavailable, match="too many earlier hand-overs"):
         await queue.hand_over("d", "t")
-    server.go_on.set()
+    server.may_answer.set()
     async with asyncio.timeout(10):
         while True:
             try:
@@ -140,8 +140,8 @@ async def test_a_queue_that_hangs(queue: FirebaseQueue, server: TasksServer) -> 
                 await asyncio.sleep(0.05)
 
 
-class Google(google.auth.credentials.Credentials):
-    """Credentials that need not be fetched."""
+class FakeGoogleCredentials(google.auth.credentials.Credentials):
+    """Credentials that are never fetched."""
 
     service_account_email = "billing@demo.iam.gserviceaccount.com"
 
@@ -150,18 +150,18 @@ class Google(google.auth.credentials.Credentials):
         self.token = "a token"
 
     def refresh(self, request: object) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
-class GoogleAccount(firebase_admin.credentials.Base):  # type: ignore[misc]
-    """The same as firebase-admin likes to have them."""
+class FakeGoogleAccount(firebase_admin.credentials.Base):  # type: ignore[misc]
+    """The same credentials for firebase-admin."""
 
-    def get_credential(self) -> Google:
-        return Google()
+    def get_credential(self) -> FakeGoogleCredentials:
+        return FakeGoogleCredentials()
 
 
-class CloudTasks(requests.adapters.BaseAdapter):
-    """Cloud Tasks, as far as it answers the creation of a task."""
+class FakeCloudTasks(requests.adapters.BaseAdapter):
+    """Cloud Tasks, as far as it creates tasks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,14 +181,14 @@ class CloudTasks(requests.adapters.BaseAdapter):
         return answer
 
     def close(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
-async def test_a_task_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At Cloud Tasks a hand-over that is repeated has the same task name; that it is known already is no fault."""
+async def test_a_repeated_hand_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repeated hand-over has the same task name, and succeeds although Cloud Tasks knows the name already."""
     monkeypatch.setenv(CLOUD_TASKS_EMULATOR_VARIABLE, "")
-    cloud_tasks = CloudTasks()
-    with an_app(GoogleAccount()) as app:
+    cloud_tasks = FakeCloudTasks()
+    with an_app(FakeGoogleAccount()) as app:
         # No option of firebase-admin's leads to the session that it calls Cloud Tasks with.
         functions._get_functions_service(app)._http_client.session.mount("https://", cloud_tasks)
         queue = FirebaseQueue("deliver", app)
@@ -198,7 +198,7 @@ async def test_a_task_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_why_tasks_have_no_names_at_the_emulator(emulators: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """firebase-admin cannot read what the emulator answers to a task with a name. Once it can, name them there too."""
+    """firebase-admin cannot read the emulator's answer to a task with a name. If this fails, name tasks there too."""
     monkeypatch.setenv(CLOUD_TASKS_EMULATOR_VARIABLE, f"{HOST}:{emulators.ports.tasks}")
     name = secrets.token_hex(8)
     app = firebase_admin.initialize_app(options={"projectId": emulators.project}, name=name)

@@ -38,16 +38,16 @@ class Account:
 class FakeProject:
     """The parts of Firebase that the User service uses: the REST API, the sessions, and the verification of tokens.
 
-    Like the Auth emulator, it accepts the refresh token of an ended session. If `fate` is set, to an answer or an error
-    of httpx, the REST API meets every request with it. `takes_seconds` moves a `FakeClock` during requests about an
-    e-mail address. It implements `mstoken.callee.firebase.Firebase` and `services.user.firebase.Sessions`.
+    Like the Auth emulator, it accepts the refresh token of an ended session. If `outcome` is set, to an answer or an
+    error of httpx, every request to the REST API has this outcome. `takes_seconds` moves a `FakeClock` during requests
+    about an e-mail address. It implements `mstoken.callee.firebase.Firebase` and `services.user.firebase.Sessions`.
     """
 
     def __init__(self, firebase: FakeFirebase | None = None, *, clock: Callable[[], float] = time.time) -> None:
         self.firebase = firebase or FakeFirebase(SETTINGS.project_id, clock=clock)
         self.accounts: list[Account] = []
         self.requests: list[httpx.Request] = []
-        self.fate: httpx.Response | Exception | None = None
+        self.outcome: httpx.Response | Exception | None = None
         self.takes_seconds: dict[str, float] = {}
         self._clock = clock
         self._sessions: dict[str, tuple[Account, int]] = {}
@@ -94,10 +94,10 @@ class FakeProject:
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         self._take_time(request)
-        if isinstance(self.fate, Exception):
-            raise self.fate
-        if self.fate is not None:
-            return self.fate
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        if self.outcome is not None:
+            return self.outcome
         assert request.url.params["key"] == "web-api-key"
         if request.url.path == "/v1/token":
             form = parse_qs(request.content.decode())

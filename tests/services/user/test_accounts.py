@@ -216,9 +216,9 @@ async def test_a_success_takes_the_failures_back(shop: Shop) -> None:
 async def test_an_outage_is_not_the_customers_failure(shop: Shop) -> None:
     """Attempts that Firebase could not judge are not counted."""
     await sign_up(shop)
-    shop.project.fate = failure("INTERNAL", 500)
+    shop.project.outcome = failure("INTERNAL", 500)
     for _ in range(MAX_PER_ACCOUNT + 1):
         with pytest.raises(FirebaseUnavailable):
             await shop.accounts.log_in("maya@example.com", "password-1", HOME)
-    shop.project.fate = None
+    shop.project.outcome = None
     await shop.accounts.log_in("maya@example.com", "password-1", HOME)

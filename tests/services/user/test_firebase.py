@@ -52,7 +52,7 @@ PASSWORD = "correct-horse-battery"
 async def test_each_error_of_firebase_in_our_words(message: str, fault: type[Problem]) -> None:
     """What Firebase says is wrong comes out as the fault that a caller can act on."""
     project = FakeProject()
-    project.fate = failure(message)
+    project.outcome = failure(message)
     toolkit = project.toolkit()
     with pytest.raises(fault):
         await toolkit.sign_up("maya@example.com", PASSWORD, None)
@@ -73,13 +73,13 @@ async def test_each_error_of_firebase_in_our_words(message: str, fault: type[Pro
 async def test_each_error_of_a_refresh_in_our_words(message: str, fault: type[Problem]) -> None:
     """A refresh token that does not count is told from a Firebase that does not work."""
     project = FakeProject()
-    project.fate = failure(message)
+    project.outcome = failure(message)
     with pytest.raises(fault):
         await project.toolkit().refresh("x")
 
 
 @pytest.mark.parametrize(
-    "fate",
+    "outcome",
     [
         httpx.ConnectError("no route"),
         httpx.ReadTimeout("too slow"),
@@ -92,10 +92,10 @@ async def test_each_error_of_a_refresh_in_our_words(message: str, fault: type[Pr
         httpx.Response(200, json={"mfaPendingCredential": "x", "localId": "u"}),
     ],
 )
-async def test_an_outage_is_not_the_users_fault(fate: httpx.Response | Exception) -> None:
+async def test_an_outage_is_not_the_users_fault(outcome: httpx.Response | Exception) -> None:
     """A Firebase that cannot be reached, or answers with something else, is an outage and never a bad password."""
     project = FakeProject()
-    project.fate = fate
+    project.outcome = outcome
     toolkit = project.toolkit()
     for call in toolkit.log_in("a@example.com", PASSWORD), toolkit.refresh("x"):
         with pytest.raises(FirebaseUnavailable):

@@ -112,7 +112,7 @@ async def test_wrong_and_unknown_and_disabled_look_the_same(user: httpx.AsyncCli
 
 async def test_too_many_attempts(user: httpx.AsyncClient, project: FakeProject) -> None:
     """When Firebase has seen too many attempts, the caller hears when to come back."""
-    project.fate = failure("TOO_MANY_ATTEMPTS_TRY_LATER : later")
+    project.outcome = failure("TOO_MANY_ATTEMPTS_TRY_LATER : later")
     response = await user.post("/login", json=MAYA)
     refused(response, 429, "too_many_attempts")
     assert response.headers["Retry-After"] == "60"
@@ -120,7 +120,7 @@ async def test_too_many_attempts(user: httpx.AsyncClient, project: FakeProject) 
 
 async def test_firebase_out_of_reach(user: httpx.AsyncClient, project: FakeProject) -> None:
     """While Firebase cannot be reached nobody logs in, and that is said as it is."""
-    project.fate = httpx.ConnectError("no route")
+    project.outcome = httpx.ConnectError("no route")
     response = await user.post("/login", json=MAYA)
     refused(response, 503, "firebase_unavailable")
     assert response.headers["Retry-After"] == "5"
