@@ -1,4 +1,4 @@
-"""The apps as their processes make them: services/*/app.py, from the environment"""
+"""services/*/app.py: the apps as their processes make them, from the environment"""
 
 import importlib
 import json
@@ -21,7 +21,7 @@ def factory(service: str) -> Callable[[], FastAPI]:
 
 @pytest.fixture
 def environment(auth_emulator: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What a process of the shop is told."""
+    """The environment of a service's process."""
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", auth_emulator.project_id)
     monkeypatch.setenv("DATABASE_URL", f"sqlite+aiosqlite:///{tmp_path / 'service.db'}")
     monkeypatch.setenv("MSTOKEN_REPLAY_URL", f"sqlite:///{tmp_path / 'spent.db'}")
@@ -29,7 +29,7 @@ def environment(auth_emulator: Settings, monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 @pytest.fixture
 def _logging_as_before() -> Iterator[None]:
-    """Puts logging back, which a process takes over."""
+    """Restores logging, which a process configures."""
     with logging_as_before():
         yield
 
@@ -47,7 +47,7 @@ async def test_a_process_starts_and_is_ready(service: str) -> None:
 def test_a_process_does_not_start_with_wrong_settings(
     service: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A service that is told something impossible says so, and ends so that uvicorn does not try again."""
+    """With an invalid setting a service logs the setting, and exits so that uvicorn does not start it again."""
     monkeypatch.setenv("DATABASE_URL", "nowhere")
     with pytest.raises(SystemExit) as caught:
         factory(service)()
@@ -59,7 +59,7 @@ def test_a_process_does_not_start_with_wrong_settings(
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_no_service_imports_another(service: str) -> None:
-    """A service knows the library and what all services share, and no other service."""
+    """A service imports the library and what all services share, and no other service."""
     others = [f"services.{other}" for other in SERVICES if other != service]
     folder = Path(__file__).parents[2] / "services" / service
     modules = [*folder.rglob("*.py")]

@@ -67,7 +67,7 @@ async def test_sold_and_released(product: FakeProduct) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "fault"),
+    ("answer", "error"),
     [
         (problem(409, "out_of_stock"), OutOfStock),
         (problem(422, "product_unknown"), ProductUnknown),
@@ -80,11 +80,11 @@ async def test_sold_and_released(product: FakeProduct) -> None:
         (httpx.Response(201, json={"lines": [LINE | {"product_id": "cups"}]}), NeighbourFailed),
     ],
 )
-async def test_a_refused_reservation(product: FakeProduct, answer: httpx.Response, fault: type[Problem]) -> None:
+async def test_a_refused_reservation(product: FakeProduct, answer: httpx.Response, error: type[Problem]) -> None:
     """A refusal that concerns the order is distinguished from failures of Billing or Product, and from other lines."""
-    with pytest.raises(fault) as caught:
+    with pytest.raises(error) as caught:
         await product.call("hold", answer)
-    assert caught.value.detail == ("It is so." if fault in (OutOfStock, ProductUnknown) else caught.value.detail)
+    assert caught.value.detail == ("It is so." if error in (OutOfStock, ProductUnknown) else caught.value.detail)
 
 
 @pytest.mark.parametrize("call", ["commit", "release"])

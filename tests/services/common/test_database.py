@@ -319,8 +319,8 @@ class TestPostgreSQL:
             (database.read, "repeatable read", "on"),
         ):
             async with transaction() as connection:
-                wanted = (*names, ("transaction_isolation", isolation), ("transaction_read_only", read_only))
-                for name, setting in wanted:
+                expected = (*names, ("transaction_isolation", isolation), ("transaction_read_only", read_only))
+                for name, setting in expected:
                     assert (await connection.execute(text(f"SHOW {name}"))).scalar_one() == setting
 
     async def test_more_transactions_than_connections(self, database: Database) -> None:

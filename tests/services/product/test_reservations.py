@@ -1,4 +1,4 @@
-"""services/product/reservations.py, with its routes and its table"""
+"""services/product/reservations.py, its store and its routes"""
 
 import asyncio
 from collections import Counter
@@ -117,8 +117,8 @@ def test_which_reservations_take_stock() -> None:
     assert [status for status in STATUSES if reservation(status).takes_stock] == ["held", "committed"]
 
 
-class Till:
-    """The Product service as Billing and an administrator use it."""
+class ProductApi:
+    """The API of Product, as Billing and an administrator use it."""
 
     def __init__(self, product: httpx.AsyncClient, firebase: FakeFirebase) -> None:
         self.product = product
@@ -126,7 +126,7 @@ class Till:
         self._admin = firebase.user_headers("ines", role="admin")
 
     async def offer(self, stock: int = 10, **changes: Any) -> str:
-        """The id of a product of which there are so many."""
+        """Add a product, and return its id."""
         body = KETTLE | {"stock": stock} | changes
         product_id: str = answered(await self.product.post("/products", json=body, headers=self._admin), 201)["id"]
         return product_id
@@ -145,8 +145,8 @@ class Till:
         return await self.stock(product_id) == stock
 
     async def reserve(self, bill_id: str, *items: tuple[str, int]) -> httpx.Response:
-        wanted = [{"product_id": product_id, "quantity": quantity} for product_id, quantity in items]
-        return await self.call("POST", "/reservations", json={"bill_id": bill_id, "items": wanted})
+        body_items = [{"product_id": product_id, "quantity": quantity} for product_id, quantity in items]
+        return await self.call("POST", "/reservations", json={"bill_id": bill_id, "items": body_items})
 
     async def commit(self, bill_id: str) -> httpx.Response:
         return await self.call("POST", f"/reservations/{bill_id}/commit")
@@ -155,22 +155,22 @@ class Till:
         return await self.call("DELETE", f"/reservations/{bill_id}")
 
     async def call(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """What Product answers to Billing."""
+        """Return Product's answer to a request of Billing."""
         auth = self._firebase.service_auth("billing", to="product")
         return await self.product.request(method, path, auth=auth, **request)
 
 
 @pytest.fixture
-def till(product: httpx.AsyncClient, firebase: FakeFirebase) -> Till:
-    """The Product service, with nothing in it."""
-    return Till(product, firebase)
+def api(product: httpx.AsyncClient, firebase: FakeFirebase) -> ProductApi:
+    """The API of Product, without products."""
+    return ProductApi(product, firebase)
 
 
-async def test_a_reservation(till: Till) -> None:
-    """What is reserved is out of stock, and the answer has names and prices, in the order asked for."""
-    kettle, cups = await till.offer(10), await till.offer(5, name="Cups", price={"amount": 1, "currency": "EUR"})
+async def test_a_reservation(api: ProductApi) -> None:
+    """Reserved items are out of stock. The answer has names and prices, in the requested order."""
+    kettle, cups = await api.offer(10), await api.offer(5, name="Cups", price={"amount": 1, "currency": "EUR"})
     bill_id = new_id()
-    reservation = answered(await till.reserve(bill_id, (cups, 2), (kettle, 10)), 201)
+    reservation = answered(await api.reserve(bill_id, (cups, 2), (kettle, 10)), 201)
     del reservation["expires_at"]
     assert reservation == {
         "bill_id": bill_id,
@@ -180,82 +180,82 @@ async def test_a_reservation(till: Till) -> None:
             {"product_id": kettle, "name": "Kettle", "price": KETTLE["price"], "quantity": 10},
         ],
     }
-    assert (await till.stock(kettle), await till.stock(cups)) == (0, 3)
+    assert (await api.stock(kettle), await api.stock(cups)) == (0, 3)
 
 
-async def test_the_same_reservation_again(till: Till) -> None:
-    """A bill has one reservation: asked for again it is the same, at its first price, and takes nothing more."""
-    kettle, bill_id = await till.offer(10), new_id()
-    first = answered(await till.reserve(bill_id, (kettle, 3)), 201)
-    await till.change(kettle, price={"amount": 1, "currency": "EUR"})
-    assert answered(await till.reserve(bill_id, (kettle, 3)), 200) == first
-    assert await till.stock(kettle) == 7
+async def test_the_same_reservation_again(api: ProductApi) -> None:
+    """A repeated request gets the same reservation with its first price, and takes nothing more out of stock."""
+    kettle, bill_id = await api.offer(10), new_id()
+    first = answered(await api.reserve(bill_id, (kettle, 3)), 201)
+    await api.change(kettle, price={"amount": 1, "currency": "EUR"})
+    assert answered(await api.reserve(bill_id, (kettle, 3)), 200) == first
+    assert await api.stock(kettle) == 7
 
 
-async def test_another_reservation_for_the_same_bill(till: Till) -> None:
-    """A bill's reservation is not exchanged for other lines."""
-    kettle, cups, bill_id = await till.offer(), await till.offer(), new_id()
-    answered(await till.reserve(bill_id, (kettle, 3)), 201)
+async def test_another_reservation_for_the_same_bill(api: ProductApi) -> None:
+    """The items of a bill's reservation cannot be exchanged."""
+    kettle, cups, bill_id = await api.offer(), await api.offer(), new_id()
+    answered(await api.reserve(bill_id, (kettle, 3)), 201)
     for items in [(kettle, 2)], [(cups, 3)], [(kettle, 3), (cups, 1)]:
-        refused(await till.reserve(bill_id, *items), 409, "reservation_differs")
-    assert (await till.stock(kettle), await till.stock(cups)) == (7, 10)
+        refused(await api.reserve(bill_id, *items), 409, "reservation_differs")
+    assert (await api.stock(kettle), await api.stock(cups)) == (7, 10)
 
 
-async def test_all_or_nothing(till: Till) -> None:
-    """Where one product is short or unknown nothing is held, and the bill may try again with less."""
-    kettle, cups, bill_id = await till.offer(10), await till.offer(1), new_id()
-    problem = refused(await till.reserve(bill_id, (kettle, 1), (cups, 2)), 409, "out_of_stock")
+async def test_all_or_nothing(api: ProductApi) -> None:
+    """If one product is unknown, or too few are in stock, nothing is held. The bill may then reserve less."""
+    kettle, cups, bill_id = await api.offer(10), await api.offer(1), new_id()
+    problem = refused(await api.reserve(bill_id, (kettle, 1), (cups, 2)), 409, "out_of_stock")
     assert problem["detail"] == f"Product {cups}: 1 in stock, 2 requested."
     unknown = new_id()
-    problem = refused(await till.reserve(bill_id, (kettle, 1), (unknown, 1)), 422, "product_unknown")
+    problem = refused(await api.reserve(bill_id, (kettle, 1), (unknown, 1)), 422, "product_unknown")
     assert unknown in problem["detail"]
-    assert (await till.stock(kettle), await till.stock(cups)) == (10, 1)
-    answered(await till.reserve(bill_id, (kettle, 1), (cups, 1)), 201)
+    assert (await api.stock(kettle), await api.stock(cups)) == (10, 1)
+    answered(await api.reserve(bill_id, (kettle, 1), (cups, 1)), 201)
 
 
-async def test_a_release(till: Till) -> None:
-    """What is released can be bought again, once; and the bill holds nothing after that."""
-    kettle, bill_id = await till.offer(10), new_id()
-    answered(await till.reserve(bill_id, (kettle, 3)), 201)
+async def test_a_release(api: ProductApi) -> None:
+    """Released items are back in stock, once. Nothing can be reserved for the bill afterwards."""
+    kettle, bill_id = await api.offer(10), new_id()
+    answered(await api.reserve(bill_id, (kettle, 3)), 201)
     for _ in range(2):
-        assert (await till.release(bill_id)).status_code == 204
-        assert await till.stock(kettle) == 10
-    refused(await till.reserve(bill_id, (kettle, 3)), 409, "reservation_released")
-    refused(await till.commit(bill_id), 409, "reservation_released")
+        assert (await api.release(bill_id)).status_code == 204
+        assert await api.stock(kettle) == 10
+    refused(await api.reserve(bill_id, (kettle, 3)), 409, "reservation_released")
+    refused(await api.commit(bill_id), 409, "reservation_released")
 
 
-async def test_a_release_that_overtakes_its_reservation(till: Till) -> None:
+async def test_a_release_that_overtakes_its_reservation(api: ProductApi) -> None:
     """A reservation that arrives after its own release holds nothing."""
-    kettle, bill_id = await till.offer(10), new_id()
-    assert (await till.release(bill_id)).status_code == 204
-    refused(await till.reserve(bill_id, (kettle, 3)), 409, "reservation_released")
-    assert await till.stock(kettle) == 10
+    kettle, bill_id = await api.offer(10), new_id()
+    assert (await api.release(bill_id)).status_code == 204
+    refused(await api.reserve(bill_id, (kettle, 3)), 409, "reservation_released")
+    assert await api.stock(kettle) == 10
 
 
-async def test_a_sale(till: Till) -> None:
-    """What is sold stays out of stock, however often that is said, and cannot be released."""
-    kettle, bill_id = await till.offer(10), new_id()
-    held = answered(await till.reserve(bill_id, (kettle, 3)), 201)
-    sold = answered(await till.commit(bill_id))
+async def test_a_sale(api: ProductApi) -> None:
+    """Sold items stay out of stock, however often the sale is repeated, and cannot be released."""
+    kettle, bill_id = await api.offer(10), new_id()
+    held = answered(await api.reserve(bill_id, (kettle, 3)), 201)
+    sold = answered(await api.commit(bill_id))
     assert sold == held | {"status": "committed"}
-    assert answered(await till.commit(bill_id)) == sold
-    assert answered(await till.reserve(bill_id, (kettle, 3)), 200) == sold
-    refused(await till.release(bill_id), 409, "reservation_committed")
-    assert await till.stock(kettle) == 7
+    assert answered(await api.commit(bill_id)) == sold
+    assert answered(await api.reserve(bill_id, (kettle, 3)), 200) == sold
+    refused(await api.release(bill_id), 409, "reservation_committed")
+    assert await api.stock(kettle) == 7
 
 
-async def test_nothing_to_sell(till: Till) -> None:
-    """A bill that reserved nothing sells nothing."""
-    refused(await till.commit(new_id()), 404, "reservation_not_found")
+async def test_a_sale_without_a_reservation(api: ProductApi) -> None:
+    """A bill without a reservation sells nothing."""
+    refused(await api.commit(new_id()), 404, "reservation_not_found")
 
 
-async def test_a_deleted_product_is_not_given_back(till: Till) -> None:
-    """A product that was deleted meanwhile does not come back by a release, nor keeps others from it."""
-    kettle, cups, bill_id = await till.offer(10), await till.offer(10), new_id()
-    answered(await till.reserve(bill_id, (kettle, 3), (cups, 3)), 201)
-    await till.delete(kettle)
-    assert (await till.release(bill_id)).status_code == 204
-    assert await till.stock(cups) == 10
+async def test_a_deleted_product_is_not_put_back(api: ProductApi) -> None:
+    """A product that was deleted in the meantime is not put back. The other products of the reservation are."""
+    kettle, cups, bill_id = await api.offer(10), await api.offer(10), new_id()
+    answered(await api.reserve(bill_id, (kettle, 3), (cups, 3)), 201)
+    await api.delete(kettle)
+    assert (await api.release(bill_id)).status_code == 204
+    assert await api.stock(cups) == 10
 
 
 @pytest.mark.parametrize(
@@ -271,23 +271,23 @@ async def test_a_deleted_product_is_not_given_back(till: Till) -> None:
         {"more": 1},
     ],
 )
-async def test_what_is_no_reservation(till: Till, change: dict[str, Any]) -> None:
-    """A reservation is for a bill's id, and for 1 to 100 products, each once."""
+async def test_an_invalid_reservation(api: ProductApi, change: dict[str, Any]) -> None:
+    """A reservation needs the id of a bill, and 1 to 100 products, each only once."""
     body = {"bill_id": new_id(), "items": [{"product_id": "a", "quantity": 1}]} | change
-    refused(await till.call("POST", "/reservations", json=body), 422, "request_invalid")
+    refused(await api.call("POST", "/reservations", json=body), 422, "request_invalid")
 
 
-async def test_reservations_are_for_billing(till: Till, firebase: FakeFirebase) -> None:
-    """No user, no administrator and no other service has to do with reservations."""
+async def test_reservations_are_for_billing(api: ProductApi, firebase: FakeFirebase) -> None:
+    """Users, administrators and other services may not use reservations."""
     path = f"/reservations/{new_id()}"
     for method, where in ("POST", "/reservations"), ("POST", f"{path}/commit"), ("DELETE", path):
         admin, user = firebase.user_headers("ines", role="admin"), firebase.service_auth("user", to="product")
-        refused(await till.product.request(method, where, headers=admin), 403, "caller_not_allowed")
-        refused(await till.product.request(method, where, auth=user), 403, "caller_not_allowed")
+        refused(await api.product.request(method, where, headers=admin), 403, "caller_not_allowed")
+        refused(await api.product.request(method, where, auth=user), 403, "caller_not_allowed")
 
 
-class Shelf:
-    """The products and reservations of a database, as a worker of the service has them in hand."""
+class StockScenario:
+    """Products and reservations in a database, as one worker of the service uses them."""
 
     def __init__(self, database: Database, time: MovableTime) -> None:
         self.database = database
@@ -296,53 +296,54 @@ class Shelf:
         self.reservations = Reservations(ReservationStore(database), clock=time)
 
     async def offer(self, stock: int) -> str:
+        """Add a product, and return its id."""
         return (await self.catalogue.add("Kettle", "", 4990, "USD", stock)).id
 
     async def stock(self, product_id: str) -> int:
         return (await self.catalogue.get(product_id)).stock
 
-    async def taken(self) -> Counter[tuple[str, str]]:
-        """How many are taken, by the product and the status of the reservation."""
-        taken: Counter[tuple[str, str]] = Counter()
+    async def reserved(self) -> Counter[tuple[str, str]]:
+        """Return how many are reserved, by product and status of the reservation."""
+        reserved: Counter[tuple[str, str]] = Counter()
         async with self.database.read() as connection:
             joined = select(lines.c.product_id, reservations.c.status, lines.c.quantity).join(reservations)
             for row in await connection.execute(joined):
-                taken[row.product_id, row.status] += row.quantity
-        return taken
+                reserved[row.product_id, row.status] += row.quantity
+        return reserved
 
     async def balance(self, product_id: str) -> int:
-        """What was there in the beginning."""
-        taken = await self.taken()
-        return await self.stock(product_id) + taken[product_id, "held"] + taken[product_id, "committed"]
+        """Return stock + held + committed, which is what was there in the beginning."""
+        reserved = await self.reserved()
+        return await self.stock(product_id) + reserved[product_id, "held"] + reserved[product_id, "committed"]
 
 
 @pytest.fixture
-async def shelf(database_url: str) -> AsyncIterator[Shelf]:
-    """A database with nothing in it."""
+async def scenario(database_url: str) -> AsyncIterator[StockScenario]:
+    """A database without products."""
     database = Database(database_url, MIGRATIONS)
     await database.open()
-    yield Shelf(database, MovableTime())
+    yield StockScenario(database, MovableTime())
     await database.close()
 
 
 @pytest.mark.both_databases
-async def test_what_is_held_for_too_long_is_given_back(shelf: Shelf) -> None:
-    """An abandoned reservation is given back when its time has come, once, by however many workers; a sale is not."""
-    kettle = await shelf.offer(10)
+async def test_a_reservation_that_is_held_for_too_long(scenario: StockScenario) -> None:
+    """A reservation expires once, however many workers look, and its items are put back. A sold one does not."""
+    kettle = await scenario.offer(10)
     abandoned, sold = new_id(), new_id()
-    await shelf.reservations.hold(abandoned, [ReservationItem(kettle, 3)])
-    await shelf.reservations.hold(sold, [ReservationItem(kettle, 2)])
-    await shelf.reservations.commit(sold)
-    assert await shelf.reservations.release_expired() == 0
-    shelf.time.advance(HOLD)
-    released = await asyncio.gather(*(shelf.reservations.release_expired() for _ in range(5)))
+    await scenario.reservations.hold(abandoned, [ReservationItem(kettle, 3)])
+    await scenario.reservations.hold(sold, [ReservationItem(kettle, 2)])
+    await scenario.reservations.commit(sold)
+    assert await scenario.reservations.release_expired() == 0
+    scenario.time.advance(HOLD)
+    released = await asyncio.gather(*(scenario.reservations.release_expired() for _ in range(5)))
     assert sum(released) == 1
-    assert await shelf.stock(kettle) == 8
-    assert await shelf.balance(kettle) == 10
+    assert await scenario.stock(kettle) == 8
+    assert await scenario.balance(kettle) == 10
 
 
 class OvertakenStore(ReservationStore):
-    """A store in which something else happens between the list of what has expired and its first entry."""
+    """A store in which `meanwhile` happens after expired reservations were listed, and before they are put back."""
 
     def __init__(self, database: Database, meanwhile: Callable[[], Awaitable[object]]) -> None:
         super().__init__(database)
@@ -355,24 +356,24 @@ class OvertakenStore(ReservationStore):
 
 
 @pytest.mark.both_databases
-async def test_a_reservation_that_is_held_again_during_a_sweep_is_kept(shelf: Shelf) -> None:
+async def test_a_reservation_that_is_held_again_during_a_sweep_is_kept(scenario: StockScenario) -> None:
     """A sweep does not give back a reservation that expired, and was held again, after the sweep had listed it."""
-    kettle, bill_id = await shelf.offer(10), new_id()
+    kettle, bill_id = await scenario.offer(10), new_id()
 
     async def expire_and_hold_again() -> None:
-        assert await shelf.reservations.release_expired() == 1
-        await shelf.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
+        assert await scenario.reservations.release_expired() == 1
+        await scenario.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
 
-    await shelf.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
-    shelf.time.advance(HOLD)
-    overtaken = Reservations(OvertakenStore(shelf.database, expire_and_hold_again), clock=shelf.time)
+    await scenario.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
+    scenario.time.advance(HOLD)
+    overtaken = Reservations(OvertakenStore(scenario.database, expire_and_hold_again), clock=scenario.time)
     assert await overtaken.release_expired() == 0
-    assert await shelf.taken() == {(kettle, "held"): 3}
-    assert await shelf.stock(kettle) == 7
+    assert await scenario.reserved() == {(kettle, "held"): 3}
+    assert await scenario.stock(kettle) == 7
 
 
 async def test_an_expired_reservation_is_held_again(firebase: FakeFirebase, database_url: str) -> None:
-    """A bill whose reservation was given back sells nothing until it has reserved again, at the first price."""
+    """A bill whose reservation has expired sells nothing until it has reserved again, at the first price."""
     time = MovableTime()
 
     def process() -> AbstractAsyncContextManager[httpx.AsyncClient]:
@@ -380,47 +381,47 @@ async def test_an_expired_reservation_is_held_again(firebase: FakeFirebase, data
         return serving(create_app(settings, verifier=firebase.verifier("product"), clock=time))
 
     async with process() as client:
-        till, bill_id = Till(client, firebase), new_id()
-        kettle = await till.offer(10)
-        first = answered(await till.reserve(bill_id, (kettle, 3)), 201)
+        api, bill_id = ProductApi(client, firebase), new_id()
+        kettle = await api.offer(10)
+        first = answered(await api.reserve(bill_id, (kettle, 3)), 201)
     time.advance(HOLD)
     async with process() as client:
-        till = Till(client, firebase)
-        await eventually(lambda: till.has(kettle, 10))
-        refused(await till.commit(bill_id), 409, "reservation_expired")
-        refused(await till.reserve(bill_id, (kettle, 4)), 409, "reservation_differs")
-        await till.change(kettle, price={"amount": 1, "currency": "EUR"}, stock=2)
-        refused(await till.reserve(bill_id, (kettle, 3)), 409, "out_of_stock")
-        await till.change(kettle, stock=10)
-        again = answered(await till.reserve(bill_id, (kettle, 3)), 200)
+        api = ProductApi(client, firebase)
+        await eventually(lambda: api.has(kettle, 10))
+        refused(await api.commit(bill_id), 409, "reservation_expired")
+        refused(await api.reserve(bill_id, (kettle, 4)), 409, "reservation_differs")
+        await api.change(kettle, price={"amount": 1, "currency": "EUR"}, stock=2)
+        refused(await api.reserve(bill_id, (kettle, 3)), 409, "out_of_stock")
+        await api.change(kettle, stock=10)
+        again = answered(await api.reserve(bill_id, (kettle, 3)), 200)
         assert again["lines"] == first["lines"]
         assert again["expires_at"] > first["expires_at"]
-        answered(await till.commit(bill_id))
-        assert await till.stock(kettle) == 7
+        answered(await api.commit(bill_id))
+        assert await api.stock(kettle) == 7
 
 
 @pytest.mark.both_databases
-async def test_an_expired_reservation_can_be_released(shelf: Shelf) -> None:
-    """A bill that is given up after its reservation has expired gives back nothing twice, and holds nothing again."""
-    kettle, bill_id = await shelf.offer(10), new_id()
-    await shelf.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
-    shelf.time.advance(HOLD)
-    await shelf.reservations.release_expired()
-    await shelf.reservations.release(bill_id)
-    assert await shelf.stock(kettle) == 10
+async def test_an_expired_reservation_can_be_released(scenario: StockScenario) -> None:
+    """An expired reservation can be released. Nothing is put back twice, and nothing is held for the bill again."""
+    kettle, bill_id = await scenario.offer(10), new_id()
+    await scenario.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
+    scenario.time.advance(HOLD)
+    await scenario.reservations.release_expired()
+    await scenario.reservations.release(bill_id)
+    assert await scenario.stock(kettle) == 10
     with pytest.raises(ReservationReleased):
-        await shelf.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
+        await scenario.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
 
 
 @pytest.mark.both_databases
-async def test_a_held_reservation_can_be_sold_late(shelf: Shelf) -> None:
-    """What nobody has given back yet can still be sold, and is not given back after that."""
-    kettle, bill_id = await shelf.offer(10), new_id()
-    await shelf.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
-    shelf.time.advance(HOLD + timedelta(minutes=1))
-    await shelf.reservations.commit(bill_id)
-    assert await shelf.reservations.release_expired() == 0
-    assert await shelf.stock(kettle) == 7
+async def test_a_held_reservation_can_be_sold_late(scenario: StockScenario) -> None:
+    """A reservation that is over its time and was not put back yet can be sold, and does not expire afterwards."""
+    kettle, bill_id = await scenario.offer(10), new_id()
+    await scenario.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
+    scenario.time.advance(HOLD + timedelta(minutes=1))
+    await scenario.reservations.commit(bill_id)
+    assert await scenario.reservations.release_expired() == 0
+    assert await scenario.stock(kettle) == 7
 
 
 async def waits_for_a_lock(database: Database) -> bool:
@@ -431,77 +432,77 @@ async def waits_for_a_lock(database: Database) -> bool:
 
 
 @pytest.mark.both_databases
-async def test_a_reservation_has_the_price_at_the_moment_that_stock_is_taken(shelf: Shelf, database_kind: str) -> None:
+async def test_a_reservation_has_the_price_of_its_moment(scenario: StockScenario, database_kind: str) -> None:
     """A reservation that waits for another transaction to change a product gets the price after that change."""
-    kettle = await shelf.offer(10)
-    async with shelf.database.write() as another:
+    kettle = await scenario.offer(10)
+    async with scenario.database.write() as another:
         await another.execute(update(products).where(products.c.id == kettle).values(amount=1))
-        reserving = asyncio.create_task(shelf.reservations.hold(new_id(), [ReservationItem(kettle, 3)]))
+        reserving = asyncio.create_task(scenario.reservations.hold(new_id(), [ReservationItem(kettle, 3)]))
         if database_kind == "postgresql":
-            await eventually(lambda: waits_for_a_lock(shelf.database))
+            await eventually(lambda: waits_for_a_lock(scenario.database))
     reservation, _ = await reserving
     assert [line.amount for line in reservation.lines] == [1]
-    assert await shelf.stock(kettle) == 7
+    assert await scenario.stock(kettle) == 7
 
 
 @pytest.mark.both_databases
-async def test_a_release_that_waits_for_the_sale_gives_nothing_back(shelf: Shelf, database_kind: str) -> None:
+async def test_a_release_that_waits_for_a_sale(scenario: StockScenario, database_kind: str) -> None:
     """A release that waits for a transaction in which the reservation is sold is refused, and stock stays as it is."""
-    kettle, bill_id = await shelf.offer(10), new_id()
-    await shelf.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
-    async with shelf.database.write() as another:
+    kettle, bill_id = await scenario.offer(10), new_id()
+    await scenario.reservations.hold(bill_id, [ReservationItem(kettle, 3)])
+    async with scenario.database.write() as another:
         sold = update(reservations).where(reservations.c.bill_id == bill_id).values(status="committed")
         await another.execute(sold)
-        releasing = asyncio.create_task(shelf.reservations.release(bill_id))
+        releasing = asyncio.create_task(scenario.reservations.release(bill_id))
         if database_kind == "postgresql":
-            await eventually(lambda: waits_for_a_lock(shelf.database))
+            await eventually(lambda: waits_for_a_lock(scenario.database))
     with pytest.raises(ReservationCommitted):
         await releasing
-    assert await shelf.taken() == {(kettle, "committed"): 3}
-    assert await shelf.stock(kettle) == 7
+    assert await scenario.reserved() == {(kettle, "committed"): 3}
+    assert await scenario.stock(kettle) == 7
 
 
 @pytest.mark.both_databases
-async def test_a_race_for_the_last_ones(shelf: Shelf) -> None:
-    """However many bills ask at once, in whatever order of products, not one unit too many is held."""
-    one, two = await shelf.offer(20), await shelf.offer(30)
+async def test_concurrent_reservations_of_the_last_units(scenario: StockScenario) -> None:
+    """However many bills reserve at once, in whatever order of products, not one unit too many is held."""
+    one, two = await scenario.offer(20), await scenario.offer(30)
 
     async def reserve(number: int) -> bool:
         items = [ReservationItem(one, 1), ReservationItem(two, 1)]
         try:
-            await shelf.reservations.hold(new_id(), items if number % 2 else items[::-1])
+            await scenario.reservations.hold(new_id(), items if number % 2 else items[::-1])
         except OutOfStock:
             return False
         return True
 
     assert sum(await asyncio.gather(*(reserve(number) for number in range(40)))) == 20
-    assert (await shelf.stock(one), await shelf.stock(two)) == (0, 10)
+    assert (await scenario.stock(one), await scenario.stock(two)) == (0, 10)
 
 
 @pytest.mark.both_databases
-async def test_the_database_lets_no_stock_be_below_zero(shelf: Shelf) -> None:
-    """Whatever the code may get wrong, the database refuses to have sold what is not there."""
-    kettle = await shelf.offer(2)
+async def test_the_database_refuses_stock_below_zero(scenario: StockScenario) -> None:
+    """Whatever the code does, the database does not store a negative stock."""
+    kettle = await scenario.offer(2)
     with pytest.raises(IntegrityError):
-        async with shelf.database.write() as connection:
+        async with scenario.database.write() as connection:
             await connection.execute(update(products).where(products.c.id == kettle).values(stock=-1))
-    assert await shelf.stock(kettle) == 2
+    assert await scenario.stock(kettle) == 2
 
 
 @pytest.mark.both_databases
-async def test_a_race_for_one_bill(shelf: Shelf) -> None:
-    """The same bill many times at once has one reservation, and one of its requests made it."""
-    kettle, bill_id = await shelf.offer(10), new_id()
-    made = await asyncio.gather(*(shelf.reservations.hold(bill_id, [ReservationItem(kettle, 3)]) for _ in range(10)))
+async def test_concurrent_reservations_for_one_bill(scenario: StockScenario) -> None:
+    """The same request many times at once makes one reservation, and one of the answers says that it is new."""
+    kettle, bill_id = await scenario.offer(10), new_id()
+    made = await asyncio.gather(*(scenario.reservations.hold(bill_id, [ReservationItem(kettle, 3)]) for _ in range(10)))
     assert sum(is_new for _, is_new in made) == 1
     assert len({str(reservation) for reservation, _ in made}) == 1
-    assert await shelf.stock(kettle) == 7
+    assert await scenario.stock(kettle) == 7
 
 
 @pytest.mark.both_databases
-async def test_stock_is_neither_made_nor_lost(shelf: Shelf) -> None:
-    """Reservations, sales, releases and expiries of the same bills, all at once: stock + held + sold stays the same."""
-    kettle, cups = await shelf.offer(50), await shelf.offer(40)
+async def test_stock_is_neither_made_nor_lost(scenario: StockScenario) -> None:
+    """Concurrent reservations, sales, releases and expiries of the same bills do not change stock + held + sold."""
+    kettle, cups = await scenario.offer(50), await scenario.offer(40)
     bill_ids = [new_id() for _ in range(12)]
 
     async def live(worker: int) -> None:
@@ -510,23 +511,23 @@ async def test_stock_is_neither_made_nor_lost(shelf: Shelf) -> None:
             action = (worker * 5 + step * 3) % 7
             try:
                 if action < 4:
-                    await shelf.reservations.hold(bill_id, items)
+                    await scenario.reservations.hold(bill_id, items)
                 elif action == 4:
-                    await shelf.reservations.release(bill_id)
+                    await scenario.reservations.release(bill_id)
                 elif action == 5:
-                    shelf.time.advance(HOLD / 3)
-                    await shelf.reservations.release_expired()
+                    scenario.time.advance(HOLD / 3)
+                    await scenario.reservations.release_expired()
                 else:
-                    await shelf.reservations.hold(bill_id, items)
-                    await shelf.reservations.commit(bill_id)
+                    await scenario.reservations.hold(bill_id, items)
+                    await scenario.reservations.commit(bill_id)
             except (OutOfStock, ReservationReleased, ReservationCommitted, ReservationExpired):
                 continue  # Expired: between another worker's making and its commit, the time went on.
 
     async with asyncio.TaskGroup() as workers:
         for worker in range(8):
             workers.create_task(live(worker))
-    taken = await shelf.taken()
-    assert {status for _, status in taken} >= {"committed", "released"}
-    assert await shelf.balance(kettle) == 50
-    assert await shelf.balance(cups) == 40
-    assert min(await shelf.stock(kettle), await shelf.stock(cups)) >= 0
+    reserved = await scenario.reserved()
+    assert {status for _, status in reserved} >= {"committed", "released"}
+    assert await scenario.balance(kettle) == 50
+    assert await scenario.balance(cups) == 40
+    assert min(await scenario.stock(kettle), await scenario.stock(cups)) >= 0

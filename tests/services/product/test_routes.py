@@ -1,4 +1,4 @@
-"""The Product service over HTTP: services/product, whole"""
+"""The whole Product service over HTTP"""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ async def add(product: httpx.AsyncClient, admin: dict[str, str], **changes: Any)
 async def test_a_product_is_added_and_read(
     product: httpx.AsyncClient, admin: dict[str, str], customer: dict[str, str]
 ) -> None:
-    """What an administrator adds, a customer reads."""
+    """A customer can read a product that an administrator has added."""
     added = await add(product, admin)
     assert added == KETTLE | {"id": added["id"]}
     assert answered(await product.get(f"/products/{added['id']}", headers=customer)) == added
@@ -58,8 +58,8 @@ async def test_a_description_may_be_left_out(product: httpx.AsyncClient, admin: 
         {"discount": 1},
     ],
 )
-async def test_what_is_no_product(product: httpx.AsyncClient, admin: dict[str, str], change: dict[str, Any]) -> None:
-    """A product that is out of bounds is refused, and none is added."""
+async def test_an_invalid_product(product: httpx.AsyncClient, admin: dict[str, str], change: dict[str, Any]) -> None:
+    """A product that is not valid is refused, and not added."""
     refused(await product.post("/products", json=KETTLE | change, headers=admin), 422, "request_invalid")
     assert answered(await product.get("/products", headers=admin))["items"] == []
 
@@ -68,7 +68,7 @@ async def test_what_is_no_product(product: httpx.AsyncClient, admin: dict[str, s
 async def test_only_administrators_change_the_catalogue(
     product: httpx.AsyncClient, admin: dict[str, str], firebase: FakeFirebase, method: str
 ) -> None:
-    """A customer may not change the catalogue, nor may Billing's identity, nor nobody."""
+    """Customers, services and callers without a token may not change the catalogue."""
     added = await add(product, admin)
     path = "/products" if method == "POST" else f"/products/{added['id']}"
     maya, billing = firebase.user_headers("maya"), firebase.service_auth("billing", to="product")
@@ -78,8 +78,8 @@ async def test_only_administrators_change_the_catalogue(
     assert answered(await product.get("/products", headers=admin))["items"] == [added]
 
 
-async def test_billing_reads_and_others_do_not(product: httpx.AsyncClient, firebase: FakeFirebase) -> None:
-    """Billing may list products with its own token; another service may not, and nobody without a token."""
+async def test_billing_may_read_products(product: httpx.AsyncClient, firebase: FakeFirebase) -> None:
+    """Billing may list products with its own token. Other services, and callers without a token, may not."""
     answered(await product.get("/products", auth=firebase.service_auth("billing", to="product")))
     user = firebase.service_auth("user", to="product")
     refused(await product.get("/products", auth=user), 403, "caller_not_allowed")
@@ -87,7 +87,7 @@ async def test_billing_reads_and_others_do_not(product: httpx.AsyncClient, fireb
 
 
 async def test_a_product_is_changed_in_part(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
-    """A change sets what it names and leaves the rest; an empty one changes nothing."""
+    """A change sets the fields that it names. An empty one changes nothing."""
     added = await add(product, admin)
     path = f"/products/{added['id']}"
     price = {"amount": 0, "currency": "EUR"}
@@ -99,8 +99,8 @@ async def test_a_product_is_changed_in_part(product: httpx.AsyncClient, admin: d
 
 
 @pytest.mark.parametrize("changes", [{"name": None}, {"price": None}, {"id": "x"}, {"stock": "1"}, {"name": "\0"}])
-async def test_what_is_no_change(product: httpx.AsyncClient, admin: dict[str, str], changes: dict[str, Any]) -> None:
-    """Nothing of a product can be cleared, and nothing be set that it does not have."""
+async def test_an_invalid_change(product: httpx.AsyncClient, admin: dict[str, str], changes: dict[str, Any]) -> None:
+    """A field cannot be cleared, and unknown fields are refused."""
     added = await add(product, admin)
     refused(
         await product.patch(f"/products/{added['id']}", json=changes, headers=admin),
@@ -110,7 +110,7 @@ async def test_what_is_no_change(product: httpx.AsyncClient, admin: dict[str, st
 
 
 async def test_a_deleted_product_is_gone(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
-    """After its deletion there is no such product, for any method."""
+    """After its deletion a product is not found, by any method."""
     path = f"/products/{(await add(product, admin))['id']}"
     assert (await product.delete(path, headers=admin)).status_code == 204
     refused(await product.get(path, headers=admin), 404, "product_not_found")
@@ -120,8 +120,8 @@ async def test_a_deleted_product_is_gone(product: httpx.AsyncClient, admin: dict
 
 
 @pytest.mark.parametrize("product_id", ["x", "%00", "A" * 32, "0" * 33])
-async def test_what_is_no_id(product: httpx.AsyncClient, customer: dict[str, str], product_id: str) -> None:
-    """Text that can be no product's id is refused as such."""
+async def test_an_invalid_id(product: httpx.AsyncClient, customer: dict[str, str], product_id: str) -> None:
+    """Text that cannot be the id of a product is refused."""
     refused(await product.get(f"/products/{product_id}", headers=customer), 422, "request_invalid")
 
 
@@ -130,23 +130,23 @@ async def names(product: httpx.AsyncClient, headers: dict[str, str], **params: s
     return [item["name"] for item in page["items"]]
 
 
-async def test_a_path_names_all_its_methods(product: httpx.AsyncClient) -> None:
-    """A method that a path does not take gets those that it takes, of all its routes (RFC 9110, section 10.2.1)."""
+async def test_a_405_lists_the_methods_of_all_routes(product: httpx.AsyncClient) -> None:
+    """The answer to a method that a path does not have lists those of all its routes (RFC 9110, section 10.2.1)."""
     response = await product.put(f"/products/{new_id()}")
     refused(response, 405, "method_not_allowed")
     assert response.headers["Allow"] == "GET, PATCH, DELETE"
 
 
-async def test_by_ids(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
-    """Asked for by their ids, products come once each, and unknown ids are passed over."""
+async def test_products_by_ids(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
+    """Products that are requested by their ids are listed once each. Unknown ids are ignored."""
     first, _, third = [await add(product, admin, name=name) for name in ("one", "two", "three")]
     ids = ",".join([first["id"], third["id"], first["id"], new_id(), "unknown"])
     assert sorted(await names(product, admin, ids=ids)) == ["one", "three"]
 
 
 @pytest.mark.parametrize("ids", ["", ",", "a,,b", "a b", ",".join(["a"] * 101), "x" * 65])
-async def test_what_are_no_ids(product: httpx.AsyncClient, customer: dict[str, str], ids: str) -> None:
-    """An empty id, one too many, or one too long is refused."""
+async def test_invalid_ids(product: httpx.AsyncClient, customer: dict[str, str], ids: str) -> None:
+    """A list with an empty id, an id that is too long, or more than 100 ids is refused."""
     refused(await product.get("/products", params={"ids": ids}, headers=customer), 422, "request_invalid")
 
 
@@ -164,14 +164,14 @@ async def test_what_are_no_ids(product: httpx.AsyncClient, customer: dict[str, s
     ],
 )
 async def test_search(product: httpx.AsyncClient, admin: dict[str, str], words: str, found: list[str]) -> None:
-    """A search finds words in names and descriptions, in any case and any script, and knows no wildcards."""
+    """A search finds text in names and descriptions, in any case and any script, and has no wildcards."""
     for name in ("Kettle, 100 %", "under_score", "ÉCRU tea", "Straße map"):
         await add(product, admin, name=name)
     assert sorted(await names(product, admin, q=words)) == sorted(found)
 
 
 async def test_a_search_finds_the_new_name(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
-    """A renamed product is found by its new name, and not by the old."""
+    """A renamed product is found by its new name, and not by the old one."""
     added = await add(product, admin, name="Kettle")
     await product.patch(f"/products/{added['id']}", json={"name": "Pot"}, headers=admin)
     assert await names(product, admin, q="pot") == ["Pot"]
@@ -179,7 +179,7 @@ async def test_a_search_finds_the_new_name(product: httpx.AsyncClient, admin: di
 
 
 async def test_pages(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
-    """Pages follow each other without gap or repetition, though products are added and deleted meanwhile."""
+    """Pages follow each other without gap or repetition, although products are added and deleted in the meantime."""
     added = [(await add(product, admin, name=f"n{number}"))["id"] for number in range(5)]
     seen: list[str] = []
     cursor: str | None = ""
@@ -194,19 +194,19 @@ async def test_pages(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "-1", "x", "9" * 30])
-async def test_what_is_no_limit(product: httpx.AsyncClient, customer: dict[str, str], limit: str) -> None:
+async def test_an_invalid_limit(product: httpx.AsyncClient, customer: dict[str, str], limit: str) -> None:
     """A page has 1 to 100 items."""
     refused(await product.get("/products", params={"limit": limit}, headers=customer), 422, "request_invalid")
 
 
 @pytest.mark.parametrize("cursor", ["", "abc", "A" * 21 + "B", "A" * 23, "é" * 22, "A" * 20 + "==", "\0" * 22])
-async def test_a_bad_cursor(product: httpx.AsyncClient, customer: dict[str, str], cursor: str) -> None:
-    """A cursor that no page can have given is refused."""
+async def test_an_invalid_cursor(product: httpx.AsyncClient, customer: dict[str, str], cursor: str) -> None:
+    """A cursor that no page can have returned is refused."""
     refused(await product.get("/products", params={"cursor": cursor}, headers=customer), 422, "request_invalid")
 
 
 async def test_the_openapi_document(product: httpx.AsyncClient) -> None:
-    """The document has both kinds of token, and says for each route who may call and how it refuses."""
+    """The OpenAPI document has both kinds of token, and says for each route who may call and which errors it has."""
     document = answered(await product.get("/openapi.json"))
     assert set(document["components"]["securitySchemes"]) == {"ServiceToken", "UserToken"}
     operations = document["paths"]["/products"]

@@ -1,4 +1,4 @@
-"""services/user/firebase.py: against answers made up here, and against the Auth emulator"""
+"""services/user/firebase.py, with made-up answers and with the Auth emulator"""
 
 import os
 import secrets
@@ -34,7 +34,7 @@ PASSWORD = "correct-horse-battery"
 
 
 @pytest.mark.parametrize(
-    ("message", "fault"),
+    ("message", "error"),
     [
         ("EMAIL_EXISTS", EmailTaken),
         ("EMAIL_NOT_FOUND", CredentialsInvalid),
@@ -49,19 +49,19 @@ PASSWORD = "correct-horse-battery"
         ("API key not valid. Please pass a valid API key.", FirebaseUnavailable),
     ],
 )
-async def test_each_error_of_firebase_in_our_words(message: str, fault: type[Problem]) -> None:
-    """What Firebase says is wrong comes out as the fault that a caller can act on."""
+async def test_each_error_of_firebase(message: str, error: type[Problem]) -> None:
+    """Each error of Firebase becomes the error that a caller can react to."""
     project = FakeProject()
     project.outcome = failure(message)
     toolkit = project.toolkit()
-    with pytest.raises(fault):
+    with pytest.raises(error):
         await toolkit.sign_up("maya@example.com", PASSWORD, None)
-    with pytest.raises(fault):
+    with pytest.raises(error):
         await toolkit.log_in("maya@example.com", PASSWORD)
 
 
 @pytest.mark.parametrize(
-    ("message", "fault"),
+    ("message", "error"),
     [
         ("TOKEN_EXPIRED", RefreshTokenInvalid),
         ("INVALID_REFRESH_TOKEN", RefreshTokenInvalid),
@@ -70,11 +70,11 @@ async def test_each_error_of_firebase_in_our_words(message: str, fault: type[Pro
         ("PROJECT_NUMBER_MISMATCH", FirebaseUnavailable),
     ],
 )
-async def test_each_error_of_a_refresh_in_our_words(message: str, fault: type[Problem]) -> None:
-    """A refresh token that does not count is told from a Firebase that does not work."""
+async def test_each_error_of_a_refresh(message: str, error: type[Problem]) -> None:
+    """An invalid refresh token is distinguished from an outage of Firebase."""
     project = FakeProject()
     project.outcome = failure(message)
-    with pytest.raises(fault):
+    with pytest.raises(error):
         await project.toolkit().refresh("x")
 
 
@@ -92,8 +92,8 @@ async def test_each_error_of_a_refresh_in_our_words(message: str, fault: type[Pr
         httpx.Response(200, json={"mfaPendingCredential": "x", "localId": "u"}),
     ],
 )
-async def test_an_outage_is_not_the_users_fault(outcome: httpx.Response | Exception) -> None:
-    """A Firebase that cannot be reached, or answers with something else, is an outage and never a bad password."""
+async def test_an_outage_of_firebase(outcome: httpx.Response | Exception) -> None:
+    """If Firebase is unavailable, or its answer is not valid, this is an outage and not a wrong password."""
     project = FakeProject()
     project.outcome = outcome
     toolkit = project.toolkit()
@@ -103,7 +103,7 @@ async def test_an_outage_is_not_the_users_fault(outcome: httpx.Response | Except
 
 
 def test_production_needs_an_api_key() -> None:
-    """Without an API key a production project stops the service at its start."""
+    """Without an API key, the service does not start in a production project."""
     with pytest.raises(SettingsError, match="MSTOKEN_API_KEY"):
         IdentityToolkit(Settings(project_id="shop-prod"), httpx.AsyncClient())
 
@@ -119,25 +119,25 @@ def _alive(session: Session, standing: AccountStatus) -> bool:
 
 @pytest.fixture
 async def toolkit(auth_emulator: Settings) -> AsyncIterator[IdentityToolkit]:
-    """The Auth emulator's REST API."""
+    """The REST API of the Auth emulator."""
     async with httpx.AsyncClient(timeout=TIMEOUT) as client:
         yield IdentityToolkit(auth_emulator, client)
 
 
 @pytest.fixture
 def sessions(auth_emulator: Settings) -> AdminSessions:
-    """The Auth emulator's sessions."""
+    """The sessions of the Auth emulator."""
     return AdminSessions(auth_emulator)
 
 
 @pytest.fixture
 def email() -> str:
-    """An e-mail address that nobody has."""
+    """An e-mail address without an account."""
     return f"{secrets.token_hex(8)}@example.com"
 
 
 async def test_the_emulator_signs_up_and_logs_in(toolkit: IdentityToolkit, email: str) -> None:
-    """An account can be made, logged in to, and refreshed; its ID tokens have its name."""
+    """An account can be created, logged in to and refreshed. Its ID tokens have its name."""
     made = await toolkit.sign_up(email, PASSWORD, "Maya")
     again = await toolkit.log_in(email, PASSWORD)
     assert (again.uid, again.display_name, again.expires_in) == (made.uid, "Maya", 3600)
@@ -148,7 +148,7 @@ async def test_the_emulator_signs_up_and_logs_in(toolkit: IdentityToolkit, email
 
 
 async def test_the_emulator_refuses(toolkit: IdentityToolkit, email: str) -> None:
-    """What is wrong with an account or a token is told in the words that production uses."""
+    """The errors of the emulator about accounts and tokens are those of production."""
     await toolkit.sign_up(email, PASSWORD, None)
     with pytest.raises(EmailTaken):
         await toolkit.sign_up(email, PASSWORD, None)
@@ -165,7 +165,7 @@ async def test_the_emulator_refuses(toolkit: IdentityToolkit, email: str) -> Non
 async def test_the_emulators_disabled_account(
     toolkit: IdentityToolkit, sessions: AdminSessions, auth_emulator: Settings, email: str
 ) -> None:
-    """A disabled account cannot log in, nor refresh, and looks like a wrong password to strangers."""
+    """A disabled account can neither log in nor refresh. The answer is that of a wrong password."""
     session = await toolkit.sign_up(email, PASSWORD, None)
     auth.update_user(session.uid, disabled=True, app=admin_app(auth_emulator))
     assert (await sessions.status(session.uid)).disabled
@@ -178,7 +178,7 @@ async def test_the_emulators_disabled_account(
 async def test_the_emulators_sessions_end(
     toolkit: IdentityToolkit, sessions: AdminSessions, auth_emulator: Settings, email: str
 ) -> None:
-    """After a log-out neither token of the session counts, and a log-in right behind it does."""
+    """After a log-out neither token of the session is valid, and a log-in right after it is."""
     store = MemoryProfiles()
     accounts = Accounts(
         toolkit, sessions, Profiles(store), LoginAttempts(MemoryLoginAttempts()), forget=lambda _uid: None
@@ -194,7 +194,7 @@ async def test_the_emulators_sessions_end(
     assert (await accounts.refresh(again.refresh_token)).uid == session.uid
 
 
-async def test_sessions_of_a_firebase_that_is_gone(toolkit: IdentityToolkit) -> None:
+async def test_firebase_cannot_be_reached(toolkit: IdentityToolkit) -> None:
     """A Firebase that firebase-admin cannot reach is an outage."""
     settings = Settings(project_id="demo-gone", emulator_host="127.0.0.1:9")
     before = os.environ[AUTH_EMULATOR_VARIABLE]
@@ -206,8 +206,8 @@ async def test_sessions_of_a_firebase_that_is_gone(toolkit: IdentityToolkit) -> 
         os.environ[AUTH_EMULATOR_VARIABLE] = before
 
 
-async def test_nobodys_sessions(sessions: AdminSessions) -> None:
-    """Who has no account has no sessions."""
+async def test_the_sessions_of_an_unknown_account(sessions: AdminSessions) -> None:
+    """An unknown account has no sessions."""
     with pytest.raises(UserNotFound):
         await sessions.status("nobody")
     with pytest.raises(UserNotFound):

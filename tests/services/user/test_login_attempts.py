@@ -10,18 +10,18 @@ from tests.services.user.fakes import MemoryLoginAttempts
 
 @pytest.fixture
 def store() -> MemoryLoginAttempts:
-    """Attempts in a list."""
+    """An empty store of failed log-ins."""
     return MemoryLoginAttempts()
 
 
 @pytest.fixture
 def attempts(store: MemoryLoginAttempts) -> LoginAttempts:
-    """Counted by a clock that stands still."""
+    """Failed log-ins, counted by a clock that stands still."""
     return LoginAttempts(store, clock=FakeClock())
 
 
-async def test_an_address_may_try_so_many_accounts(attempts: LoginAttempts) -> None:
-    """One password tried on every account comes to an end too."""
+async def test_attempts_from_one_address_are_limited(attempts: LoginAttempts) -> None:
+    """A network address that tries one password on many accounts has a limit as well."""
     for number in range(MAX_PER_NETWORK):
         await attempts.begin(f"u{number}@example.com", "192.0.2.1")
     with pytest.raises(TooManyAttempts):
@@ -30,9 +30,10 @@ async def test_an_address_may_try_so_many_accounts(attempts: LoginAttempts) -> N
 
 
 async def test_failures_count_for_fifteen_minutes() -> None:
-    """An account whose attempts are used up may try again 15 minutes after the first of them, and not a second before.
+    """An account that has reached its limit may try again 15 minutes after its first attempt, not earlier.
 
-    The refusal says how many seconds are left.
+
+    The error says how many seconds are left.
     """
     clock = FakeClock()
     attempts = LoginAttempts(MemoryLoginAttempts(), clock=clock)
@@ -56,17 +57,17 @@ async def test_failures_count_for_fifteen_minutes() -> None:
         ("", "not an address", True),
     ],
 )
-async def test_what_counts_as_one_address(
+async def test_what_counts_as_one_network(
     attempts: LoginAttempts, store: MemoryLoginAttempts, one: str, other: str, same: bool
 ) -> None:
-    """An IPv6 customer has a whole /64 to choose from; who has no address shares one."""
+    """An IPv6 address counts with its /64 network. Callers without an address share one."""
     for address in (one, other):
         await attempts.begin("maya@example.com", address)
     networks = {attempt.network for attempt in store.attempts}
     assert len(networks) == (1 if same else 2)
 
 
-async def test_addresses_of_people_are_not_kept(attempts: LoginAttempts, store: MemoryLoginAttempts) -> None:
-    """An e-mail address, or what was typed in place of one, is kept as its digest."""
+async def test_email_addresses_are_not_stored(attempts: LoginAttempts, store: MemoryLoginAttempts) -> None:
+    """The e-mail address of an attempt is stored as a hash only."""
     await attempts.begin("maya@example.com", "192.0.2.1")
     assert "maya" not in str(store.attempts)

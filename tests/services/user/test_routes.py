@@ -1,4 +1,4 @@
-"""The User service over HTTP: services/user, whole"""
+"""The whole User service over HTTP"""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ def project(firebase: FakeFirebase) -> FakeProject:
 
 @pytest.fixture
 async def user(project: FakeProject, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """The User service, with nobody in it."""
+    """The User service, without users."""
     app = create_app(
         UserSettings(database_url=database_url),
         firebase=SETTINGS,
@@ -47,7 +47,7 @@ def bearer(session: dict[str, Any]) -> dict[str, str]:
 
 
 async def test_sign_up_log_in_and_refresh(user: httpx.AsyncClient) -> None:
-    """Whoever has signed up can log in and refresh, and each answer is a session, kept out of caches."""
+    """After a sign-up, log-in and refresh work. Each answers with a session that must not be cached."""
     made = await sign_up(user)
     response = await user.post("/login", json=MAYA)
     session = answered(response)
@@ -59,7 +59,7 @@ async def test_sign_up_log_in_and_refresh(user: httpx.AsyncClient) -> None:
 
 
 async def test_an_email_address_has_no_case(user: httpx.AsyncClient, project: FakeProject) -> None:
-    """Upper and lower case, and blanks around it, make no other account of an e-mail address."""
+    """Upper and lower case, and spaces around it, do not change the account of an e-mail address."""
     await sign_up(user, email=" Maya@Example.COM ")
     assert project.accounts[0].email == "maya@example.com"
     answered(await user.post("/login", json=MAYA | {"email": "MAYA@example.com"}))
@@ -82,8 +82,8 @@ async def test_an_email_address_has_no_case(user: httpx.AsyncClient, project: Fa
         {"role": "admin"},
     ],
 )
-async def test_what_is_no_account(user: httpx.AsyncClient, project: FakeProject, change: dict[str, Any]) -> None:
-    """What cannot be an account is refused before Firebase hears of it, and no password comes back."""
+async def test_an_invalid_account(user: httpx.AsyncClient, project: FakeProject, change: dict[str, Any]) -> None:
+    """An invalid account is refused before Firebase is asked, and the answer does not contain the password."""
     body = json.dumps(MAYA | change)  # in ASCII, which can spell half a surrogate pair
     response = await user.post("/signup", content=body, headers={"Content-Type": "application/json"})
     refused(response, 422, "request_invalid")
@@ -98,7 +98,7 @@ async def test_an_email_address_that_is_taken(user: httpx.AsyncClient) -> None:
 
 
 async def test_wrong_and_unknown_and_disabled_look_the_same(user: httpx.AsyncClient, project: FakeProject) -> None:
-    """A stranger cannot tell a wrong password from an unknown address or a disabled account."""
+    """The answer does not tell a wrong password from an unknown address or a disabled account."""
     await sign_up(user)
     answers = [await user.post("/login", json=MAYA | {"password": "wrong"})]
     answers.append(await user.post("/login", json=MAYA | {"email": "nobody@example.com"}))
@@ -111,15 +111,15 @@ async def test_wrong_and_unknown_and_disabled_look_the_same(user: httpx.AsyncCli
 
 
 async def test_too_many_attempts(user: httpx.AsyncClient, project: FakeProject) -> None:
-    """When Firebase has seen too many attempts, the caller hears when to come back."""
+    """If Firebase has seen too many attempts, the answer says when to try again."""
     project.outcome = failure("TOO_MANY_ATTEMPTS_TRY_LATER : later")
     response = await user.post("/login", json=MAYA)
     refused(response, 429, "too_many_attempts")
     assert response.headers["Retry-After"] == "60"
 
 
-async def test_firebase_out_of_reach(user: httpx.AsyncClient, project: FakeProject) -> None:
-    """While Firebase cannot be reached nobody logs in, and that is said as it is."""
+async def test_firebase_is_unavailable(user: httpx.AsyncClient, project: FakeProject) -> None:
+    """While Firebase is unavailable, a log-in is answered with 503."""
     project.outcome = httpx.ConnectError("no route")
     response = await user.post("/login", json=MAYA)
     refused(response, 503, "firebase_unavailable")
@@ -127,7 +127,7 @@ async def test_firebase_out_of_reach(user: httpx.AsyncClient, project: FakeProje
 
 
 async def test_log_out(user: httpx.AsyncClient) -> None:
-    """After a log-out neither token of the session works, and a log-in that follows at once does."""
+    """After a log-out neither token of the session works, and a log-in right after it does."""
     session = await sign_up(user)
     answered(await user.get("/profile", headers=bearer(session)))
     response = await user.post("/logout", headers=bearer(session))
@@ -140,15 +140,15 @@ async def test_log_out(user: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/logout"), ("GET", "/profile"), ("PATCH", "/profile")])
-async def test_what_takes_a_user(user: httpx.AsyncClient, project: FakeProject, method: str, path: str) -> None:
-    """Log-out and profile are for users, not for services, nor for nobody."""
+async def test_routes_for_users(user: httpx.AsyncClient, project: FakeProject, method: str, path: str) -> None:
+    """Log-out and profile refuse services and callers without a token."""
     refused(await user.request(method, path, json={}), 401, "user_token_missing")
     service = project.firebase.service_auth("billing", to="user")
     refused(await user.request(method, path, json={}, auth=service), 403, "caller_not_allowed")
 
 
-async def test_a_profile_begins_with_what_the_account_has(user: httpx.AsyncClient, project: FakeProject) -> None:
-    """A new user's profile has name and e-mail address, from the sign-up or else from the token."""
+async def test_a_new_profile(user: httpx.AsyncClient, project: FakeProject) -> None:
+    """A new user's profile has the name and e-mail address of the sign-up, or else of the token."""
     session = await sign_up(user, display_name=" Maya Lindgren ")
     profile = answered(await user.get("/profile", headers=bearer(session)))
     empty = {"phone": None, "address": None}
@@ -159,15 +159,15 @@ async def test_a_profile_begins_with_what_the_account_has(user: httpx.AsyncClien
 
 
 @pytest.mark.both_databases
-async def test_first_visits_at_once(user: httpx.AsyncClient, project: FakeProject) -> None:
-    """A new user whose first requests come at the same moment has one profile."""
+async def test_concurrent_first_requests(user: httpx.AsyncClient, project: FakeProject) -> None:
+    """A new user whose first requests arrive at the same time has one profile."""
     requests = [user.get("/profile", headers=project.firebase.user_headers("maya", name="Maya")) for _ in range(8)]
     profiles = [answered(response) for response in await asyncio.gather(*requests)]
     assert profiles == [profiles[0]] * 8
 
 
 async def test_a_profile_is_changed_in_part(user: httpx.AsyncClient) -> None:
-    """A change sets what it names, null clears it, and the rest stays."""
+    """A change sets the fields that it names, and null clears them."""
     headers = bearer(await sign_up(user, display_name="Maya"))
     phone = "+15035550142"
     answered(await user.patch("/profile", json={"phone": phone, "address": ADDRESS}, headers=headers))
@@ -199,28 +199,28 @@ async def test_a_profile_is_changed_in_part(user: httpx.AsyncClient) -> None:
         {"display_name": "a\0b"},
     ],
 )
-async def test_what_is_no_change(user: httpx.AsyncClient, changes: dict[str, Any]) -> None:
-    """Phone numbers are E.164, addresses whole and in a country, and nothing else can be changed."""
+async def test_an_invalid_change(user: httpx.AsyncClient, changes: dict[str, Any]) -> None:
+    """Phone numbers must be E.164, addresses complete and in an existing country. Other fields are refused."""
     headers = bearer(await sign_up(user))
     refused(await user.patch("/profile", json=changes, headers=headers), 422, "request_invalid")
 
 
-async def test_billing_asks_for_a_user(user: httpx.AsyncClient, project: FakeProject) -> None:
-    """Billing gets what a bill needs of a user, and no more."""
+async def test_billing_reads_a_user(user: httpx.AsyncClient, project: FakeProject) -> None:
+    """Billing gets the name and address of a user, and nothing else."""
     session = await sign_up(user, display_name="Maya Lindgren")
     answered(await user.patch("/profile", json={"address": ADDRESS, "phone": "+15035550142"}, headers=bearer(session)))
     response = await user.get("/users/uid-0", auth=project.firebase.service_auth("billing", to="user"))
     assert answered(response) == {"uid": "uid-0", "name": "Maya Lindgren", "address": ADDRESS}
 
 
-async def test_billing_asks_for_nobody(user: httpx.AsyncClient, project: FakeProject) -> None:
-    """A user who was never here is not found."""
+async def test_billing_reads_an_unknown_user(user: httpx.AsyncClient, project: FakeProject) -> None:
+    """A user who has never used the service is not found."""
     billing = project.firebase.service_auth("billing", to="user")
     refused(await user.get("/users/nobody", auth=billing), 404, "user_not_found")
 
 
-async def test_only_billing_asks_for_users(user: httpx.AsyncClient, project: FakeProject) -> None:
-    """No user sees another through this service, administrators included, and no other service does."""
+async def test_only_billing_may_read_users(user: httpx.AsyncClient, project: FakeProject) -> None:
+    """Users, administrators and other services may not read users."""
     admin = project.firebase.user_headers("ines", role="admin")
     refused(await user.get("/users/uid-0", headers=admin), 403, "caller_not_allowed")
     product = project.firebase.service_auth("product", to="user")
@@ -228,8 +228,8 @@ async def test_only_billing_asks_for_users(user: httpx.AsyncClient, project: Fak
     refused(await user.get("/users/uid-0"), 401, "token_missing")
 
 
-async def test_passwords_and_tokens_reach_no_log(user: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever a sign-up, a log-in, a refresh and a refusal write, no secret is in it."""
+async def test_passwords_and_tokens_are_not_logged(user: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+    """The log of sign-ups, log-ins, refreshes and refusals does not contain passwords or tokens."""
     caplog.set_level("INFO")
     session = await sign_up(user)
     await user.post("/login", json=MAYA | {"password": "password-2"})
@@ -242,8 +242,8 @@ async def test_passwords_and_tokens_reach_no_log(user: httpx.AsyncClient, caplog
 
 
 @pytest.mark.both_databases
-async def test_guessing_a_password_over_http_comes_to_an_end(user: httpx.AsyncClient) -> None:
-    """429 with the seconds to wait, whoever has such an account or not; others log in as before."""
+async def test_guesses_of_a_password_are_limited(user: httpx.AsyncClient) -> None:
+    """After ten failures the answer is 429 with the seconds to wait. Other accounts are not affected."""
     await sign_up(user)
     await sign_up(user, email="tomas@example.com")
     wrong = MAYA | {"password": "wrong-password"}
