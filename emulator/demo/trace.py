@@ -6,7 +6,7 @@ from typing import Any
 from emulator.demo.calls import LoggedCall, first_accepted_call, log_lines
 from emulator.run.errors import Unexpected
 from emulator.run.stack import Stack
-from mstoken.claims import log_name
+from mstoken.claims import log_name, service_uid
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ def trace_first_call(stack: Stack, caller: str, callee: str) -> list[Hop]:
 
     Raises Unexpected if a log line of a hop is missing.
     """
-    call = first_accepted_call(stack, f"svc:{caller}", callee)
+    call = first_accepted_call(stack, service_uid(caller), callee)
     caller_lines, callee_lines = log_lines(stack, caller), log_lines(stack, callee)
     signed_in = _first_line(caller_lines, caller, event="signed in", token=call.token)
     identity = _first_line(caller_lines, caller, event="identity token")
