@@ -1,4 +1,4 @@
-"""The Product service's tables."""
+"""Product's tables, and the stores of products and reservations."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace

@@ -168,6 +168,6 @@ def test_a_delivery_is_handed_over_by_one_process(
     for bill_id in bills:
         wait_for_delivery(customer, bill_id)
     handed_over = Counter(
-        line["delivery_id"] for line in several.log_lines("billing", "hand_over") if "fault" not in line
+        line["delivery_id"] for line in several.log_lines("billing", "hand_over") if "reason" not in line
     )
     assert {name: handed_over[name] for name in deliveries} == dict.fromkeys(deliveries, 1)

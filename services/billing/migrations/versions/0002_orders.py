@@ -60,7 +60,7 @@ def downgrade() -> None:
 
 
 def _set_aside() -> None:
-    """Rename the tables. SQLite can change a table only by creating it again, with the tables that refer to it."""
+    """Copy the tables and drop them. To change a table, SQLite must recreate it and the tables that refer to it."""
     for table in (*BELOW_BILLS, "bills"):
         op.execute(f"CREATE TABLE old_{table} AS SELECT * FROM {table}")  # noqa: S608 - names from above
         op.drop_table(table)
