@@ -9,6 +9,8 @@ async def list_products(caller: Annotated[Caller, Depends(allow(users=True, serv
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
+from copy import deepcopy
+from functools import cache
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -50,12 +52,18 @@ class ProblemDetails(BaseModel):
     detail: str | None = None
 
 
+@cache
+def _problem_schema() -> dict[str, Any]:
+    """The JSON schema of `ProblemDetails`. It takes long to make, and an app has dozens of routes that announce it."""
+    return ProblemDetails.model_json_schema()
+
+
 def documented_problem(description: str) -> dict[str, Any]:
     """Return an entry for the `responses` of a route, for an answer with problem details.
 
     The entry contains the schema, because FastAPI documents a `model` as `application/json` too.
     """
-    return {"description": description, "content": {PROBLEM_MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}}}
+    return {"description": description, "content": {PROBLEM_MEDIA_TYPE: {"schema": deepcopy(_problem_schema())}}}
 
 
 _ServiceToken = Annotated[str | None, Security(_SERVICE_TOKEN)]
