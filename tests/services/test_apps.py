@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from fastapi import FastAPI
 from mstoken import Settings
 from tests.services.shop import answered, logging_as_before, serving
 
+ROOT = Path(__file__).parents[2]
 SERVICES = ("user", "product", "billing")
 
 
@@ -61,7 +64,23 @@ def test_a_process_does_not_start_with_wrong_settings(
 def test_no_service_imports_another(service: str) -> None:
     """A service imports the library and what all services share, and no other service."""
     others = [f"services.{other}" for other in SERVICES if other != service]
-    folder = Path(__file__).parents[2] / "services" / service
+    folder = ROOT / "services" / service
     modules = [*folder.rglob("*.py")]
     assert modules
     assert not [module for module in modules if any(other in module.read_text() for other in others)]
+
+
+DOMAIN = {
+    "billing": ("bills", "deliveries", "orders"),
+    "product": ("catalogue", "reservations"),
+    "user": ("accounts", "login_attempts", "profiles"),
+}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_domain_does_not_import_sqlalchemy(service: str) -> None:
+    """The modules with a service's rules can be imported without SQLAlchemy: only its stores know the database."""
+    modules = ", ".join(f"services.{service}.{module}" for module in DOMAIN[service])
+    check = f"import sys, {modules}; sys.exit('sqlalchemy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True)
