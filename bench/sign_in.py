@@ -11,8 +11,7 @@ import time
 import httpx
 
 from mstoken import Settings
-from mstoken.caller.broker import BrokerMinter
-from mstoken.caller.minting import AdminMinter, Minter
+from mstoken.caller.minting import AdminMinter, BrokerMinter, Minter
 from mstoken.caller.signin import SignIn
 from mstoken.claims import ServiceClaims
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from mstoken.errors import TokenNotService
-from mstoken.wire import CLAIM_VERSION, SERVICE_CLAIM, UID_PREFIX, Mode
+from mstoken.wire import CLAIM_VERSION, MODES, SERVICE_CLAIM, UID_PREFIX, Mode
 
 _SERVICE_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _TOKEN_ID = re.compile(r"[A-Za-z0-9_-]{22}")
@@ -102,6 +102,14 @@ def service_name(value: str) -> str:
             "letter, and not end with '-'"
         )
     return value
+
+
+def token_mode(value: str) -> Mode:
+    """Return `value` if it is a mode, `fresh` or `proof`. Raise ValueError for other values."""
+    for mode in MODES:
+        if value == mode:
+            return mode
+    raise ValueError(f"{value!r} is not a mode: expected {' or '.join(MODES)}")
 
 
 def service_uid(service: str) -> str:

@@ -1,1 +1,1 @@
-"""The caller's wing: who I am, and how I come by a token."""
+"""Calling other services: the identity of this process, and how it gets its tokens."""

@@ -1,87 +1,95 @@
-"""The service token on its way: an `httpx.Auth` that puts it on every request, with a proof where it is bound."""
+"""An `httpx.Auth` that puts a service token on every request, with a proof if the token is bound to a key."""
 
 import re
 from collections.abc import AsyncGenerator, Generator
 from typing import Protocol
 
 import httpx
+from typing_extensions import override
 
-from mstoken.claims import service_name
-from mstoken.wire import MODES, NONCE_HEADER, PROOF_HEADER, SERVICE_SCHEME, SERVICE_TOKEN_HEADER, Mode
+from mstoken.claims import service_name, token_mode
+from mstoken.wire import NONCE_HEADER, PROOF_HEADER, PROOF_SCHEME, SERVICE_SCHEME, SERVICE_TOKEN_HEADER, Mode
 
-WORTH_ANOTHER_TRY = frozenset({"token_stale", "token_replayed", "use_dpop_nonce"})
-"""Refusals that come before the callee has done anything, and that a new token or a new proof mends."""
-WORTH_ANOTHER_SIGN_IN = frozenset({"token_expired", "token_untrusted", "identity_disabled"})
-"""Refusals of a bound token that will not change before there is a new one."""
+RETRIED_ERRORS = frozenset({"token_stale", "token_replayed", "use_dpop_nonce"})
+"""Refusals after which a call is sent again: the callee has done nothing yet, and a new token or proof may help."""
+SIGN_IN_AGAIN_ERRORS = frozenset({"token_expired", "token_untrusted", "identity_disabled"})
+"""Refusals of a bound token that stay until there is a new token."""
 
-_ERROR = re.compile(rf'(?:{SERVICE_SCHEME}|DPoP) realm="[^"]*", error="([a-z_]+)"')
+_ERROR = re.compile(rf'(?:{SERVICE_SCHEME}|{PROOF_SCHEME}) realm="[^"]*", error="([a-z_]+)"')
 
 
-class Tokens(Protocol):
-    """Where tokens and proofs come from: a `ServiceIdentity`."""
+class TokenSource(Protocol):
+    """Gives tokens and proofs: a `ServiceIdentity`, or a fake in tests."""
 
-    async def token(self, audience: str, mode: Mode) -> str: ...  # noqa: D102
+    async def token(self, audience: str, mode: Mode) -> str:
+        """Return a service token for `audience`. Raise `SignInError`."""
+        ...
 
-    def token_sync(self, audience: str, mode: Mode) -> str: ...  # noqa: D102
+    def token_sync(self, audience: str, mode: Mode) -> str:
+        """Return what `token` returns, outside of an event loop."""
+        ...
 
-    def proof(self, method: str, url: str, token: str, nonce: str | None) -> str: ...  # noqa: D102
+    def proof(self, method: str, url: str, token: str, nonce: str | None) -> str:
+        """Return a proof for one call with the bound `token`."""
+        ...
 
-    def refused(self, audience: str, token: str) -> None: ...  # noqa: D102
+    def refused(self, audience: str, token: str) -> None:
+        """Note that `audience` no longer accepts the bound `token`."""
+        ...
 
 
 class ServiceAuth(httpx.Auth):
     """Puts a service token for `audience` on each request, in `httpx.Client` and `httpx.AsyncClient`.
 
-    In the mode `fresh` that is `X-MS-TOKEN: <token for this one call>`; in the mode `proof` the token is the same for
-    an hour, and `DPoP: <proof>` is for this one call.
+    In the mode `fresh`, each request has a new token in `X-MS-TOKEN`. In the mode `proof`, the token stays the same for
+    an hour, and each request has a new proof in `DPoP`.
 
-    A call that the callee refused as stale or replayed, or for want of a nonce, is sent once more with a new token or
-    proof: nothing was done yet. A body that can be sent only once (a stream) is not. Sign-in errors come out of the
-    call as `SignInError`.
+    If the callee refuses a call as stale or replayed, or because it requires a nonce, the call is sent once more with a
+    new token or proof. A body that can be sent only once (a stream) is not sent again. If signing in fails, the call
+    raises `SignInError`.
 
-    A client that follows redirects takes the headers along, to other hosts too: httpx drops only `Authorization`
-    there. Leave `follow_redirects` off, as httpx does by default.
+    Leave `follow_redirects` off, as it is by default in httpx: after a redirect to another host, httpx removes only the
+    header `Authorization`, so the other host would receive the token.
     """
 
-    def __init__(self, tokens: Tokens, audience: str, mode: Mode) -> None:
-        if mode not in MODES:
-            raise ValueError(f"{mode!r} is no mode: {' or '.join(MODES)} is wanted")
-        self._tokens = tokens
+    def __init__(self, source: TokenSource, audience: str, mode: Mode) -> None:
+        self._source = source
         self.audience = service_name(audience)
-        self.mode = mode
+        self.mode = token_mode(mode)
         self._nonce: str | None = None
 
+    @override
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """See `httpx.Auth.sync_auth_flow`."""
-        token = self._tokens.token_sync(self.audience, self.mode)
-        self._put_on(request, token)
+        token = self._source.token_sync(self.audience, self.mode)
+        self._set_headers(request, token)
         response = yield request
-        if self._is_worth_another_try(request, token, response):
-            self._put_on(request, self._tokens.token_sync(self.audience, self.mode))
+        if self._should_retry(request, token, response):
+            self._set_headers(request, self._source.token_sync(self.audience, self.mode))
             yield request
 
+    @override
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """See `httpx.Auth.async_auth_flow`."""
-        token = await self._tokens.token(self.audience, self.mode)
-        self._put_on(request, token)
+        token = await self._source.token(self.audience, self.mode)
+        self._set_headers(request, token)
         response = yield request
-        if self._is_worth_another_try(request, token, response):
-            self._put_on(request, await self._tokens.token(self.audience, self.mode))
+        if self._should_retry(request, token, response):
+            self._set_headers(request, await self._source.token(self.audience, self.mode))
             yield request
 
-    def _put_on(self, request: httpx.Request, token: str) -> None:
+    def _set_headers(self, request: httpx.Request, token: str) -> None:
         request.headers[SERVICE_TOKEN_HEADER] = token
         if self.mode == "proof":
-            request.headers[PROOF_HEADER] = self._tokens.proof(request.method, str(request.url), token, self._nonce)
+            request.headers[PROOF_HEADER] = self._source.proof(request.method, str(request.url), token, self._nonce)
 
-    def _is_worth_another_try(self, request: httpx.Request, token: str, response: httpx.Response) -> bool:
+    def _should_retry(self, request: httpx.Request, token: str, response: httpx.Response) -> bool:
+        """Return whether to send the request again. Keep a nonce, and report a token that is no longer accepted."""
         if response.status_code != httpx.codes.UNAUTHORIZED:
             return False
         found = _ERROR.search(response.headers.get("WWW-Authenticate", ""))
         error = found.group(1) if found else None
-        if self.mode == "proof" and error in WORTH_ANOTHER_SIGN_IN:
-            self._tokens.refused(self.audience, token)
+        if self.mode == "proof" and error in SIGN_IN_AGAIN_ERRORS:
+            self._source.refused(self.audience, token)
         if error == "use_dpop_nonce":
-            # Kept for the calls after this one, too (RFC 9449, section 8.2).
+            # Later calls use this nonce too (RFC 9449, section 8.2).
             self._nonce = response.headers.get(NONCE_HEADER)
-        return error in WORTH_ANOTHER_TRY and isinstance(request.stream, httpx.ByteStream)
+        return error in RETRIED_ERRORS and isinstance(request.stream, httpx.ByteStream)

@@ -1,117 +1,122 @@
-"""Tokens that are bound to this process's key: one sign-in an hour for each audience, which no call waits for."""
+"""A token that is bound to this process's key: one sign-in an hour for each audience, which no call waits for."""
 
-import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
+from mstoken.backoff import Backoff
 from mstoken.errors import SignInError
+from mstoken.refresher import Refresher
+from mstoken.single_flight import SingleFlight
 from mstoken.wire import ID_TOKEN_LIFETIME_SECONDS
 
-RENEW_SECONDS = 55 * 60.0
-"""How old a token is when the next one is signed in for: five minutes are left to get through an outage."""
-RENEW_SPREAD_SECONDS = 60.0
-"""How far the renewals of processes that started together drift apart."""
-FIRST_RETRY_SECONDS = 1.0
-LONGEST_RETRY_SECONDS = 30.0
-REFUSED_SECONDS = 60.0
-"""How old a token that a callee refuses must be for another sign-in to be worth its while."""
+RENEWAL_AGE_SECONDS = 55 * 60.0
+"""Age at which a token is renewed. The remaining five minutes are for outages."""
+RENEWAL_SPREAD_SECONDS = 60.0
+"""Maximum random addition to that age, so that processes that started together do not all renew at once."""
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 30.0
+MIN_REFUSED_AGE_SECONDS = 60.0
+"""Minimum age of a token that is replaced because a callee refused it. A newer one would be refused just as well."""
 
-_DOUBLINGS = 10
+_NOT_RENEWED = "a service token could not be renewed"
 
 _log = logging.getLogger("mstoken.tokens")
 
 
 @dataclass(frozen=True, slots=True)
-class _Bound:
+class _SignedIn:
     token: str
     signed_in_at: float
     renew_at: float
     expires_at: float
 
 
-class BoundTokens:
-    """One token for each audience, renewed for as long as the process lives.
+class BoundToken:
+    """The bound token for one audience. After the first sign-in it is renewed for as long as the event loop runs.
 
-    `current` and `refused` are for any thread, the rest for the background loop. `sign_in` gives a new token for an
-    audience or raises `SignInError`; `clock` gives seconds since the epoch.
+    `current` and `refused` may be called from any thread, `get` only from the background loop.
     """
 
     def __init__(
         self,
-        sign_in: Callable[[str], Awaitable[str]],
+        audience: str,
+        sign_in: Callable[[], Coroutine[Any, Any, str]],
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
+        jitter: Callable[[], float] = random.random,
     ) -> None:
+        """`sign_in` returns a new token or raises `SignInError`. `clock` returns seconds since the epoch.
+
+        `jitter` returns a number from 0 to 1.
+        """
+        self._audience = audience
         self._sign_in = sign_in
         self._clock = clock
         self._sleep = sleep
-        self._tokens: dict[str, _Bound] = {}
-        self._signing_in: dict[str, asyncio.Task[str]] = {}
-        self._renewing: dict[str, asyncio.Task[None]] = {}
+        self._jitter = jitter
+        self._signed_in: _SignedIn | None = None
+        self._flight = SingleFlight(self._sign_in_and_keep, f"mstoken sign-in for {audience}")
+        self._renewal: Refresher | None = None
+        self._backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter)
+        self._failures = 0
+        self._retry_at = 0.0
 
-    def current(self, audience: str) -> str | None:
-        """The token, if there is one and its hour is not over."""
-        bound = self._tokens.get(audience)
-        return bound.token if bound is not None and self._clock() < bound.expires_at else None
+    def current(self) -> str | None:
+        """Return the token, or None if there is none or it has expired."""
+        kept = self._signed_in
+        return kept.token if kept is not None and self._clock() < kept.expires_at else None
 
-    async def get(self, audience: str) -> str:
-        """The token, signed in for where there is none: once, however many wait. Raises `SignInError`."""
-        return self.current(audience) or await self._join_sign_in(audience)
+    async def get(self) -> str:
+        """Return the token. If there is none, sign in, once for all who wait. Raise `SignInError`."""
+        return self.current() or await self._flight.join()
 
-    def refused(self, audience: str, token: str) -> None:
-        """The callee says that `token` does not count any more. Unless it is quite new, the next call gets another."""
-        bound = self._tokens.get(audience)
-        if bound is None or bound.token != token:
+    def refused(self, token: str) -> None:
+        """Forget `token`, which the audience no longer accepts, unless it is new or has been replaced already."""
+        kept = self._signed_in
+        if kept is None or kept.token != token:
             return
-        # One from the future is of a time before the clock was set back, and of no known age.
-        if not 0 <= self._clock() - bound.signed_in_at < REFUSED_SECONDS:
-            self._tokens.pop(audience, None)
+        # A negative age means that the clock was set back, so the true age is unknown.
+        if not 0 <= self._clock() - kept.signed_in_at < MIN_REFUSED_AGE_SECONDS:
+            self._signed_in = None
 
-    async def _join_sign_in(self, audience: str) -> str:
-        task = self._signing_in.get(audience)
-        if task is None:
-            task = asyncio.create_task(self._sign_in_and_keep(audience), name=f"mstoken sign-in for {audience}")
-            self._signing_in[audience] = task
-        return await asyncio.shield(task)
-
-    async def _sign_in_and_keep(self, audience: str) -> str:
-        try:
-            # From before the sign-in on, so that it is over here no later than at the callee.
-            signed_in_at = self._clock()
-            token = await self._sign_in(audience)
-        finally:
-            del self._signing_in[audience]
-        renew_at = signed_in_at + RENEW_SECONDS + random.random() * RENEW_SPREAD_SECONDS  # noqa: S311 - spreads load
-        self._tokens[audience] = _Bound(token, signed_in_at, renew_at, signed_in_at + ID_TOKEN_LIFETIME_SECONDS)
-        if audience not in self._renewing:
-            self._renewing[audience] = asyncio.create_task(
-                self._renew(audience), name=f"mstoken renewal for {audience}"
-            )
+    async def _sign_in_and_keep(self) -> str:
+        # The time before the sign-in: then the token expires here no later than at the callee.
+        signed_in_at = self._clock()
+        token = await self._sign_in()
+        renew_at = signed_in_at + RENEWAL_AGE_SECONDS + self._jitter() * RENEWAL_SPREAD_SECONDS
+        self._signed_in = _SignedIn(token, signed_in_at, renew_at, signed_in_at + ID_TOKEN_LIFETIME_SECONDS)
+        self._failures, self._retry_at = 0, 0.0
+        if self._renewal is None:
+            name = f"mstoken renewal for {self._audience}"
+            self._renewal = Refresher(self._renew_if_due, name=name, log=_log, message=_NOT_RENEWED, sleep=self._sleep)
+            self._renewal.start()
         return token
 
-    async def _renew(self, audience: str) -> None:
-        failures, retry_at, failed_with = 0, 0.0, None
-        while True:
-            bound = self._tokens.get(audience)
-            if bound is not failed_with:
-                failures, retry_at = 0, 0.0
-            due_at = max(retry_at, bound.renew_at if bound is not None else 0.0)
-            # Looked at again after the wait: a call may have signed in, after the machine had slept through the hour.
-            if (wait_seconds := due_at - self._clock()) > 0:
-                await self._sleep(wait_seconds)
-                continue
+    async def _renew_if_due(self) -> float:
+        """Sign in if the token is due for renewal. Return the seconds until it is due, or due again."""
+        if self._seconds_until_due() <= 0:
             try:
-                await self._join_sign_in(audience)
+                await self._flight.join()
             except SignInError as error:
-                failures, failed_with = failures + 1, bound
-                pause_seconds = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(failures - 1, _DOUBLINGS))
-                retry_at = self._clock() + max(pause_seconds, error.retry_after_seconds)
-                left_seconds = int(bound.expires_at - self._clock()) if bound is not None else 0
-                facts = {"audience": audience, "error": error.reason, "seconds_left": max(0, left_seconds)}
-                _log.warning("a service token could not be renewed", extra=facts)
-            except Exception:  # A defect here must not end the renewing.
-                retry_at, failed_with = self._clock() + LONGEST_RETRY_SECONDS, bound
-                _log.exception("a service token could not be renewed")
+                self._note_failure(error)
+        return max(0.0, self._seconds_until_due())
+
+    def _seconds_until_due(self) -> float:
+        renew_at = self._signed_in.renew_at if self._signed_in is not None else 0.0
+        return max(renew_at, self._retry_at) - self._clock()
+
+    def _note_failure(self, error: SignInError) -> None:
+        self._failures += 1
+        pause_seconds = max(self._backoff.delay_seconds(self._failures), error.retry_after_seconds)
+        self._retry_at = self._clock() + pause_seconds
+        expires_at = self._signed_in.expires_at if self._signed_in is not None else 0.0
+        facts = {
+            "audience": self._audience,
+            "error": error.reason,
+            "seconds_left": max(0, int(expires_at - self._clock())),
+        }
+        _log.warning(_NOT_RENEWED, extra=facts)

@@ -1,4 +1,4 @@
-"""How this process proves to the token service which service it is: with what its platform gave it, or with a key."""
+"""How a service authenticates to the token service: with an identity token from its platform, or with its own key."""
 
 import asyncio
 import logging
@@ -6,118 +6,110 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec
 from google.auth.credentials import Credentials
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.auth.transport.requests import Request
 from google.oauth2 import id_token
+from typing_extensions import override
 
 from mstoken.claims import service_name
 from mstoken.errors import SettingsError, SignInUnavailable
 from mstoken.jwk import public_jwk, thumbprint
-from mstoken.wire import ASSERTION_MAX_AGE_SECONDS
+from mstoken.single_flight import SingleFlight
+from mstoken.wire import ASSERTION_MAX_AGE_SECONDS, SIGNATURE_ALGORITHM
 
-PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
-
-_FAILURES = (GoogleAuthError, OSError, ValueError, KeyError, TypeError, ArithmeticError)
-"""What google-auth raises: its own errors, and those of computing with whatever the metadata server has answered."""
+_GOOGLE_AUTH_ERRORS = (GoogleAuthError, OSError, ValueError, KeyError, TypeError, ArithmeticError)
+"""What google-auth raises: its own errors, and those that a malformed answer of the metadata server causes in it."""
 
 _log = logging.getLogger("mstoken.tokens")
 
 
 class Credential(Protocol):
-    """Proves who this process is."""
+    """Authenticates this process to the token service."""
 
     async def assertion(self, uid: str) -> str:
-        """A JWT for one request to the token service, in which `uid` wants to sign in.
+        """Return a JWT for one request to the token service. `uid` is the identity that signs in.
 
-        Raises `SignInUnavailable`.
+        Raise `SignInUnavailable`.
         """
         ...
 
     def refused(self) -> None:
-        """The token service did not take the last one."""
+        """Note that the token service refused the last assertion."""
         ...
 
 
-class GoogleIdentity:
-    """The identity token of this process's service account, from the metadata server of Cloud Run and its like.
+class GoogleIdentity(Credential):
+    """The identity token of this process's service account, from the metadata server of a Google platform.
 
-    google-auth finds it as it finds everything: in the file that GOOGLE_APPLICATION_CREDENTIALS names, if it is a
-    service account's, else at the metadata server. A token is good for an hour, and asked for anew before it is over.
+    google-auth takes it from the key file that GOOGLE_APPLICATION_CREDENTIALS names, if that is a service account's,
+    and otherwise from the metadata server. A token is valid for an hour, and is fetched again shortly before its end.
     Source: Google Cloud, "Get an ID token" (`fetch_id_token_credentials`); AIP-4110.
     """
 
     def __init__(self, audience: str) -> None:
-        """`audience` is the token service's URL."""
+        """`audience` is the URL of the token service."""
         self._audience = audience
         self._credentials: Credentials | None = None
-        self._fetching: asyncio.Task[Credentials] | None = None
+        self._flight = SingleFlight(self._fetch, "mstoken identity token")
 
+    @override
     async def assertion(self, uid: str) -> str:
-        """See `Credential.assertion`. Those who ask meanwhile share one answer, or one failure."""
         credentials = self._credentials
         if credentials is None or not credentials.valid:
-            fetching = self._fetching
-            # That of another loop may be one of before a fork, which nobody works on here.
-            if fetching is None or fetching.get_loop() is not asyncio.get_running_loop():
-                fetching = self._fetching = asyncio.create_task(self._fetch(), name="mstoken identity token")
             try:
-                credentials = await asyncio.shield(fetching)
-            except _FAILURES as error:
-                # google-auth does not tell a metadata server that is not there from one that does not answer now. Most
-                # of its texts repeat what was read.
-                said = str(error) if type(error) is DefaultCredentialsError else type(error).__name__
-                raise SignInUnavailable(uid, f"its platform gave no identity token ({said})") from error
+                credentials = await self._flight.join()
+            except _GOOGLE_AUTH_ERRORS as error:
+                # google-auth does not distinguish a machine without a metadata server from a server that is down.
+                # Most of its messages repeat what it has read, so only this one is repeated here.
+                details = str(error) if type(error) is DefaultCredentialsError else type(error).__name__
+                raise SignInUnavailable(uid, f"the platform provided no identity token ({details})") from error
         return str(credentials.token)
 
+    @override
     def refused(self) -> None:
-        """See `Credential.refused`: the account may be another one now."""
+        # The platform may have given this process another service account since.
         self._credentials = None
 
     async def _fetch(self) -> Credentials:
         began = time.perf_counter()
-        try:
-            # In a thread: google-auth knows no other way to wait.
-            self._credentials = credentials = await asyncio.to_thread(self._fetched)
-        finally:
-            self._fetching = None
+        # google-auth blocks, so it runs in a thread.
+        self._credentials = credentials = await asyncio.to_thread(self._fetch_blocking)
         _log.info("identity token", extra={"took_ms": round((time.perf_counter() - began) * 1000, 1)})
         return credentials
 
-    def _fetched(self) -> Credentials:
+    def _fetch_blocking(self) -> Credentials:
         request = Request()
         credentials: Credentials = id_token.fetch_id_token_credentials(self._audience, request)
         credentials.refresh(request)
         return credentials
 
 
-class RegisteredKey:
-    """A key of this service's own, whose public half the token service's policy has (RFC 7523, section 3).
+class PrivateKeyCredential(Credential):
+    """A private key of this service, whose public key is in the token service's policy (RFC 7523, section 3).
 
-    An assertion is a JWT that is good for one request and for a minute.
+    It signs assertions: JWTs that are valid for one request, within a minute.
     """
 
     def __init__(self, service: str, audience: str, path: Path, *, clock: Callable[[], float] = time.time) -> None:
-        """`audience` is the token service's URL, `path` a private key in PEM: EC P-256 or Ed25519.
+        """`audience` is the URL of the token service, `path` a file with an EC P-256 private key in PEM.
 
-        Raises `SettingsError` where there is no such key.
+        Raise `SettingsError` if there is no such key in the file.
         """
         self._service = service_name(service)
         self._audience = audience
         self._clock = clock
-        self._key = _private_key(path)
-        jwk = public_jwk(self._key.public_key())
-        self._algorithm = "ES256" if jwk["kty"] == "EC" else "EdDSA"
-        self._key_id = thumbprint(jwk)
+        self._key = _read_private_key(path)
+        self._key_id = thumbprint(public_jwk(self._key.public_key()))
 
+    @override
     async def assertion(self, uid: str) -> str:
-        """See `Credential.assertion`."""
         now = int(self._clock())
         claims = {
             "iss": self._service,
@@ -127,25 +119,27 @@ class RegisteredKey:
             "iat": now,
             "exp": now + ASSERTION_MAX_AGE_SECONDS,
         }
-        return jwt.encode(claims, self._key, self._algorithm, headers={"kid": self._key_id})
+        return jwt.encode(claims, self._key, SIGNATURE_ALGORITHM, headers={"kid": self._key_id})
 
+    @override
     def refused(self) -> None:
-        """See `Credential.refused`: the next one will be another in any case."""
+        """Do nothing: the next assertion is a new one in any case."""
 
 
-def _private_key(path: Path) -> PrivateKey:
-    wanted = "MSTOKEN_PRIVATE_KEY_FILE: a private key in PEM without a password is wanted, EC P-256 or Ed25519"
+def _read_private_key(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
-        raise SettingsError(f"{wanted}; the file cannot be read ({error.strerror}).") from None
+        raise _key_error(path, f"the file cannot be read ({error.strerror})") from None
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise SettingsError(f"{wanted}; the file holds something else.") from None
-    if isinstance(key, PrivateKey):
-        try:
-            public_jwk(key.public_key())
-        except ValueError:
-            pass
-        else:
-            return key
-    raise SettingsError(f"{wanted}; the file holds a key of another kind.")
+        raise _key_error(path, "the file does not contain a private key in PEM without a password") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise _key_error(path, f"the key cannot sign with {SIGNATURE_ALGORITHM}")
+    return key
+
+
+def _key_error(path: Path, problem: str) -> SettingsError:
+    return SettingsError(
+        f"MSTOKEN_PRIVATE_KEY_FILE is {str(path)!r}: {problem}. It must name a file with an EC P-256 private key in "
+        "PEM without a password. `mstoken keys add` creates one."
+    )

@@ -1,33 +1,38 @@
-"""Fresh tokens, signed in for ahead of need, so that calls need not wait for Firebase.
+"""Fresh tokens for one audience, signed in for ahead of need, so that calls rarely wait for Firebase.
 
-How many to have is the base-stock rule of inventories: each token that is taken orders another, and those in hand and
-on order together cover what may be taken while an order is on its way. Calls come at random, so their number in that
-time varies by the square root of its mean (Poisson); three times that is in reserve.
+The number of tokens follows the base-stock rule of inventory theory: each call that takes a token starts the sign-in
+for another, and tokens in stock and under way together cover the calls that come during one sign-in. Calls come at
+random (Poisson), so their number during a sign-in varies by the square root of its mean; three times that is the
+reserve.
 """
 
 import math
+import random
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mstoken.backoff import Backoff
 from mstoken.wire import FRESH_TOKEN_MAX_AGE_SECONDS
 
 USABLE_SECONDS = FRESH_TOKEN_MAX_AGE_SECONDS / 2
-"""How old a token in stock may be when it is handed out: half of its age is the call's own."""
+"""Maximum age of a token that is handed out. The other half of its time is for the call."""
 RECENT_CALLS = 256
-"""From how many of the latest calls the rate of calls is read; within a second, so it is the highest rate, too."""
-MAX_ON_ORDER = 64
-"""How many sign-ins ahead of need may run at once."""
+"""The number of calls from which the call rate is computed. It limits the rate to this many calls per second."""
+MAX_SIGN_INS = 64
+"""Maximum number of sign-ins ahead of need at the same time."""
 MAX_STOCK = 1_000
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 
-_RESERVE = 3.0
+_RESERVE_DEVIATIONS = 3.0
 _SHORTEST_SPAN_SECONDS = 1.0
-_SIGN_IN_SECONDS = 0.2
-_WEIGHT = 0.2
-_DOUBLINGS = 10
+"""The call rate is computed over at least this time, so that a burst does not count as a high rate."""
+_FIRST_SIGN_IN_SECONDS = 0.2
+"""How long a sign-in is assumed to take before one has been measured."""
+_NEWEST_WEIGHT = 0.2
+"""The weight of the newest sign-in in the moving average of how long sign-ins take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,71 +42,76 @@ class _Token:
 
 
 class FreshTokens:
-    """Fresh tokens for one audience, each handed out once. For any number of threads; signs nobody in itself.
+    """A stock of fresh tokens, each of which is handed out once. Any number of threads may use it.
 
-    `clock` gives seconds since the epoch.
+    It does not sign in itself: `start_sign_ins` tells its user how many sign-ins to start.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], jitter: Callable[[], float] = random.random) -> None:
+        """`clock` returns seconds since the epoch, `jitter` a number from 0 to 1."""
         self._clock = clock
         self._lock = threading.Lock()
         self._tokens: deque[_Token] = deque()
         self._taken_at: deque[float] = deque(maxlen=RECENT_CALLS)
-        self._on_order = 0
-        self._sign_in_seconds = _SIGN_IN_SECONDS
+        self._under_way = 0
+        self._sign_in_seconds = _FIRST_SIGN_IN_SECONDS
+        self._backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter)
         self._failures = 0
         self._paused_until = 0.0
 
     def take(self) -> str | None:
-        """A token, and never again the same; None where there is none. Counts as a call either way."""
+        """Return a token that no other call gets, or None if the stock is empty. Count the call in both cases."""
         with self._lock:
             now = self._clock()
             self._taken_at.append(now)
             self._drop_old(now)
             return self._tokens.popleft().token if self._tokens else None
 
-    def order(self) -> int:
-        """How many sign-ins to begin now; each ends with `put` or `fail`. None while a failure is waited out."""
+    def start_sign_ins(self) -> int:
+        """Return the number of sign-ins to start now. Each must end with `put` or `fail`.
+
+        Return 0 while the pause after a failed sign-in lasts.
+        """
         with self._lock:
             now = self._clock()
             if now < self._paused_until:
                 return 0
             self._drop_old(now)
-            # After a failure one sign-in tries whether there is a way again.
-            most = 1 if self._failures else MAX_ON_ORDER
-            missing = self._wanted(now) - len(self._tokens) - self._on_order
-            number = max(0, min(missing, most - self._on_order))
-            self._on_order += number
+            # After a failure, one sign-in tries whether Firebase answers again.
+            limit = 1 if self._failures else MAX_SIGN_INS
+            missing = self._target(now) - len(self._tokens) - self._under_way
+            number = max(0, min(missing, limit - self._under_way))
+            self._under_way += number
             return number
 
     def put(self, token: str, *, signed_in_at: float, took_seconds: float) -> None:
-        """A token that was on order, signed in for at `signed_in_at`."""
+        """Add the token of a sign-in that began at `signed_in_at`. End the pause, if there is one."""
         with self._lock:
-            self._on_order -= 1
+            self._under_way -= 1
             self._failures, self._paused_until = 0, 0.0
-            # A clock that was set back makes it less than nothing.
-            self._sign_in_seconds += _WEIGHT * (max(0.0, took_seconds) - self._sign_in_seconds)
+            # If the clock was set back during the sign-in, the difference is negative.
+            self._sign_in_seconds += _NEWEST_WEIGHT * (max(0.0, took_seconds) - self._sign_in_seconds)
             self._tokens.append(_Token(token, signed_in_at))
 
     def fail(self, *, retry_after_seconds: float) -> None:
-        """A sign-in that was on order failed. No others are begun for as long as asked, or for a growing time."""
+        """Note that a sign-in failed. Pause for a time that grows with each failure, or for as long as asked."""
         with self._lock:
-            self._on_order -= 1
+            self._under_way -= 1
             now = self._clock()
             if now < self._paused_until:
-                return  # Begun before the pause: it says nothing new.
-            pause_seconds = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(self._failures, _DOUBLINGS))
+                return  # This sign-in began before the pause, so it belongs to the failure that caused the pause.
             self._failures += 1
-            self._paused_until = now + max(pause_seconds, retry_after_seconds)
+            self._paused_until = now + max(self._backoff.delay_seconds(self._failures), retry_after_seconds)
 
-    def _wanted(self, now: float) -> int:
-        """How many tokens to have, in hand and on order: no more than will be used while they are fresh."""
+    def _target(self, now: float) -> int:
+        """Return how many tokens to have, in stock and under way: no more than calls use while they are fresh."""
         rate = self._calls_per_second(now)
-        meanwhile = rate * self._sign_in_seconds
-        return int(min(math.ceil(meanwhile + _RESERVE * math.sqrt(meanwhile) + 1), rate * USABLE_SECONDS, MAX_STOCK))
+        during_sign_in = rate * self._sign_in_seconds
+        base_stock = math.ceil(during_sign_in + _RESERVE_DEVIATIONS * math.sqrt(during_sign_in) + 1)
+        return int(min(base_stock, rate * USABLE_SECONDS, MAX_STOCK))
 
     def _calls_per_second(self, now: float) -> float:
-        """The rate of the latest calls; one call alone has none, so that a rare caller stocks nothing."""
+        """Return the rate of the latest calls. It is 0 for a single call, so a rare caller stocks nothing."""
         while self._taken_at and now - self._taken_at[0] > USABLE_SECONDS:
             self._taken_at.popleft()
         if len(self._taken_at) < 2:
@@ -109,6 +119,6 @@ class FreshTokens:
         return (len(self._taken_at) - 1) / max(now - self._taken_at[0], _SHORTEST_SPAN_SECONDS)
 
     def _drop_old(self, now: float) -> None:
-        # One from the future is of a time before the clock was set back, and of no known age.
+        # A negative age means that the clock was set back, so the true age is unknown.
         while self._tokens and not 0 <= now - self._tokens[0].signed_in_at < USABLE_SECONDS:
             self._tokens.popleft()

@@ -1,65 +1,131 @@
-"""Where custom tokens come from.
+"""Custom tokens for signing in: who signs them, this process or the token service.
 
-A `Minter` makes the custom token that a service signs in with. `AdminMinter` has firebase-admin sign in this very
-process. Whoever may sign custom tokens may be anyone, so that is right for a laptop and for the token service, and
-for nobody else: everybody else has a `BrokerMinter` (`mstoken.caller.broker`), which asks the token service.
+Whoever can sign custom tokens can sign in as any identity. So `AdminMinter`, with which this process signs, is for
+laptops and for the token service. All other services use `BrokerMinter`, which asks the token service.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 import google.auth.exceptions
 import httpx
 from firebase_admin import auth, exceptions
+from typing_extensions import override
 
+from mstoken import strict_jwt
 from mstoken.admin import admin_app
+from mstoken.caller.credentials import Credential, GoogleIdentity, PrivateKeyCredential
+from mstoken.caller.signin import TokenExchange
 from mstoken.claims import ServiceClaims
-from mstoken.errors import SignInError, SignInRefused, SignInUnavailable
+from mstoken.errors import SettingsError, SignInError, SignInRefused, SignInUnavailable
 from mstoken.settings import Settings
 from mstoken.upstream_errors import Meaning, meaning_of
+from mstoken.wire import BEARER_SCHEME
 
 
 class Minter(Protocol):
     """Makes custom tokens for service identities."""
 
     async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
-        """A custom token for `claims.uid`, its developer claims those of `claims`; a token service puts an id of its
-        own in place of theirs. `client` is for requests, if it takes any.
+        """Return a custom token for `claims.uid` with these developer claims. `client` sends requests, if needed.
 
-        Raises `SignInRefused` where asking again will not help, `SignInUnavailable` where it may.
+        The token service puts an id of its own in the place of `claims.token_id`. Raise `SignInRefused` if another
+        attempt cannot help, and `SignInUnavailable` if it may.
         """
         ...
 
 
-class AdminMinter:
-    """firebase-admin signs here: with the service account's key, by IAM's signBlob, or not at all on the emulator.
+class AdminMinter(Minter):
+    """Signs custom tokens in this process, with firebase-admin.
 
+    It signs with the key of a service account or through IAM's signBlob. For the emulator it does not sign.
     Source: Firebase, "Create custom tokens", using a service account or letting the Admin SDK discover one.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._app = admin_app(settings)
 
+    @override
     async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
-        """See `Minter.mint`."""
         return await self.sign(claims)
 
     async def sign(self, claims: ServiceClaims) -> str:
-        """A custom token with just these claims. Raises as `mint` does."""
+        """Return a custom token with exactly these claims. Raise as `mint` does."""
         try:
-            # In a thread: IAM's signBlob is a request, and a signature with a key is a third of a millisecond.
+            # In a thread, because IAM's signBlob is a request. A signature with a key takes a third of a millisecond.
             token = await asyncio.to_thread(
                 auth.create_custom_token, claims.uid, claims.as_developer_claims(), self._app
             )
         except (ValueError, exceptions.FirebaseError, google.auth.exceptions.GoogleAuthError) as error:
-            raise _sign_in_error(claims.uid, error) from error
+            raise _signing_error(claims.uid, error) from error
         return str(token, "ascii")
 
 
-def _sign_in_error(uid: str, error: Exception) -> SignInError:
-    """What a failure to sign means to a caller: no signer at all is for good, no network is for now."""
-    # firebase-admin wraps whatever kept it from finding a signer in a ValueError.
+class BrokerMinter(Minter):
+    """Gets custom tokens from the token service, which signs them for the service that it has authenticated.
+
+    Retries, time-outs and errors are those of `TokenExchange`. google-auth has its own for the identity token.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        service: str,
+        *,
+        credential: Credential | None = None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """`credential` authenticates `service`. By default it is the private key in the settings, if there is one, and
+        otherwise the identity token of the platform.
+
+        Raise `SettingsError` if the settings have no URL of the token service, or if the key cannot be read.
+        """
+        url = settings.token_service_url
+        if url is None:
+            raise SettingsError("MSTOKEN_TOKEN_SERVICE_URL is not set. Set it to the URL of the token service.")
+        self._exchange = TokenExchange("the token service", url, code_path=("code",), sleep=sleep)
+        if credential is None:
+            key_file = settings.private_key_file
+            credential = PrivateKeyCredential(service, url, key_file) if key_file else GoogleIdentity(url)
+        self._credential = credential
+
+    @override
+    async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
+        async def headers() -> Mapping[str, str]:
+            return {"Authorization": f"{BEARER_SCHEME} {await self._credential.assertion(claims.uid)}"}
+
+        content = {"audience": claims.audience, "mode": claims.mode}
+        if claims.key_thumbprint is not None:
+            content["jkt"] = claims.key_thumbprint
+        try:
+            token = await self._exchange.post(client, claims.uid, content, member="custom_token", headers=headers)
+        except SignInRefused:
+            self._credential.refused()
+            raise
+        # Firebase verifies the token. This check only explains a process that has the credential of another service.
+        if (uid := _unverified_uid(token)) != claims.uid:
+            reason = f"the token service issued a custom token for {uid}: check which credential this process uses"
+            raise SignInRefused(claims.uid, reason)
+        return token
+
+
+def default_minter(settings: Settings, service: str, sleep: Callable[[float], Awaitable[object]]) -> Minter:
+    """Return the minter for `service`: the token service if the settings name one, and otherwise this process."""
+    return BrokerMinter(settings, service, sleep=sleep) if settings.token_service_url else AdminMinter(settings)
+
+
+def _signing_error(uid: str, error: Exception) -> SignInError:
+    """Return what a failure to sign means for a caller: an outage passes, a missing credential does not."""
+    # If firebase-admin finds no way to sign, it wraps the reason in a ValueError.
     cause = error.__cause__ if type(error) is ValueError and isinstance(error.__cause__, Exception) else error
     if meaning_of(cause) is Meaning.OUTAGE:
         return SignInUnavailable(uid, f"the custom token could not be signed ({type(cause).__name__})")
-    return SignInRefused(uid, f"there is nothing to sign a custom token with: {error}")
+    return SignInRefused(uid, f"this process has no credential to sign a custom token with: {error}")
+
+
+def _unverified_uid(custom_token: str) -> object:
+    try:
+        return strict_jwt.unverified(custom_token).payload.get("uid")
+    except ValueError:
+        return None

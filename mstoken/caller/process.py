@@ -1,113 +1,148 @@
-"""The tokens of one process: those in stock, those that are bound to its key, and the background that signs in."""
+"""The tokens of one process, its key, and the background thread in which it signs in."""
 
 import asyncio
 import atexit
-import concurrent.futures.thread  # noqa: F401 - its hook at the end of the process has to be there before ours
+import concurrent.futures.thread  # noqa: F401 - registers its own exit hook, which must be there before ours
 import logging
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 
 import httpx
 
 from mstoken.background import Background
-from mstoken.caller.bound import BoundTokens
-from mstoken.caller.exchange import TIMEOUT_SECONDS
-from mstoken.caller.fresh import MAX_ON_ORDER, FreshTokens
-from mstoken.claims import ServiceClaims, service_name
+from mstoken.caller.bound import BoundToken
+from mstoken.caller.fresh import MAX_SIGN_INS, FreshTokens
+from mstoken.caller.minting import Minter
+from mstoken.caller.signin import TIMEOUT_SECONDS, SignIn
+from mstoken.claims import ServiceClaims, log_name, service_name, token_mode
 from mstoken.errors import SignInError
 from mstoken.proof import ProofKey
-from mstoken.wire import MODES, Mode
+from mstoken.wire import Mode
 
-_LIMITS = httpx.Limits(max_connections=2 * MAX_ON_ORDER, max_keepalive_connections=MAX_ON_ORDER)
+_LIMITS = httpx.Limits(max_connections=2 * MAX_SIGN_INS, max_keepalive_connections=MAX_SIGN_INS)
 
 _log = logging.getLogger("mstoken.tokens")
 
 
 class ProcessTokens:
-    """The tokens and the key of one process. A forked child must not share them: a fresh token counts once."""
+    """The tokens and the key of one process. A forked child must not use them: a fresh token is accepted once."""
 
     def __init__(
         self,
         service: str,
-        sign_in: Callable[[httpx.AsyncClient, ServiceClaims], Awaitable[str]],
+        minter: Minter,
+        sign_in: SignIn,
         *,
         transport: httpx.AsyncBaseTransport | None,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
     ) -> None:
-        """`sign_in` gives a token with these claims over the client, or raises `SignInError`."""
-        self.pid = os.getpid()
+        """`clock` returns seconds since the epoch. `transport` replaces the network."""
         self.key = ProofKey()
-        self.bound = BoundTokens(self._bound_token, clock=clock, sleep=sleep)
         self._service = service
+        self._minter = minter
         self._sign_in = sign_in
         self._client = httpx.AsyncClient(transport=transport, timeout=TIMEOUT_SECONDS, limits=_LIMITS)
         self._clock = clock
-        self._stocks: dict[str, FreshTokens] = {}
-        self._ordered: set[asyncio.Task[None]] = set()
+        self._sleep = sleep
+        self._fresh: dict[str, FreshTokens] = {}
+        self._bound: dict[str, BoundToken] = {}
+        self._ahead_of_need: set[asyncio.Task[None]] = set()
         self._background = Background(f"mstoken {service}")
         _open.add(self)
 
     def take(self, audience: str, mode: Mode) -> str | None:
-        """A token that is there already. Raises ValueError for no mode, and for no service's name."""
-        if mode not in MODES:
-            raise ValueError(f"{mode!r} is no mode: {' or '.join(MODES)} is wanted")
-        if mode == "proof":
-            return self.bound.current(audience)
-        stock = self._stocks.get(audience) or self._stocks.setdefault(service_name(audience), FreshTokens(self._clock))
+        """Return a token for `audience` if there is one. Raise ValueError for an unknown mode or an invalid name."""
+        if token_mode(mode) == "proof":
+            return self._bound_token(audience).current()
+        stock = self._fresh_tokens(audience)
         token = stock.take()
-        if number := stock.order():
+        if number := stock.start_sign_ins():
             self._background.call_soon(lambda: self._fill(audience, stock, number))
         return token
 
     def sign_in(self, audience: str, mode: Mode) -> "Future[str]":
-        """A token to wait for. Cancelled where this is closed meanwhile."""
-        return self._background.submit(self.bound.get(audience) if mode == "proof" else self._fresh_token(audience))
+        """Return the future of a new token for `audience`. It is cancelled by `close`."""
+        token = self._bound_token(audience).get() if mode == "proof" else self._sign_in_fresh(audience)
+        return self._background.submit(token)
+
+    def refused(self, audience: str, token: str) -> None:
+        """Note that `audience` no longer accepts the bound `token`."""
+        if bound := self._bound.get(audience):
+            bound.refused(token)
 
     def close(self) -> None:
-        """Of use in the process that it was made in; a forked child has nothing of it but the memory."""
+        """End the background thread, and close the connections to Firebase."""
         _open.discard(self)
-        if self.pid == os.getpid():
-            self._background.close(self._client.aclose())
+        self._background.close(self._client.aclose())
+
+    def _fresh_tokens(self, audience: str) -> FreshTokens:
+        tokens = self._fresh.get(audience)
+        if tokens is not None:
+            return tokens
+        # Threads that come here at the same time all get the object that the first of them has put in.
+        return self._fresh.setdefault(service_name(audience), FreshTokens(self._clock))
+
+    def _bound_token(self, audience: str) -> BoundToken:
+        token = self._bound.get(audience)
+        if token is not None:
+            return token
+        claims = ServiceClaims.bound(self._service, service_name(audience), self.key.thumbprint)
+        token = BoundToken(audience, lambda: self._mint_and_sign_in(claims), clock=self._clock, sleep=self._sleep)
+        return self._bound.setdefault(audience, token)
 
     def _fill(self, audience: str, stock: FreshTokens, number: int) -> None:
         for _ in range(number):
             task = asyncio.create_task(self._put_one(audience, stock), name=f"mstoken fresh token for {audience}")
-            self._ordered.add(task)
-            task.add_done_callback(self._ordered.discard)
+            self._ahead_of_need.add(task)
+            task.add_done_callback(self._ahead_of_need.discard)
 
     async def _put_one(self, audience: str, stock: FreshTokens) -> None:
         began_at = self._clock()
         try:
-            token = await self._fresh_token(audience)
+            token = await self._sign_in_fresh(audience)
         except SignInError as error:
             stock.fail(retry_after_seconds=error.retry_after_seconds)
             _log.warning("no token ahead of need", extra={"audience": audience, "error": error.reason})
-        except Exception:  # A defect here must not end the stocking.
+        except Exception:  # A defect must not end the stocking: without `fail`, the stock would wait for this sign-in.
             stock.fail(retry_after_seconds=0.0)
             _log.exception("no token ahead of need")
         else:
             stock.put(token, signed_in_at=began_at, took_seconds=self._clock() - began_at)
 
-    async def _fresh_token(self, audience: str) -> str:
-        return await self._sign_in(self._client, ServiceClaims.fresh(self._service, service_name(audience)))
+    async def _sign_in_fresh(self, audience: str) -> str:
+        return await self._mint_and_sign_in(ServiceClaims.fresh(self._service, service_name(audience)))
 
-    async def _bound_token(self, audience: str) -> str:
-        claims = ServiceClaims.bound(self._service, service_name(audience), self.key.thumbprint)
-        return await self._sign_in(self._client, claims)
+    async def _mint_and_sign_in(self, claims: ServiceClaims) -> str:
+        began = time.perf_counter()
+        custom_token = await self._minter.mint(self._client, claims)
+        minted = time.perf_counter()
+        token = await self._sign_in.exchange(self._client, claims.uid, custom_token)
+        facts = {
+            "audience": claims.audience,
+            "mode": claims.mode,
+            "custom_token_ms": round((minted - began) * 1000, 1),
+            "sign_in_ms": round((time.perf_counter() - minted) * 1000, 1),
+            "token": log_name(token),
+        }
+        _log.info("signed in", extra=facts)
+        return token
 
 
 _open: set[ProcessTokens] = set()
 
 
 def _close_all() -> None:
-    """At the end of the process: connections that nobody closes are warned of, and sign-ins under way would fail."""
+    """Close what the program has not closed, so that no sign-in fails and no connection is reported as unclosed."""
     for tokens in list(_open):
         tokens.close()
 
 
-# Python's own `atexit` comes after the thread pools are gone that signing in may need. Where this hook, which they use
-# themselves, should be gone one day, it will do all the same.
+os.register_at_fork(after_in_child=_open.clear)
+# The hooks of `atexit` run too late: thread pools, which signing in uses, have ended by then. The private hook is the
+# one with which `concurrent.futures` ends those pools, and it runs in reverse order. If it is ever removed, `atexit`
+# ends the program correctly too, but may log an error of a sign-in that was under way.
 getattr(threading, "_register_atexit", atexit.register)(_close_all)

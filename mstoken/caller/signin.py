@@ -1,21 +1,109 @@
-"""Signing in: a custom token for an ID token, over the Identity Toolkit REST API.
-
-Source: Firebase Auth REST API, "Exchange custom token for an ID and refresh token"
-(`accounts:signInWithCustomToken`).
-"""
+"""Signing in at Firebase: the exchange of a custom token for an ID token, and the retries of such an exchange."""
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 import httpx
 
-from mstoken.caller.exchange import Exchange, member
+from mstoken.backoff import Backoff
+from mstoken.errors import SignInRefused, SignInUnavailable
 from mstoken.settings import Settings
+
+MAX_ATTEMPTS = 3
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 2.0
+TIMEOUT_SECONDS = 5.0
+MAX_RETRY_AFTER_SECONDS = 3600.0
+"""A server that asks for more is mistaken. A process must not pause for ever because of it."""
+_MAX_CODE_CHARACTERS = 80
+
+
+class TokenExchange:
+    """Gets tokens from one URL of a server, by a POST of JSON."""
+
+    def __init__(
+        self,
+        server: str,
+        url: str,
+        *,
+        code_path: Sequence[str],
+        jitter: Callable[[], float] = random.random,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """`server` is the name of the server in errors, `code_path` the place of the code in its error answers.
+
+        `jitter` returns a number from 0 to 1.
+        """
+        self._server = server
+        self._url = url
+        self._code_path = code_path
+        self._backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter)
+        self._sleep = sleep
+
+    async def post(
+        self,
+        client: httpx.AsyncClient,
+        uid: str,
+        content: Mapping[str, Any],
+        *,
+        member: str,
+        params: Mapping[str, str] | None = None,
+        headers: Callable[[], Awaitable[Mapping[str, str]]] | None = None,
+    ) -> str:
+        """Send `content` and return the string in this `member` of the answer. `uid` is the identity that signs in.
+
+        After 429 or 5xx, try again: three attempts in all, each with new `headers`. The pause between two attempts is
+        that of the back-off, or the `Retry-After` of the answer if that is longer, but at most 2 s.
+
+        Raise `SignInRefused` for another status. Raise `SignInUnavailable` after the last attempt, for a longer
+        `Retry-After`, and if the network fails; a request that the server may have handled is not sent again.
+        """
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            response = await self._send(client, uid, content, params, await headers() if headers else None)
+            if response.status_code == httpx.codes.OK:
+                return self._token(uid, response, member)
+            reason = f"{self._server} answered {response.status_code} {self._code(response)}"
+            if response.status_code != httpx.codes.TOO_MANY_REQUESTS and not response.is_server_error:
+                raise SignInRefused(uid, reason)
+            retry_after_seconds = _retry_after_seconds(response)
+            if attempt == MAX_ATTEMPTS or retry_after_seconds > LONGEST_PAUSE_SECONDS:
+                raise SignInUnavailable(uid, reason, retry_after_seconds=max(1.0, retry_after_seconds))
+            await self._sleep(max(retry_after_seconds, self._backoff.delay_seconds(attempt)))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _send(
+        self,
+        client: httpx.AsyncClient,
+        uid: str,
+        content: Mapping[str, Any],
+        params: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+    ) -> httpx.Response:
+        try:
+            return await client.post(self._url, params=params, json=content, headers=headers, timeout=TIMEOUT_SECONDS)
+        except httpx.HTTPError as error:
+            raise SignInUnavailable(uid, f"{self._server} could not be reached ({type(error).__name__})") from error
+
+    def _token(self, uid: str, response: httpx.Response, member: str) -> str:
+        token = json_member(response, member)
+        if not isinstance(token, str) or not token:
+            raise SignInUnavailable(uid, f"{self._server} answered 200 without a member {member}")
+        return token
+
+    def _code(self, response: httpx.Response) -> str:
+        code = json_member(response, *self._code_path)
+        # Firebase adds a text after some codes: "INVALID_CUSTOM_TOKEN : The custom token format is incorrect."
+        return "without a code" if code is None else str(code).partition(" :")[0][:_MAX_CODE_CHARACTERS]
 
 
 class SignIn:
-    """Exchanges custom tokens of one Firebase project. `jitter` gives a number in [0, 1)."""
+    """Exchanges the custom tokens of one Firebase project for ID tokens.
+
+    Source: Firebase Auth REST API, "Exchange custom token for an ID and refresh token"
+    (`accounts:signInWithCustomToken`).
+    """
 
     def __init__(
         self,
@@ -24,20 +112,32 @@ class SignIn:
         jitter: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
+        """`jitter` returns a number from 0 to 1. Raise `SettingsError` if a production project has no API key."""
         url = f"{settings.identity_toolkit_url}/accounts:signInWithCustomToken"
-        self._exchange = Exchange("Firebase", url, _error_code, jitter=jitter, sleep=sleep)
+        self._exchange = TokenExchange("Firebase", url, code_path=("error", "message"), jitter=jitter, sleep=sleep)
         self._params = {"key": settings.web_api_key}
 
     async def exchange(self, client: httpx.AsyncClient, uid: str, custom_token: str) -> str:
-        """The ID token for `custom_token`, whose uid is `uid`. Tries again and raises as `Exchange.post` does.
+        """Return the ID token for `custom_token`, whose uid is `uid`. Retry and raise as `TokenExchange.post` does.
 
-        The refresh token in the answer is dropped here: what it gives would repeat the token's id.
+        The refresh token in the answer is dropped: a refreshed token would have the same id.
         """
         content = {"token": custom_token, "returnSecureToken": True}
-        return await self._exchange.post(client, uid, content, params=self._params, wanted="idToken")
+        return await self._exchange.post(client, uid, content, params=self._params, member="idToken")
 
 
-def _error_code(response: httpx.Response) -> str:
-    """The code in Firebase's error body, such as USER_DISABLED; the text behind a colon is left out."""
-    message = member(response, "error", "message")
-    return "without a reason" if message is None else str(message).partition(" :")[0][:80]
+def json_member(response: httpx.Response, *path: str) -> object:
+    """Return the value at `path` in the JSON of an answer, or None if there is no such value or no JSON."""
+    try:
+        value = response.json()
+        for name in path:
+            value = value[name]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return value
+
+
+def _retry_after_seconds(response: httpx.Response) -> float:
+    """Return the seconds of `Retry-After` (RFC 9110, section 10.2.3), at most an hour; 0 if it is absent or a date."""
+    value = response.headers.get("Retry-After", "")
+    return min(float(value), MAX_RETRY_AFTER_SECONDS) if value.isascii() and value.isdigit() else 0.0

@@ -18,8 +18,8 @@ from cryptography import x509
 from pydantic import SecretStr
 
 from mstoken.callee.replay.factory import replay_store
-from mstoken.caller.credentials import RegisteredKey
-from mstoken.caller.exchange import member
+from mstoken.caller.credentials import PrivateKeyCredential
+from mstoken.caller.signin import json_member
 from mstoken.errors import SettingsError, VerifierUnavailable
 from mstoken.settings import AUTH_EMULATOR_VARIABLE, DEMO_PREFIX, Settings
 from mstoken.wire import CLOCK_SKEW_SECONDS
@@ -245,7 +245,7 @@ def check_api_key(settings: Settings, client: httpx.Client) -> Finding:
 
 
 def _api_key_finding(name: str, response: httpx.Response, key: SecretStr) -> Finding:
-    message = str(member(response, "error", "message") or "").replace(key.get_secret_value(), "(hidden)")
+    message = str(json_member(response, "error", "message") or "").replace(key.get_secret_value(), "(hidden)")
     code = message.partition(" :")[0][:120]
     if code == "INVALID_CUSTOM_TOKEN":
         return Finding(name, "ok", "Firebase accepts it")
@@ -273,7 +273,7 @@ def check_token_service(settings: Settings, client: httpx.Client) -> Finding:
     except httpx.HTTPError as error:
         text = f"{url} could not be reached ({type(error).__name__})"
         return Finding(name, "error", text, "Check MSTOKEN_TOKEN_SERVICE_URL, and that the function is deployed.")
-    code = str(member(response, "code") or "")[:80]
+    code = str(json_member(response, "code") or "")[:80]
     if response.status_code == httpx.codes.UNAUTHORIZED and code == "credential_missing":
         return Finding(name, "ok", f"{url} answers")
     text = f"{url} answered {response.status_code} {code}".rstrip()
@@ -306,7 +306,7 @@ def check_credential(settings: Settings, service: str, environment: Mapping[str,
 
 def _key_file_finding(name: str, path: Path, service: str, token_service: str) -> Finding:
     try:
-        RegisteredKey(service, token_service, path)
+        PrivateKeyCredential(service, token_service, path)
         mode = path.stat().st_mode
     except SettingsError as error:
         return Finding(name, "error", str(error), "Create a key: mstoken keys add")

@@ -1,4 +1,4 @@
-"""One thread with an event loop, for whoever asks, until it is closed."""
+"""A background thread with an event loop: what runs in it, and what closing it does."""
 
 import asyncio
 import gc
@@ -13,24 +13,23 @@ from mstoken.background import Background
 from tests.mstoken.caller.fakes import DEADLINE_SECONDS
 
 
-async def ident() -> int:
-    """The thread that runs this."""
+async def current_thread() -> int:
+    """Return the id of the thread that runs this."""
     return threading.get_ident()
 
 
-async def nothing() -> None:
-    """No last work."""
+async def nothing() -> None: ...
 
 
 class Endless:
     """Work that goes on until it is cancelled."""
 
     def __init__(self) -> None:
-        self.begun = threading.Event()
+        self.started = threading.Event()
         self.ended = threading.Event()
 
     async def __call__(self) -> None:
-        self.begun.set()
+        self.started.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -48,66 +47,66 @@ def thread_names() -> set[str]:
     return {thread.name for thread in threading.enumerate()}
 
 
-def test_all_threads_share_its_one_thread(background: Background) -> None:
-    """Whoever submits, the work is done in the same thread, which is none of theirs."""
+def test_all_work_is_done_in_one_thread(background: Background) -> None:
+    """The work of several threads is done in the same background thread."""
     with ThreadPoolExecutor(4) as threads:
-        submitted = list(threads.map(lambda _: background.submit(ident()).result(DEADLINE_SECONDS), range(40)))
+        submitted = list(threads.map(lambda _: background.submit(current_thread()).result(DEADLINE_SECONDS), range(40)))
         others = set(threads.map(lambda _: threading.get_ident(), range(4)))
     assert len(set(submitted)) == 1
     assert submitted[0] not in others | {threading.get_ident()}
 
 
-def test_event_loops_that_come_and_go_share_it(background: Background) -> None:
-    """Work outlives the loop that it was submitted from, and its result can be awaited in any."""
+def test_event_loops_share_the_thread(background: Background) -> None:
+    """Work goes on after the event loop that submitted it has ended, and any event loop can await a result."""
     work = Endless()
 
-    async def submit_one_and_await_another() -> tuple[Future[None], int]:
-        return background.submit(work()), await asyncio.wrap_future(background.submit(ident()))
+    async def submit_and_await() -> tuple[Future[None], int]:
+        return background.submit(work()), await asyncio.wrap_future(background.submit(current_thread()))
 
-    endless, first = asyncio.run(submit_one_and_await_another())
-    _, second = asyncio.run(submit_one_and_await_another())
+    endless, first = asyncio.run(submit_and_await())
+    _, second = asyncio.run(submit_and_await())
     assert first == second
     assert not endless.done()
 
 
-def test_an_error_comes_out_of_the_future(background: Background) -> None:
-    """Whoever submitted the work gets its error, and the thread goes on."""
+def test_the_future_raises_the_error_of_the_work(background: Background) -> None:
+    """After an error, the thread goes on."""
 
     async def fail() -> None:
         raise LookupError("lost")
 
     with pytest.raises(LookupError, match="lost"):
         background.submit(fail()).result(DEADLINE_SECONDS)
-    assert background.submit(ident()).result(DEADLINE_SECONDS) != threading.get_ident()
+    assert background.submit(current_thread()).result(DEADLINE_SECONDS) != threading.get_ident()
 
 
 def test_cancelling_the_future_cancels_the_work(background: Background) -> None:
-    """Nothing goes on that nobody waits for."""
+    """Work does not go on after its future was cancelled."""
     work = Endless()
     future = background.submit(work())
-    assert work.begun.wait(DEADLINE_SECONDS)
+    assert work.started.wait(DEADLINE_SECONDS)
     assert future.cancel()
     assert work.ended.wait(DEADLINE_SECONDS)
 
 
-async def test_cancelling_the_waiter_cancels_the_work(background: Background) -> None:
-    """A task that gives up takes the work that it waits for along."""
+async def test_cancelling_a_task_cancels_the_work(background: Background) -> None:
+    """Work does not go on after the task that awaits it was cancelled."""
     work = Endless()
-    waiter = asyncio.ensure_future(asyncio.wrap_future(background.submit(work())))
-    assert await asyncio.to_thread(work.begun.wait, DEADLINE_SECONDS)
-    waiter.cancel()
+    waiting = asyncio.ensure_future(asyncio.wrap_future(background.submit(work())))
+    assert await asyncio.to_thread(work.started.wait, DEADLINE_SECONDS)
+    waiting.cancel()
     assert await asyncio.to_thread(work.ended.wait, DEADLINE_SECONDS)
 
 
-def test_a_function_is_called_in_the_thread(background: Background) -> None:
-    """`call_soon` runs it where the work is done."""
+def test_call_soon_calls_in_the_thread(background: Background) -> None:
+    """The function is called in the thread that does the work."""
     called: Future[int] = Future()
     background.call_soon(lambda: called.set_result(threading.get_ident()))
-    assert called.result(DEADLINE_SECONDS) == background.submit(ident()).result(DEADLINE_SECONDS)
+    assert called.result(DEADLINE_SECONDS) == background.submit(current_thread()).result(DEADLINE_SECONDS)
 
 
 def test_closing_ends_the_thread() -> None:
-    """It is gone when `close` returns."""
+    """The thread has ended when `close` returns."""
     background = Background("test that ends")
     assert "test that ends" in thread_names()
     background.close(nothing())
@@ -115,22 +114,22 @@ def test_closing_ends_the_thread() -> None:
 
 
 def test_closing_leaves_nothing_open() -> None:
-    """The event loop is closed, so that nothing warns of it when it is thrown away."""
+    """The event loop is closed, so there is no warning when it is garbage collected."""
     background = Background("test that leaves nothing")
-    background.submit(ident()).result(DEADLINE_SECONDS)
+    background.submit(current_thread()).result(DEADLINE_SECONDS)
     background.close(nothing())
-    thrown_away = weakref.ref(background)
+    collected = weakref.ref(background)
     del background
     gc.collect()
-    assert thrown_away() is None
+    assert collected() is None
 
 
-def test_closing_cancels_what_is_running_before_the_last_work() -> None:
-    """The last work has the thread to itself: what it lets go of is used by nobody any more."""
+def test_closing_cancels_all_work_before_the_last_work() -> None:
+    """The last work can release what the other work used."""
     background = Background("test that cancels")
     works = [Endless() for _ in range(3)]
     futures = [background.submit(work()) for work in works]
-    assert all(work.begun.wait(DEADLINE_SECONDS) for work in works)
+    assert all(work.started.wait(DEADLINE_SECONDS) for work in works)
     ended_before_last: list[bool] = []
 
     async def last() -> None:
@@ -142,9 +141,9 @@ def test_closing_cancels_what_is_running_before_the_last_work() -> None:
 
 
 def test_closing_waits_for_the_last_work() -> None:
-    """Also where that takes turns of the event loop, and in the thread that did all the rest."""
+    """The last work runs in the same thread, and may await something."""
     background = Background("test with a last work")
-    thread = background.submit(ident()).result(DEADLINE_SECONDS)
+    thread = background.submit(current_thread()).result(DEADLINE_SECONDS)
     last_in: list[int] = []
 
     async def last() -> None:
@@ -155,8 +154,8 @@ def test_closing_waits_for_the_last_work() -> None:
     assert last_in == [thread]
 
 
-def test_a_last_work_that_fails_keeps_nothing_open() -> None:
-    """The thread ends nevertheless."""
+def test_the_thread_ends_after_a_last_work_that_fails() -> None:
+    """An error in the last work does not keep the thread alive."""
     background = Background("test with a last work that fails")
 
     async def fail() -> None:
@@ -167,12 +166,12 @@ def test_a_last_work_that_fails_keeps_nothing_open() -> None:
 
 
 def test_closing_waits_for_blocking_work() -> None:
-    """A function in a thread of its own cannot be cancelled; it has returned when `close` returns."""
+    """A function in another thread cannot be cancelled. It has returned when `close` returns."""
     background = Background("test with blocking work")
-    begun, may_return, returned = threading.Event(), threading.Event(), threading.Event()
+    started, may_return, returned = threading.Event(), threading.Event(), threading.Event()
 
     def block() -> None:
-        begun.set()
+        started.set()
         may_return.wait(DEADLINE_SECONDS)
         returned.set()
 
@@ -180,13 +179,13 @@ def test_closing_waits_for_blocking_work() -> None:
         may_return.set()
 
     background.submit(asyncio.to_thread(block))
-    assert begun.wait(DEADLINE_SECONDS)
+    assert started.wait(DEADLINE_SECONDS)
     background.close(let_it_return())
     assert returned.is_set()
 
 
-def test_a_function_that_comes_after_closing_is_not_called() -> None:
-    """`call_soon` is harmless then: what it was for is over."""
+def test_after_closing_call_soon_does_nothing() -> None:
+    """The function is not called, and there is no error."""
     background = Background("test that is over")
     background.close(nothing())
     called = threading.Event()
@@ -194,8 +193,8 @@ def test_a_function_that_comes_after_closing_is_not_called() -> None:
     assert not called.is_set()
 
 
-def test_work_that_comes_while_closing_does_not_hang() -> None:
-    """Its future is done when `close` returns, so that nobody waits for ever."""
+def test_work_that_is_submitted_during_closing() -> None:
+    """Its future is done when `close` returns, so a thread that waits for it does not wait for ever."""
     background = Background("test that is closing")
     closing, may_close = threading.Event(), threading.Event()
 
@@ -212,11 +211,11 @@ def test_work_that_comes_while_closing_does_not_hang() -> None:
     assert late.done()
 
 
-def test_work_that_comes_after_closing_is_cancelled() -> None:
-    """As is what comes before: whoever submits at the wrong time need not tell the two apart."""
+def test_work_that_is_submitted_after_closing() -> None:
+    """Its future is cancelled, like those of work that `close` cancels."""
     background = Background("test that is closed")
     background.close(nothing())
-    work = ident()
+    work = current_thread()
     try:
         assert background.submit(work).cancelled()
     finally:

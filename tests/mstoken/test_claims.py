@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mstoken.claims import ServiceClaims, log_name, service_name, token_sha256
+from mstoken.claims import ServiceClaims, log_name, service_name, token_mode, token_sha256
 from mstoken.errors import TokenNotService
 
 FRESH = ServiceClaims.fresh("billing", "product")
@@ -95,6 +95,19 @@ def test_other_names_are_refused(name: str) -> None:
     """A name cannot contain what would be ambiguous in a uid, a header or a log."""
     with pytest.raises(ValueError, match="not a service name"):
         service_name(name)
+
+
+@pytest.mark.parametrize("mode", ["fresh", "proof"])
+def test_modes(mode: str) -> None:
+    """There are two modes."""
+    assert token_mode(mode) == mode
+
+
+@pytest.mark.parametrize("mode", ["", "bound", "Fresh", "proof "])
+def test_other_modes_are_refused(mode: str) -> None:
+    """The error names the modes that there are."""
+    with pytest.raises(ValueError, match="is not a mode: expected fresh or proof"):
+        token_mode(mode)
 
 
 def test_the_name_of_a_token_in_logs_is_a_hash() -> None:

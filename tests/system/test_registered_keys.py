@@ -14,7 +14,7 @@ from werkzeug.serving import make_server
 from emulator.run.ports import HOST
 from mstoken import ServiceIdentity, Settings
 from mstoken.callee.replay.sqlite import SQLiteReplayStore
-from mstoken.caller.credentials import RegisteredKey
+from mstoken.caller.credentials import PrivateKeyCredential
 from mstoken.claims import ServiceClaims
 from mstoken.cli.app import app as command_line
 from mstoken.errors import SignInRefused
@@ -131,7 +131,7 @@ def test_a_key_works_for_its_own_service_only(deployment: Deployment, key: Path)
 async def test_an_assertion_can_be_used_once(deployment: Deployment, key: Path) -> None:
     """An attacker who has seen it cannot use it, not even after the next deployment."""
     url = str(deployment.settings.token_service_url)
-    assertion = await RegisteredKey("warehouse", url, key).assertion("svc:warehouse")
+    assertion = await PrivateKeyCredential("warehouse", url, key).assertion("svc:warehouse")
     headers, content = {"Authorization": f"Bearer {assertion}"}, {"audience": "product", "mode": "fresh"}
     async with httpx.AsyncClient() as client:
         first = await client.post(url, json=content, headers=headers)

@@ -1,4 +1,4 @@
-"""Firebase and its delays for the tests of the caller's wing."""
+"""Fakes of Firebase, of the network and of time for the tests of callers."""
 
 import asyncio
 import json
@@ -7,19 +7,21 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable
 
 import httpx
+from typing_extensions import override
 
 from mstoken import ServiceIdentity
+from mstoken.caller.minting import Minter
 from mstoken.claims import ServiceClaims
 from mstoken.strict_jwt import unverified
 from mstoken.testing import FakeFirebase
 from tests.clock import FakeClock
 
 DEADLINE_SECONDS = 30.0
-"""After how long a test that waits in vain gives up."""
+"""Maximum time that a test waits for something to happen."""
 
 
 class Scripted:
-    """A server that gives these answers in turn, and keeps what it was asked."""
+    """A server that gives these answers in turn, and keeps the requests."""
 
     def __init__(self, answers: Iterable[httpx.Response | httpx.HTTPError]) -> None:
         self.requests: list[httpx.Request] = []
@@ -33,88 +35,102 @@ class Scripted:
         return answer
 
 
-class ProjectMinter:
-    """Mints custom tokens for one fake project."""
+class RecordedSleep:
+    """A sleep that takes no time. It keeps the seconds that it was asked for."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+
+class FakeMinter(Minter):
+    """Mints custom tokens for a fake project."""
 
     def __init__(self, firebase: FakeFirebase) -> None:
         self._firebase = firebase
 
+    @override
     async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
         return self._firebase.mint(claims)
 
 
-class Door(httpx.AsyncBaseTransport):
-    """Signs in to a fake project. While it is shut those who come wait; while there is a `fault` it is raised.
+class SignInTransport(httpx.AsyncBaseTransport):
+    """A network in which only a fake project answers sign-ins. A test can hold the answers back.
 
-    `asked` counts who came. `wait_for_asked` and `wait_for_ended` wait for so many more: to come, and for the work that
-    they came for to have ended.
+    `requests` counts the sign-ins. While `error` is set, it is raised. `wait_for_requests` waits until so many more
+    sign-ins have come, `wait_for_ends` until the tasks of so many more have ended.
     """
 
     def __init__(self, firebase: FakeFirebase) -> None:
-        self.fault: Exception | None = None
-        self.asked = 0
+        self.error: Exception | None = None
+        self.requests = 0
         self._firebase = firebase
-        self._shut = False
+        self._is_held = False
         self._waiting: set[asyncio.Event] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._asked = threading.Semaphore(0)
-        self._ended = threading.Semaphore(0)
+        self._request = threading.Semaphore(0)
+        self._end = threading.Semaphore(0)
 
+    @override
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self._loop = asyncio.get_running_loop()
-        working = asyncio.current_task()
-        assert working is not None
-        working.add_done_callback(lambda _: self._ended.release())
-        self.asked += 1
-        self._asked.release()
-        if self._shut:
-            opened = asyncio.Event()
-            self._waiting.add(opened)
-            await opened.wait()
-        if self.fault is not None:
-            raise self.fault.with_traceback(None)  # which else grows with every time
+        task = asyncio.current_task()
+        assert task is not None
+        task.add_done_callback(lambda _: self._end.release())
+        self.requests += 1
+        self._request.release()
+        if self._is_held:
+            released = asyncio.Event()
+            self._waiting.add(released)
+            await released.wait()
+        if self.error is not None:
+            raise self.error.with_traceback(None)  # otherwise its traceback grows each time
         custom = unverified(json.loads(request.content)["token"]).payload
         token = self._firebase.issue(custom["uid"], provider="custom", **custom["claims"])
-        return httpx.Response(200, json={"idToken": token, "refreshToken": "thrown-away", "expiresIn": "3600"})
+        return httpx.Response(200, json={"idToken": token, "refreshToken": "dropped", "expiresIn": "3600"})
 
-    def shut(self) -> None:
-        self._shut = True
+    def hold(self) -> None:
+        """Hold back the answers from now on."""
+        self._is_held = True
 
-    def open(self) -> None:
+    def release(self) -> None:
+        """Give the answers that were held back, and all later ones."""
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._open)
+        self._loop.call_soon_threadsafe(self._release)
 
-    def wait_for_asked(self, number: int) -> None:
+    def wait_for_requests(self, number: int) -> None:
         for _ in range(number):
-            assert self._asked.acquire(timeout=DEADLINE_SECONDS)
+            assert self._request.acquire(timeout=DEADLINE_SECONDS)
 
-    def wait_for_ended(self, number: int) -> None:
+    def wait_for_ends(self, number: int) -> None:
         for _ in range(number):
-            assert self._ended.acquire(timeout=DEADLINE_SECONDS)
+            assert self._end.acquire(timeout=DEADLINE_SECONDS)
 
-    def _open(self) -> None:
-        self._shut = False
-        for opened in self._waiting:
-            opened.set()
+    def _release(self) -> None:
+        self._is_held = False
+        for released in self._waiting:
+            released.set()
         self._waiting.clear()
 
 
 class ThreadedSleep:
-    """Sleeps in whichever event loop, until a test in another thread says so; gives for how long it was asked to."""
+    """A sleep in any event loop that lasts until a test in another thread ends it."""
 
     def __init__(self) -> None:
-        self._asked_seconds: queue.Queue[float] = queue.Queue()
+        self._seconds: queue.Queue[float] = queue.Queue()
         self._asleep: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def __call__(self, seconds: float) -> None:
         woken = asyncio.Event()
         self._asleep.append((asyncio.get_running_loop(), woken))
-        self._asked_seconds.put(seconds)
+        self._seconds.put(seconds)
         await woken.wait()
 
     def wait(self) -> float:
-        """Waits until somebody sleeps who was not known to."""
-        return self._asked_seconds.get(timeout=DEADLINE_SECONDS)
+        """Wait until the next sleep begins, and return its seconds."""
+        return self._seconds.get(timeout=DEADLINE_SECONDS)
 
     def wake(self) -> None:
         asleep, self._asleep = self._asleep, []
@@ -123,29 +139,29 @@ class ThreadedSleep:
 
 
 class Project:
-    """A Firebase behind a door, a clock that stands still, and the identity `svc:billing`."""
+    """A fake project, a clock that a test moves, and the identity `svc:billing`, which signs in to the project."""
 
     def __init__(self, sleep: Callable[[float], Awaitable[object]] | None = None) -> None:
         self.clock = FakeClock()
         self.sleep = ThreadedSleep()
         self.firebase = FakeFirebase(clock=self.clock)
-        self.door = Door(self.firebase)
+        self.transport = SignInTransport(self.firebase)
         self.identity = ServiceIdentity(
             "billing",
             self.firebase.settings(),
-            minter=ProjectMinter(self.firebase),
-            transport=self.door,
+            minter=FakeMinter(self.firebase),
+            transport=self.transport,
             clock=self.clock,
             sleep=sleep or self.sleep,
         )
 
     def fill_stock(self) -> int:
-        """Two calls that come a second apart, until what they ordered is in stock; gives how many tokens that are."""
+        """Make two calls, a second apart, and wait until the stock is full. Return the number of tokens in it."""
         for _ in range(2):
             self.identity.token_sync("product")
             self.clock.advance(1)
-        self.door.wait_for_asked(2 + 3)
-        self.door.wait_for_ended(2 + 3)
+        self.transport.wait_for_requests(2 + 3)
+        self.transport.wait_for_ends(2 + 3)
         return 3
 
 
@@ -154,5 +170,5 @@ def claims_of(token: str) -> ServiceClaims:
 
 
 def ids_of(tokens: list[str]) -> set[str | None]:
-    """The one-time ids of fresh tokens."""
+    """Return the ids of fresh tokens."""
     return {claims_of(token).token_id for token in tokens}

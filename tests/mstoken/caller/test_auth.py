@@ -1,11 +1,15 @@
-"""The headers on their way, by `next` and `send`, then over a transport that answers from memory."""
+"""`ServiceAuth`: the headers of each request, and when a call is sent again.
+
+Most tests drive the generators of httpx.Auth with `next` and `send`, without a client and a network.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import httpx
 import pytest
+from typing_extensions import override
 
-from mstoken.caller.auth import ServiceAuth
+from mstoken.caller.auth import ServiceAuth, TokenSource
 from mstoken.errors import (
     IdentityDisabled,
     ProofInvalid,
@@ -30,32 +34,37 @@ from mstoken.wire import Mode
 URL = "http://product/products?ids=a%2Cb#top"
 
 
-class NumberedTokens:
-    """Gives product-fresh-1, product-fresh-2 and so on, one token product-bound, and proofs with a number each."""
+class NumberedTokens(TokenSource):
+    """Returns product-fresh-1, product-fresh-2 and so on, the bound token product-bound, and numbered proofs."""
 
     def __init__(self) -> None:
-        self.given = 0
-        self.proven: list[tuple[str, str, str, str | None]] = []
+        self.fresh_tokens = 0
+        self.proofs: list[tuple[str, str, str, str | None]] = []
         self.refusals: list[tuple[str, str]] = []
 
+    @override
     def token_sync(self, audience: str, mode: Mode) -> str:
-        self.given += 1
-        return f"{audience}-fresh-{self.given}" if mode == "fresh" else f"{audience}-bound"
+        self.fresh_tokens += 1
+        return f"{audience}-fresh-{self.fresh_tokens}" if mode == "fresh" else f"{audience}-bound"
 
+    @override
     async def token(self, audience: str, mode: Mode) -> str:
         return self.token_sync(audience, mode)
 
+    @override
     def proof(self, method: str, url: str, token: str, nonce: str | None) -> str:
-        self.proven.append((method, url, token, nonce))
-        return f"proof-{len(self.proven)}"
+        self.proofs.append((method, url, token, nonce))
+        return f"proof-{len(self.proofs)}"
 
+    @override
     def refused(self, audience: str, token: str) -> None:
         self.refusals.append((audience, token))
 
 
 class NoTokens(NumberedTokens):
-    """Cannot sign in."""
+    """A token source that cannot sign in."""
 
+    @override
     def token_sync(self, audience: str, mode: Mode) -> str:
         raise SignInUnavailable("svc:billing", "Firebase is away")
 
@@ -64,7 +73,7 @@ Flow = Callable[..., Awaitable[list[httpx.Headers]]]
 
 
 async def driven_sync(auth: ServiceAuth, request: httpx.Request, *answers: httpx.Response) -> list[httpx.Headers]:
-    """The headers of each request that goes out, as long as `answers` come in."""
+    """Give these answers to the sync flow, and return the headers of the requests that it sends."""
     flow, sent = auth.sync_auth_flow(request), []
     try:
         outgoing = next(flow)
@@ -73,11 +82,11 @@ async def driven_sync(auth: ServiceAuth, request: httpx.Request, *answers: httpx
             outgoing = flow.send(answer)
     except StopIteration:
         return sent
-    raise AssertionError("it would be sent once more")
+    raise AssertionError("the flow sends another request")
 
 
 async def driven_async(auth: ServiceAuth, request: httpx.Request, *answers: httpx.Response) -> list[httpx.Headers]:
-    """The same, for the flow of an async client."""
+    """Do what `driven_sync` does with the async flow."""
     flow, sent = auth.async_auth_flow(request), []
     try:
         outgoing = await anext(flow)
@@ -86,7 +95,7 @@ async def driven_async(auth: ServiceAuth, request: httpx.Request, *answers: http
             outgoing = await flow.asend(answer)
     except StopAsyncIteration:
         return sent
-    raise AssertionError("it would be sent once more")
+    raise AssertionError("the flow sends another request")
 
 
 @pytest.fixture(params=[driven_sync, driven_async])
@@ -115,7 +124,7 @@ def get() -> httpx.Request:
 
 
 def refused(refusal: Refusal) -> httpx.Response:
-    """What the service product answers."""
+    """Return the answer of the service product."""
     challenges = [("WWW-Authenticate", challenge) for challenge in refusal.challenges("product")]
     return httpx.Response(refusal.status, headers=[*challenges, *refusal.headers().items()])
 
@@ -129,20 +138,20 @@ STALE = 'MsToken realm="product", error="token_stale"'
 
 
 class TestHeaders:
-    """What each request carries."""
+    """The headers of a request."""
 
     async def test_each_request_carries_a_new_fresh_token(self, fresh: ServiceAuth, drive: Flow) -> None:
-        """No token is used for two requests."""
+        """In the mode `fresh`, no two requests have the same token."""
         sent = [*await drive(fresh, get(), OK), *await drive(fresh, get(), OK)]
         assert [headers["X-MS-TOKEN"] for headers in sent] == ["product-fresh-1", "product-fresh-2"]
 
-    async def test_a_fresh_token_needs_no_proof(self, fresh: ServiceAuth, drive: Flow) -> None:
-        """It counts once by itself."""
+    async def test_a_fresh_token_has_no_proof(self, fresh: ServiceAuth, drive: Flow) -> None:
+        """In the mode `fresh`, a request has no header `DPoP`."""
         (headers,) = await drive(fresh, get(), OK)
         assert "DPoP" not in headers
 
-    async def test_a_bound_token_comes_with_a_new_proof_each_time(self, proof: ServiceAuth, drive: Flow) -> None:
-        """The token is the same, and the proof is for this one call."""
+    async def test_each_request_carries_a_new_proof(self, proof: ServiceAuth, drive: Flow) -> None:
+        """In the mode `proof`, requests have the same token, and each has a proof of its own."""
         sent = [*await drive(proof, get(), OK), *await drive(proof, get(), OK)]
         assert [headers["X-MS-TOKEN"] for headers in sent] == ["product-bound", "product-bound"]
         assert [headers["DPoP"] for headers in sent] == ["proof-1", "proof-2"]
@@ -150,73 +159,73 @@ class TestHeaders:
     async def test_a_proof_is_for_method_url_and_token(
         self, proof: ServiceAuth, tokens: NumberedTokens, drive: Flow
     ) -> None:
-        """As they go out; the nonce comes later, if a callee wants one."""
+        """The proof is made for the request as it is sent. Before a callee has given a nonce, there is none in it."""
         await drive(proof, httpx.Request("POST", URL, json={}), OK)
-        assert tokens.proven == [("POST", URL, "product-bound", None)]
+        assert tokens.proofs == [("POST", URL, "product-bound", None)]
 
-    async def test_a_header_that_is_there_already_is_replaced(self, proof: ServiceAuth, drive: Flow) -> None:
-        """More than one line would be refused."""
+    async def test_headers_of_the_request_are_replaced(self, proof: ServiceAuth, drive: Flow) -> None:
+        """A request has one line of each header, since a callee refuses more."""
         request = httpx.Request("GET", URL, headers={"x-ms-token": "old", "dpop": "old"})
         (headers,) = await drive(proof, request, OK)
         assert headers.get_list("X-MS-TOKEN") == ["product-bound"]
         assert headers.get_list("DPoP") == ["proof-1"]
 
     @pytest.mark.parametrize("mode", ["", "bound", "Fresh"])
-    def test_a_mode_that_is_none_is_refused_at_once(self, tokens: NumberedTokens, mode: Mode) -> None:
-        """Where the client is made, not at the first call."""
-        with pytest.raises(ValueError, match="is no mode: fresh or proof is wanted"):
+    def test_an_unknown_mode_raises_at_once(self, tokens: NumberedTokens, mode: Mode) -> None:
+        """The error comes when the client is made, not at the first call."""
+        with pytest.raises(ValueError, match="is not a mode: expected fresh or proof"):
             ServiceAuth(tokens, "product", mode)
 
-    def test_an_audience_that_is_none_is_refused_at_once(self, tokens: NumberedTokens) -> None:
-        """So is a name that no service can have."""
+    def test_an_invalid_audience_raises_at_once(self, tokens: NumberedTokens) -> None:
+        """A name that a service cannot have is reported when the client is made."""
         with pytest.raises(ValueError, match="not a service name"):
             ServiceAuth(tokens, "Product!", "fresh")
 
     async def test_without_a_token_nothing_is_sent(self, drive: Flow) -> None:
-        """The failed sign-in comes out of the call."""
+        """If signing in fails, the call raises the error."""
         with pytest.raises(SignInUnavailable):
             await drive(ServiceAuth(NoTokens(), "product", "fresh"), get(), OK)
 
 
-class TestAnotherTry:
-    """What the callee refused before it did anything is sent once more."""
+class TestRetry:
+    """A call that the callee refused before it did anything is sent once more."""
 
     @pytest.mark.parametrize("refusal", [TokenStale(61, 60), TokenReplayed()], ids=lambda refusal: refusal.code)
-    async def test_a_fresh_token_that_came_too_late_is_replaced_once(
+    async def test_a_stale_or_spent_token_is_replaced_once(
         self, fresh: ServiceAuth, drive: Flow, refusal: Refusal
     ) -> None:
-        """The callee did nothing yet, so the call goes out again, and only once."""
+        """The call is sent again with a new token. A second refusal is the answer."""
         sent = await drive(fresh, httpx.Request("POST", URL, json={}), refused(refusal), refused(refusal))
         assert [headers["X-MS-TOKEN"] for headers in sent] == ["product-fresh-1", "product-fresh-2"]
 
-    async def test_a_bound_token_goes_out_again_with_a_new_proof(self, proof: ServiceAuth, drive: Flow) -> None:
-        """The proof was spent by the first try."""
+    async def test_a_bound_token_is_sent_again_with_a_new_proof(self, proof: ServiceAuth, drive: Flow) -> None:
+        """The token stays the same, and the second request has a proof of its own."""
         sent = await drive(proof, get(), refused(ProofNonceRequired("nonce-1")), OK)
         assert [(headers["X-MS-TOKEN"], headers["DPoP"]) for headers in sent] == [
             ("product-bound", "proof-1"),
             ("product-bound", "proof-2"),
         ]
 
-    async def test_a_nonce_is_put_into_this_and_later_proofs(
+    async def test_a_nonce_is_used_in_this_and_later_proofs(
         self, proof: ServiceAuth, tokens: NumberedTokens, drive: Flow
     ) -> None:
-        """So a callee asks once, and again only when it wants another (RFC 9449, section 8)."""
+        """A callee has to refuse a call only once for each new nonce (RFC 9449, section 8)."""
         await drive(proof, get(), refused(ProofNonceRequired("nonce-1")), OK)
         await drive(proof, get(), OK)
         await drive(proof, get(), refused(ProofNonceRequired("nonce-2")), OK)
-        nonces = [nonce for *_, nonce in tokens.proven]
+        nonces = [nonce for *_, nonce in tokens.proofs]
         assert nonces == [None, "nonce-1", "nonce-1", "nonce-1", "nonce-2"]
 
-    async def test_a_callee_that_is_never_content_gets_two_tries(self, proof: ServiceAuth, drive: Flow) -> None:
-        """A second refusal is the answer."""
-        wanted = refused(ProofNonceRequired("nonce-1"))
-        assert len(await drive(proof, get(), wanted, wanted)) == 2
+    async def test_a_second_request_for_a_nonce_is_the_answer(self, proof: ServiceAuth, drive: Flow) -> None:
+        """A call is sent at most twice, also to a callee that requires a nonce each time."""
+        refusal = refused(ProofNonceRequired("nonce-1"))
+        assert len(await drive(proof, get(), refusal, refusal)) == 2
 
-    async def test_a_nonce_is_of_one_callee(self, proof: ServiceAuth, tokens: NumberedTokens, drive: Flow) -> None:
-        """Proofs for another service do not carry it."""
+    async def test_each_callee_has_its_own_nonce(self, proof: ServiceAuth, tokens: NumberedTokens, drive: Flow) -> None:
+        """The nonce of one service is not sent to another."""
         await drive(proof, get(), refused(ProofNonceRequired("nonce-1")), OK)
         await drive(ServiceAuth(tokens, "user", "proof"), httpx.Request("GET", "http://user/"), OK)
-        assert tokens.proven[-1] == ("GET", "http://user/", "user-bound", None)
+        assert tokens.proofs[-1] == ("GET", "http://user/", "user-bound", None)
 
     @pytest.mark.parametrize(
         "challenges",
@@ -228,15 +237,15 @@ class TestAnotherTry:
             (STALE, 'DPoP realm="product", algs="ES256"'),
         ],
     )
-    async def test_the_reason_is_found_among_several_challenges(
+    async def test_the_error_is_found_among_several_challenges(
         self, fresh: ServiceAuth, drive: Flow, challenges: tuple[str, ...]
     ) -> None:
-        """In one header line or in several (RFC 9110, section 11.6.1)."""
+        """Challenges may be in one header line or in several, in any order (RFC 9110, section 11.6.1)."""
         assert len(await drive(fresh, get(), challenged(*challenges), OK)) == 2
 
 
-class TestNoOtherTry:
-    """What the callee may have begun is not repeated by us."""
+class TestNoRetry:
+    """All other calls are sent once: the callee may have done its work, or a new token would not help."""
 
     @pytest.mark.parametrize("mode", ["fresh", "proof"])
     @pytest.mark.parametrize(
@@ -266,14 +275,14 @@ class TestNoOtherTry:
             challenged('MsToken realm="x", error="use_dpop_nonce'),
         ],
     )
-    async def test_another_answer_is_the_answer(
+    async def test_other_answers_are_final(
         self, tokens: NumberedTokens, drive: Flow, response: httpx.Response, mode: Mode
     ) -> None:
-        """Whatever it says, the call goes out once."""
+        """After any other answer, the call is not sent again."""
         assert len(await drive(ServiceAuth(tokens, "product", mode), get(), response)) == 1
 
-    async def test_a_body_that_streams_is_not_sent_twice(self, fresh: ServiceAuth) -> None:
-        """A stream is spent by the first attempt."""
+    async def test_a_stream_is_not_sent_twice(self, fresh: ServiceAuth) -> None:
+        """A generator as a body is used up by the first attempt."""
 
         def chunks() -> Iterator[bytes]:
             yield b"once"
@@ -282,7 +291,7 @@ class TestNoOtherTry:
         assert len(await driven_sync(fresh, request, challenged(STALE))) == 1
 
     async def test_an_async_stream_is_not_sent_twice(self, fresh: ServiceAuth) -> None:
-        """An async body is no more repeatable than a sync one."""
+        """An async generator as a body is used up by the first attempt too."""
 
         async def chunks() -> AsyncIterator[bytes]:
             yield b"once"
@@ -290,10 +299,10 @@ class TestNoOtherTry:
         request = httpx.Request("POST", URL, content=chunks())
         assert len(await driven_async(fresh, request, challenged(STALE))) == 1
 
-    async def test_a_stream_that_was_refused_leaves_its_nonce(
+    async def test_the_nonce_for_a_stream_is_kept(
         self, proof: ServiceAuth, tokens: NumberedTokens, drive: Flow
     ) -> None:
-        """The call fails, and the next one has what this one lacked."""
+        """The call with the stream fails for lack of a nonce, and the next call has the nonce."""
 
         def chunks() -> Iterator[bytes]:
             yield b"once"
@@ -301,19 +310,19 @@ class TestNoOtherTry:
         request = httpx.Request("POST", URL, content=chunks())
         assert len(await drive(proof, request, refused(ProofNonceRequired("nonce-1")))) == 1
         await drive(proof, get(), OK)
-        assert tokens.proven[-1][-1] == "nonce-1"
+        assert tokens.proofs[-1][-1] == "nonce-1"
 
 
 class TestReporting:
-    """A bound token that does not count any more is reported, so that the next call has another."""
+    """A bound token that the callee no longer accepts is reported to the token source."""
 
     @pytest.mark.parametrize(
         "refusal", [TokenExpired(), TokenUntrusted(), IdentityDisabled("svc:billing")], ids=lambda refusal: refusal.code
     )
-    async def test_a_bound_token_that_is_worth_nothing_is_reported(
+    async def test_a_bound_token_that_stays_refused_is_reported(
         self, proof: ServiceAuth, tokens: NumberedTokens, drive: Flow, refusal: Refusal
     ) -> None:
-        """With the audience, which alone knows."""
+        """The report names the audience and the token, so that the next call gets another token."""
         await drive(proof, get(), refused(refusal))
         assert tokens.refusals == [("product", "product-bound")]
 
@@ -333,10 +342,10 @@ class TestReporting:
             challenged('MsToken realm="product", error="token_expired"', status=403),
         ],
     )
-    async def test_nothing_else_is_held_against_a_bound_token(
+    async def test_other_answers_are_not_reported(
         self, proof: ServiceAuth, tokens: NumberedTokens, drive: Flow, response: httpx.Response
     ) -> None:
-        """Another sign-in would mend none of it."""
+        """After these answers, another sign-in would not help."""
         await drive(proof, get(), response, *([OK] if response.status_code == 401 else []))
         assert tokens.refusals == []
 
@@ -344,13 +353,13 @@ class TestReporting:
     async def test_a_fresh_token_is_not_reported(
         self, fresh: ServiceAuth, tokens: NumberedTokens, drive: Flow, refusal: Refusal
     ) -> None:
-        """The next call has another anyway."""
+        """The next call has another token in any case."""
         await drive(fresh, get(), refused(refusal))
         assert tokens.refusals == []
 
 
 class OnceStale:
-    """A callee that refuses the first token as stale and echoes the second."""
+    """A callee that refuses the first request as stale, and answers the second with its body."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -361,24 +370,24 @@ class OnceStale:
 
 
 class TestClients:
-    """httpx drives it."""
+    """`ServiceAuth` in the clients of httpx."""
 
-    def test_a_sync_client_makes_the_call(self, fresh: ServiceAuth) -> None:
-        """httpx.Client drives the same retry, body included."""
+    def test_a_sync_client_sends_the_call_again(self, fresh: ServiceAuth) -> None:
+        """`httpx.Client` sends the second request with the same body."""
         callee = OnceStale()
         with httpx.Client(transport=httpx.MockTransport(callee), auth=fresh) as client:
             assert client.post(URL, content=b"bill").text == "bill"
         assert callee.seen == ["product-fresh-1", "product-fresh-2"]
 
-    async def test_an_async_client_makes_the_call(self, fresh: ServiceAuth) -> None:
-        """httpx.AsyncClient too."""
+    async def test_an_async_client_sends_the_call_again(self, fresh: ServiceAuth) -> None:
+        """`httpx.AsyncClient` sends the second request with the same body."""
         callee = OnceStale()
         async with httpx.AsyncClient(transport=httpx.MockTransport(callee), auth=fresh) as client:
             assert (await client.post(URL, content=b"bill")).text == "bill"
         assert callee.seen == ["product-fresh-1", "product-fresh-2"]
 
-    async def test_a_failed_sign_in_comes_out_of_the_call(self) -> None:
-        """Without a token nothing is sent."""
+    async def test_a_failed_sign_in_is_raised_by_the_call(self) -> None:
+        """Without a token, the client sends nothing and raises the error."""
         callee = OnceStale()
         auth = ServiceAuth(NoTokens(), "product", "proof")
         async with httpx.AsyncClient(transport=httpx.MockTransport(callee), auth=auth) as client:

@@ -1,4 +1,4 @@
-"""A service identity makes tokens that its callee accepts, in every world that httpx has, and seldom makes one wait."""
+"""`ServiceIdentity`: tokens that the callee accepts, in threads and event loops, and rarely a call that waits."""
 
 import asyncio
 import logging
@@ -25,13 +25,14 @@ from mstoken.errors import (
 )
 from mstoken.strict_jwt import unverified
 from mstoken.testing import FakeFirebase
-from tests.mstoken.caller.fakes import DEADLINE_SECONDS, Project, ProjectMinter, claims_of, ids_of
+from mstoken.wire import Mode
+from tests.mstoken.caller.fakes import DEADLINE_SECONDS, FakeMinter, Project, claims_of, ids_of
 
 ROOT = Path(__file__).parents[3]
 BILLING_ONLY = Admission.of(False, {"billing"})
 PRODUCT_URL = "http://product"
 RENEWAL = 55 * 60.0
-NOBODY_THERE = httpx.ConnectError("nobody there")
+UNREACHABLE = httpx.ConnectError("unreachable")
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def project() -> Iterator[Project]:
 
 
 async def caller_of(firebase: FakeFirebase, *tokens: str, proofs: tuple[str, ...] = ()) -> ServiceCaller:
-    """Who the service product takes the bearer of the tokens for, when they come one after the other."""
+    """Send these tokens to the service product, one after another. Return the caller of the last one."""
     verifier = firebase.verifier("product", base_url=PRODUCT_URL)
     for token in tokens:
         caller = await verifier.authorize(BILLING_ONLY, Call("GET", "/products", [token], proofs, []))
@@ -50,37 +51,37 @@ async def caller_of(firebase: FakeFirebase, *tokens: str, proofs: tuple[str, ...
     return caller
 
 
-class TestNames:
-    """What is wrong with a program is said when it starts."""
+class TestMaking:
+    """Mistakes are reported when a program starts."""
 
     @pytest.mark.parametrize("name", ["Billing!", "", "-", "9", "svc:billing", "b" * 64])
-    def test_a_name_that_no_service_can_have(self, project: Project, name: str) -> None:
-        """It is refused where it is written, not at the first call."""
+    def test_an_invalid_name_raises_at_once(self, project: Project, name: str) -> None:
+        """A name that a service cannot have is not reported only at the first call."""
         with pytest.raises(ValueError, match="not a service name"):
             project.firebase.identity(name)
         with pytest.raises(ValueError, match="not a service name"):
             project.identity.to(name)
 
     @pytest.mark.parametrize("mode", ["fresh", "proof"])
-    async def test_a_token_for_nobody(self, project: Project, mode: Any) -> None:
-        """Nothing is signed in for, and nothing hangs."""
+    async def test_an_invalid_audience_raises_at_once(self, project: Project, mode: Mode) -> None:
+        """There is no sign-in for a name that a service cannot have."""
         with pytest.raises(ValueError, match="not a service name"):
             await project.identity.token("Product!", mode)
         with pytest.raises(ValueError, match="not a service name"):
             await asyncio.to_thread(project.identity.token_sync, "Product!", mode)
-        assert project.door.asked == 0
+        assert project.transport.requests == 0
 
-    def test_the_uid_is_that_of_the_service(self, project: Project) -> None:
-        """It is what Firebase and the callee know it by."""
+    def test_the_uid_contains_the_name(self, project: Project) -> None:
+        """The uid is the name with the prefix `svc:`."""
         assert (project.identity.service, project.identity.uid) == ("billing", "svc:billing")
 
     def test_a_production_identity_needs_an_api_key(self) -> None:
-        """It says so at once."""
+        """A missing key is reported when the identity is made."""
         with pytest.raises(SettingsError, match="MSTOKEN_API_KEY"):
             ServiceIdentity("billing", Settings(project_id="real-shop", emulator_host=None, api_key=None))
 
-    def test_an_identity_that_is_not_used_starts_nothing(self, project: Project) -> None:
-        """No thread and no connection, so that a program may make it before it forks."""
+    def test_before_the_first_token_there_is_no_thread(self, project: Project) -> None:
+        """A program may make an identity before it forks."""
         before = threading.active_count()
         with project.firebase.identity("user") as identity:
             identity.to("product")
@@ -88,11 +89,11 @@ class TestNames:
 
 
 class TestModes:
-    """Fresh tokens, unless the settings or the code say otherwise."""
+    """The mode is `fresh`, unless the settings or the code say `proof`."""
 
     @pytest.mark.parametrize(("variable", "mode"), [(None, "fresh"), ("fresh", "fresh"), ("proof", "proof")])
-    def test_the_settings_say_the_mode(self, monkeypatch: pytest.MonkeyPatch, variable: str | None, mode: str) -> None:
-        """MSTOKEN_MODE, or else `fresh`."""
+    def test_the_mode_in_the_settings(self, monkeypatch: pytest.MonkeyPatch, variable: str | None, mode: str) -> None:
+        """MSTOKEN_MODE is the default mode of calls."""
         monkeypatch.delenv("MSTOKEN_MODE", raising=False)
         if variable is not None:
             monkeypatch.setenv("MSTOKEN_MODE", variable)
@@ -100,14 +101,14 @@ class TestModes:
 
     @pytest.mark.parametrize("setting", ["fresh", "proof"])
     @pytest.mark.parametrize("mode", ["fresh", "proof"])
-    def test_code_says_otherwise(self, setting: Any, mode: Any) -> None:
-        """What stands there counts more than the settings."""
+    def test_the_mode_in_code(self, setting: Mode, mode: Mode) -> None:
+        """The argument of `to` takes precedence over the settings."""
         assert FakeFirebase().identity("billing", mode=setting).to("product", mode).mode == mode
 
-    def test_no_other_mode(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Neither in code nor in the environment."""
+    def test_an_unknown_mode_raises_at_once(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An unknown mode is reported both in code and in the environment."""
         mode: Any = "Proof"
-        with pytest.raises(ValueError, match="is no mode"):
+        with pytest.raises(ValueError, match="is not a mode"):
             project.identity.to("product", mode)
         monkeypatch.setenv("MSTOKEN_MODE", "Proof")
         with pytest.raises(SettingsError, match="MSTOKEN_MODE"):
@@ -115,10 +116,10 @@ class TestModes:
 
 
 class TestFresh:
-    """A token for one call each."""
+    """The mode `fresh`: a new token for each call."""
 
-    async def test_a_token_is_for_its_audience_and_from_its_service(self, project: Project) -> None:
-        """The callee sees who calls, and lets each token in once."""
+    async def test_the_callee_accepts_a_token_once(self, project: Project) -> None:
+        """The callee learns from the token which service calls, and refuses the same token the second time."""
         token = await project.identity.token("product")
         caller = await caller_of(project.firebase, token)
         assert (caller.service, caller.uid, caller.audience) == ("billing", "svc:billing", "product")
@@ -126,8 +127,8 @@ class TestFresh:
             await caller_of(project.firebase, token, token)
 
     @pytest.mark.parametrize("mode", ["fresh", "proof"])
-    def test_each_sign_in_is_one_log_line(self, project: Project, caplog: pytest.LogCaptureFixture, mode: Any) -> None:
-        """For whom, how long minting and signing in took, and the token's digest, by which callees log it too."""
+    def test_each_sign_in_is_logged(self, project: Project, caplog: pytest.LogCaptureFixture, mode: Mode) -> None:
+        """The record has the audience, how long minting and signing in took, and the token's name in all logs."""
         caplog.set_level(logging.INFO, "mstoken.tokens")
         token = project.identity.token_sync("product", mode)
         (line,) = (vars(record) for record in caplog.records)
@@ -137,17 +138,17 @@ class TestFresh:
         assert token not in str(line)
 
     def test_no_two_calls_have_the_same_token(self) -> None:
-        """Over threads, and over event loops that come and go, asked one after the other and all at once."""
+        """Each call gets a token of its own, in several threads and event loops, in turn and at the same time."""
         identity = FakeFirebase().identity("billing")
 
-        async def at_once() -> list[str]:
+        async def at_the_same_time() -> list[str]:
             return await asyncio.gather(*(identity.token("product") for _ in range(20)))
 
         def in_a_thread(_: int) -> list[str]:
             tokens = []
             for _ in range(5):
                 tokens += [identity.token_sync("product") for _ in range(20)]
-                tokens += asyncio.run(at_once())
+                tokens += asyncio.run(at_the_same_time())
             return tokens
 
         with identity, ThreadPoolExecutor(4) as threads:
@@ -157,118 +158,118 @@ class TestFresh:
         assert None not in ids_of(tokens)
 
     def test_a_rare_caller_signs_in_once_for_each_call(self, project: Project) -> None:
-        """What would grow old in stock is not signed in for."""
+        """Calls more than half a minute apart do not sign in ahead of need."""
         for _ in range(5):
             project.identity.token_sync("product")
             project.clock.advance(31)
-        project.door.wait_for_ended(5)
-        assert project.door.asked == 5
+        project.transport.wait_for_ends(5)
+        assert project.transport.requests == 5
 
     def test_calls_after_the_first_few_do_not_wait(self, project: Project) -> None:
-        """While nobody can sign in, they have what was signed in for ahead of need."""
+        """They get tokens from the stock, also while Firebase does not answer."""
         stocked = project.fill_stock()
-        project.door.shut()
+        project.transport.hold()
         tokens = [project.identity.token_sync("product") for _ in range(stocked)]
         assert len(ids_of(tokens)) == stocked
 
-    async def test_calls_of_an_event_loop_find_the_same_stock(self, project: Project) -> None:
-        """What a thread's calls ordered serves a task's, and takes no turn of the loop."""
+    async def test_threads_and_event_loops_share_a_stock(self, project: Project) -> None:
+        """A task gets a token that was signed in for in a thread, without suspending the task."""
         stocked = await asyncio.to_thread(project.fill_stock)
-        project.door.shut()
+        project.transport.hold()
         for _ in range(stocked):
             with pytest.raises(StopIteration):
                 project.identity.token("product").send(None)
 
-    def test_a_steady_rate_never_waits_again(self, project: Project) -> None:
-        """Each call takes one from the stock, and has another signed in for."""
+    def test_calls_at_a_steady_rate_do_not_wait(self, project: Project) -> None:
+        """Each call gets a token from the stock, and starts the sign-in for another."""
         project.fill_stock()
-        asked, tokens = project.door.asked, []
+        before, tokens = project.transport.requests, []
         for _ in range(60):
-            project.door.shut()
+            project.transport.hold()
             tokens.append(project.identity.token_sync("product"))
-            project.door.wait_for_asked(1)
+            project.transport.wait_for_requests(1)
             project.clock.advance(0.2)
-            project.door.open()
-            project.door.wait_for_ended(1)
+            project.transport.release()
+            project.transport.wait_for_ends(1)
             project.clock.advance(0.8)
         assert len(ids_of(tokens)) == 60
-        assert project.door.asked == asked + 60
+        assert project.transport.requests == before + 60
 
     def test_each_audience_has_a_stock_of_its_own(self, project: Project) -> None:
-        """A token is for one service only."""
+        """A token in stock for one service is not used for another."""
         project.fill_stock()
         assert claims_of(project.identity.token_sync("product")).audience == "product"
         assert claims_of(project.identity.token_sync("user")).audience == "user"
 
-    def test_what_waited_too_long_is_not_handed_out(self, project: Project) -> None:
-        """After half a minute in stock a token is thrown away."""
+    def test_an_old_token_in_stock_is_not_used(self, project: Project) -> None:
+        """A token is dropped half a minute after its sign-in."""
         project.fill_stock()
-        asked = project.door.asked
+        before = project.transport.requests
         project.clock.advance(29)
         token = project.identity.token_sync("product")
         assert unverified(token).payload["iat"] == int(project.clock())
-        assert project.door.asked > asked
+        assert project.transport.requests > before
 
-    def test_what_was_too_long_on_its_way_is_not_handed_out(self, project: Project) -> None:
-        """A token ages from before its sign-in on, however long that takes."""
+    def test_a_token_of_a_slow_sign_in_is_not_used(self, project: Project) -> None:
+        """The age of a token counts from before its sign-in."""
         project.fill_stock()
-        project.door.shut()
+        project.transport.hold()
         project.identity.token_sync("product")
-        project.door.wait_for_asked(1)
+        project.transport.wait_for_requests(1)
         project.clock.advance(30)
-        project.door.open()
-        project.door.wait_for_ended(1)
-        project.door.fault = NOBODY_THERE
+        project.transport.release()
+        project.transport.wait_for_ends(1)
+        project.transport.error = UNREACHABLE
         with pytest.raises(SignInUnavailable):
             project.identity.token_sync("product")
 
-    def test_a_call_that_finds_nothing_signs_in_itself(self, project: Project) -> None:
-        """It does not wait for what others ordered, nor for the end of a pause."""
-        project.door.fault = NOBODY_THERE
+    def test_a_call_without_a_token_in_stock_signs_in_itself(self, project: Project) -> None:
+        """It does not wait for the sign-ins ahead of need, nor for the end of their pause."""
+        project.transport.error = UNREACHABLE
         for _ in range(2):
             with pytest.raises(SignInUnavailable):
                 project.identity.token_sync("product")
-        project.door.wait_for_ended(2 + 3)
-        project.door.fault = None
+        project.transport.wait_for_ends(2 + 3)
+        project.transport.error = None
         assert claims_of(project.identity.token_sync("product")).audience == "product"
-        assert project.door.asked == 2 + 3 + 1
+        assert project.transport.requests == 2 + 3 + 1
 
-    def test_a_call_that_gives_up_takes_its_sign_in_along(self, project: Project) -> None:
-        """Nobody signs in for nobody."""
-        project.door.shut()
+    def test_cancelling_a_call_cancels_its_sign_in(self, project: Project) -> None:
+        """A sign-in for which no call waits any more does not go on."""
+        project.transport.hold()
 
-        async def give_up() -> None:
+        async def cancel() -> None:
             waiting = asyncio.create_task(project.identity.token("product"))
-            await asyncio.to_thread(project.door.wait_for_asked, 1)
+            await asyncio.to_thread(project.transport.wait_for_requests, 1)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
 
-        asyncio.run(give_up())
-        project.door.wait_for_ended(1)
-        project.door.open()
+        asyncio.run(cancel())
+        project.transport.wait_for_ends(1)
+        project.transport.release()
         project.identity.token_sync("product")
-        assert project.door.asked == 2 + 3
+        assert project.transport.requests == 2 + 3
 
-    def test_an_outage_comes_out_of_the_call(self, project: Project) -> None:
-        """No call hangs; when Firebase is back, the next one is served."""
+    def test_an_outage(self, project: Project) -> None:
+        """A call raises the error and does not hang. When Firebase is back, the next call succeeds."""
         project.fill_stock()
         project.clock.advance(60)
-        project.door.fault = NOBODY_THERE
+        project.transport.error = UNREACHABLE
         with pytest.raises(SignInUnavailable, match="svc:billing could not sign in to Firebase"):
             project.identity.token_sync("product")
         with pytest.raises(SignInUnavailable):
             asyncio.run(project.identity.token("product"))
-        project.door.fault = None
+        project.transport.error = None
         assert project.identity.token_sync("product")
 
-    def test_the_log_says_why_there_is_no_stock(self, project: Project, caplog: pytest.LogCaptureFixture) -> None:
-        """With the audience and the reason, and without a token."""
-        project.door.fault = NOBODY_THERE
+    def test_failures_ahead_of_need_are_logged(self, project: Project, caplog: pytest.LogCaptureFixture) -> None:
+        """The record has the audience and the reason."""
+        project.transport.error = UNREACHABLE
         for _ in range(2):
             with pytest.raises(SignInUnavailable):
                 project.identity.token_sync("product")
-        project.door.wait_for_ended(2 + 3)
+        project.transport.wait_for_ends(2 + 3)
         assert {(record.name, record.levelno) for record in caplog.records} == {("mstoken.tokens", logging.WARNING)}
         assert {record.__dict__["audience"] for record in caplog.records} == {"product"}
         assert {record.__dict__["error"] for record in caplog.records} == {
@@ -276,23 +277,23 @@ class TestFresh:
         }
 
     def test_a_defect_does_not_end_the_stocking(self, project: Project, caplog: pytest.LogCaptureFixture) -> None:
-        """It comes out of the call and stands in the log with its traceback; a second later the next order tries."""
-        project.door.fault = RuntimeError("a defect")
+        """The call raises the exception, which is also logged with its traceback. A second later, stocking goes on."""
+        project.transport.error = RuntimeError("a defect")
         for _ in range(2):
             with pytest.raises(RuntimeError, match="a defect"):
                 project.identity.token_sync("product")
-        project.door.wait_for_ended(2 + 3)
+        project.transport.wait_for_ends(2 + 3)
         assert {record.levelno for record in caplog.records} == {logging.ERROR}
         assert all(record.exc_info and record.exc_info[0] is RuntimeError for record in caplog.records)
-        project.door.fault = None
+        project.transport.error = None
         project.clock.advance(1)
         project.identity.token_sync("product")
-        project.door.wait_for_ended(1 + 1)
+        project.transport.wait_for_ends(1 + 1)
         project.identity.token_sync("product")
-        project.door.wait_for_ended(4)
+        project.transport.wait_for_ends(4)
 
     async def test_a_disabled_identity_cannot_sign_in(self) -> None:
-        """Firebase's reason is in the error."""
+        """The error contains Firebase's code."""
         firebase = FakeFirebase()
         firebase.disable("svc:billing")
         async with firebase.identity("billing") as identity:
@@ -300,7 +301,7 @@ class TestFresh:
                 await identity.token("product")
 
     async def test_firebase_down(self) -> None:
-        """It is an error of its own, after the retries."""
+        """After three attempts, the call raises `SignInUnavailable`."""
         firebase = FakeFirebase()
         firebase.down = True
         async with firebase.identity("billing") as identity:
@@ -310,10 +311,10 @@ class TestFresh:
 
 
 class TestBound:
-    """A token for an hour."""
+    """The mode `proof`: one token an hour, bound to the key of this process."""
 
-    async def test_a_proof_opens_the_door_once(self, project: Project) -> None:
-        """The callee knows the caller by token and proof together, and wants another proof next time."""
+    async def test_the_callee_accepts_a_proof_once(self, project: Project) -> None:
+        """The callee learns from token and proof which service calls, and refuses the same proof the second time."""
         token = await project.identity.token("product", "proof")
         proof = project.identity.proof("GET", f"{PRODUCT_URL}/products?limit=1", token, None)
         caller = await caller_of(project.firebase, token, proofs=(proof,))
@@ -321,74 +322,79 @@ class TestBound:
         with pytest.raises(ProofReplayed):
             await caller_of(project.firebase, token, token, proofs=(proof,))
 
-    def test_100_000_calls_cost_one_sign_in(self, project: Project) -> None:
-        """Over 55 minutes; then one more, which no call waits for."""
+    def test_100_000_calls_need_one_sign_in(self, project: Project) -> None:
+        """The token is used for 55 minutes, and then renewed while calls still use it."""
         first = project.identity.token_sync("product", "proof")
         seconds_to_renewal = project.sleep.wait()
         for _ in range(100_000):
             assert project.identity.token_sync("product", "proof") is first
             project.clock.advance(RENEWAL / 100_000)
-        assert project.door.asked == 1
+        assert project.transport.requests == 1
         assert RENEWAL <= seconds_to_renewal <= RENEWAL + 60
         project.clock.advance(60)
-        project.door.shut()
-        project.door.wait_for_ended(1)
+        project.transport.hold()
+        project.transport.wait_for_ends(1)
         project.sleep.wake()
-        project.door.wait_for_asked(2)
+        project.transport.wait_for_requests(2)
         assert project.identity.token_sync("product", "proof") is first
-        project.door.open()
-        project.door.wait_for_ended(1)
+        project.transport.release()
+        project.transport.wait_for_ends(1)
         second = project.identity.token_sync("product", "proof")
         assert second != first
         assert claims_of(second).key_thumbprint == claims_of(first).key_thumbprint
-        assert project.door.asked == 2
+        assert project.transport.requests == 2
 
-    def test_those_who_wait_share_one_sign_in(self, project: Project) -> None:
-        """Threads and event loops alike."""
-        project.door.shut()
+    def test_all_who_wait_share_one_sign_in(self, project: Project) -> None:
+        """Calls in several threads and event loops wait for the same sign-in."""
+        project.transport.hold()
 
-        async def at_once() -> list[str]:
+        async def at_the_same_time() -> list[str]:
             return await asyncio.gather(*(project.identity.token("product", "proof") for _ in range(10)))
 
         def in_a_thread(number: int) -> list[str]:
-            return [project.identity.token_sync("product", "proof")] if number % 2 else asyncio.run(at_once())
+            if number % 2:
+                return [project.identity.token_sync("product", "proof")]
+            return asyncio.run(at_the_same_time())
 
         with ThreadPoolExecutor(4) as threads:
             waiting = threads.map(in_a_thread, range(4))
-            project.door.wait_for_asked(1)
-            project.door.open()
+            project.transport.wait_for_requests(1)
+            project.transport.release()
             tokens = [token for some in waiting for token in some]
         assert len(tokens) == 22
         assert len(set(tokens)) == 1
-        assert project.door.asked == 1
+        assert project.transport.requests == 1
 
-    async def test_there_is_one_for_each_audience(self, project: Project) -> None:
-        """All of them bound to the one key of this process."""
+    async def test_there_is_one_token_for_each_audience(self, project: Project) -> None:
+        """All tokens are bound to the one key of this process."""
         tokens = [await project.identity.token(audience, "proof") for audience in ("product", "user") * 3]
-        claims = {claims_of(token) for token in tokens}
-        assert {one.audience for one in claims} == {"product", "user"}
-        assert len({one.key_thumbprint for one in claims}) == 1
-        assert project.door.asked == 2
+        claims = [claims_of(token) for token in tokens]
+        assert [found.audience for found in claims] == ["product", "user"] * 3
+        assert len({found.key_thumbprint for found in claims}) == 1
+        assert project.transport.requests == 2
 
     async def test_a_refused_token_is_replaced(self, project: Project) -> None:
-        """Once the callee has said that it does not count."""
+        """After the callee has refused it, the next call signs in. The tokens for others stay."""
         first = await project.identity.token("product", "proof")
+        other = await project.identity.token("user", "proof")
         project.clock.advance(60)
         project.identity.refused("product", first)
+        project.identity.refused("delivery", first)
         assert await project.identity.token("product", "proof") != first
+        assert await project.identity.token("user", "proof") == other
 
-    async def test_an_outage_of_less_than_the_hour_is_not_seen(self, project: Project) -> None:
-        """And a longer one comes out of the call."""
+    async def test_an_outage_while_the_token_is_valid(self, project: Project) -> None:
+        """Calls get the token until it expires. Only then do they raise the error."""
         token = await project.identity.token("product", "proof")
-        project.door.fault = NOBODY_THERE
+        project.transport.error = UNREACHABLE
         project.clock.advance(3599)
         assert await project.identity.token("product", "proof") == token
         project.clock.advance(1)
         with pytest.raises(SignInUnavailable):
             await project.identity.token("product", "proof")
 
-    async def test_a_callee_that_wants_nonces_is_given_them(self, project: Project) -> None:
-        """It refuses the first call, and neither the second try nor the calls after it."""
+    async def test_a_callee_that_requires_nonces(self, project: Project) -> None:
+        """It refuses only the first request. The retry and the later calls have its nonce."""
         product = Callee(project.firebase.verifier("product", base_url=PRODUCT_URL, nonce_secret="s" * 32))
         auth = project.identity.to("product", "proof")
         async with httpx.AsyncClient(transport=httpx.MockTransport(product), auth=auth) as client:
@@ -396,22 +402,22 @@ class TestBound:
         assert statuses == [204, 204, 204]
         assert product.verdicts == ["use_dpop_nonce", "accepted", "accepted", "accepted"]
 
-    async def test_a_token_in_no_mode(self, project: Project) -> None:
-        """A slip of the pen does not give a token of another kind."""
+    async def test_an_unknown_mode(self, project: Project) -> None:
+        """A misspelt mode does not silently give a token of another mode."""
         mode: Any = "Proof"
-        with pytest.raises(ValueError, match="is no mode"):
+        with pytest.raises(ValueError, match="is not a mode"):
             await project.identity.token("product", mode)
-        with pytest.raises(ValueError, match="is no mode"):
+        with pytest.raises(ValueError, match="is not a mode"):
             project.identity.token_sync("product", mode)
 
-    async def test_a_proof_for_no_url(self, project: Project) -> None:
-        """There is nothing to prove."""
+    async def test_a_proof_needs_an_http_url(self, project: Project) -> None:
+        """A proof for anything else raises ValueError."""
         with pytest.raises(ValueError, match="http"):
             project.identity.proof("GET", "product", "token", None)
 
 
 class Callee:
-    """A service that lets Billing in, and refuses as a service does."""
+    """A service that Billing may call. It keeps its verdicts, and answers refusals as a service does."""
 
     def __init__(self, verifier: TokenVerifier) -> None:
         self.verdicts: list[str] = []
@@ -430,61 +436,61 @@ class Callee:
 
 
 class TestClosing:
-    """What was started ends, and may begin anew."""
+    """Closing ends the background work. The next token begins it anew."""
 
     @pytest.mark.parametrize("mode", ["fresh", "proof"])
-    async def test_closing_ends_the_thread(self, project: Project, mode: Any) -> None:
-        """Nothing goes on, the renewing included."""
+    async def test_closing_ends_the_thread(self, project: Project, mode: Mode) -> None:
+        """The background thread has ended when `aclose` returns, and so has the renewal in it."""
         await project.identity.token("product", mode)
         assert "mstoken billing" in {thread.name for thread in threading.enumerate()}
         await project.identity.aclose()
         assert "mstoken billing" not in {thread.name for thread in threading.enumerate()}
 
-    def test_after_closing_the_next_token_begins_anew(self, project: Project) -> None:
-        """With another key, and nothing of the stock that was."""
+    def test_after_closing_the_next_token_is_a_new_one(self, project: Project) -> None:
+        """The old stock and the old key are not used any more."""
         project.fill_stock()
         bound = project.identity.token_sync("product", "proof")
         project.identity.close()
-        asked = project.door.asked
+        before = project.transport.requests
         assert claims_of(project.identity.token_sync("product")).token_id is not None
         again = project.identity.token_sync("product", "proof")
         assert claims_of(again).key_thumbprint != claims_of(bound).key_thumbprint
-        assert project.door.asked == asked + 2
+        assert project.transport.requests == before + 2
 
-    def test_a_sync_identity_closes(self, project: Project) -> None:
-        """`with` closes what `token_sync` opened, and another token may be asked for later."""
+    def test_with_closes_an_identity(self, project: Project) -> None:
+        """After `with`, the thread has ended, and the identity can be used again."""
         with project.identity as identity:
             first = identity.token_sync("product")
         assert "mstoken billing" not in {thread.name for thread in threading.enumerate()}
         with identity:
             assert identity.token_sync("product") != first
 
-    async def test_an_async_identity_closes(self, project: Project) -> None:
-        """`async with` likewise."""
+    async def test_async_with_closes_an_identity(self, project: Project) -> None:
+        """After `async with`, the thread has ended."""
         async with project.identity as identity:
             await identity.token("product")
         assert "mstoken billing" not in {thread.name for thread in threading.enumerate()}
 
-    async def test_closing_twice_is_harmless(self, project: Project) -> None:
-        """So is closing what was never used."""
+    async def test_closing_twice(self, project: Project) -> None:
+        """A second close does nothing, and neither does the close of an identity that was not used."""
         project.identity.close()
         await project.identity.token("product")
         await project.identity.aclose()
         await project.identity.aclose()
         project.identity.close()
 
-    def test_closing_from_many_threads_at_once(self, project: Project) -> None:
-        """One of them does it."""
+    def test_closing_from_several_threads(self, project: Project) -> None:
+        """One of the threads closes the identity, and the others do nothing."""
         project.identity.token_sync("product")
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(lambda _: project.identity.close(), range(8)))
         assert "mstoken billing" not in {thread.name for thread in threading.enumerate()}
 
-    async def test_closing_leaves_the_event_loop_free(self, project: Project) -> None:
-        """A transport that takes its time to close can be told to hurry by the same loop."""
+    async def test_aclose_does_not_block_the_event_loop(self, project: Project) -> None:
+        """While a transport takes long to close, the event loop does other work."""
         transport = SlowToClose()
         identity = ServiceIdentity(
-            "user", project.firebase.settings(), minter=ProjectMinter(project.firebase), transport=transport
+            "user", project.firebase.settings(), minter=FakeMinter(project.firebase), transport=transport
         )
         with pytest.raises(SignInUnavailable):
             await identity.token("product")
@@ -494,37 +500,37 @@ class TestClosing:
         transport.may_close.set()
         await closing
 
-    def test_orders_that_are_under_way_are_given_up(self, project: Project) -> None:
-        """A Firebase that does not answer holds nobody up."""
+    def test_closing_cancels_sign_ins_ahead_of_need(self, project: Project) -> None:
+        """Closing does not wait for a Firebase that does not answer."""
         project.fill_stock()
-        project.door.shut()
+        project.transport.hold()
         project.identity.token_sync("product")
-        project.door.wait_for_asked(1)
+        project.transport.wait_for_requests(1)
         project.identity.close()
-        project.door.wait_for_ended(1)
+        project.transport.wait_for_ends(1)
 
     @pytest.mark.parametrize("mode", ["fresh", "proof"])
-    def test_a_call_that_waits_is_told(self, project: Project, mode: Any) -> None:
-        """It gets one of the errors that `token` promises, and not a cancellation that nobody asked for."""
-        project.door.shut()
+    def test_closing_while_a_thread_waits(self, project: Project, mode: Mode) -> None:
+        """The waiting call raises `SignInUnavailable`, not a cancellation."""
+        project.transport.hold()
         with ThreadPoolExecutor(1) as threads:
             waiting = threads.submit(project.identity.token_sync, "product", mode)
-            project.door.wait_for_asked(1)
+            project.transport.wait_for_requests(1)
             project.identity.close()
             assert isinstance(waiting.exception(DEADLINE_SECONDS), SignInUnavailable)
 
     @pytest.mark.parametrize("mode", ["fresh", "proof"])
-    async def test_a_task_that_waits_is_told(self, project: Project, mode: Any) -> None:
-        """It is not cancelled by somebody else's closing."""
-        project.door.shut()
+    async def test_closing_while_a_task_waits(self, project: Project, mode: Mode) -> None:
+        """The waiting task raises `SignInUnavailable`, and is not cancelled."""
+        project.transport.hold()
         waiting = asyncio.create_task(project.identity.token("product", mode))
-        await asyncio.to_thread(project.door.wait_for_asked, 1)
+        await asyncio.to_thread(project.transport.wait_for_requests, 1)
         await project.identity.aclose()
         with pytest.raises(SignInUnavailable):
             await waiting
 
-    def test_a_refusal_that_comes_after_closing_starts_nothing(self, project: Project) -> None:
-        """There is no token left that it could be about."""
+    def test_a_refusal_after_closing_does_nothing(self, project: Project) -> None:
+        """A refusal does not start the background thread."""
         token = project.identity.token_sync("product", "proof")
         project.identity.close()
         project.identity.refused("product", token)
@@ -532,14 +538,14 @@ class TestClosing:
 
 
 class SlowToClose(httpx.AsyncBaseTransport):
-    """Reaches nobody, and closes when it is told to."""
+    """A transport that reaches no server, and takes as long to close as the test says."""
 
     def __init__(self) -> None:
         self.closing = threading.Event()
         self.may_close = threading.Event()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        raise NOBODY_THERE
+        raise UNREACHABLE
 
     async def aclose(self) -> None:
         self.closing.set()
@@ -547,7 +553,7 @@ class SlowToClose(httpx.AsyncBaseTransport):
 
 
 class Recorder:
-    """A callee that keeps the requests it is sent."""
+    """A callee that keeps its requests."""
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
@@ -557,25 +563,25 @@ class Recorder:
         return httpx.Response(204)
 
     async def caller(self, firebase: FakeFirebase) -> ServiceCaller:
-        """Who made the last call."""
+        """Return the caller of the last request."""
         headers = self.requests[-1].headers
         return await caller_of(firebase, headers["X-MS-TOKEN"], proofs=tuple(headers.get_list("DPoP")))
 
 
 @pytest.mark.parametrize("mode", ["fresh", "proof"])
 class TestClients:
-    """One argument makes a client a caller."""
+    """The clients of httpx take `identity.to(...)` as `auth`."""
 
-    def test_a_sync_client_calls_with_it(self, project: Project, mode: Any) -> None:
-        """`httpx.Client` does."""
+    def test_a_sync_client(self, project: Project, mode: Mode) -> None:
+        """The callee accepts a request of `httpx.Client`."""
         product = Recorder()
         auth = project.identity.to("product", mode)
         with httpx.Client(transport=httpx.MockTransport(product), auth=auth) as client:
             client.get(f"{PRODUCT_URL}/products")
         assert asyncio.run(product.caller(project.firebase)).mode == mode
 
-    async def test_an_async_client_calls_with_it(self, project: Project, mode: Any) -> None:
-        """And `httpx.AsyncClient` likewise."""
+    async def test_an_async_client(self, project: Project, mode: Mode) -> None:
+        """The callee accepts a request of `httpx.AsyncClient`."""
         product = Recorder()
         auth = project.identity.to("product", mode)
         async with httpx.AsyncClient(transport=httpx.MockTransport(product), auth=auth) as client:
@@ -583,8 +589,8 @@ class TestClients:
         assert (await product.caller(project.firebase)).mode == mode
 
 
-async def test_a_proof_of_another_process_is_worth_nothing(project: Project) -> None:
-    """Whoever has the token only cannot call with it."""
+async def test_a_stolen_token_is_worth_nothing_without_the_key(project: Project) -> None:
+    """The callee refuses a bound token with a proof by the key of another process."""
     token = await project.identity.token("product", "proof")
     async with project.firebase.identity("billing") as thief:
         proof = thief.proof("GET", f"{PRODUCT_URL}/products", token, None)

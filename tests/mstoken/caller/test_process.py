@@ -1,4 +1,4 @@
-"""What a process holds of tokens ends with it, and is shared with none of its children."""
+"""The tokens of a process: a forked child does not share them, and they do not keep a program from ending."""
 
 import json
 import os
@@ -16,14 +16,14 @@ from mstoken.strict_jwt import unverified
 from tests.mstoken.caller.fakes import DEADLINE_SECONDS, claims_of, ids_of
 
 ROOT = Path(__file__).parents[3]
-# That a process with threads forks is what is tried here.
 FORKING = "ignore::DeprecationWarning"
-# Development mode has asyncio tell of steps that take long, as any may on a busy machine.
+"""Python 3.12 warns if a process with threads forks, which is what these tests do."""
+# In development mode, asyncio logs steps that take long, as any step may on a busy machine.
 PREAMBLE = "import logging; logging.getLogger('asyncio').setLevel(logging.ERROR)\n"
 
 
 def run(script: str, *, filters: str = "error", **variables: str) -> subprocess.CompletedProcess[str]:
-    """What an interpreter of its own makes of `script`, with every warning that there is."""
+    """Run `script` in an interpreter of its own that shows all warnings."""
     return subprocess.run(
         [sys.executable, "-X", "dev", "-W", filters, "-c", PREAMBLE + dedent(script)],
         cwd=ROOT,
@@ -37,10 +37,10 @@ def run(script: str, *, filters: str = "error", **variables: str) -> subprocess.
 
 @pytest.mark.process
 class TestForking:
-    """A child is a process of its own, with a key and tokens of its own."""
+    """A forked child has a key and tokens of its own."""
 
     def test_a_child_shares_no_token_and_no_key(self) -> None:
-        """Neither those that its parent had in stock, nor the one for an hour."""
+        """It uses neither the fresh tokens of its parent nor the bound one."""
         ended = run(
             """
             import asyncio, json, os, sys
@@ -68,8 +68,8 @@ class TestForking:
         assert len(keys) == 2
         assert unverified(proof).header["jwk"] != unverified(other_proof).header["jwk"]
 
-    def test_a_child_of_a_child_and_the_parent_go_on(self) -> None:
-        """Each process signs in for itself, and closes only what is its own."""
+    def test_parent_child_and_grandchild_have_different_keys(self) -> None:
+        """Each process signs in for itself and closes only its own tokens. The parent keeps its key."""
         ended = run(
             """
             import asyncio, os
@@ -100,7 +100,7 @@ class TestForking:
 
     @pytest.mark.parametrize("mode", ["fresh", "proof"])
     def test_closing_in_a_child_does_not_hang(self, mode: str) -> None:
-        """It has no thread to end, and leaves its parent's alone."""
+        """A child has no background thread to wait for. Its parent can still get tokens."""
         ended = run(
             f"""
             import asyncio, os
@@ -121,15 +121,51 @@ class TestForking:
         )
         assert (ended.returncode, ended.stderr) == (0, "")
 
+    def test_a_fork_while_another_thread_makes_the_first_token(self) -> None:
+        """The child does not wait for a lock that the other thread held during the fork."""
+        ended = run(
+            """
+            import asyncio, os, signal, threading
+            from mstoken.caller import process
+            from tests.mstoken.caller.fakes import Project
+
+            making, may_end = threading.Event(), threading.Event()
+            project, ProofKey = Project(asyncio.sleep), process.ProofKey
+
+            def make_key_slowly():
+                if threading.current_thread() is not threading.main_thread():
+                    making.set()
+                    may_end.wait()
+                return ProofKey()
+
+            process.ProofKey = make_key_slowly
+            thread = threading.Thread(target=project.identity.token_sync, args=["product"])
+            thread.start()
+            making.wait()
+            child = os.fork()
+            if not child:
+                signal.alarm(20)
+                assert project.identity.token_sync("product")
+                project.identity.close()
+                os._exit(0)
+            _, status = os.waitpid(child, 0)
+            assert status == 0
+            may_end.set()
+            thread.join()
+            """,
+            filters=FORKING,
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+
 
 @pytest.mark.process
 class TestExiting:
-    """A program that does not close ends nevertheless."""
+    """A program that does not close its identity ends nevertheless."""
 
     @pytest.mark.parametrize("mode", ["fresh", "proof"])
     @pytest.mark.parametrize("ending", ["sys.exit()", "raise KeyboardInterrupt"])
-    def test_an_interpreter_exits_without_closing(self, mode: str, ending: str) -> None:
-        """It neither hangs nor prints anything of ours."""
+    def test_a_program_ends_without_closing(self, mode: str, ending: str) -> None:
+        """It does not hang, and there are no warnings."""
         ended = run(
             f"""
             import asyncio, sys
@@ -144,8 +180,8 @@ class TestExiting:
         )
         assert (ended.stdout, ended.stderr) == ("", "")
 
-    def test_an_interpreter_exits_while_somebody_waits(self) -> None:
-        """A sign-in that is under way holds up no exit."""
+    def test_a_program_ends_during_a_sign_in(self) -> None:
+        """It does not wait for the end of a sign-in."""
         ended = run(
             """
             import contextlib, threading
@@ -157,16 +193,16 @@ class TestExiting:
                     project.identity.token_sync("product")
 
             project = Project()
-            project.door.shut()
+            project.transport.hold()
             threading.Thread(target=call, daemon=True).start()
-            project.door.wait_for_asked(1)
+            project.transport.wait_for_requests(1)
             """
         )
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
     @pytest.mark.parametrize("mode", ["fresh", "proof"])
-    def test_an_interpreter_exits_with_open_connections(self, toolkit_host: str, mode: str) -> None:
-        """What is kept alive to Firebase goes in silence."""
+    def test_a_program_ends_with_open_connections(self, toolkit_host: str, mode: str) -> None:
+        """The connections to Firebase are closed, so there is no warning about them."""
         ended = run(
             f"""
             from mstoken import ServiceIdentity, Settings
@@ -181,7 +217,7 @@ class TestExiting:
 
 @pytest.fixture
 def toolkit_host() -> Iterator[str]:
-    """Where an Identity Toolkit listens."""
+    """The address of a running Identity Toolkit."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Toolkit) as server:
         serving = threading.Thread(target=server.serve_forever)
         serving.start()
@@ -191,7 +227,7 @@ def toolkit_host() -> Iterator[str]:
 
 
 class Toolkit(BaseHTTPRequestHandler):
-    """Identity Toolkit, which signs in whoever comes, and keeps the connection."""
+    """An Identity Toolkit that accepts every sign-in and keeps connections open."""
 
     protocol_version = "HTTP/1.1"
 
@@ -203,5 +239,5 @@ class Toolkit(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - so it is called
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
         pass
