@@ -43,6 +43,17 @@ def test_the_version_is_that_of_the_package() -> None:
         mstoken.version  # type: ignore[attr-defined] # noqa: B018 - to see it fail is the purpose
 
 
+def test_no_two_classes_of_the_library_share_a_name() -> None:
+    """Each class can be found by its name, private classes too."""
+    names = [
+        node.name
+        for path in (ROOT / "mstoken").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
 def test_every_library_module_has_a_test_file() -> None:
     """The tests mirror the tree."""
     modules = {
