@@ -18,13 +18,11 @@ from jwt.algorithms import ECAlgorithm
 
 from mstoken import strict_jwt, uri
 from mstoken.errors import ProofInvalid, ProofMissing
-from mstoken.jwk import PRIVATE_MEMBERS, coordinate, public_jwk, public_key, thumbprint
+from mstoken.jwk import CURVE, KEY_TYPE, PRIVATE_MEMBERS, coordinate, public_jwk, public_key, thumbprint
 from mstoken.wire import MAX_JTI_CHARACTERS, PROOF_HEADER, PROOF_MAX_AGE_SECONDS, PROOF_TYPE, SIGNATURE_ALGORITHM
 
 MAX_CACHED_KEYS = 10_000
 
-_KEY_TYPE = "EC"
-_CURVE = "P-256"
 _MAX_TIMESTAMP = 2**53
 """Maximum `iat`, in seconds since the epoch. Larger JSON numbers are not exact (RFC 8259, section 6)."""
 _JSON = json.JSONEncoder(separators=(",", ":"))
@@ -151,13 +149,13 @@ class _Key:
     def from_coordinates(cls, x: object, y: object) -> "_Key":
         """Return the key with these coordinates, as in a JWK. Other members of a JWK are not read."""
         try:
-            jwk = {"kty": _KEY_TYPE, "crv": _CURVE, "x": coordinate(x), "y": coordinate(y)}
+            jwk = {"kty": KEY_TYPE, "crv": CURVE, "x": coordinate(x), "y": coordinate(y)}
         except ValueError:
             raise ProofInvalid("A coordinate of the jwk in the proof is not 32 bytes of base64url.") from None
         try:
             return cls(thumbprint(jwk), public_key(jwk["x"], jwk["y"]))
         except ValueError:
-            raise ProofInvalid(f"The jwk in the proof is not a point on the curve {_CURVE}.") from None
+            raise ProofInvalid(f"The jwk in the proof is not a point on the curve {CURVE}.") from None
 
 
 def _public_jwk(header: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -173,8 +171,8 @@ def _public_jwk(header: Mapping[str, Any]) -> Mapping[str, Any]:
         raise ProofInvalid("The header of the proof has no jwk.")
     if not PRIVATE_MEMBERS.isdisjoint(jwk):
         raise ProofInvalid("The jwk in the proof is a private key. Do not use this key again: it has been disclosed.")
-    if jwk.get("kty") != _KEY_TYPE or jwk.get("crv") != _CURVE:
-        raise ProofInvalid(f"The jwk in the proof is not an EC key on the curve {_CURVE}.")
+    if jwk.get("kty") != KEY_TYPE or jwk.get("crv") != CURVE:
+        raise ProofInvalid(f"The jwk in the proof is not an EC key on the curve {CURVE}.")
     return jwk
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from joserfc.jwk import import_key
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from mstoken.jwk import thumbprint
@@ -142,7 +143,7 @@ def _private(holder: Holder) -> list[str]:
 def _with_another_kind_of_key(alg: str, key: Any, jwk: Claims) -> Callable[[Holder], list[str]]:
     def lines(holder: Holder) -> list[str]:
         if jwk["kty"] != "EC":
-            holder.token = holder.bound(thumbprint(jwk))
+            holder.token = holder.bound(import_key(jwk).thumbprint())
         headers = {"typ": "dpop+jwt", "jwk": jwk}
         return header_lines(holder, jwt.encode(holder.claims(), key, alg, headers=headers))
 
