@@ -9,7 +9,7 @@ import httpx
 import typer
 from rich.text import Text
 
-from mstoken.cli import checks
+from mstoken.cli import certificate_checks, checks
 from mstoken.cli.checks import Finding
 from mstoken.cli.errors import FAILED
 from mstoken.cli.options import JsonOption, valid_service_name
@@ -68,9 +68,9 @@ def run_checks(service: str, client: httpx.Client) -> Iterator[Finding]:
     if settings is None:
         note("The other checks need valid settings, so they were skipped.")
         return
-    certificates, published = checks.check_certificates(settings, client, time.time)
+    certificates, published = certificate_checks.check_certificates(settings, client, time.time)
     yield certificates
-    yield checks.check_clock(published)
+    yield certificate_checks.check_clock(published)
     yield checks.check_replay_store(settings, service)
     yield checks.check_api_key(settings, client)
     yield checks.check_token_service(settings, client)

@@ -10,7 +10,7 @@ from mstoken.callee.status import LARGEST_LOOK_UP
 from mstoken.claims import service_uid
 from mstoken.settings import Settings
 
-State: TypeAlias = Literal["enabled", "disabled", "absent", "unknown"]
+IdentityState: TypeAlias = Literal["enabled", "disabled", "absent", "unknown"]
 """`absent`: Firebase has no such user, because the service has never signed in and was never disabled.
 `unknown`: Firebase did not answer.
 """
@@ -24,9 +24,9 @@ class Identities:
         self._app = admin_app(settings)
         self.project_id = settings.project_id
 
-    def states(self, services: Sequence[str]) -> dict[str, State]:
+    def states(self, services: Sequence[str]) -> dict[str, IdentityState]:
         """Return the state of each service's identity."""
-        states: dict[str, State] = dict.fromkeys(services, "absent")
+        states: dict[str, IdentityState] = dict.fromkeys(services, "absent")
         uids = {service_uid(service): service for service in services}
         identifiers = [auth.UidIdentifier(uid) for uid in uids]
         for start in range(0, len(identifiers), LARGEST_LOOK_UP):

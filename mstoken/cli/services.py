@@ -7,13 +7,13 @@ import typer
 
 from mstoken.claims import service_uid
 from mstoken.cli.errors import CommandError, CommandGroup, as_command_error
-from mstoken.cli.identities import Identities, State
+from mstoken.cli.identities import Identities, IdentityState
 from mstoken.cli.options import JsonOption, PolicyOption, ServiceArgument, policy_path
 from mstoken.cli.output import note, say, show_json, show_table
 from mstoken.issuer.policy import Policy
 from mstoken.settings import Settings
 
-STATE_TEXTS: dict[State, str] = {"absent": "never signed in"}
+STATE_TEXTS: dict[IdentityState, str] = {"absent": "never signed in"}
 """What the table shows for a state; other states are shown by their own names."""
 
 app = typer.Typer(
@@ -88,7 +88,7 @@ def enable(service: ServiceArgument, policy: PolicyOption = None, as_json: JsonO
     _report(identities, service, "absent", "has never signed in, so it was not disabled.", as_json)
 
 
-def _states(services: Sequence[str]) -> dict[str, State]:
+def _states(services: Sequence[str]) -> dict[str, IdentityState]:
     """Return the state of each service's identity. If it cannot be known, print a note and return "unknown"."""
     try:
         return Identities(Settings()).states(services)
@@ -108,7 +108,7 @@ def _check_is_in_policy(service: str, path: Path) -> None:
         )
 
 
-def _report(identities: Identities, service: str, state: State, text: str, as_json: bool) -> None:
+def _report(identities: Identities, service: str, state: IdentityState, text: str, as_json: bool) -> None:
     if as_json:
         show_json({"name": service, "project": identities.project_id, "uid": service_uid(service), "state": state})
         return
