@@ -1,6 +1,7 @@
 """A value that each process makes for itself when it first needs it; a forked child makes its own."""
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -59,4 +60,5 @@ def _begin_in_child() -> None:
         instance._begin_in_child()
 
 
-os.register_at_fork(after_in_child=_begin_in_child)
+if sys.platform != "win32":  # Windows cannot fork.
+    os.register_at_fork(after_in_child=_begin_in_child)

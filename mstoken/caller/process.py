@@ -4,7 +4,6 @@ import asyncio
 import atexit
 import concurrent.futures.thread  # noqa: F401 - registers its own exit hook, which must be there before ours
 import logging
-import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -19,6 +18,7 @@ from mstoken.caller.minting import Minter
 from mstoken.caller.signin import TIMEOUT_SECONDS, SignIn
 from mstoken.claims import ServiceClaims, log_name, service_name, token_mode
 from mstoken.errors import SignInError
+from mstoken.per_process import PerProcess
 from mstoken.proof import ProofKey
 from mstoken.wire import Mode
 
@@ -52,7 +52,7 @@ class ProcessTokens:
         self._bound: dict[str, BoundToken] = {}
         self._ahead_of_need: set[asyncio.Task[None]] = set()
         self._background = Background(f"mstoken {service}")
-        _open.add(self)
+        _open.get().add(self)
 
     def take(self, audience: str, mode: Mode) -> str | None:
         """Return a token for `audience` if there is one. Raise ValueError for an unknown mode or an invalid name."""
@@ -76,7 +76,7 @@ class ProcessTokens:
 
     def close(self) -> None:
         """End the background thread, and close the connections to Firebase."""
-        _open.discard(self)
+        _open.get().discard(self)
         self._background.close(self._client.aclose())
 
     def _fresh_tokens(self, audience: str) -> FreshTokens:
@@ -132,16 +132,15 @@ class ProcessTokens:
         return token
 
 
-_open: set[ProcessTokens] = set()
+_open: PerProcess[set[ProcessTokens]] = PerProcess(set)
 
 
 def _close_all() -> None:
     """Close what the program has not closed, so that no sign-in fails and no connection is reported as unclosed."""
-    for tokens in list(_open):
+    for tokens in list(_open.get()):
         tokens.close()
 
 
-os.register_at_fork(after_in_child=_open.clear)
 # The hooks of `atexit` run too late: thread pools, which signing in uses, have ended by then. The private hook is the
 # one with which `concurrent.futures` ends those pools, and it runs in reverse order. If it is ever removed, `atexit`
 # ends the program correctly too, but may log an error of a sign-in that was under way.

@@ -121,6 +121,30 @@ class TestForking:
         )
         assert (ended.returncode, ended.stderr) == (0, "")
 
+    def test_a_child_ends_without_closing_the_tokens_of_its_parent(self) -> None:
+        """A child that did not use the identity has nothing to close, so it cannot wait for a lock of its parent."""
+        ended = run(
+            """
+            import asyncio, os, signal
+            from tests.mstoken.caller.fakes import Project
+
+            project = Project(asyncio.sleep)
+            with project.identity:
+                project.identity.token_sync("product")
+                lock = project.identity._tokens.get()._background._lock
+                lock.acquire()
+                child = os.fork()
+                if child:
+                    _, status = os.waitpid(child, 0)
+                    lock.release()
+                    assert status == 0
+                else:
+                    signal.alarm(20)
+            """,
+            filters=FORKING,
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+
     def test_a_fork_while_another_thread_makes_the_first_token(self) -> None:
         """The child does not wait for a lock that the other thread held during the fork."""
         ended = run(
