@@ -14,11 +14,12 @@ from mstoken import TokenVerifier
 from mstoken.errors import SettingsError, VerifierUnavailable
 from mstoken.fastapi import documented_problem, protect
 from services.common import logs, problems
+from services.common.bodies import BodyReader
 from services.common.database import Database
 from services.common.deadlines import DeadlineLimit
 from services.common.errors import VerificationUnavailable
 from services.common.load import LoadLimit
-from services.common.middleware import BodyLimit, RequestLog
+from services.common.middleware import RequestLog
 
 STARTUP_FAILURE = 3
 """Exit status that tells uvicorn and gunicorn not to start the worker again."""
@@ -100,9 +101,10 @@ def build(
     problems.install(app)
     app.include_router(_probes(verifier, database))
     app.include_router(router)
-    # The last one is the outermost. So refused requests are logged, and the time that a request waits counts.
-    app.add_middleware(BodyLimit)
+    # The last one is the outermost. So refused requests are logged, the time that a request waits counts, and a request
+    # has its body before it takes a place of the load limit.
     app.add_middleware(LoadLimit)
+    app.add_middleware(BodyReader)
     app.add_middleware(DeadlineLimit)
     app.add_middleware(RequestLog)
     return app

@@ -2,6 +2,7 @@
 
     Problem
     ├── RequestInvalid             422  request_invalid
+    ├── BodyTimeout                408  body_timeout
     ├── VerificationUnavailable    503  verifier_unavailable
     ├── DatabaseUnavailable        503  database_unavailable
     ├── Overloaded                 503  overloaded
@@ -35,6 +36,14 @@ class RequestInvalid(Problem):
     @override
     def members(self) -> Mapping[str, Any]:
         return {"errors": self.errors}
+
+
+class BodyTimeout(Problem):
+    """The body of the request did not arrive in time. Nothing was done; the request may be sent again."""
+
+    status = 408
+    code = "body_timeout"
+    title = "The body did not arrive in time"
 
 
 class VerificationUnavailable(Problem):
@@ -93,7 +102,7 @@ _FRAMEWORK_ERRORS: Mapping[int, tuple[str, str]] = {
 
 
 class FrameworkError(Problem):
-    """An HTTPException of FastAPI, Starlette or `services.common.middleware`, with its header fields."""
+    """An HTTPException of FastAPI, Starlette or `services.common.bodies`, with its header fields."""
 
     def __init__(self, status: int, headers: Mapping[str, str]) -> None:
         self.status = status

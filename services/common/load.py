@@ -1,7 +1,7 @@
 """Limits the requests that a process works on at once. What is too much is refused at once, while that is cheap.
 
-Requests above the limit wait for a short time, which evens out a burst. They wait before their bodies are read, so that
-they cost little.
+Requests above the limit wait for a short time, which evens out a burst. `services.common.bodies` has read the body of
+each request before, so that a client that sends slowly occupies no place here.
 
 Kept by hand because uvicorn's `--limit-concurrency` does worse: it counts connections, idle ones too, has no queue,
 refuses the probes as well, and sends no `Retry-After`.

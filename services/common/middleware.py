@@ -1,4 +1,4 @@
-"""Middleware around every app: an id and a log line for each request, and a limit for the length of its body."""
+"""Middleware around every app: an id and a log line for each request, and a bare answer to a defect."""
 
 import logging
 import re
@@ -6,7 +6,6 @@ import secrets
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars, get_contextvars
 
@@ -14,7 +13,6 @@ from services.common.errors import InternalError
 from services.common.problems import response_to
 
 REQUEST_ID_HEADER = "X-Request-ID"
-MAX_BODY_BYTES = 64 * 1024
 
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = logging.getLogger("services.requests")
@@ -74,35 +72,3 @@ class RequestLog:
                         "duration_ms": round((time.perf_counter() - started_at) * 1000, 1),
                     },
                 )
-
-
-class BodyLimit:
-    """Refuses a body of more than `MAX_BODY_BYTES` with 413: by its announced length, or once that much was received.
-
-    Kept by hand because `max_body_size` of FastAPI does worse: it answers in plain text when a route has not read the
-    body, even if the route has refused the caller with 401.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection (ASGI, "Applications")."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        announced = Headers(scope=scope).get("Content-Length", "0")
-        received = 0
-
-        async def receive_within_limit() -> Message:
-            nonlocal received
-            # Raised inside the app when it reads the body, so that the app answers it as problem details.
-            if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
-                raise HTTPException(413)
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > MAX_BODY_BYTES:
-                raise HTTPException(413)
-            return message
-
-        await self._app(scope, receive_within_limit, send)

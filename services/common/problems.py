@@ -25,6 +25,7 @@ _ANY_REQUEST: Mapping[int, str] = {
 }
 _REQUEST_WITH_BODY: Mapping[int, str] = {
     400: "The body cannot be read (`body_unreadable`).",
+    408: "The body did not arrive in time (`body_timeout`). Nothing was done.",
     413: "The body is too long (`body_too_large`).",
 }
 

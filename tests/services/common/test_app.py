@@ -18,9 +18,10 @@ from mstoken.problem import Problem
 from mstoken.testing import FakeFirebase
 from mstoken.wire import BEARER_SCHEME
 from services.common.app import build
+from services.common.bodies import MAX_BODY_BYTES
 from services.common.callers import SignedInUser
 from services.common.database import Database
-from services.common.middleware import MAX_BODY_BYTES, current_request_id
+from services.common.middleware import current_request_id
 from services.common.problems import documented
 from services.common.shapes import SecretText, StrictShape
 from services.product.app import MIGRATIONS
@@ -296,6 +297,6 @@ async def test_other_protocols_are_left_to_the_framework(tmp_path: Path, firebas
 def test_documented_responses_are_problems() -> None:
     """The documented error responses of a route are problem details, with the code of each problem."""
     responses = documented(Teapot, body=True)
-    assert list(responses) == [400, 413, 418, 422, 500, 503, 504]
+    assert list(responses) == [400, 408, 413, 418, 422, 500, 503, 504]
     assert "`teapot`" in responses[418]["description"]
     assert all(list(response["content"]) == ["application/problem+json"] for response in responses.values())
