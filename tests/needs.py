@@ -3,8 +3,11 @@
 CONTRIBUTING.md ("Tests and markers") explains the markers. A test that needs nothing gets the marker `unit`.
 """
 
+import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 
@@ -27,6 +30,8 @@ MARKERS = {
     "both_modes": "runs with fresh tokens, and again with proofs",
 }
 NEEDS = ("emulator", "postgresql", "redis", "process", "slow")
+COVERAGE_VARIABLE = "COVERAGE_PROCESS_CONFIG"
+"""Makes coverage measure a new Python process. coverage sets it ("subprocess" in pyproject.toml)."""
 STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
 """Audit events of Python that mean that a process starts."""
 
@@ -66,10 +71,12 @@ def _is_parametrized(item: pytest.Function) -> bool:
 
 
 def _group(item: pytest.Item) -> str:
-    """Return the name of what tests share: a server, or else the fixtures of their file."""
+    """Return the name of what tests share: a server, or else the fixtures of their file. A slow test shares nothing."""
     needed = needs(item)
     if "emulator" in needed:
         return "emulators"
+    if "slow" in needed:
+        return re.sub(r"\W", "_", item.nodeid)  # pytest-xdist looks for brackets in a name.
     if "postgresql" in needed:
         return "postgresql"
     return item.nodeid.split("::")[0]
@@ -93,3 +100,14 @@ class Watch:
     def _on_event(self, event: str, _arguments: object) -> None:
         if self._unit_test is not None and event in STARTS_A_PROCESS:
             pytest.fail(f"{self._unit_test} starts a process ({event}): mark it with pytest.mark.process.")
+
+
+@contextmanager
+def unmeasured() -> Iterator[None]:
+    """Start processes without coverage, which slows them down. For tests of code that other tests cover."""
+    setting = os.environ.pop(COVERAGE_VARIABLE, None)
+    try:
+        yield
+    finally:
+        if setting is not None:
+            os.environ[COVERAGE_VARIABLE] = setting

@@ -10,6 +10,7 @@ from emulator.run.processes import Supervisor
 from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
 from tests.attacks.forge import Forge
+from tests.needs import unmeasured
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +20,8 @@ def target(emulators: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     stack = emulators.beside(ports, data)
     supervisor = Supervisor()
     try:
-        stack.start_services(supervisor)
+        with unmeasured():
+            stack.start_services(supervisor)
         yield stack
     finally:
         supervisor.stop()

@@ -46,13 +46,18 @@ class ChaosShop:
         self._down: set[str] = set()
 
     async def break_things(self, stop: asyncio.Event, rng: random.Random) -> None:
-        """Kills a part at a random moment, lets it lie for a random while, and brings it back; until told to stop."""
+        """Kill a part after a random pause, start it again after another, and go on with the next, until `stop` is set.
+
+        Each part is killed once, in random order, before any is killed again.
+        """
+        next_parts: list[Part] = []
         while not stop.is_set():
-            await asyncio.sleep(rng.uniform(0.2, 2.0))
-            part = rng.choice(self._parts)
+            await asyncio.sleep(rng.uniform(0.1, 1.0))
+            next_parts = next_parts or rng.sample(self._parts, len(self._parts))
+            part = next_parts.pop()
             self.kills.append(part.name)
             await asyncio.to_thread(part.kill)
-            await asyncio.sleep(rng.uniform(0.0, 2.0))
+            await asyncio.sleep(rng.uniform(0.0, 1.0))
             await asyncio.to_thread(part.revive)
 
     async def mend(self, stop: asyncio.Event) -> None:
