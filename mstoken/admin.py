@@ -4,11 +4,12 @@ import threading
 
 import firebase_admin
 
+from mstoken.per_process import PerProcess
 from mstoken.settings import Settings
 
 HTTP_TIMEOUT_SECONDS = 5
 
-_creating = threading.Lock()
+_creating = PerProcess(threading.Lock)
 
 
 def admin_app(settings: Settings) -> firebase_admin.App:
@@ -21,7 +22,7 @@ def admin_app(settings: Settings) -> firebase_admin.App:
     """
     settings.check_process_environment()
     name = f"mstoken:{settings.project_id}:{settings.emulator_host or 'production'}"
-    with _creating:
+    with _creating.get():
         try:
             return firebase_admin.get_app(name)
         except ValueError:

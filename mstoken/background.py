@@ -1,7 +1,7 @@
 """A background thread with an event loop, to which any thread and any event loop can give work.
 
-Threads and short-lived event loops ask for tokens, and tokens are also signed in for ahead of need. One event loop
-that stays does all of this work, so its connections are kept and its state needs no locks.
+Threads and short-lived event loops ask for tokens, and some tokens are obtained ahead of need, when nothing asks. One
+event loop that stays does all of this work, so its connections are kept and its state needs no locks.
 
 anyio's blocking portal does worse (anyio 4.16): a child that is forked while a portal runs never exits, because the
 finalizer of the portal waits there for a thread that only the parent has. Work that is submitted while the portal

@@ -1,4 +1,4 @@
-"""Fresh tokens for one audience, signed in for ahead of need, so that calls rarely wait for Firebase.
+"""Fresh tokens for one audience, obtained ahead of need, so that calls rarely wait for Firebase.
 
 The number of tokens follows the base-stock rule of inventory theory: each call that takes a token starts the sign-in
 for another, and tokens in stock and under way together cover the calls that come during one sign-in. Calls come at

@@ -83,7 +83,7 @@ class ProcessTokens:
         tokens = self._fresh.get(audience)
         if tokens is not None:
             return tokens
-        # Threads that come here at the same time all get the object that the first of them has put in.
+        # If several threads come here at the same time, they all get the object of the first one.
         return self._fresh.setdefault(service_name(audience), FreshTokens(self._clock))
 
     def _bound_token(self, audience: str) -> BoundToken:
