@@ -154,5 +154,8 @@ class Supervisor:
         for member in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
-        psutil.wait_procs(left, timeout=KILL_SECONDS)
+        # Not psutil.wait_procs: it also waits until the system's first process has collected the orphans.
+        deadline = time.monotonic() + KILL_SECONDS
+        while any(is_alive(member) for member in left) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
         self.processes.clear()

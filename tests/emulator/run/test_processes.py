@@ -1,6 +1,7 @@
 """Processes: the end of one is noticed, and stopping them leaves no process behind."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -92,6 +93,20 @@ def test_an_interrupt_ends_a_wait(supervisor: Supervisor) -> None:
     supervisor.interrupt()
     with pytest.raises(Interrupted):
         supervisor.check(None)
+
+
+def test_stop_does_not_wait_where_interrupts_are_ignored(
+    supervisor: Supervisor, start: Callable[[str], Process]
+) -> None:
+    """A process ends at once when it is stopped, even if we ignore SIGINT, as the background jobs of a shell do."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = start("print('ready', flush=True); import time; time.sleep(600)")
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    supervisor.wait_until(partial(process.has_logged, "ready"), "it", WAIT_SECONDS)
+    supervisor.stop()
+    assert process.popen.returncode == -signal.SIGINT
 
 
 @pytest.mark.parametrize("options", ["", "process_group=0", "start_new_session=True"])
