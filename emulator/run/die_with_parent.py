@@ -24,7 +24,7 @@ def main(parent: int, command: list[str]) -> None:
         leads_its_group = os.getpgrp() == os.getpid()
         if leads_its_group and os.fork() == 0:
             kill_group_after(os.getpgrp())
-    # A shell starts background jobs with SIGINT ignored, and children inherit that. The supervisor stops us with SIGINT.
+    # Processes are stopped with SIGINT. The background jobs of a shell ignore it, and so would what they start.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         os.execvp(command[0], command)  # noqa: S606 - to become the command is the purpose
