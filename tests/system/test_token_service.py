@@ -127,7 +127,8 @@ with ServiceIdentity("user") as user:
         timeout=TIMEOUT_SECONDS,
         check=True,
     )
-    assert ended.stdout == "to the token service this process is svc:billing\n"
+    reason = "the token service issued a custom token for svc:billing: check which credential this process uses"
+    assert ended.stdout == f"{reason}\n"
 
 
 @pytest.mark.parametrize("audience", ["billing", "warehouse", "token"])
