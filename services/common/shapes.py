@@ -9,9 +9,18 @@ from services.common.countries import COUNTRIES
 MAX_AMOUNT = 100_000_000
 """Maximum price of one product, in minor units. With the limits of a bill, its total stays within 64 bits."""
 
-_PRINTABLE = r"[^\x00-\x1f\x7f]"
-_NOT_BLANK_LINE = rf"^{_PRINTABLE}*[^\s\x00-\x1f\x7f]{_PRINTABLE}*$"
-_TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+_LAYOUT = r"\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+"""DEL, the C1 controls, line and paragraph separator, and the embeddings, overrides and isolates of text direction.
+
+They break a line or show text in another order than it is stored in, so a name could pass for another one.
+Source: Unicode Technical Report 36, "Unicode Security Considerations", section 2.5; UAX 9, section 2."""
+
+_CONTROLS = rf"\x00-\x1f{_LAYOUT}"
+_NOT_BLANK_LINE = rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}][^{_CONTROLS}]*$"
+_TEXT = rf"^[^\x00-\x08\x0b\x0c\x0e-\x1f{_LAYOUT}]*$"
+
+PRINTABLE_LINE = rf"^[^{_CONTROLS}]+$"
+"""A pattern for one line of text without control characters."""
 
 
 def _line(max_length: int) -> StringConstraints:

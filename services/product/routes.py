@@ -8,6 +8,7 @@ from mstoken.fastapi import REFUSALS, allow
 from services.common.ids import ID_PATTERN
 from services.common.pages import Page, PageQuery
 from services.common.problems import documented
+from services.common.shapes import PRINTABLE_LINE
 from services.product.catalogue import Catalogue
 from services.product.errors import (
     OutOfStock,
@@ -49,7 +50,7 @@ Words = Annotated[
     Query(
         min_length=1,
         max_length=100,
-        pattern=r"^[^\x00-\x1f\x7f]+$",
+        pattern=PRINTABLE_LINE,
         description="Only products with this text in their name or description, in upper or lower case.",
     ),
 ]

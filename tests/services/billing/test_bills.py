@@ -243,7 +243,7 @@ async def test_the_openapi_document(shop: Shop) -> None:
     assert [(parameter["name"], parameter["required"]) for parameter in operation["parameters"]] == [
         ("Idempotency-Key", True)
     ]
-    expected = {"201", "400", "401", "403", "409", "413", "422", "500", "502", "503", "504"}
+    expected = {"201", "400", "401", "403", "408", "409", "413", "422", "500", "502", "503", "504"}
     assert set(operation["responses"]) == expected
     invoice = document["paths"]["/bills/{bill_id}/invoice"]["get"]["responses"]["200"]
     assert set(invoice["content"]) == {"text/html"}

@@ -1,11 +1,11 @@
 """services/common/shapes.py"""
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import StringConstraints, TypeAdapter, ValidationError
 
-from services.common.shapes import MAX_AMOUNT, Address, Money
+from services.common.shapes import MAX_AMOUNT, PRINTABLE_LINE, Address, Money, Name, Text
 from tests.services.shop import ADDRESS
 
 
@@ -61,3 +61,45 @@ def test_what_is_no_currency(currency: str) -> None:
     """A currency is three capital letters."""
     with pytest.raises(ValidationError):
         Money.model_validate({"amount": 1, "currency": currency})
+
+
+CONTROLS = [
+    *(chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))),
+    "\u2028",
+    "\u2029",
+    *"\u202a\u202b\u202c\u202d\u202e",
+    *"\u2066\u2067\u2068\u2069",
+]
+"""C0 and C1 controls, separators of lines and paragraphs, and controls of the direction of text."""
+LINES = TypeAdapter[str](Name), TypeAdapter[str](Annotated[str, StringConstraints(pattern=PRINTABLE_LINE)])
+TEXT = TypeAdapter[str](Text)
+
+
+@pytest.mark.parametrize("control", CONTROLS, ids=lambda control: f"U+{ord(control):04X}")
+def test_control_characters_are_refused(control: str) -> None:
+    """A control character is refused in every line of text, and in longer text except for tab and line break."""
+    for line in LINES:
+        with pytest.raises(ValidationError):
+            line.validate_python(f"a{control}b")
+    if control in "\t\n\r":
+        assert TEXT.validate_python(f"a{control}b") == f"a{control}b"
+    else:
+        with pytest.raises(ValidationError):
+            TEXT.validate_python(f"a{control}b")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Zoë Ångström",
+        "O\u2019Neill\u00a0Jr",
+        "李小龍",
+        "שָׁלוֹם",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "\U0001f469\u200d\U0001f467",
+    ],
+)
+def test_names_of_all_scripts_are_accepted(name: str) -> None:
+    """Letters of all scripts are accepted, with the joiners that some scripts and emoji need."""
+    for accepts in (*LINES, TEXT):
+        assert accepts.validate_python(name) == name

@@ -212,6 +212,17 @@ async def test_the_openapi_document(product: httpx.AsyncClient) -> None:
     operations = document["paths"]["/products"]
     assert operations["get"]["security"] == [{"UserToken": []}, {"ServiceToken": []}]
     assert operations["post"]["security"] == [{"UserToken": []}]
-    assert set(operations["post"]["responses"]) == {"201", "400", "401", "403", "413", "422", "500", "503", "504"}
+    assert set(operations["post"]["responses"]) == {
+        "201",
+        "400",
+        "401",
+        "403",
+        "408",
+        "413",
+        "422",
+        "500",
+        "503",
+        "504",
+    }
     assert set(operations["post"]["responses"]["422"]["content"]) == {"application/problem+json"}
     assert "HTTPValidationError" not in document["components"]["schemas"]
