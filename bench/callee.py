@@ -4,19 +4,17 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from auth0_api_python import ApiClient, ApiClientOptions
 from firebase_admin import auth
-from typing_extensions import override
 
-from bench.issuer import KEY_ID, PROJECT, Issuer
+from bench.issuer import KEY_ID, PROJECT, BenchFirebase, Issuer
 from bench.measure import ROUNDS, measured
 from mstoken import Settings, TokenVerifier, strict_jwt
 from mstoken.callee.callers import Admission, Call
-from mstoken.callee.firebase import AdminFirebase, IdentityStatus
+from mstoken.callee.firebase import AdminFirebase
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.replay.sqlite import SQLiteReplayStore
 from mstoken.claims import ServiceClaims
@@ -33,14 +31,6 @@ FRESH_IN_MEMORY = "mstoken, fresh, spent ids in memory"
 PROOF = "mstoken, proof: known token, proof, spend (SQLite)"
 AUTH0 = "auth0-api-python, token and proof; spends nothing"
 FIRST = "mstoken, proof: the first call with a token"
-
-
-class _Firebase(AdminFirebase):
-    """firebase-admin, with an identity status for every uid that is neither disabled nor revoked."""
-
-    @override
-    async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
-        return {uid: IdentityStatus(disabled=False, valid_since=0) for uid in uids}
 
 
 class _Calls:
@@ -98,10 +88,14 @@ async def callee(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
     calls = _Calls(issuer)
     # All proofs were made in advance. So the verifiers' clock stands still, and no proof becomes too old.
     product = TokenVerifier(
-        "product", settings, firebase=_Firebase(settings), replay=store, clock=lambda: calls.made_at + 10
+        "product", settings, firebase=BenchFirebase(settings), replay=store, clock=lambda: calls.made_at + 10
     )
     in_memory = TokenVerifier(
-        "product", settings, firebase=_Firebase(settings), replay=MemoryReplayStore(), clock=lambda: calls.made_at + 10
+        "product",
+        settings,
+        firebase=BenchFirebase(settings),
+        replay=MemoryReplayStore(),
+        clock=lambda: calls.made_at + 10,
     )
     async with product, in_memory:
 
@@ -133,7 +127,7 @@ async def callee(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
             AUTH0: auth0_checks,
         }
         whole = await measured(works, REPETITIONS)
-        parts = await measured(_parts(issuer, store, _Firebase(settings)), REPETITIONS)
+        parts = await measured(_parts(issuer, store, BenchFirebase(settings)), REPETITIONS)
     return whole, parts
 
 

@@ -7,7 +7,9 @@ protect(app, TokenVerifier("product"))
 async def list_products(caller: Annotated[Caller, Depends(allow(users=True, services={"billing"}))]): ...
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container
 from contextlib import asynccontextmanager
 from copy import deepcopy
 from functools import cache
@@ -38,6 +40,12 @@ _USER_TOKEN = HTTPBearer(
     description="A Firebase ID token of a signed-in user.",
     auto_error=False,
 )
+
+
+HTTPTOOLS_MODULE = "uvicorn.protocols.http.httptools_impl"
+"""The module of uvicorn that parses requests with httptools."""
+
+_log = logging.getLogger("mstoken.http")
 
 
 class ProblemDetails(BaseModel):
@@ -132,10 +140,23 @@ def protect(app: FastAPI, verifier: TokenVerifier) -> None:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        _warn_about_parser(sys.modules)
         async with verifier, inner(app) as state:
             yield state
 
     app.router.lifespan_context = lifespan
+
+
+def _warn_about_parser(modules: Container[str]) -> None:
+    """Log a warning if the server of this process is uvicorn with its parser httptools.
+
+    uvicorn imports the module of a parser only to use it. An application cannot tell a trailer from a header itself.
+    """
+    if HTTPTOOLS_MODULE in modules:
+        _log.warning(
+            "uvicorn parses requests with httptools, which takes trailers for headers and has no limit for the size of "
+            "a header. Start uvicorn with --http h11, or set UVICORN_HTTP=h11."
+        )
 
 
 def problem_response(problem: Problem, realm: str) -> JSONResponse:

@@ -40,7 +40,7 @@ def product_url(samples: Path, environment: dict[str, str]) -> Iterator[str]:
     port = Ports.shifted(free_offset()).product
     url = f"http://{HOST}:{port}"
     supervisor = Supervisor()
-    command = [sys.executable, "-m", "uvicorn", "product:app", "--port", str(port)]
+    command = [sys.executable, "-m", "uvicorn", "product:app", "--port", str(port), "--http", "h11"]
     try:
         supervisor.start("product", command, env=environment, cwd=samples, log=samples / "product.log")
         supervisor.wait_until(lambda: _answers(url), "product", 30)

@@ -235,7 +235,7 @@ def main() -> None:
     if len(services) < len(arguments.service):
         parser.error("each service must have a port of its own")
     sockets = [socket.create_server((HOST, port)) for port in services]
-    server = uvicorn.Server(uvicorn.Config(create_app(services, arguments.project), log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(create_app(services, arguments.project), http="h11", log_level="warning"))
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after it has shut down
         server.run(sockets=sockets)
 

@@ -266,7 +266,7 @@ def main() -> None:
         help="where the Auth emulator listens (default: 127.0.0.1:9099)",
     )
     arguments = parser.parse_args()
-    uvicorn.run(create_app(arguments.upstream), host="127.0.0.1", port=arguments.port, log_level="warning")
+    uvicorn.run(create_app(arguments.upstream), host="127.0.0.1", port=arguments.port, http="h11", log_level="warning")
 
 
 if __name__ == "__main__":

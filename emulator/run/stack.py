@@ -31,6 +31,8 @@ EMULATORS = ("auth", "functions", "tasks", "eventarc", "hub", "logging")
 EMULATORS_READY = "All emulators ready!"
 SIGNED_AUTH_VARIABLE = "SIGNED_AUTH_EMULATOR_HOST"
 """Tells the functions where the signed Auth emulator is: firebase-tools sets the usual variable to the raw emulator."""
+HTTP_PARSER = "h11"
+"""The HTTP parser of uvicorn. The other one, httptools, takes trailers for headers, and has no limit for a header."""
 PATIENCE_SECONDS = 20.0
 """After how many seconds Billing puts a delivery that has no end yet into the queue again.
 
@@ -226,7 +228,7 @@ class Stack:
             service,
             [
                 *(sys.executable, "-m", "uvicorn", "--factory", f"services.{service}.app:create_app"),
-                *("--host", HOST, "--port", str(getattr(self.ports, service))),
+                *("--host", HOST, "--port", str(getattr(self.ports, service)), "--http", HTTP_PARSER),
                 *("--workers", str(self.workers)),
             ],
             env=_environment() | self._service_environment(service),

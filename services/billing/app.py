@@ -1,4 +1,7 @@
-"""The Billing service: bills and their deliveries. `uvicorn --factory services.billing.app:create_app`."""
+"""The Billing service: bills and their deliveries.
+
+It is started by `uvicorn --factory services.billing.app:create_app --http h11`.
+"""
 
 from pathlib import Path
 

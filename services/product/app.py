@@ -1,4 +1,7 @@
-"""The Product service: the catalogue and reservations. `uvicorn --factory services.product.app:create_app`."""
+"""The Product service: the catalogue and reservations.
+
+It is started by `uvicorn --factory services.product.app:create_app --http h11`.
+"""
 
 from pathlib import Path
 

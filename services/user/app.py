@@ -1,4 +1,7 @@
-"""The User service: accounts at Firebase Auth, and profiles. `uvicorn --factory services.user.app:create_app`."""
+"""The User service: accounts at Firebase Auth, and profiles.
+
+It is started by `uvicorn --factory services.user.app:create_app --http h11`.
+"""
 
 from pathlib import Path
 

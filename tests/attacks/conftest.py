@@ -1,7 +1,8 @@
 """The running Product service, and the tools of an attacker."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 
 from emulator.local.keys import Key
@@ -10,6 +11,7 @@ from emulator.run.processes import Supervisor
 from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
 from tests.attacks.forge import Forge
+from tests.attacks.proofs import Holder
 from tests.needs import unmeasured
 
 
@@ -39,3 +41,25 @@ def forge(target: Stack, auth_emulator: Settings, own_key: Key) -> Forge:
     with ServiceIdentity("billing", auth_emulator) as billing:
         billing.token_sync("product")
     return Forge(f"http://{target.auth_host}", target.project, own_key)
+
+
+@pytest.fixture
+def holder(target: Stack, forge: Forge) -> Holder:
+    """Billing, with a key and a token that is bound to it."""
+    return Holder(forge, target.url("product"))
+
+
+@pytest.fixture(scope="session")
+def product_cpu_seconds(target: Stack) -> Callable[[], float]:
+    """Returns the processor time that the Product service and its children have used, in seconds."""
+    for process in psutil.process_iter(["cmdline"]):
+        if {"services.product.app:create_app", str(target.ports.product)} <= set(process.info["cmdline"] or ()):
+            break
+    else:
+        raise AssertionError("the product service is not running")
+
+    def used() -> float:
+        family = [process, *process.children(recursive=True)]
+        return sum(times.user + times.system for times in (member.cpu_times() for member in family))
+
+    return used

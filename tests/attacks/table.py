@@ -177,7 +177,7 @@ FLAWS = [
     Flaw("2,000 levels of nesting", "token_malformed", lambda f, c: f.with_text(c, "x", "[" * 2000 + "]" * 2000)),
     Flaw("20 levels of nesting", "token_malformed", lambda f, c: f.with_text(c, "x", '{"x":' * 20 + "1" + "}" * 20)),
     Flaw("a claim of 9 KiB", "token_malformed", lambda f, c: f.signed(c | {"x": "x" * 9 * 1024})),
-    Flaw("a claim of 1 MB", "token_malformed", lambda f, c: f.signed(c | {"x": "x" * 1_000_000})),
+    Flaw("a claim of 40 KiB", "token_malformed", lambda f, c: f.signed(c | {"x": "x" * 40 * 1024})),
     # RFC 7519, section 4.1: times that are missing, of a wrong type, or out of range.
     *(Flaw(f"{name} is missing", "token_untrusted", _without(name)) for name in ("exp", "iat", "auth_time")),
     *(
@@ -319,12 +319,16 @@ SMUGGLING = [
     Smuggling("a space before the colon", "400 or token_missing", lambda a, b: [HEADER + b" : " + a]),
     Smuggling("an underscore in the name", "token_missing", lambda a, b: [b"X_MS_TOKEN: " + a]),
     Smuggling("a NUL byte in the value", "400 or token_malformed", lambda a, b: [HEADER + b": " + a + b"\0"]),
+    Smuggling("a bare carriage return and another header", "400", lambda a, b: [HEADER + b": " + a + b"\rX: y"]),
+    # RFC 9112, section 2.2: a server may take a bare line feed for the end of a line.
+    Smuggling("a bare line feed and another header", "accepted", lambda a, b: [HEADER + b": " + a + b"\nX: y"]),
     Smuggling(
-        "a bare line feed and another header", "400 or token_malformed", lambda a, b: [HEADER + b": " + a + b"\nX: y"]
+        "a bare line feed and a second token",
+        "token_malformed",
+        lambda a, b: [HEADER + b": " + a + b"\n" + HEADER + b": " + b],
     ),
     Smuggling("bytes that are not ASCII", "token_malformed", lambda a, b: [HEADER + b": " + a + b"\xc3\xa9"]),
     Smuggling("an empty value", "token_malformed", lambda a, b: [HEADER + b":"]),
-    Smuggling("in a trailer", "token_missing", lambda a, b: [b"Trailer: " + HEADER]),
     Smuggling("in the query", "token_missing", lambda a, b: []),
     Smuggling("the name in another case", "accepted", lambda a, b: [b"x-mS-tOkEn: " + a]),
     Smuggling("spaces around the value", "accepted", lambda a, b: [HEADER + b":  \t" + a + b" \t"]),

@@ -9,15 +9,8 @@ import pytest
 from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
 from tests.attacks import wire
-from tests.attacks.forge import Forge
 from tests.attacks.proofs import PATH, PROOF_FLAWS, Holder, ProofFlaw, header_lines
 from tests.attacks.wire import Answer
-
-
-@pytest.fixture
-def holder(target: Stack, forge: Forge) -> Holder:
-    """Billing, with a key and a token that is bound to it."""
-    return Holder(forge, target.url("product"))
 
 
 def product_answers(target: Stack, lines: list[str], *, host: bytes = b"product") -> Answer:

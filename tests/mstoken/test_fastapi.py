@@ -1,17 +1,20 @@
 """The adapter for FastAPI, over HTTP: statuses, challenges, problem details, OpenAPI."""
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import ModuleType
 from typing import Annotated
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import Depends, FastAPI
 
 from mstoken import Caller
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.errors import VerifierUnavailable
-from mstoken.fastapi import REFUSALS, allow, protect
+from mstoken.fastapi import HTTPTOOLS_MODULE, REFUSALS, allow, protect
 from mstoken.problem import Problem
 from mstoken.testing import FakeFirebase
 
@@ -269,3 +272,26 @@ async def test_a_route_can_require_proofs(firebase: FakeFirebase) -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://product") as client:
         response = await client.get("/worth", headers=firebase.service_headers("billing", to="product"))
     assert response.json()["code"] == "proof_missing"
+
+
+async def test_a_server_that_takes_trailers_for_headers_is_noticed(
+    firebase: FakeFirebase, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If uvicorn uses its parser httptools, the app logs a warning when it starts. Otherwise it logs nothing."""
+    app = shop(firebase)
+    async with app.router.lifespan_context(app):
+        pass
+    assert not caplog.records
+    monkeypatch.setitem(sys.modules, HTTPTOOLS_MODULE, ModuleType(HTTPTOOLS_MODULE))
+    async with app.router.lifespan_context(app):
+        pass
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "--http h11" in record.getMessage()
+
+
+def test_uvicorn_imports_only_the_parser_that_it_uses() -> None:
+    """So the warning is right: the module that it looks for is that of httptools, and h11 does not import it."""
+    assert uvicorn.config.HTTP_PROTOCOLS["httptools"].startswith(f"{HTTPTOOLS_MODULE}:")
+    uvicorn.Config(FastAPI(), http="h11").load()
+    assert HTTPTOOLS_MODULE not in sys.modules

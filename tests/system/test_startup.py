@@ -23,7 +23,7 @@ def start(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.Com
     return subprocess.run(
         [
             *(sys.executable, "-m", "uvicorn", "--factory", "services.product.app:create_app"),
-            *("--port", str(Ports.shifted(free_offset()).product), *arguments),
+            *("--port", str(Ports.shifted(free_offset()).product), "--http", "h11", *arguments),
         ],
         cwd=ROOT,
         env=plain | {"DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path / 'product.db'}"} | environment,
