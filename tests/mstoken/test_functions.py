@@ -22,7 +22,7 @@ from werkzeug.test import EnvironBuilder
 
 from emulator.local.keys import Key
 from mstoken import Caller, ServiceCaller, Settings, TokenVerifier
-from mstoken.callee.certificates import CertificateCache, Fetched
+from mstoken.callee.certificates import CertificateCache
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.claims import ServiceClaims
 from mstoken.errors import PolicyError, SettingsError, VerifierUnavailable
@@ -31,6 +31,7 @@ from mstoken.issuer.policy import Policy
 from mstoken.issuer.service import TokenService
 from mstoken.problem import Problem
 from mstoken.testing import FakeFirebase
+from tests.mstoken.issuer.fakes import FakeSource
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = ROOT / "functions"
@@ -454,13 +455,6 @@ def test_a_forked_child_makes_its_own_verifier() -> None:
     assert (ended.stdout, ended.stderr) == ("0\n", "")
 
 
-class FakeSource:
-    """Publishes the certificate of one key."""
-
-    async def fetch(self) -> Fetched:
-        return Fetched({GOOGLE_KEY.key_id: GOOGLE_KEY.certificate}, 3_600)
-
-
 class FakeSigner:
     """Returns the names of the service and the audience in place of a signed token."""
 
@@ -473,7 +467,7 @@ def token_service(policy: Policy, certificates: CertificateCache | None = None) 
         policy,
         Settings(project_id="demo-test", emulator_host=None, token_service_url=URL),
         sign=FakeSigner().sign,
-        certificates=certificates or CertificateCache(FakeSource()),
+        certificates=certificates or CertificateCache(FakeSource(GOOGLE_KEY)),
         replay=MemoryReplayStore(),
     )
 
@@ -548,7 +542,7 @@ def test_the_token_service_accepts_post_only(token: TokenEndpoint, method: str) 
 def test_the_token_service_is_opened_at_its_first_request(tmp_path: Path) -> None:
     """From then on, Google's certificates are refreshed in the background."""
     (tmp_path / "policy.toml").write_text(POLICY)
-    certificates = CertificateCache(FakeSource())
+    certificates = CertificateCache(FakeSource(GOOGLE_KEY))
     token = TokenEndpoint(tmp_path / "policy.toml", lambda policy: token_service(policy, certificates))
     with pytest.raises(VerifierUnavailable):
         certificates.ready()

@@ -11,16 +11,20 @@ from flask import Flask, Response, request
 from typer.testing import CliRunner
 from werkzeug.serving import make_server
 
+from emulator.local.keys import Key
 from emulator.run.ports import HOST
 from mstoken import ServiceIdentity, Settings
+from mstoken.callee.certificates import CertificateCache
 from mstoken.callee.replay.sqlite import SQLiteReplayStore
 from mstoken.caller.credentials import PrivateKeyCredential
 from mstoken.claims import ServiceClaims
 from mstoken.cli.app import app as command_line
 from mstoken.errors import SignInRefused
 from mstoken.functions import TokenEndpoint
+from mstoken.issuer.policy import Policy
 from mstoken.issuer.service import TokenService
 from mstoken.strict_jwt import unverified
+from tests.mstoken.issuer.fakes import FakeSource
 
 POLICY = """\
 # Which service may call which.
@@ -48,10 +52,7 @@ class Deployment:
 
     def deploy(self) -> None:
         """Do what `firebase deploy --only functions` does: start new processes with the present policy."""
-        self._endpoint = TokenEndpoint(
-            self.policy,
-            lambda policy: TokenService(policy, self.settings, replay=SQLiteReplayStore(self._spent)),
-        )
+        self._endpoint = TokenEndpoint(self.policy, self._token_service)
 
     def run(self, *arguments: str) -> str:
         """Run the command line and return what it prints on stdout."""
@@ -74,6 +75,12 @@ class Deployment:
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+    def _token_service(self, policy: Policy) -> TokenService:
+        # With certificates, it does not try to fetch any in the background, which would go on after the test.
+        certificates = CertificateCache(FakeSource(Key()))
+        replay = SQLiteReplayStore(self._spent)
+        return TokenService(policy, self.settings, certificates=certificates, replay=replay)
 
     def _answer(self) -> Response:
         return self._endpoint(request)

@@ -20,7 +20,7 @@ from jwt.algorithms import ECAlgorithm, HMACAlgorithm
 from typing_extensions import override
 
 from emulator.local.keys import SECURETOKEN, Key
-from mstoken.callee.certificates import CertificateCache, Fetched
+from mstoken.callee.certificates import CertificateCache
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.errors import CredentialReplayed, CredentialUnknown, Refusal, VerifierUnavailable
 from mstoken.issuer.credentials import CredentialVerifier, ProvenService
@@ -29,6 +29,7 @@ from mstoken.jwk import public_jwk, thumbprint
 from mstoken.strict_jwt import base64url, base64url_decode
 from tests.clock import FakeClock
 from tests.mstoken.callee.replay.fakes import ForgetfulReplayStore
+from tests.mstoken.issuer.fakes import FakeSource
 
 URL = "https://us-central1-demo-shop.cloudfunctions.net/token"
 GOOGLE = "https://accounts.google.com"
@@ -91,21 +92,6 @@ service_accounts = ["product@demo-shop.iam.gserviceaccount.com"]
 """,
     "policy.toml",
 )
-
-
-class FakeSource:
-    """Publishes the certificates of `keys`. It fails while `error` is set. `fetches` counts the requests."""
-
-    def __init__(self, *keys: Key) -> None:
-        self.keys = list(keys)
-        self.error: Exception | None = None
-        self.fetches = 0
-
-    async def fetch(self) -> Fetched:
-        self.fetches += 1
-        if self.error:
-            raise self.error
-        return Fetched({key.key_id: key.certificate for key in self.keys}, 3_600)
 
 
 class WatchedStore(MemoryReplayStore):

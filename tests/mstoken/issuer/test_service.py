@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from emulator.local.keys import Key, make_jws
 from mstoken import Settings
-from mstoken.callee.certificates import CertificateCache, Fetched
+from mstoken.callee.certificates import CertificateCache
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.claims import ServiceClaims
 from mstoken.errors import (
@@ -35,6 +35,7 @@ from mstoken.jwk import public_jwk, thumbprint
 from mstoken.problem import problem_details, problem_headers
 from mstoken.strict_jwt import base64url
 from tests.clock import FakeClock
+from tests.mstoken.issuer.fakes import FakeSource
 
 URL = "https://us-central1-demo-shop.cloudfunctions.net/token"
 ACCOUNT = "billing@demo-shop.iam.gserviceaccount.com"
@@ -59,13 +60,6 @@ SIGN_IN_ERRORS = [
     SignInRefused("svc:billing", "no-such-key.json"),
     SignInUnavailable("svc:billing", "signBlob-does-not-answer"),
 ]
-
-
-class FakeSource:
-    """Publishes the certificate of one key."""
-
-    async def fetch(self) -> Fetched:
-        return Fetched({GOOGLE_KEY.key_id: GOOGLE_KEY.certificate}, 3_600)
 
 
 class FakeSigner:
@@ -103,7 +97,7 @@ class Harness:
         self.clock = FakeClock()
         self.signer = FakeSigner()
         self.store = WatchedStore(clock=self.clock)
-        self.certificates = CertificateCache(FakeSource())
+        self.certificates = CertificateCache(FakeSource(GOOGLE_KEY))
         self.service = TokenService(
             POLICY,
             Settings(project_id="demo-test", emulator_host=None, token_service_url=URL),
