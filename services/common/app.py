@@ -8,6 +8,7 @@ from typing import Literal, ParamSpec
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
+from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, Field
 
 from mstoken import TokenVerifier
@@ -88,14 +89,17 @@ def build(
                 await stack.enter_async_context(resource)
             yield
 
-    app = FastAPI(
+    # The page /docs and its scripts come from this app. FastAPI's own page loads scripts from a CDN, and they can read
+    # what a user types. The validator is a server of Swagger that would be sent the address of the API.
+    app = FastAPIOffline(
+        redoc_url=None,
+        swagger_ui_parameters={"validatorUrl": None},
         title=title,
         description=description,
         version="1",
         lifespan=lifespan,
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
-        redoc_url=None,
     )
     protect(app, verifier)
     problems.install(app)

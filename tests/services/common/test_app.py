@@ -1,6 +1,7 @@
 """services/common/app.py, with middleware.py, problems.py and callers.py"""
 
 import logging
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -133,6 +134,20 @@ async def test_not_ready_without_the_database(tmp_path: Path, firebase: FakeFire
         response = await client.get("/readyz")
     refused(response, 503, "database_unavailable")
     assert response.headers["Retry-After"] == "1"
+
+
+async def test_the_page_of_the_api_loads_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    """/docs and its style sheet name no other server, and everything that the page names is there."""
+    page = (await client.get("/docs")).text
+    assert "//" not in page
+    assert '"validatorUrl": null' in page
+    references = re.findall(r"""(?:src|href|url)\s*[=:]\s*["']([^"']*)""", page)
+    assert "/openapi.json" in references
+    for reference in references:
+        answer = await client.get(reference)
+        assert answer.status_code == 200, reference
+        if reference.endswith(".css"):
+            assert not re.search(r"""url\((?!\s*["']?data:)|@import""", answer.text)
 
 
 async def test_resources_live_as_long_as_the_app(tmp_path: Path, firebase: FakeFirebase) -> None:

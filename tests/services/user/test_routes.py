@@ -14,7 +14,7 @@ from services.user.settings import UserSettings
 from tests.services.shop import ADDRESS, answered, refused, serving
 from tests.services.user.fakes import SETTINGS, FakeProject, failure
 
-MAYA = {"email": "maya@example.com", "password": "password-1"}
+MAYA = {"email": "maya@example.com", "password": "kettle-harbour-1"}
 
 
 @pytest.fixture
@@ -87,8 +87,31 @@ async def test_an_invalid_account(user: httpx.AsyncClient, project: FakeProject,
     body = json.dumps(MAYA | change)  # in ASCII, which can spell half a surrogate pair
     response = await user.post("/signup", content=body, headers={"Content-Type": "application/json"})
     refused(response, 422, "request_invalid")
-    assert "password-1" not in response.text
+    assert "kettle-harbour-1" not in response.text
     assert project.requests == []
+
+
+@pytest.mark.parametrize("password", ["password1", "maya1234", "maya@example.com"])
+async def test_a_password_that_attackers_try_first(
+    user: httpx.AsyncClient, project: FakeProject, password: str
+) -> None:
+    """A common password, or one made from the e-mail address, is refused before Firebase is asked.
+
+    The answer says what is wrong, and does not repeat the password.
+    """
+    response = await user.post("/signup", json=MAYA | {"password": password})
+    [error] = refused(response, 422, "request_invalid")["errors"]
+    assert error["field"] == "password"
+    assert "choose a longer one" in error["message"]
+    assert password not in response.text
+    assert project.requests == []
+
+
+async def test_an_old_password_is_accepted_at_log_in(user: httpx.AsyncClient, project: FakeProject) -> None:
+    """A user with an account from elsewhere logs in, whatever the password is."""
+    await sign_up(user)
+    project.accounts[0].password = "password1"
+    answered(await user.post("/login", json=MAYA | {"password": "password1"}))
 
 
 async def test_an_email_address_that_is_taken(user: httpx.AsyncClient) -> None:
@@ -232,12 +255,12 @@ async def test_passwords_and_tokens_are_not_logged(user: httpx.AsyncClient, capl
     """The log of sign-ups, log-ins, refreshes and refusals does not contain passwords or tokens."""
     caplog.set_level("INFO")
     session = await sign_up(user)
-    await user.post("/login", json=MAYA | {"password": "password-2"})
+    await user.post("/login", json=MAYA | {"password": "kettle-harbour-2"})
     await user.post("/token/refresh", json={"refresh_token": session["refresh_token"]})
     await user.post("/signup", json=MAYA | {"email": "no"})
     written = "".join(str(record.__dict__) for record in caplog.records if record.name != "httpx")
     assert "/token/refresh" in written
-    secrets = ["password-1", "password-2", session["id_token"], session["refresh_token"]]
+    secrets = ["kettle-harbour-1", "kettle-harbour-2", session["id_token"], session["refresh_token"]]
     assert not [secret for secret in secrets if secret in written]
 
 
