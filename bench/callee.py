@@ -58,11 +58,12 @@ class _Calls:
         self.auth0_proof = self._proof(self.auth0_token)
 
     def _bound(self, number: int = 0) -> str:
-        claims = ServiceClaims.bound("billing", "product", self._key.thumbprint).as_developer_claims()
+        claims = _bound_claims(self._key)
         return self._issuer.id_token("svc:billing", claims | ({"number": number} if number else {}))
 
     def _with_fresh_token(self) -> Call:
-        token = self._issuer.id_token("svc:billing", ServiceClaims.fresh("billing", "product").as_developer_claims())
+        claims = ServiceClaims.fresh("billing", "product", minted_at=time.time())
+        token = self._issuer.id_token("svc:billing", claims.as_developer_claims())
         return Call("GET", "/products", [token], [], [])
 
     def _with_proof(self, token: str) -> Call:
@@ -70,6 +71,11 @@ class _Calls:
 
     def _proof(self, token: str) -> str:
         return self._key.proof("GET", URL, token, issued_at=time.time())
+
+
+def _bound_claims(key: ProofKey) -> dict[str, Any]:
+    """Return the developer claims of a token that is bound to `key`."""
+    return ServiceClaims.bound("billing", "product", key.thumbprint, minted_at=time.time()).as_developer_claims()
 
 
 async def callee(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
@@ -144,9 +150,7 @@ def _fetch(issuer: Issuer) -> Any:
 def _parts(issuer: Issuer, store: SQLiteReplayStore, firebase: AdminFirebase) -> dict[str, Any]:
     """Return the parts of a call's verification."""
     key, verifier = ProofKey(), ProofVerifier()
-    token = issuer.id_token(
-        "svc:billing", ServiceClaims.bound("billing", "product", key.thumbprint).as_developer_claims()
-    )
+    token = issuer.id_token("svc:billing", _bound_claims(key))
     proof = key.proof("GET", URL, token, issued_at=time.time())
     sha256 = hashlib.sha256(token.encode()).digest()
 

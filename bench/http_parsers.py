@@ -103,10 +103,9 @@ async def _call(app: FastAPI, parser: str, requests: Iterator[bytes]) -> Work:
 def _requests(issuer: Issuer) -> Iterator[bytes]:
     """Return the requests of all rounds: one token, and a proof for each."""
     key = ProofKey()
-    token = issuer.id_token(
-        "svc:billing", ServiceClaims.bound("billing", "product", key.thumbprint).as_developer_claims()
-    )
     now = time.time()
+    claims = ServiceClaims.bound("billing", "product", key.thumbprint, minted_at=now)
+    token = issuer.id_token("svc:billing", claims.as_developer_claims())
     lines = (
         f"GET {PATH} HTTP/1.1",
         "Host: product.example.com",

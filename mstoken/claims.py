@@ -8,9 +8,10 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
+from mstoken import strict_jwt
 from mstoken.errors import TokenNotService
 from mstoken.wire import CLAIM_VERSION, MODES, SERVICE_CLAIM, UID_PREFIX, Mode
 
@@ -23,24 +24,32 @@ _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 class ServiceClaims:
     """The contents of the `ms` claim: `service` calls `audience`.
 
+    `minted_at` is when the custom token was signed, in seconds since the epoch, by the clock of the process that signed
+    it. A session keeps it, however often somebody signs in with the custom token or refreshes the session.
+
     A fresh token has a random `token_id` and is accepted once. A bound token has the thumbprint of a key (RFC 7638) and
     is accepted with a new proof of that key for each call. Exactly one of the two is not None.
     """
 
     service: str
     audience: str
+    minted_at: int
     token_id: str | None = None
     key_thumbprint: str | None = None
 
     @classmethod
-    def fresh(cls, service: str, audience: str) -> "ServiceClaims":
+    def fresh(cls, service: str, audience: str, *, minted_at: float) -> "ServiceClaims":
         """Return claims with a new id of 128 random bits, as 22 characters of base64url."""
-        return cls(service, audience, token_id=secrets.token_urlsafe(16))
+        return cls(service, audience, int(minted_at), token_id=secrets.token_urlsafe(16))
 
     @classmethod
-    def bound(cls, service: str, audience: str, key_thumbprint: str) -> "ServiceClaims":
+    def bound(cls, service: str, audience: str, key_thumbprint: str, *, minted_at: float) -> "ServiceClaims":
         """Return claims that are bound to the key with this thumbprint, 43 characters of base64url."""
-        return cls(service, audience, key_thumbprint=key_thumbprint)
+        return cls(service, audience, int(minted_at), key_thumbprint=key_thumbprint)
+
+    def with_minted_at(self, seconds: float) -> "ServiceClaims":
+        """Return these claims for a custom token that is signed at `seconds` since the epoch. A fraction is dropped."""
+        return replace(self, minted_at=int(seconds))
 
     @property
     def uid(self) -> str:
@@ -55,7 +64,8 @@ class ServiceClaims:
     def as_developer_claims(self) -> dict[str, Any]:
         """Return the developer claims for firebase-admin's `create_custom_token`."""
         id_or_key = {"jti": self.token_id} if self.key_thumbprint is None else {"jkt": self.key_thumbprint}
-        return {SERVICE_CLAIM: {"v": CLAIM_VERSION, "svc": self.service, "aud": self.audience} | id_or_key}
+        common = {"v": CLAIM_VERSION, "svc": self.service, "aud": self.audience, "iat": self.minted_at}
+        return {SERVICE_CLAIM: common | id_or_key}
 
     @classmethod
     def parse(cls, claims: Mapping[str, Any]) -> "ServiceClaims":
@@ -77,11 +87,15 @@ class ServiceClaims:
             raise TokenNotService(f"The {SERVICE_CLAIM} claim does not name a service and an audience.")
         if claims.get("sub") != service_uid(service):
             raise TokenNotService(f"The uid of the token is not that of the service in the {SERVICE_CLAIM} claim.")
-        other_members = ms.keys() - {"v", "svc", "aud"}
+        try:
+            minted_at = strict_jwt.seconds(ms, "iat")
+        except ValueError:
+            raise TokenNotService(f"The {SERVICE_CLAIM} claim has no iat, a time in whole seconds.") from None
+        other_members = ms.keys() - {"v", "svc", "aud", "iat"}
         if other_members == {"jti"} and _is_text(ms["jti"], _TOKEN_ID):
-            return cls(service, audience, token_id=ms["jti"])
+            return cls(service, audience, minted_at, token_id=ms["jti"])
         if other_members == {"jkt"} and is_thumbprint(ms["jkt"]):
-            return cls(service, audience, key_thumbprint=ms["jkt"])
+            return cls(service, audience, minted_at, key_thumbprint=ms["jkt"])
         raise TokenNotService(f"The {SERVICE_CLAIM} claim must have a valid jti or a valid jkt, and no other member.")
 
 

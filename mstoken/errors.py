@@ -157,14 +157,14 @@ class TokenUntrusted(ServiceTokenRefused):
 
 
 class TokenExpired(ServiceTokenRefused):
-    """The time in the token's `exp` has passed."""
+    """The time in the token's `exp` has passed, or a bound token was minted or signed in more than an hour ago."""
 
     code = error = "token_expired"
     title = "The service token has expired"
 
 
 class TokenStale(ServiceTokenRefused):
-    """The token has not expired, but it is `age_seconds` old, and a fresh token is accepted for `max_age_seconds`."""
+    """A fresh token was minted or signed in `age_seconds` ago, and is accepted for `max_age_seconds`."""
 
     code = error = "token_stale"
     title = "The service token is not fresh"

@@ -87,7 +87,7 @@ class FakeFirebase(Firebase):
 
     def service_headers(self, service: str, *, to: str) -> dict[str, str]:
         """Return the header of a service that has just signed in for one call to the service `to`, in fresh mode."""
-        claims = ServiceClaims.fresh(service, to).as_developer_claims()
+        claims = ServiceClaims.fresh(service, to, minted_at=self._clock()).as_developer_claims()
         return {SERVICE_TOKEN_HEADER: self.issue(service_uid(service), provider="custom", **claims)}
 
     def issue(self, uid: str, *, provider: str, header: Mapping[str, Any] | None = None, **claims: Any) -> str:
@@ -137,7 +137,8 @@ class FakeFirebase(Firebase):
         return {uid: self._identities[uid] for uid in uids if uid in self._identities}
 
     def mint(self, claims: ServiceClaims) -> str:
-        """Return a custom token for a sign-in to this Firebase."""
+        """Return a custom token for a sign-in to this Firebase. It is minted now, whatever `claims.minted_at` is."""
+        claims = claims.with_minted_at(self._clock())
         return self._sign({"alg": "RS256"}, {"uid": claims.uid, "claims": claims.as_developer_claims()})
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
@@ -191,10 +192,11 @@ class _FakeTokens:
         return self.token_sync(audience, mode)
 
     def token_sync(self, audience: str, mode: Mode) -> str:
+        now = self._clock()
         claims = (
-            ServiceClaims.fresh(self._service, audience)
+            ServiceClaims.fresh(self._service, audience, minted_at=now)
             if mode == "fresh"
-            else ServiceClaims.bound(self._service, audience, self._key.thumbprint)
+            else ServiceClaims.bound(self._service, audience, self._key.thumbprint, minted_at=now)
         )
         return self._firebase.issue(claims.uid, provider="custom", **claims.as_developer_claims())
 

@@ -44,7 +44,9 @@ ID_TOKEN_LIFETIME_SECONDS = 3600
 CUSTOM_TOKEN_LIFETIME_SECONDS = 3600
 """Lifetime of a custom token, in seconds (Firebase, "Create custom tokens")."""
 FRESH_TOKEN_MAX_AGE_SECONDS = 60
-"""Maximum age of a fresh service token, in seconds."""
+"""Maximum age of a fresh service token, in seconds, however often somebody signed in with its custom token."""
+BOUND_TOKEN_MAX_AGE_SECONDS = 3600
+"""Maximum age of a bound service token, in seconds, however often its session was refreshed."""
 PROOF_MAX_AGE_SECONDS = 30
 """Maximum age of a proof, in seconds. A proof is made just before its call, so this covers slow networks."""
 ASSERTION_MAX_AGE_SECONDS = 60

@@ -61,7 +61,7 @@ class ServiceCaller:
     """A service that calls `audience`; on behalf of `user` if the request also has a user's token.
 
     `one_time_id` is the id that this call spends: that of a fresh token, or the thumbprint of a key and the id of a
-    proof. `issued_at` is when the token or the proof was made, in seconds since the epoch.
+    proof. `issued_at` is when the fresh token was minted or the proof was made, in seconds since the epoch.
     """
 
     service: str

@@ -5,8 +5,9 @@
 3. It is a service token: a service identity signed in, and the `ms` claim has a known version (`claims`).
 4. It is for this service.
 5. The identity is alive: not disabled, and not revoked since it signed in (`status`).
-6. A fresh token is at most 60 s old. A bound token comes with a proof for this call that is at most 30 s old
-   (`mstoken.proof`), and with a nonce if this service requires one (`nonces`).
+6. A fresh token was minted and signed in at most 60 s ago. A bound token was minted and signed in at most an hour ago,
+   and comes with a proof for this call that is at most 30 s old (`mstoken.proof`), and with a nonce if this service
+   requires one (`nonces`).
 7. The route admits the caller (`callers`).
 8. The id of the token or of the proof is spent (`replay`).
 
@@ -38,10 +39,12 @@ from mstoken.errors import (
     ProofReplayed,
     Refusal,
     ServiceTokenRefused,
+    TokenExpired,
     TokenMalformed,
     TokenMissing,
     TokenReplayed,
     TokenStale,
+    TokenUntrusted,
     TokenWrongAudience,
     UserTokenInvalid,
     UserTokenMissing,
@@ -51,6 +54,7 @@ from mstoken.errors import (
 from mstoken.proof import Proof, ProofVerifier
 from mstoken.settings import Settings
 from mstoken.wire import (
+    BOUND_TOKEN_MAX_AGE_SECONDS,
     CLOCK_SKEW_SECONDS,
     FRESH_TOKEN_MAX_AGE_SECONDS,
     PROOF_MAX_AGE_SECONDS,
@@ -171,6 +175,7 @@ class TokenVerifier:
             raise TokenWrongAudience(ms.audience, self.audience)
         if not await self._status.is_alive(ms.uid, token.claims["auth_time"]):
             raise IdentityDisabled(ms.uid)
+        self._check_token_age(ms, token.claims)
         if ms.key_thumbprint is not None:
             proof = self._check_proof(call, token, ms.key_thumbprint)
             one_time_id, issued_at = f"{ms.key_thumbprint}.{proof.proof_id}", proof.issued_at
@@ -180,17 +185,27 @@ class TokenVerifier:
             if admission.proof or self._require_proof:
                 raise ProofMissing("This call needs a service token that is bound to a key, and a proof of that key.")
             assert ms.token_id is not None  # noqa: S101 - a token without a key has an id
-            self._check_token_age(token.claims)
-            one_time_id, issued_at = ms.token_id, token.claims["iat"]
+            one_time_id, issued_at = ms.token_id, ms.minted_at
         return ServiceCaller(ms.service, ms.uid, ms.audience, ms.mode, one_time_id, issued_at)
 
-    def _check_token_age(self, claims: Mapping[str, Any]) -> None:
-        """Make check 6 for a fresh token."""
-        # The age counts from the sign-in. After a refresh of the session, `iat` is new and `auth_time` is not: by
-        # `iat` a refreshed token would be fresh again, with an id that the store may have forgotten.
-        age_seconds = int(self._clock()) - claims["auth_time"]
-        if age_seconds > FRESH_TOKEN_MAX_AGE_SECONDS:
-            raise TokenStale(age_seconds, FRESH_TOKEN_MAX_AGE_SECONDS)
+    def _check_token_age(self, ms: ServiceClaims, claims: Mapping[str, Any]) -> None:
+        """Make the part of check 6 that is about the token.
+
+        The age counts from the minting and from the sign-in, not from `iat`: a custom token can be signed in with for
+        an hour, and a session can be refreshed for ever. By `iat` a fresh token would be fresh again after its id was
+        forgotten, and a bound token would never end.
+        """
+        now = self._clock()
+        if ms.minted_at > now + CLOCK_SKEW_SECONDS:
+            raise TokenUntrusted("The token was minted in the future, by the clock of this service.")
+        age_seconds = int(now) - min(ms.minted_at, claims["auth_time"])
+        if ms.mode == "fresh":
+            if age_seconds > FRESH_TOKEN_MAX_AGE_SECONDS:
+                raise TokenStale(age_seconds, FRESH_TOKEN_MAX_AGE_SECONDS)
+        elif age_seconds > BOUND_TOKEN_MAX_AGE_SECONDS + CLOCK_SKEW_SECONDS:
+            raise TokenExpired(
+                f"The token is {age_seconds} s old. At most {BOUND_TOKEN_MAX_AGE_SECONDS} s are allowed."
+            )
 
     def _check_proof(self, call: Call, token: IdToken, key_thumbprint: str) -> Proof:
         """Make check 6 for a bound token. `ProofVerifier` checks the age of the proof."""

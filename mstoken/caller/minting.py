@@ -5,6 +5,7 @@ laptops and for the token service. All other services use `BrokerMinter`, which 
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
@@ -30,7 +31,8 @@ class Minter(Protocol):
     async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
         """Return a custom token for `claims.uid` with these developer claims. `client` sends requests, if needed.
 
-        The token service puts an id of its own in the place of `claims.token_id`. Raise `SignInRefused` if another
+        The time at which it is signed replaces `claims.minted_at`. The token service also replaces `claims.token_id` by
+        an id of its own. Raise `SignInRefused` if another
         attempt cannot help, and `SignInUnavailable` if it may.
         """
         ...
@@ -43,15 +45,19 @@ class AdminMinter(Minter):
     Source: Firebase, "Create custom tokens", using a service account or letting the Admin SDK discover one.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
+        """`clock` returns seconds since the epoch."""
         self._app = admin_app(settings)
+        self._clock = clock
 
     @override
     async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
         return await self.sign(claims)
 
     async def sign(self, claims: ServiceClaims) -> str:
-        """Return a custom token with exactly these claims. Raise as `mint` does."""
+        """Return a custom token with these claims, minted now. Raise as `mint` does."""
+        # The time before the signature, which may take seconds: a custom token must never look newer than it is.
+        claims = claims.with_minted_at(self._clock())
         try:
             # In a thread, because IAM's signBlob is a request. A signature with a key takes a third of a millisecond.
             token = await asyncio.to_thread(

@@ -90,8 +90,8 @@ class ProcessTokens:
         token = self._bound.get(audience)
         if token is not None:
             return token
-        claims = ServiceClaims.bound(self._service, service_name(audience), self.key.thumbprint)
-        token = BoundToken(audience, lambda: self._mint_and_sign_in(claims), clock=self._clock, sleep=self._sleep)
+        service_name(audience)
+        token = BoundToken(audience, lambda: self._sign_in_bound(audience), clock=self._clock, sleep=self._sleep)
         return self._bound.setdefault(audience, token)
 
     def _fill(self, audience: str, stock: FreshTokens, number: int) -> None:
@@ -114,7 +114,13 @@ class ProcessTokens:
             stock.put(token, signed_in_at=began_at, took_seconds=self._clock() - began_at)
 
     async def _sign_in_fresh(self, audience: str) -> str:
-        return await self._mint_and_sign_in(ServiceClaims.fresh(self._service, service_name(audience)))
+        claims = ServiceClaims.fresh(self._service, service_name(audience), minted_at=self._clock())
+        return await self._mint_and_sign_in(claims)
+
+    async def _sign_in_bound(self, audience: str) -> str:
+        thumbprint = self.key.thumbprint
+        claims = ServiceClaims.bound(self._service, service_name(audience), thumbprint, minted_at=self._clock())
+        return await self._mint_and_sign_in(claims)
 
     async def _mint_and_sign_in(self, claims: ServiceClaims) -> str:
         began = time.perf_counter()

@@ -50,11 +50,14 @@ class TokenRequest(BaseModel):
             raise ValueError("jkt must be a SHA-256 thumbprint in base64url, 43 characters (RFC 7638)")
         return self
 
-    def claims(self, service: str) -> ServiceClaims:
-        """Return the claims of a new token for `service`. The id of a fresh one is random: no caller can choose it."""
+    def claims(self, service: str, minted_at: float) -> ServiceClaims:
+        """Return the claims of a new token for `service`, minted at that time, in seconds since the epoch.
+
+        The id of a fresh one is random: no caller can choose it.
+        """
         if self.jkt is not None:
-            return ServiceClaims.bound(service, self.audience, self.jkt)
-        return ServiceClaims.fresh(service, self.audience)
+            return ServiceClaims.bound(service, self.audience, self.jkt, minted_at=minted_at)
+        return ServiceClaims.fresh(service, self.audience, minted_at=minted_at)
 
 
 class Issued(BaseModel):
@@ -120,7 +123,8 @@ class TokenService:
         self._credentials = CredentialVerifier(
             policy, settings.token_service_url, self._certificates, self._replay, clock=clock
         )
-        self._sign = sign or AdminMinter(settings).sign
+        self._clock = clock
+        self._sign = sign or AdminMinter(settings, clock=clock).sign
 
     async def issue(self, authorizations: Sequence[str], body: bytes) -> Issued:
         """Return the custom token that the JSON `body` requests, for the service that `authorizations` authenticate.
@@ -137,7 +141,7 @@ class TokenService:
             # After the other checks, so that a refused request spends nothing. Before signing, so that one assertion
             # never gets two tokens.
             await self._credentials.spend(record.proven)
-            claims = request.claims(record.proven.service)
+            claims = request.claims(record.proven.service, self._clock())
             record.token_id = log_name(claims.token_id or claims.key_thumbprint or "")
             custom_token = await self._custom_token(claims)
         except Refusal as refusal:

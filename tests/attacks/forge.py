@@ -37,7 +37,7 @@ class Forge:
 
     def service_claims(self, service: str = "billing", audience: str = "product") -> Claims:
         """Return the claims of a valid service token that is issued now."""
-        ms = {"v": 1, "svc": service, "aud": audience, "jti": secrets.token_urlsafe(16)}
+        ms = {"v": 1, "svc": service, "aud": audience, "iat": int(time.time()), "jti": secrets.token_urlsafe(16)}
         return self._claims(f"svc:{service}", "custom") | {"ms": ms}
 
     def user_claims(self, uid: str) -> Claims:

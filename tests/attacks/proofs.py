@@ -21,6 +21,7 @@ from mstoken.jwk import thumbprint
 from tests.attacks.forge import ABSENT, Claims, Forge, encode
 
 PATH = "/products"
+YEAR_SECONDS = 365 * 86_400
 
 
 @dataclass
@@ -35,10 +36,14 @@ class Holder:
         self.jwk: dict[str, Any] = ECAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
         self.token = self.bound(thumbprint(self.jwk))
 
-    def bound(self, jkt: str, **changes: Any) -> str:
-        """Return a valid token that is bound to the key with the thumbprint `jkt`, with `changes` to its claims."""
+    def bound(self, jkt: str, ms: Claims | None = None, **changes: Any) -> str:
+        """Return a valid token that is bound to the key with the thumbprint `jkt`.
+
+        `changes` are to its claims, and `ms` to the members of its ms claim.
+        """
         claims = self.forge.service_claims() | changes
-        return self.forge.signed(claims | {"ms": {"v": 1, "svc": "billing", "aud": "product", "jkt": jkt}})
+        members = {"v": 1, "svc": "billing", "aud": "product", "iat": int(time.time()), "jkt": jkt}
+        return self.forge.signed(claims | {"ms": members | (ms or {})})
 
     def claims(self) -> Claims:
         """Return the claims of a valid proof that is made now."""
@@ -171,6 +176,19 @@ def _off_the_curve(holder: Holder) -> list[str]:
     return header_lines(holder, holder.proof(header={"jwk": jwk}))
 
 
+def _old_token(ms: Claims | None = None, **ages: int) -> Callable[[Holder], list[str]]:
+    """Return the lines of a call with a token of this minute, whose `auth_time` or `ms.iat` is so many seconds old."""
+
+    def lines(holder: Holder) -> list[str]:
+        now = int(time.time())
+        minted = {"iat": now - ages["minted"]} if "minted" in ages else {}
+        signed_in = {"auth_time": now - ages["signed_in"]} if "signed_in" in ages else {}
+        holder.token = holder.bound(thumbprint(holder.jwk), minted | (ms or {}), **signed_in)
+        return header_lines(holder, holder.proof())
+
+    return lines
+
+
 def _fresh_token(holder: Holder) -> list[str]:
     holder.token = holder.forge.signed(holder.forge.service_claims())
     return header_lines(holder, holder.proof())
@@ -178,6 +196,19 @@ def _fresh_token(holder: Holder) -> list[str]:
 
 PROOF_FLAWS = [
     ProofFlaw("a bound token without a proof", "proof_missing", header_lines),
+    ProofFlaw("a bound token that was minted two hours ago", "token_expired", _old_token(minted=7200)),
+    ProofFlaw(
+        "a bound token of a session that began a year ago and was refreshed now",
+        "token_expired",
+        _old_token(minted=YEAR_SECONDS, signed_in=YEAR_SECONDS),
+    ),
+    ProofFlaw(
+        "a bound token that was minted now, of a session that began a year ago",
+        "token_expired",
+        _old_token(signed_in=YEAR_SECONDS),
+    ),
+    ProofFlaw("a bound token that was minted a minute in the future", "token_untrusted", _old_token(minted=-60)),
+    ProofFlaw("a bound token whose minting time is a string", "token_not_service", _old_token(ms={"iat": "now"})),
     ProofFlaw("a fresh token with a proof", "proof_invalid", _fresh_token),
     ProofFlaw("a proof without a token", "token_missing", lambda h: header_lines(h, h.proof())[1:]),
     ProofFlaw("two proofs on two lines", "proof_invalid", lambda h: header_lines(h, h.proof(), h.proof())),

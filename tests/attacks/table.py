@@ -253,6 +253,10 @@ def _ms(claims: Claims, **changes: object) -> Claims:
     return claims | {"ms": {name: value for name, value in ms.items() if value is not ABSENT}}
 
 
+def _minted(value: object) -> Spoil:
+    return lambda forge, claims: forge.signed(_ms(claims, iat=value))
+
+
 SERVICE_FLAWS = [
     # Flaws that only a service token can have.
     Flaw("made for another service", "token_wrong_audience", lambda f, c: f.signed(_ms(c, aud="user"))),
@@ -283,6 +287,27 @@ SERVICE_FLAWS = [
     ),
     Flaw("a thumbprint beside the id", "token_not_service", lambda f, c: f.signed(_ms(c, jkt="x" * 43))),
     Flaw("no ms claim", "token_not_service", lambda f, c: f.without(c, "ms")),
+    Flaw("no minting time", "token_not_service", lambda f, c: f.signed(_ms(c, iat=ABSENT))),
+    *(
+        Flaw(f"a minting time that is {what}", "token_not_service", _minted(value))
+        for what, value in (
+            ("a string", "1900000000"),
+            ("negative", -1),
+            ("true", True),
+            ("a list", [1_900_000_000]),
+            ("a number with a fraction", 1_900_000_000.5),
+        )
+    ),
+    Flaw(
+        "minted a minute in the future",
+        "token_untrusted",
+        lambda f, c: f.signed(_ms(c, iat=int(time.time()) + 60)),
+    ),
+    Flaw(
+        "signed in now, with a custom token that was minted 61 s ago",
+        "token_stale",
+        lambda f, c: f.signed(_ms(c, iat=int(time.time()) - 61)),
+    ),
     Flaw("issued 61 s ago", "token_stale", lambda f, c: f.signed(c | _times(ago=61))),
     Flaw(
         "refreshed: new iat, old auth_time",

@@ -7,9 +7,10 @@ import pytest
 from mstoken.claims import ServiceClaims, log_name, service_name, token_mode, token_sha256
 from mstoken.errors import TokenNotService
 
-FRESH = ServiceClaims.fresh("billing", "product")
+NOW = 1_800_000_000
+FRESH = ServiceClaims.fresh("billing", "product", minted_at=NOW)
 THUMBPRINT = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
-BOUND = ServiceClaims.bound("billing", "product", THUMBPRINT)
+BOUND = ServiceClaims.bound("billing", "product", THUMBPRINT, minted_at=NOW)
 
 
 def id_token_claims(**changes: Any) -> dict[str, Any]:
@@ -34,12 +35,22 @@ def test_the_callee_reads_what_the_caller_wrote() -> None:
 def test_the_claim_tells_the_mode() -> None:
     """A claim with an id is that of a fresh token, one with a thumbprint is that of a bound token."""
     assert (FRESH.mode, BOUND.mode) == ("fresh", "proof")
-    assert BOUND.as_developer_claims() == {"ms": {"v": 1, "svc": "billing", "aud": "product", "jkt": THUMBPRINT}}
+    common = {"v": 1, "svc": "billing", "aud": "product", "iat": NOW}
+    assert BOUND.as_developer_claims() == {"ms": common | {"jkt": THUMBPRINT}}
+    assert FRESH.as_developer_claims() == {"ms": common | {"jti": FRESH.token_id}}
+
+
+def test_the_claim_has_the_time_of_minting_in_whole_seconds() -> None:
+    """A fraction is dropped, so a token never looks newer than it is. A signer can replace the time."""
+    assert ServiceClaims.fresh("billing", "product", minted_at=NOW + 0.9).minted_at == NOW
+    assert ServiceClaims.bound("billing", "product", THUMBPRINT, minted_at=NOW + 0.9).minted_at == NOW
+    later = FRESH.with_minted_at(NOW + 7.9)
+    assert (later.minted_at, later.token_id) == (NOW + 7, FRESH.token_id)
 
 
 def test_each_fresh_token_has_a_new_id() -> None:
     """The ids are 128 random bits."""
-    ids = {str(ServiceClaims.fresh("billing", "product").token_id) for _ in range(1000)}
+    ids = {str(ServiceClaims.fresh("billing", "product", minted_at=NOW).token_id) for _ in range(1000)}
     assert len(ids) == 1000
     assert {len(token_id) for token_id in ids} == {22}
 
@@ -65,6 +76,12 @@ def test_each_fresh_token_has_a_new_id() -> None:
         id_token_claims(**ms(svc=["billing"])),
         id_token_claims(**ms(aud=None)),
         id_token_claims(**ms(aud=["product"])),
+        id_token_claims(**ms(iat=None)),
+        id_token_claims(**ms(iat=str(NOW))),
+        id_token_claims(**ms(iat=NOW + 0.5)),
+        id_token_claims(**ms(iat=-1)),
+        id_token_claims(**ms(iat=True)),
+        id_token_claims(**ms(iat=[NOW])),
         id_token_claims(**ms(jti=None)),
         id_token_claims(**ms(jti=7)),
         id_token_claims(**ms(jti="short")),

@@ -231,7 +231,8 @@ async def product(request: pytest.FixtureRequest, signer: Signer) -> AsyncIterat
         return f"{caller} {name}"
 
     protect(app, firebase.verifier("product", base_url=BASE_URL, nonce_secret=request.param))
-    claims = ServiceClaims.bound("billing", "product", signer.thumbprint).as_developer_claims()
+    ours = ServiceClaims.bound("billing", "product", signer.thumbprint, minted_at=time.time())
+    claims = ours.as_developer_claims()
     auth = IndependentClient(signer, firebase.issue("svc:billing", provider="custom", **claims))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(auth=auth, transport=transport, base_url=BASE_URL) as client:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -82,9 +83,12 @@ def test_no_two_tokens_have_the_same_id(ask: Ask) -> None:
 def test_a_bound_token_is_for_the_key_that_was_named(ask: Ask) -> None:
     """The claim of a bound token has the key's thumbprint, and no id."""
     thumbprint = ProofKey().thumbprint
+    before = int(time.time())
     answer = ask({"audience": "product", "mode": "proof", "jkt": thumbprint})
     claims = unverified(answer.json()["custom_token"]).payload["claims"]
-    assert claims == ServiceClaims.bound("billing", "product", thumbprint).as_developer_claims()
+    minted_at = claims["ms"]["iat"]
+    assert before <= minted_at <= time.time()
+    assert claims == ServiceClaims.bound("billing", "product", thumbprint, minted_at=minted_at).as_developer_claims()
 
 
 @pytest.mark.parametrize(

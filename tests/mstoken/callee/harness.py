@@ -26,9 +26,15 @@ class Product:
         self.firebase = FakeFirebase(clock=self.clock)
         self.verifier = self.firebase.verifier("product")
 
-    def service_token(self, service: str = "billing", audience: str = "product", **claims: Any) -> str:
-        """Return a fresh token of `service` for `audience`, with `claims` in place of its own."""
-        ms = ServiceClaims.fresh(service, audience).as_developer_claims()
+    def service_token(
+        self, service: str = "billing", audience: str = "product", *, minted_at: float | None = None, **claims: Any
+    ) -> str:
+        """Return a fresh token of `service` for `audience`, with `claims` in place of its own.
+
+        `minted_at` is in seconds since the epoch, and now by default.
+        """
+        minted_at = self.clock() if minted_at is None else minted_at
+        ms = ServiceClaims.fresh(service, audience, minted_at=minted_at).as_developer_claims()
         return self.firebase.issue(f"svc:{service}", **{"provider": "custom", **ms, **claims})
 
     def user_token(self, uid: str = "anna", **claims: Any) -> str:
@@ -74,9 +80,15 @@ class ProductWithProofs:
         self.key = ProofKey()
         self.token = self.bound_token()
 
-    def bound_token(self, service: str = "billing", audience: str = "product", **claims: Any) -> str:
-        """Return a token that is bound to the key, with `claims` in place of its own."""
-        ms = ServiceClaims.bound(service, audience, self.key.thumbprint).as_developer_claims()
+    def bound_token(
+        self, service: str = "billing", audience: str = "product", *, minted_at: float | None = None, **claims: Any
+    ) -> str:
+        """Return a token that is bound to the key, with `claims` in place of its own.
+
+        `minted_at` is in seconds since the epoch, and now by default.
+        """
+        minted_at = self.clock() if minted_at is None else minted_at
+        ms = ServiceClaims.bound(service, audience, self.key.thumbprint, minted_at=minted_at).as_developer_claims()
         return self.firebase.issue(f"svc:{service}", **{"provider": "custom", **ms, **claims})
 
     def proof(self, method: str = "GET", path: str = "/products", nonce: str | None = None) -> str:

@@ -112,6 +112,27 @@ async def test_check_6_a_refresh_of_the_session_does_not_make_a_token_fresh(prod
     assert await product.code(product.service_token(iat=now, auth_time=now - 61)) == "token_stale"
 
 
+async def test_check_6_a_custom_token_makes_fresh_tokens_for_sixty_seconds(product: Product) -> None:
+    """A new sign-in with a custom token that was minted 61 s ago does not make a fresh token."""
+    now = int(product.clock())
+    assert await product.code(product.service_token(minted_at=now - 60)) == "accepted"
+    assert await product.code(product.service_token(minted_at=now - 61)) == "token_stale"
+
+
+async def test_check_6_a_token_from_the_future_is_refused(product: Product) -> None:
+    """The clock of the signer may be ahead by 5 s. A token from a later time would be fresh for too long."""
+    now = int(product.clock())
+    assert await product.code(product.service_token(minted_at=now + CLOCK_SKEW_SECONDS)) == "accepted"
+    assert await product.code(product.service_token(minted_at=now + CLOCK_SKEW_SECONDS + 1)) == "token_untrusted"
+
+
+async def test_the_time_of_a_call_with_a_fresh_token_is_that_of_its_minting(product: Product) -> None:
+    """A refresh of the session, or another sign-in with the custom token, does not change it."""
+    minted_at = int(product.clock()) - 40
+    caller = await product.call(product.service_token(minted_at=minted_at))
+    assert caller.issued_at == minted_at
+
+
 async def test_check_7_a_caller_that_the_route_does_not_admit_is_refused(product: Product) -> None:
     """A customer, another service, and a service on a route for users are known, and not admitted."""
     assert await product.code(user=f"Bearer {product.user_token()}", admission=ADMINS) == "caller_not_allowed"
@@ -152,7 +173,7 @@ async def test_check_8_a_spent_id_is_kept_for_as_long_as_any_worker_accepts_its_
     )
     product.verifier = product.firebase.verifier("product", replay=store)
     signed_at = int(product.clock()) + CLOCK_SKEW_SECONDS
-    token = product.service_token(iat=signed_at, auth_time=signed_at)
+    token = product.service_token(minted_at=signed_at, iat=signed_at, auth_time=signed_at)
     assert await product.code(token) == "accepted"
     product.verifier = another_worker
     codes = []

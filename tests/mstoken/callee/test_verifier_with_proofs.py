@@ -20,7 +20,7 @@ from mstoken.errors import ProofNonceRequired
 from mstoken.jwk import thumbprint
 from mstoken.proof import ProofKey
 from mstoken.strict_jwt import base64url
-from mstoken.wire import CLOCK_SKEW_SECONDS, PROOF_MAX_AGE_SECONDS
+from mstoken.wire import BOUND_TOKEN_MAX_AGE_SECONDS, CLOCK_SKEW_SECONDS, PROOF_MAX_AGE_SECONDS
 from tests.mstoken.callee.harness import BILLING, URL, USERS_AND_BILLING, ProductWithProofs
 from tests.mstoken.callee.replay.fakes import ForgetfulReplayStore
 
@@ -81,6 +81,41 @@ async def test_a_spent_proof_is_kept_for_as_long_as_any_worker_accepts_it(bound:
         codes.append(await bound.code(call, at=elsewhere))
         bound.clock.advance(0.5)
     assert [code for code, _ in groupby(codes)] == ["proof_invalid", "proof_replayed", "proof_invalid"]
+
+
+@pytest.mark.parametrize("old", ["minted_at", "auth_time"])
+async def test_a_bound_token_ends_an_hour_after_its_minting_and_its_sign_in(bound: ProductWithProofs, old: str) -> None:
+    """A later sign-in with the custom token, and a refresh of the session, do not make it last longer."""
+    now = int(bound.clock())
+    oldest = now - BOUND_TOKEN_MAX_AGE_SECONDS - CLOCK_SKEW_SECONDS
+
+    async def code(time: int) -> str:
+        times = {"minted_at": now, "auth_time": now} | {old: time}
+        bound.token = bound.bound_token(minted_at=times["minted_at"], auth_time=times["auth_time"])
+        return await bound.code(bound.call())
+
+    assert await code(oldest) == "accepted"
+    assert await code(oldest - 1) == "token_expired"
+    assert await code(oldest - 365 * 86_400) == "token_expired"
+
+
+async def test_a_bound_token_that_is_used_all_the_time_ends_too(bound: ProductWithProofs) -> None:
+    """The callee remembers a bound token, and checks its age at every call."""
+    codes = []
+    for _ in range(75):
+        codes.append(await bound.code(bound.call()))
+        bound.clock.advance(50)
+    assert [code for code, _ in groupby(codes)] == ["accepted", "token_expired"]
+    assert codes.count("accepted") == (BOUND_TOKEN_MAX_AGE_SECONDS + CLOCK_SKEW_SECONDS) // 50 + 1
+
+
+async def test_a_bound_token_from_the_future_is_refused(bound: ProductWithProofs) -> None:
+    """The clock of the signer may be ahead by 5 s."""
+    latest = int(bound.clock()) + CLOCK_SKEW_SECONDS
+    bound.token = bound.bound_token(minted_at=latest)
+    assert await bound.code(bound.call()) == "accepted"
+    bound.token = bound.bound_token(minted_at=latest + 1)
+    assert await bound.code(bound.call()) == "token_untrusted"
 
 
 async def test_a_stolen_token_is_refused_without_its_key(bound: ProductWithProofs) -> None:
@@ -188,7 +223,8 @@ async def test_proofs_of_two_keys_can_have_the_same_id(bound: ProductWithProofs)
     def call_with_id(proof_id: str) -> Call:
         key = ec.generate_private_key(ec.SECP256R1())
         jwk = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
-        ms = ServiceClaims.bound("billing", "product", thumbprint(jwk)).as_developer_claims()
+        ours = ServiceClaims.bound("billing", "product", thumbprint(jwk), minted_at=bound.clock())
+        ms = ours.as_developer_claims()
         token = bound.firebase.issue("svc:billing", provider="custom", **ms)
         ath = base64url(hashlib.sha256(token.encode()).digest())
         claims = {"jti": proof_id, "htm": "GET", "htu": f"{URL}/products", "iat": int(bound.clock()), "ath": ath}

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -31,12 +32,13 @@ from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from mstoken.strict_jwt import base64url, unverified
 from mstoken.testing import FakeFirebase
 from mstoken.wire import Mode
+from tests.clock import FakeClock
 from tests.mstoken.caller.fakes import DEADLINE_SECONDS, RecordedSleep, Scripted, claims_of, ids_of
 
 ROOT = Path(__file__).parents[3]
 URL = "https://tokens.example/token"
-FRESH = ServiceClaims.fresh("billing", "product")
-BOUND = ServiceClaims.bound("billing", "product", "t" * 43)
+FRESH = ServiceClaims.fresh("billing", "product", minted_at=0)
+BOUND = ServiceClaims.bound("billing", "product", "t" * 43, minted_at=0)
 CREDENTIALS_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 SIGNER = "signer@real-shop.iam.gserviceaccount.com"
 
@@ -129,10 +131,23 @@ class TestAdminMinter:
     async def test_a_custom_token_for_the_emulator(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
         """It has the uid and the developer claims. The emulator needs no signature."""
         monkeypatch.setenv(AUTH_EMULATOR_VARIABLE, "127.0.0.1:9099")
-        token = unverified(await AdminMinter(Settings(project_id="demo-minting")).sign(FRESH))
+        minter = AdminMinter(Settings(project_id="demo-minting"), clock=FakeClock(1_800_000_000.9))
+        token = unverified(await minter.sign(FRESH))
         assert token.payload["uid"] == "svc:billing"
-        assert token.payload["claims"] == FRESH.as_developer_claims()
+        assert token.payload["claims"] == FRESH.with_minted_at(1_800_000_000).as_developer_claims()
         assert token.signature == b""
+
+    async def test_the_signer_says_when_a_token_was_minted(
+        self, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is the time of its own clock, whatever the claims say, and the same claims can be signed again later."""
+        monkeypatch.setenv(AUTH_EMULATOR_VARIABLE, "127.0.0.1:9099")
+        clock = FakeClock()
+        minter = AdminMinter(Settings(project_id="demo-minting"), clock=clock)
+        for _ in range(2):
+            claims = unverified(await minter.sign(BOUND)).payload["claims"]
+            assert claims == BOUND.with_minted_at(clock()).as_developer_claims()
+            clock.advance(3600)
 
     async def test_a_service_account_signs_with_its_key(self, machine: Machine, refusing_port: int) -> None:
         """A key file needs no request to sign."""
@@ -142,7 +157,8 @@ class TestAdminMinter:
         audience = unverified(token).payload["aud"]
         claims = jwt.decode(token, key.public_key(), ["RS256"], issuer=SIGNER, audience=audience, subject=SIGNER)
         assert claims["uid"] == "svc:billing"
-        assert claims["claims"] == FRESH.as_developer_claims()
+        assert claims["claims"] == FRESH.with_minted_at(claims["claims"]["ms"]["iat"]).as_developer_claims()
+        assert 0 <= time.time() - claims["claims"]["ms"]["iat"] < DEADLINE_SECONDS
 
     async def test_missing_credentials_are_final(self, machine: Machine) -> None:
         """Without a credential that can sign, another attempt cannot help."""
@@ -423,9 +439,9 @@ class Network(httpx.AsyncBaseTransport):
         self.assertions.append(assertion["jti"])
         service, audience = assertion["iss"], content["audience"]
         claims = (
-            ServiceClaims.bound(service, audience, content["jkt"])
+            ServiceClaims.bound(service, audience, content["jkt"], minted_at=0)
             if content["mode"] == "proof"
-            else ServiceClaims.fresh(service, audience)
+            else ServiceClaims.fresh(service, audience, minted_at=0)
         )
         return issued(self.firebase.mint(claims))
 

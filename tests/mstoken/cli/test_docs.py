@@ -87,8 +87,9 @@ def test_the_samples_of_keys(run: Run, shop: Path) -> None:
 
 def test_the_sample_of_a_token(run: Run) -> None:
     """The lines around the header and the claims, which the page leaves out, are printed as it shows."""
-    firebase = FakeFirebase("demo-shop", clock=FakeClock(time.time() - 300))
-    claims = ServiceClaims.fresh("billing", "product").as_developer_claims()
+    clock = FakeClock(time.time() - 300)
+    firebase = FakeFirebase("demo-shop", clock=clock)
+    claims = ServiceClaims.fresh("billing", "product", minted_at=clock()).as_developer_claims()
     printed = run("inspect", "-", stdin=firebase.issue("svc:billing", provider="custom", **claims)).stdout
     before, after = samples()["mstoken inspect - < token.txt"].split("…\n")
     assert printed.startswith(before)

@@ -38,13 +38,13 @@ def errors(token: str, *, after: float = 0, project: str = PROJECT) -> list[str]
 def service_token(**claims: Any) -> str:
     """Return a fresh token of Billing for Product, issued at `NOW`."""
     firebase = FakeFirebase(PROJECT, clock=FakeClock(NOW))
-    ours = ServiceClaims.fresh("billing", "product").as_developer_claims()
+    ours = ServiceClaims.fresh("billing", "product", minted_at=NOW).as_developer_claims()
     return firebase.issue("svc:billing", provider="custom", **(ours | claims))
 
 
 def bound_token(**claims: Any) -> str:
     firebase = FakeFirebase(PROJECT, clock=FakeClock(NOW))
-    ours = ServiceClaims.bound("billing", "product", ProofKey().thumbprint).as_developer_claims()
+    ours = ServiceClaims.bound("billing", "product", ProofKey().thumbprint, minted_at=NOW).as_developer_claims()
     return firebase.issue("svc:billing", provider="custom", **(ours | claims))
 
 
@@ -232,7 +232,7 @@ def test_a_private_key_is_not_shown(run: Run) -> None:
 
 def now_token(**claims: Any) -> str:
     """Return a fresh service token that is issued now."""
-    ours = ServiceClaims.fresh("billing", "product").as_developer_claims()
+    ours = ServiceClaims.fresh("billing", "product", minted_at=time.time()).as_developer_claims()
     return FakeFirebase(PROJECT).issue("svc:billing", provider="custom", **(ours | claims))
 
 

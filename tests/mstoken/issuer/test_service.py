@@ -158,7 +158,8 @@ async def test_a_fresh_token(harness: Harness) -> None:
     issued = await harness.ask()
     (claims,) = harness.signer.signed
     assert (claims.uid, claims.service, claims.audience) == ("svc:billing", "billing", "product")
-    assert claims.as_developer_claims() == {"ms": {"v": 1, "svc": "billing", "aud": "product", "jti": claims.token_id}}
+    common = {"v": 1, "svc": "billing", "aud": "product", "iat": int(harness.clock())}
+    assert claims.as_developer_claims() == {"ms": common | {"jti": claims.token_id}}
     assert issued.model_dump() == {"custom_token": "custom-token-1", "expires_in": 3600}
 
 
@@ -167,7 +168,8 @@ async def test_a_bound_token(harness: Harness) -> None:
     issued = await harness.ask(bound("user"))
     (claims,) = harness.signer.signed
     assert claims.uid == "svc:billing"
-    assert claims.as_developer_claims() == {"ms": {"v": 1, "svc": "billing", "aud": "user", "jkt": JKT}}
+    common = {"v": 1, "svc": "billing", "aud": "user", "iat": int(harness.clock())}
+    assert claims.as_developer_claims() == {"ms": common | {"jkt": JKT}}
     assert issued.expires_in == 3600
 
 
@@ -182,7 +184,10 @@ async def test_the_id_of_a_fresh_token_is_random(harness: Harness) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["uid", "sub", "service", "svc", "iss", "claims", "developer_claims", "ms", "jti", "token_id", "expires_in", "aud"],
+    [
+        *("uid", "sub", "service", "svc", "iss", "claims", "developer_claims", "ms", "jti", "token_id", "expires_in"),
+        *("aud", "iat", "minted_at"),
+    ],
 )
 @pytest.mark.parametrize("body", [fresh(), bound()], ids=["fresh", "proof"])
 async def test_unknown_members_are_refused(harness: Harness, name: str, body: dict[str, Any]) -> None:
