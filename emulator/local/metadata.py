@@ -15,6 +15,10 @@ Google Cloud, no further proof is needed. The routes:
 
 There are no access tokens (404): those are for Google's APIs, and nothing here calls Google's APIs.
 
+It listens on 127.0.0.1 only. As Google does, it refuses requests without the header `Metadata-Flavor: Google`, and
+those that a proxy has passed on. It also refuses every request of a web page, and every request to a host other than
+localhost, 127.0.0.1 and [::1]: no page needs the identity token of a service (see web_pages). The status is 403.
+
 Run it with `python -m emulator.local.metadata --service billing=9103 --service product=9102`, one process for all
 services. For development and tests only.
 
@@ -41,6 +45,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 
 from mstoken.strict_jwt import base64url
 
+from . import web_pages
 from .keys import Key, make_jws
 
 HOST = "127.0.0.1"
@@ -179,21 +184,23 @@ async def answer_as_google(request: Request, call_next: RequestResponseEndpoint)
     """Answer with the header `Metadata-Flavor: Google`. Refuse requests that a service may have been tricked into.
 
     An attacker can make a service that forwards requests, or fetches URLs, call this server (server-side request
-    forgery). Such a request does not have the header `Metadata-Flavor`, or it has one that proxies add.
+    forgery). Such a request does not have the header `Metadata-Flavor`, or it has one that proxies add. Requests of
+    web pages in the developer's browser are refused too.
     """
-    response = _refusal(request) or await call_next(request)
+    reason = web_pages.refusal(request.headers, local_pages=False) or _refusal(request)
+    response = await call_next(request) if reason is None else PlainTextResponse(reason, 403)
     response.headers[FLAVOR_HEADER] = FLAVOR
     return response
 
 
-def _refusal(request: Request) -> Response | None:
+def _refusal(request: Request) -> str | None:
     path = request.scope["path"]  # Routing uses this path; request.url depends on the Host header.
     if path == CERTIFICATES_PATH:
         return None
     if "X-Forwarded-For" in request.headers:
-        return PlainTextResponse("X-Forwarded-For is not allowed.", 403)
+        return "X-Forwarded-For is not allowed."
     if path != "/" and request.headers.get(FLAVOR_HEADER) != FLAVOR:
-        return PlainTextResponse(f"Missing {FLAVOR_HEADER}:{FLAVOR} header.", 403)
+        return f"Missing {FLAVOR_HEADER}:{FLAVOR} header."
     return None
 
 
@@ -235,7 +242,9 @@ def main() -> None:
     if len(services) < len(arguments.service):
         parser.error("each service must have a port of its own")
     sockets = [socket.create_server((HOST, port)) for port in services]
-    server = uvicorn.Server(uvicorn.Config(create_app(services, arguments.project), http="h11", log_level="warning"))
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(services, arguments.project), http="h11", ws="none", log_level="warning")
+    )
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after it has shut down
         server.run(sockets=sockets)
 

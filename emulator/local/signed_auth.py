@@ -14,6 +14,11 @@ Everything that uses Firebase Auth uses this port. Tests control the proxy under
     POST /_signed/tokens     make any token, valid or not, as a `TokenSpec` describes it
     PUT  /_signed/faults     inject the faults that `Faults` describes from now on; {} ends them
 
+It listens on 127.0.0.1 only. It refuses every request to a host other than localhost, 127.0.0.1 and [::1], and every
+request of a web page that is not at one of these hosts (see web_pages). The status is 403. A web app on this machine
+can sign in with Firebase's web SDK: the Auth emulator answers its CORS requests. No web page, local or not, may send
+requests to the control paths.
+
 Run it with `python -m emulator.local.signed_auth --port 9100 --upstream 127.0.0.1:9099`.
 For development and tests only.
 """
@@ -31,13 +36,16 @@ import httpx
 import uvicorn
 from fastapi import APIRouter, Body, FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.middleware.base import RequestResponseEndpoint
 from starlette.responses import JSONResponse
 
 from mstoken.strict_jwt import base64url, unverified
 
+from . import web_pages
 from .keys import Key, make_jws
 
 CERTIFICATES_PATH = "/robot/v1/metadata/x509/securetoken@system.gserviceaccount.com"
+CONTROL_PATH = "/_signed/"
 ISSUER = "https://securetoken.google.com/"
 MAX_AGE_SECONDS = 21_600
 STILL_PUBLISHED_SECONDS = 7_200
@@ -148,6 +156,15 @@ class SignedAuth:
 routes = APIRouter()
 
 
+async def refuse_web_pages(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    """Refuse requests of foreign web pages, and requests of any web page to a control path."""
+    is_control = request.scope["path"].startswith(CONTROL_PATH)
+    reason = web_pages.refusal(request.headers, local_pages=not is_control)
+    if reason is None:
+        return await call_next(request)
+    return JSONResponse({"error": {"code": 403, "message": reason}}, 403)
+
+
 @routes.get(CERTIFICATES_PATH)
 async def certificates(request: Request) -> Response:
     """Return the published certificates, with the `max-age` that Google uses."""
@@ -218,6 +235,7 @@ def create_app(upstream: str, *, transport: httpx.AsyncBaseTransport | None = No
             yield
 
     app = FastAPI(lifespan=lifespan, openapi_url=None)
+    app.middleware("http")(refuse_web_pages)
     app.include_router(routes)
     return app
 
@@ -266,7 +284,14 @@ def main() -> None:
         help="where the Auth emulator listens (default: 127.0.0.1:9099)",
     )
     arguments = parser.parse_args()
-    uvicorn.run(create_app(arguments.upstream), host="127.0.0.1", port=arguments.port, http="h11", log_level="warning")
+    uvicorn.run(
+        create_app(arguments.upstream),
+        host="127.0.0.1",
+        port=arguments.port,
+        http="h11",
+        ws="none",
+        log_level="warning",
+    )
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from emulator.local.metadata import ACCOUNTS_PATH, CERTIFICATES_PATH, IDENTITY_P
 from emulator.run.errors import ProcessDied
 from emulator.run.ports import HOST, Ports, free_offset
 from emulator.run.processes import Supervisor
+from tests.emulator.local.sockets import is_open
 
 WAIT_SECONDS = 20.0
 ROOT = Path(__file__).parents[3]
@@ -326,6 +327,55 @@ async def test_every_answer_has_the_flavor_header(app: FastAPI, path: str, heade
     """Answers and refusals have `Metadata-Flavor: Google`, as Google's have: callers look for it."""
     answer = await client(app, "billing", **headers).get(path)
     assert answer.headers["Metadata-Flavor"] == "Google"
+
+
+WEB_PAGES = [
+    {"Host": "evil.example:9103"},
+    {"Host": "evil.example:9103", "Origin": "http://evil.example:9103", "Sec-Fetch-Site": "same-origin"},
+    {"Origin": "http://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://localhost:5000", "Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Connection": "Upgrade", "Upgrade": "websocket", "Origin": "http://localhost:5000"},
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "POST"])
+@pytest.mark.parametrize("path", ["/", CERTIFICATES_PATH, *PATHS])
+@pytest.mark.parametrize("headers", WEB_PAGES, ids=str)
+async def test_every_web_page_is_refused(app: FastAPI, path: str, method: str, headers: dict[str, str]) -> None:
+    """A web page in the developer's browser gets 403, with the right flavor too, and no CORS headers."""
+    for flavor in {}, FLAVOR:
+        answer = await client(app, "billing", **flavor).request(method, path, headers=headers)
+        assert answer.status_code == 403
+        assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_a_refusal_of_a_web_page_says_why(billing: httpx.AsyncClient) -> None:
+    """It names the header that is wrong, and what to do."""
+    renamed = await billing.get(IDENTITY_PATH, headers={"Host": "evil.example:9103"})
+    assert renamed.text.startswith("The Host header must be localhost, 127.0.0.1 or [::1]")
+    page = await billing.get(IDENTITY_PATH, headers={"Origin": "http://localhost:5000"})
+    assert (
+        page.text == "Web pages may not send this request. Send it from a program, without Origin and Sec-Fetch-Site."
+    )
+
+
+@pytest.mark.parametrize("host", ["localhost:9103", "127.0.0.1:9103", "[::1]:9103"])
+async def test_a_service_may_use_each_name_of_this_machine(billing: httpx.AsyncClient, host: str) -> None:
+    """google-auth sends the host that GCE_METADATA_HOST names."""
+    answer = await billing.get(IDENTITY_PATH, params={"audience": AUDIENCE}, headers={"Host": host})
+    assert answer.status_code == 200
+
+
+@pytest.mark.process
+def test_it_listens_on_this_machine_only(running: dict[str, str]) -> None:
+    """Each port is open at 127.0.0.1, and not at every address: 127.0.0.2 is another address of this machine."""
+    for address in running.values():
+        host, _, port = address.rpartition(":")
+        assert is_open(host, int(port))
+        assert not is_open("127.0.0.2", int(port))
 
 
 async def test_the_root_answers_without_the_header(app: FastAPI) -> None:

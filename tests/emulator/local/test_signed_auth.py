@@ -11,7 +11,10 @@ import pytest
 from google.auth import jwt
 
 from emulator.local.signed_auth import CERTIFICATES_PATH, STILL_PUBLISHED_SECONDS, KeyRing, TokenSpec, create_app
+from emulator.run.ports import HOST
+from emulator.run.stack import Stack
 from tests.clock import FakeClock
+from tests.emulator.local.sockets import is_open
 
 SIGN_IN = "/identitytoolkit.googleapis.com/v1/accounts:signInWithCustomToken"
 
@@ -41,6 +44,8 @@ class FakeAuthEmulator:
         if self.down:
             raise httpx.ConnectError("the emulator has ended")
         self.requests.append(request)
+        if request.method == "OPTIONS":
+            return httpx.Response(204, headers={"Access-Control-Allow-Origin": request.headers["origin"]})
         if request.url.path == SIGN_IN:
             return httpx.Response(200, json={"idToken": self.token, "refreshToken": "refresh", "expiresIn": "3600"})
         if request.url.path == "/plain":
@@ -207,3 +212,107 @@ def test_a_payload_may_have_bytes_that_are_not_utf_8() -> None:
     """Lone surrogates in the payload's text become bytes that are not UTF-8."""
     token = KeyRing().make(TokenSpec(payload_text='{"sub":"\udcff"}'))
     assert b"\xff" in base64.urlsafe_b64decode(token.split(".")[1] + "==")
+
+
+FOREIGN = [
+    {"Host": "evil.example:9100"},
+    {"Host": "evil.example:9100", "Origin": "http://evil.example:9100", "Sec-Fetch-Site": "same-origin"},
+    {"Origin": "http://evil.example"},
+    {"Origin": "null"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Connection": "Upgrade", "Upgrade": "websocket", "Origin": "http://evil.example"},
+]
+LOCAL = [
+    {},
+    {"Host": "localhost:9100"},
+    {"Origin": "http://localhost:5000", "Sec-Fetch-Site": "cross-site"},
+    {"Origin": "http://127.0.0.1:5000", "Sec-Fetch-Site": "same-site"},
+    {"Origin": "http://[::1]:5000", "Sec-Fetch-Site": "cross-site"},
+]
+REQUESTS = [
+    ("POST", SIGN_IN),
+    ("OPTIONS", SIGN_IN),
+    ("GET", "/plain"),
+    ("GET", "/emulator/action?mode=verifyEmail&oobCode=x"),
+    ("DELETE", "/emulator/v1/projects/demo-shop/accounts"),
+]
+CONTROL = [
+    ("POST", "/_signed/announce", None),
+    ("POST", "/_signed/rotate", None),
+    ("POST", "/_signed/tokens", {"payload": {"sub": "svc:billing"}}),
+    ("PUT", "/_signed/faults", {"status": 503}),
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+@pytest.mark.parametrize(("method", "path"), [*REQUESTS, ("GET", CERTIFICATES_PATH)])
+async def test_a_foreign_web_page_is_refused(
+    proxy: httpx.AsyncClient, emulator: FakeAuthEmulator, method: str, path: str, headers: dict[str, str]
+) -> None:
+    """It gets 403 in Firebase's format, without CORS headers, and the Auth emulator does not get the request."""
+    response = await proxy.request(method, path, headers=headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (403, 403)
+    assert "access-control-allow-origin" not in response.headers
+    assert emulator.requests == []
+
+
+@pytest.mark.parametrize("headers", LOCAL, ids=str)
+@pytest.mark.parametrize(("method", "path"), REQUESTS)
+async def test_programs_and_local_web_pages_are_served(
+    proxy: httpx.AsyncClient, emulator: FakeAuthEmulator, method: str, path: str, headers: dict[str, str]
+) -> None:
+    """The Auth emulator gets their requests, CORS preflights included."""
+    await proxy.request(method, path, headers={"Origin": "http://localhost"} | headers)
+    assert [request.method for request in emulator.requests] == [method]
+
+
+@pytest.mark.parametrize("headers", [*FOREIGN, *LOCAL[2:]], ids=str)
+@pytest.mark.parametrize(("method", "path", "body"), CONTROL)
+async def test_no_web_page_controls_the_proxy(
+    proxy: httpx.AsyncClient, method: str, path: str, body: dict[str, Any] | None, headers: dict[str, str]
+) -> None:
+    """A control path is refused for every web page, a preflight for it as well, and nothing changes."""
+    before = await certificates(proxy)
+    for sent in method, "OPTIONS":
+        response = await proxy.request(sent, path, json=body, headers=headers)
+        assert (response.status_code, response.json()["error"]["code"]) == (403, 403)
+        assert "access-control-allow-origin" not in response.headers
+    assert await certificates(proxy) == before
+    assert jwt.decode_header(await sign_in(proxy))["kid"] in before
+
+
+def test_it_listens_on_this_machine_only(emulators: Stack) -> None:
+    """It listens at 127.0.0.1, and not at every address: 127.0.0.2 is another address of this machine."""
+    assert is_open(HOST, emulators.ports.signed_auth)
+    assert not is_open("127.0.0.2", emulators.ports.signed_auth)
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:5000", "http://127.0.0.1:5000", "http://[::1]:5000"])
+def test_a_local_web_app_signs_in(emulators: Stack, origin: str) -> None:
+    """Firebase's web SDK in the browser can sign in: the Auth emulator answers with CORS headers, on 9100 as well."""
+    url = f"http://{emulators.auth_host}/identitytoolkit.googleapis.com/v1/accounts:signInWithPassword?key=fake"
+    body = {"email": "maya@example.com", "password": "maya-demo-password", "returnSecureToken": True}
+    page = {"Origin": origin, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,x-client-version"}
+    preflight = httpx.options(url, headers=page | asked)
+    assert preflight.is_success
+    assert preflight.headers["access-control-allow-origin"] == origin
+    assert preflight.headers["access-control-allow-headers"] == "content-type,x-client-version"
+    answer = httpx.post(url, json=body, headers=page)
+    assert answer.headers["access-control-allow-origin"] == origin
+    assert jwt.decode_header(answer.json()["idToken"])["alg"] == "RS256"
+
+
+def test_a_websocket_is_never_opened(emulators: Stack) -> None:
+    """CORS does not apply to WebSockets. A foreign page is refused, and a local one gets the answer to a plain GET."""
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    statuses = [
+        httpx.get(f"http://{emulators.auth_host}/", headers=upgrade | {"Origin": origin}).status_code
+        for origin in ("http://evil.example", "http://localhost:5000")
+    ]
+    assert statuses == [403, 200]
