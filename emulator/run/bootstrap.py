@@ -261,7 +261,8 @@ def set_up(root: Path) -> None:
     missing = [part for part in parts(root) if not part.is_current()]
     if missing:
         logs = root / ".data" / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
+        for folder in (logs.parent, logs):
+            folder.mkdir(mode=0o700, exist_ok=True)
         asyncio.run(until_signalled(make_all(missing, logs)))
 
 

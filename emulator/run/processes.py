@@ -19,12 +19,15 @@ import psutil
 
 from emulator.run import die_with_parent
 from emulator.run.errors import Interrupted, NotReady, ProcessDied
+from mstoken.private_files import make_private_file
 
 POLL_SECONDS = 0.05
 STOP_SECONDS = 10.0
 """How long processes may take to end after they were asked to."""
 KILL_SECONDS = 5.0
 """How long to wait for processes that were killed."""
+PRIVATE_UMASK = 0o077
+"""Makes what a process writes (databases, logs, exported users) readable for this user only."""
 
 
 class Process:
@@ -36,7 +39,7 @@ class Process:
     def __init__(self, name: str, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> None:
         self.name = name
         self.log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
+        make_private_file(log)
         shim = [sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid())]
         with log.open("ab") as output:
             self.popen = subprocess.Popen(  # noqa: S603 - the commands are our own
@@ -47,6 +50,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=PRIVATE_UMASK,
             )
         self.exited = threading.Event()
 

@@ -16,6 +16,7 @@ from emulator.run.errors import RunnerError
 from emulator.run.ports import HOST, Ports
 from emulator.run.processes import Supervisor
 from mstoken import Settings
+from mstoken.private_files import make_private_file
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from mstoken.wire import Mode
 
@@ -141,7 +142,7 @@ class Stack:
         if not firebase.exists():
             raise RunnerError("firebase-tools is not installed in node_modules. Run make setup.")
         config = self.data / "firebase.json"
-        config.parent.mkdir(parents=True, exist_ok=True)
+        make_private_file(config)
         config.write_text(json.dumps(self._firebase_config(), indent=2))
         self.start_metadata(supervisor)
         process = supervisor.start(

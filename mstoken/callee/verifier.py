@@ -118,9 +118,10 @@ class TokenVerifier:
         return caller
 
     async def ready(self) -> list[str]:
-        """Check that tokens can be verified now. Return warnings, one sentence each.
+        """Check that tokens can be verified now. Return warnings, such as "Certificates: the last fetch failed".
 
-        Raises `VerifierUnavailable`, whose reason says what is missing.
+        Raises `VerifierUnavailable`, whose reason says what is missing. Reasons and problems are for operators: they
+        may name servers. The parts, before the colon, may be told to anyone.
         """
         certificates_warning = self._firebase.ready()
         await self._replay.ready()

@@ -18,7 +18,6 @@ from services.common import logs, problems
 from services.common.bodies import BodyReader
 from services.common.database import Database
 from services.common.deadlines import DeadlineLimit
-from services.common.errors import VerificationUnavailable
 from services.common.load import LoadLimit
 from services.common.middleware import RequestLog
 
@@ -63,7 +62,10 @@ class Readiness(BaseModel):
     """The service can work."""
 
     status: Literal["ready"] = "ready"
-    warnings: list[str] = Field(default=[], description="Problems that do not stop the service, one sentence each.")
+    warnings: list[str] = Field(
+        default=[],
+        description="The parts that have a problem, which does not stop the service. The log has the problem.",
+    )
 
 
 def build(
@@ -122,14 +124,19 @@ def _probes(verifier: TokenVerifier, database: Database) -> APIRouter:
         """Check that the process runs."""
         return Health()
 
-    @router.get("/readyz", responses={503: documented_problem("The service cannot work now; `detail` may say why.")})
+    @router.get("/readyz", responses={503: documented_problem("The service cannot work now; `code` says what fails.")})
     async def readiness() -> Readiness:
         """Check that the database answers and that tokens can be verified."""
+        # Anyone may ask. The answer has the kind of problem only, because the details may name servers.
         await database.ready()
         try:
-            return Readiness(warnings=await verifier.ready())
+            warnings = await verifier.ready()
         except VerifierUnavailable as outage:
-            raise VerificationUnavailable(outage.reason) from outage
+            _log.error("not_ready", extra={"reason": outage.reason})
+            raise
+        if warnings:
+            _log.warning("ready_with_warnings", extra={"warnings": warnings})
+        return Readiness(warnings=[warning.partition(":")[0] for warning in warnings])
 
     return router
 

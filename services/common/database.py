@@ -25,6 +25,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from typing_extensions import override
 
+from mstoken.private_files import make_private_file
 from services.common.errors import DatabaseUnavailable
 
 _alembic = threading.Lock()
@@ -178,12 +179,14 @@ class _SQLite(_Kind):
 
     @override
     def prepare(self, url: URL) -> None:
-        """Create the file and its folder, and switch the file to WAL, so that readers do not wait for the writer.
+        """Create the file and its folder for this user only, and switch the file to WAL.
+
+        With WAL readers do not wait for the writer.
 
         SQLite does not wait for other connections when it switches. So processes that start together try again.
         """
         path = Path(url.database or "")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_file(path)
         give_up_at = time.monotonic() + BUSY_SECONDS
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
         try:

@@ -3,7 +3,6 @@
     Problem
     ├── RequestInvalid             422  request_invalid
     ├── BodyTimeout                408  body_timeout
-    ├── VerificationUnavailable    503  verifier_unavailable
     ├── DatabaseUnavailable        503  database_unavailable
     ├── Overloaded                 503  overloaded
     ├── DeadlineExceeded           504  deadline_exceeded
@@ -18,7 +17,6 @@ from typing import Any
 
 from typing_extensions import override
 
-from mstoken.errors import VerifierUnavailable
 from mstoken.problem import Problem
 
 
@@ -44,15 +42,6 @@ class BodyTimeout(Problem):
     status = 408
     code = "body_timeout"
     title = "The body did not arrive in time"
-
-
-class VerificationUnavailable(Problem):
-    """Tokens cannot be verified now. Unlike `VerifierUnavailable` it tells why, to operators who ask `/readyz`."""
-
-    status = VerifierUnavailable.status
-    code = VerifierUnavailable.code
-    title = VerifierUnavailable.title
-    retry_after_seconds = 1
 
 
 class DatabaseUnavailable(Problem):

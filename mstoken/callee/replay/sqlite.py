@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from mstoken.callee.replay.store import ReplayStore
 from mstoken.errors import VerifierUnavailable
+from mstoken.private_files import make_private_file
 
 
 class SQLiteReplayStore(ReplayStore):
@@ -138,7 +139,7 @@ class _SpentIdFile:
     def _open_connection(self) -> sqlite3.Connection:
         if self._connection is None:
             try:
-                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                make_private_file(self._path)
                 self._connection = self._connect()
             except (sqlite3.Error, OSError) as error:
                 raise _unavailable(error) from error

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -49,12 +50,27 @@ def start(supervisor: Supervisor, tmp_path: Path) -> Callable[[str], Process]:
     return start_code
 
 
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
 def gone(pid: int) -> bool:
     """Return whether no process with this id runs."""
     try:
         return not is_alive(psutil.Process(pid))
     except psutil.NoSuchProcess:
         return True
+
+
+def test_what_a_process_writes_is_private(supervisor: Supervisor, tmp_path: Path) -> None:
+    """The log of a process, and what the process writes, are for this user only: mode 0600 in folders of 0700."""
+    log = tmp_path / "data" / "logs" / "it.log"
+    code = "import pathlib; folder = pathlib.Path('made'); folder.mkdir(); (folder / 'x.db').touch(); print('made')"
+    process = supervisor.start("it", [sys.executable, "-c", code], env=dict(os.environ), cwd=tmp_path, log=log)
+    assert process.exited.wait(WAIT_SECONDS)
+    assert process.has_logged("made")
+    assert [mode(path) for path in (log, log.parent, log.parent.parent)] == [0o600, 0o700, 0o700]
+    assert [mode(path) for path in (tmp_path / "made" / "x.db", tmp_path / "made")] == [0o600, 0o700]
 
 
 def test_wait_until_returns_when_ready(supervisor: Supervisor, start: Callable[[str], Process]) -> None:

@@ -46,7 +46,7 @@ class DownReplayStore(MemoryReplayStore):
     """A replay store that cannot be reached."""
 
     async def ready(self) -> None:
-        raise VerifierUnavailable("the replay store is down")
+        raise VerifierUnavailable("redis.internal:6379 does not answer")
 
 
 class Resource:
@@ -113,13 +113,29 @@ async def test_health_and_readiness(client: httpx.AsyncClient) -> None:
     assert answered(await client.get("/readyz")) == {"status": "ready", "warnings": []}
 
 
-async def test_not_ready_without_the_replay_store(tmp_path: Path, firebase: FakeFirebase) -> None:
-    """A service that cannot verify tokens is healthy but not ready, and says why."""
+async def test_not_ready_without_the_replay_store(
+    tmp_path: Path, firebase: FakeFirebase, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A service that cannot verify tokens is healthy but not ready. Only the log says why: anyone may ask."""
     app = an_app(tmp_path, firebase, verifier=firebase.verifier("product", replay=DownReplayStore()))
     async with serving(app) as client:
-        problem = refused(await client.get("/readyz"), 503, "verifier_unavailable")
-        assert problem["detail"] == "the replay store is down"
+        response = await client.get("/readyz")
+        refused(response, 503, "verifier_unavailable")
         answered(await client.get("/healthz"))
+    assert response.headers["Retry-After"] == "1"
+    assert "redis.internal" not in response.text
+    assert "redis.internal" in str([record.__dict__ for record in caplog.records if record.message == "not_ready"])
+
+
+async def test_ready_with_warnings(tmp_path: Path, firebase: FakeFirebase, caplog: pytest.LogCaptureFixture) -> None:
+    """A service that is ready although a part has a problem names the part. The log has the problem."""
+    async with serving(an_app(tmp_path, firebase)) as client:
+        firebase.down = True
+        await client.get("/me", headers=firebase.user_headers("maya"))
+        answer = answered(await client.get("/readyz"))
+    assert answer == {"status": "ready", "warnings": ["Identity status"]}
+    [record] = [record for record in caplog.records if record.message == "ready_with_warnings"]
+    assert record.__dict__["warnings"] == ["Identity status: The fake Firebase is down."]
 
 
 async def test_not_ready_without_the_database(tmp_path: Path, firebase: FakeFirebase) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import stat
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -201,6 +202,16 @@ class TestSQLite:
         await start_together(url, then=let_them_go)
         assert len(blocker.execute("SELECT version_num FROM alembic_version").fetchall()) == 1
         blocker.execute("SELECT id FROM products")
+
+    async def test_the_files_are_private(self, tmp_path: Path) -> None:
+        """The file, the files that SQLite makes beside it, and new folders are for the user of the service only."""
+        path = tmp_path / "made" / "when missing" / "x.db"
+        database = await with_counter(f"sqlite+aiosqlite:///{path}")
+        files = sorted(path.parent.iterdir())
+        assert [file.name for file in files] == ["x.db", "x.db-shm", "x.db-wal"]
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+        assert [stat.S_IMODE(folder.stat().st_mode) for folder in list(path.parents)[:2]] == [0o700] * 2
+        await database.close()
 
     async def test_switching_a_busy_file_to_wal_is_retried(self, url: str, blocker: sqlite3.Connection) -> None:
         """SQLite does not wait for a writer when it switches to WAL, so the switch is tried again."""

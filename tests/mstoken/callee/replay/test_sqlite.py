@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -29,6 +30,14 @@ class TestSQLiteReplayStore(SharedReplayStoreContract):
         store = SQLiteReplayStore(path, clock=clock)
         yield store
         await store.aclose()
+
+    async def test_the_files_are_private(self, store: SQLiteReplayStore, path: Path, clock: FakeClock) -> None:
+        """The file, the files that SQLite makes beside it, and new folders are for the user of the service only."""
+        await store.spend("one", clock() + 60)
+        files = sorted(path.parent.iterdir())
+        assert [file.name for file in files] == ["spent.db", "spent.db-shm", "spent.db-wal"]
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+        assert [stat.S_IMODE(folder.stat().st_mode) for folder in list(path.parents)[:3]] == [0o700] * 3
 
     async def test_spent_ids_survive_a_restart(self, store: SQLiteReplayStore, path: Path, clock: FakeClock) -> None:
         """An id that was spent before a restart is refused after it."""
