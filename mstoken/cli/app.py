@@ -13,6 +13,7 @@ from mstoken.cli.output import say
 from mstoken.cli.policy import app as policy
 from mstoken.cli.services import app as services
 from mstoken.cli.tokens import EXAMPLE, token
+from mstoken.cli.users import app as users
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -46,3 +47,4 @@ app.command("doctor")(doctor)
 app.add_typer(services, name="services")
 app.add_typer(keys, name="keys")
 app.add_typer(policy, name="policy")
+app.add_typer(users, name="users")

@@ -15,7 +15,7 @@ from tests.mstoken.cli.conftest import Run
 
 COMMANDS = {
     *("services list", "services disable", "services enable", "keys add", "keys list", "policy check"),
-    *("token", "inspect", "doctor"),
+    *("users role", "token", "inspect", "doctor"),
 }
 
 
@@ -40,11 +40,21 @@ def test_every_command_has_a_help_text_and_json() -> None:
 def test_help_lists_all_commands_and_exit_statuses(run: Run) -> None:
     """`--help` shows each command and group, and what the exit statuses mean."""
     shown = run("--help").stdout
-    for word in ("services", "keys", "token", "inspect", "policy", "doctor", "Exit status", "could not be reached"):
+    for word in (
+        "services",
+        "keys",
+        "users",
+        "token",
+        "inspect",
+        "policy",
+        "doctor",
+        "Exit status",
+        "could not be reached",
+    ):
         assert word in shown
 
 
-@pytest.mark.parametrize("name", ["", "services", "keys", "policy", *sorted(COMMANDS)])
+@pytest.mark.parametrize("name", ["", "services", "keys", "policy", "users", *sorted(COMMANDS)])
 def test_help_fits_a_terminal_of_80_columns(name: str) -> None:
     """No line is longer, no summary is cut off, and no markup of the help text is visible."""
     # Typer leaves two columns empty. It does not read the width of the terminal in a test.
