@@ -228,7 +228,7 @@ class Stack:
         supervisor.start(
             service,
             [
-                *(sys.executable, "-m", "uvicorn", "--factory", f"services.{service}.app:create_app"),
+                *(sys.executable, "-m", "uvicorn", "--factory", self._factory(service)),
                 *("--host", HOST, "--port", str(getattr(self.ports, service)), "--http", HTTP_PARSER),
                 *("--workers", str(self.workers)),
             ],
@@ -239,6 +239,10 @@ class Stack:
 
     def _wait_for_service(self, supervisor: Supervisor, service: str) -> None:
         supervisor.wait_until(partial(_answers, f"{self.url(service)}/readyz"), service, START_SECONDS)
+
+    def _factory(self, service: str) -> str:
+        """Return where uvicorn finds the function that makes a service's app."""
+        return f"services.{service}.app:create_app"
 
     def _service_environment(self, service: str) -> dict[str, str]:
         return {

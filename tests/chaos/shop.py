@@ -2,9 +2,10 @@
 
 import asyncio
 import random
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import psutil
@@ -13,14 +14,31 @@ from emulator.run.errors import NotReady, ProcessDied
 from emulator.run.processes import Supervisor
 from emulator.run.stack import SERVICES
 from tests.backing import BackedStack
+from tests.chaos.record import Downtime
+from tests.chaos.shop_time import CLOCK_VARIABLE, ShopTimeControl
 
 FUNCTION_WORKER = "functions_framework"
-MEND_SECONDS = 0.5
+WATCH_SECONDS = 0.2
+JUMPS_SECONDS = (40.0, 310.0)
+"""The clock is advanced by one of these: beyond a lease of Billing, or also beyond the hold of a reservation."""
+
+
+@dataclass(frozen=True)
+class ChaosStack(BackedStack):
+    """A stack whose Billing and Product read the clock `shop_time`."""
+
+    shop_time: ShopTimeControl = field(kw_only=True)
+
+    def _factory(self, service: str) -> str:
+        return super()._factory(service) if service == "user" else f"tests.chaos.apps:{service}"
+
+    def _service_environment(self, service: str) -> dict[str, str]:
+        return super()._service_environment(service) | {CLOCK_VARIABLE: str(self.shop_time.path)}
 
 
 @dataclass(frozen=True)
 class Part:
-    """Something to kill: its name, how, and how it comes back."""
+    """Something to kill: its name, how, and how it comes back. Both functions block."""
 
     name: str
     kill: Callable[[], None]
@@ -33,70 +51,91 @@ class ChaosShop:
     `servers` are databases and stores that can be killed as well.
     """
 
-    def __init__(self, stack: BackedStack, emulators: Supervisor, servers: Sequence[Part]) -> None:
+    def __init__(self, stack: ChaosStack, emulators: Supervisor, servers: Sequence[Part]) -> None:
         self._stack = stack
         self._emulators = emulators
-        self._running = {service: self._started(service) for service in SERVICES}
-        self._parts = [
-            *(Part(name, partial(self._kill, name), partial(self._revive, name)) for name in SERVICES),
+        self._running: dict[str, Supervisor] = {}
+        self._servers = servers
+        self._others = [
+            *(Part(name, partial(self._kill, name), partial(self._start, name)) for name in SERVICES),
             Part("function", self._kill_function_workers, lambda: None),
-            *servers,
         ]
-        self.kills: list[str] = []
+        self.downtimes: list[Downtime] = []
         self._down: set[str] = set()
 
-    async def break_things(self, stop: asyncio.Event, rng: random.Random) -> None:
-        """Kill a part after a random pause, start it again after another, and go on with the next, until `stop` is set.
+    @property
+    def kills(self) -> Counter[str]:
+        """How often each part was killed."""
+        return Counter(down.part for down in self.downtimes)
 
-        Each part is killed once, in random order, before any is killed again.
+    async def start(self) -> None:
+        """Start the services together, and wait until they are ready."""
+        await asyncio.gather(*(asyncio.to_thread(self._start, service) for service in SERVICES))
+
+    async def break_things(self, seconds: float, rng: random.Random) -> None:
+        """Kill all parts at random moments and bring them back, round after round, until so many seconds are over.
+
+        In each round the servers are killed first, one at a time, while the services are up. Then the services are
+        killed, and several of them may be down at the same time. Then the clock is advanced.
         """
-        next_parts: list[Part] = []
-        while not stop.is_set():
-            await asyncio.sleep(rng.uniform(0.1, 1.0))
-            next_parts = next_parts or rng.sample(self._parts, len(self._parts))
-            part = next_parts.pop()
-            self.kills.append(part.name)
-            await asyncio.to_thread(part.kill)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for server in rng.sample(self._servers, len(self._servers)):
+                await self._let_die(server, rng.uniform(0.5, 2.0))
+                await asyncio.sleep(rng.uniform(0.0, 1.0))
+            async with asyncio.TaskGroup() as deaths:
+                for part in rng.sample(self._others, len(self._others)):
+                    deaths.create_task(self._let_die(part, rng.uniform(0.0, 2.0)))
+                    await asyncio.sleep(rng.uniform(0.2, 1.5))
+            self._stack.shop_time.advance(rng.choice(JUMPS_SECONDS))
             await asyncio.sleep(rng.uniform(0.0, 1.0))
-            await asyncio.to_thread(part.revive)
 
-    async def mend(self, stop: asyncio.Event) -> None:
-        """Starts services again that ended by themselves, as a platform does: one that starts while its database is
-        away gives up.
-        """
-        while not stop.is_set():
-            for service, supervisor in list(self._running.items()):
+    async def _let_die(self, part: Part, seconds: float) -> None:
+        start = time.monotonic()
+        self._down.add(part.name)
+        await asyncio.to_thread(part.kill)
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(part.revive)
+        self._down.discard(part.name)
+        self.downtimes.append(Downtime(part.name, start, time.monotonic()))
+
+    async def watch(self) -> None:
+        """Raise AssertionError as soon as a service ends that was not killed; wait without end otherwise."""
+        while True:
+            for service, supervisor in self._running.items():
                 if service not in self._down and supervisor.processes[0].exited.is_set():
-                    await asyncio.to_thread(self._revive, service)
-            await asyncio.sleep(MEND_SECONDS)
+                    raise AssertionError(
+                        f"{service} has ended by itself: {self._stack.log(service).read_text()[-4000:]}"
+                    )
+            await asyncio.sleep(WATCH_SECONDS)
 
     def stop(self) -> None:
-        """Ends the services."""
+        """End the services."""
         for supervisor in self._running.values():
             supervisor.stop()
 
-    def _started(self, service: str) -> Supervisor:
-        """A service that was started; it need not become ready, where what it stands on is away."""
-        supervisor = Supervisor()
-        with suppress(NotReady, ProcessDied):
-            self._stack.start_service(supervisor, service)
-        return supervisor
+    def _start(self, service: str) -> None:
+        """Start a service until it is ready. One that starts while its database is down ends: a platform starts it
+        again, and so do we.
+        """
+        while True:
+            if service in self._running:
+                self._running[service].stop()
+            self._running[service] = Supervisor()
+            try:
+                return self._stack.start_service(self._running[service], service)
+            except (NotReady, ProcessDied):
+                continue
 
     def _kill(self, service: str) -> None:
-        """The whole family at once, workers included."""
-        self._down.add(service)
+        """Kill a service's processes, all at once."""
         process = self._running[service].processes[0]
         for member in process.family():
             member.kill()
         process.exited.wait()
 
-    def _revive(self, service: str) -> None:
-        self._running[service].stop()
-        self._running[service] = self._started(service)
-        self._down.discard(service)
-
     def _kill_function_workers(self) -> None:
-        """The processes that carry out tasks; the functions emulator starts others when it needs them."""
+        """Kill the processes that carry out tasks. The functions emulator starts others when it needs them."""
         for process in self._emulators.processes:
             for member in process.family():
                 try:
