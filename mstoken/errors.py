@@ -36,6 +36,7 @@
         ├── TokenRequestInvalid   400, request_invalid: the token service cannot read the request
         ├── CallerNotAllowed      403, caller_not_allowed: the caller is known, and the route does not admit it
         ├── AudienceNotAllowed    403, audience_not_allowed: the policy does not allow that call
+        ├── ServiceDisabled       403, identity_disabled: the token service issues no token to a disabled identity
         ├── VerifierUnavailable   503, verifier_unavailable: tokens cannot be verified now, so every call is refused
         └── IssuerUnavailable     503, issuer_unavailable: no token can be signed now
 
@@ -202,13 +203,13 @@ class TokenNotService(ServiceTokenRefused):
 
 
 class IdentityDisabled(ServiceTokenRefused):
-    """The service identity `identity` is disabled or deleted, or was revoked after the sign-in of the token."""
+    """The service identity `identity` is disabled or deleted, or was revoked after the token was minted."""
 
     code = error = "identity_disabled"
     title = "The service identity is disabled or revoked"
 
     def __init__(self, identity: str) -> None:
-        super().__init__(f"{identity} is disabled or deleted, or was revoked after the sign-in of this token.")
+        super().__init__(f"{identity} is disabled or deleted, or was revoked after this token was minted.")
         self.identity = identity
 
 
@@ -374,6 +375,18 @@ class AudienceNotAllowed(Refusal):
         super().__init__(f"The policy does not allow {service} to call {audience}.")
         self.service = service
         self.audience = audience
+
+
+class ServiceDisabled(Refusal):
+    """The credential of the service with the identity `identity` is valid, but the identity is disabled."""
+
+    status = 403
+    code = "identity_disabled"
+    title = "The service identity is disabled"
+
+    def __init__(self, identity: str) -> None:
+        super().__init__(f"{identity} is disabled, so it gets no token.")
+        self.identity = identity
 
 
 class VerifierUnavailable(Refusal):

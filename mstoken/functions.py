@@ -96,6 +96,10 @@ class TokenEndpoint:
             return _problem_response(refusal, "token")
         return Response(issued.model_dump_json(), mimetype="application/json", headers={"Cache-Control": "no-store"})
 
+    def close(self) -> None:
+        """End the background work of this process. The next request begins it anew."""
+        self._service.close()
+
 
 class _InBackground(Generic[Resource]):
     """A verifier or token service that runs in a background event loop, for all threads of a process.
@@ -113,6 +117,12 @@ class _InBackground(Generic[Resource]):
         """Run `work` on the resource in the background loop, and return its result."""
         background, resource = self._opened.get()
         return background.submit(work(resource)).result()
+
+    def close(self) -> None:
+        """Close the resource of this process, if it was made, and end its background loop."""
+        if opened := self._opened.pop():
+            background, resource = opened
+            background.close(resource.aclose())
 
     def _open(self) -> tuple[Background, Resource]:
         resource = self._make()

@@ -107,11 +107,19 @@ class FakeFirebase(Firebase):
 
     def disable(self, uid: str) -> None:
         """Disable `uid`, as an administrator does in the Firebase console."""
-        self._identities[uid] = IdentityStatus(disabled=True, valid_since=0)
+        self._identities[uid] = IdentityStatus(disabled=True, valid_since=self._valid_since(uid))
+
+    def enable(self, uid: str) -> None:
+        """Enable `uid` and revoke its earlier tokens, as `mstoken services enable` does."""
+        self.revoke(uid)
 
     def revoke(self, uid: str) -> None:
         """Revoke every token of `uid` that was issued before the next second."""
         self._identities[uid] = IdentityStatus(disabled=False, valid_since=int(self._clock()) + 1)
+
+    def _valid_since(self, uid: str) -> int:
+        status = self._identities.get(uid)
+        return status.valid_since if status else 0
 
     @override
     async def open(self) -> None:

@@ -25,13 +25,46 @@ _log = logging.getLogger("mstoken.firebase")
 
 @dataclass(frozen=True, slots=True)
 class IdentityStatus:
-    """Whether an identity is disabled, and from when on its sign-ins are valid, in seconds since the epoch."""
+    """What Firebase says of an identity. The times are in seconds since the epoch.
+
+    Sign-ins before `valid_since` are not valid. Firebase sets it when sessions are revoked, and also when the identity
+    is created, at `created_at`.
+    """
 
     disabled: bool
     valid_since: int
+    created_at: int = 0
+
+    @property
+    def was_revoked(self) -> bool:
+        """Whether sessions were revoked after the identity was created."""
+        # Firebase may have read its clock twice when it created the identity, so the times may be a second apart.
+        return self.valid_since > self.created_at + 1
+
+    def accepts(self, auth_time: int, minted_at: int | None = None) -> bool:
+        """Return whether a sign-in at `auth_time` is valid. For a service, its custom token was minted at `minted_at`.
+
+        Nothing that was minted before a revocation is valid after it. The second of the revocation counts as before it,
+        because the token may be older. This does not hold for the creation of the identity: the first sign-in of a
+        service creates it, with a custom token that was minted before.
+        """
+        if self.disabled or auth_time < self.valid_since:
+            return False
+        return minted_at is None or not self.was_revoked or min(minted_at, auth_time) > self.valid_since
 
 
-class Firebase(Protocol):
+class IdentityDirectory(Protocol):
+    """Tells the status of identities."""
+
+    async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
+        """Return the status of each of up to 100 identities. Identities that do not exist are left out.
+
+        Raises `VerifierUnavailable` if Firebase cannot answer now.
+        """
+        ...
+
+
+class Firebase(IdentityDirectory, Protocol):
     """What the callee needs of Firebase. Every method raises `VerifierUnavailable` if Firebase cannot answer now."""
 
     async def open(self) -> None:
@@ -53,19 +86,43 @@ class Firebase(Protocol):
         """
         ...
 
+
+class AdminDirectory(IdentityDirectory):
+    """The identities of a Firebase project, through firebase-admin.
+
+    Source: Firebase, "Manage users", "Bulk retrieve user data" (`get_users`).
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Raise `SettingsError` if the environment and the settings name different emulators."""
+        self._app = admin_app(settings)
+
+    @override
     async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
-        """Return the status of each of up to 100 identities. Identities that do not exist are left out."""
-        ...
+        identifiers = [auth.UidIdentifier(uid) for uid in uids]
+        try:
+            result = await asyncio.to_thread(auth.get_users, identifiers, self._app)
+        except Exception as error:
+            raise refusal_for(error) from error
+        return {
+            user.uid: IdentityStatus(
+                user.disabled,
+                valid_since=int(user.tokens_valid_after_timestamp or 0) // 1000,
+                created_at=int(user.user_metadata.creation_timestamp or 0) // 1000,
+            )
+            for user in result.users
+        }
 
 
 class AdminFirebase(Firebase):
     """Firebase through firebase-admin, with certificates from memory.
 
-    Sources: Firebase, "Verify ID tokens using the Firebase Admin SDK"; "Bulk retrieve user data" (`get_users`).
+    Source: Firebase, "Verify ID tokens using the Firebase Admin SDK".
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._directory = AdminDirectory(settings)
         self._app = admin_app(settings)
         self._certificates = CertificateCache(_certificate_source(settings))
         self._verifies_in_memory = use_certificate_cache(self._app, self._certificates)
@@ -99,15 +156,7 @@ class AdminFirebase(Firebase):
 
     @override
     async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
-        identifiers = [auth.UidIdentifier(uid) for uid in uids]
-        try:
-            result = await asyncio.to_thread(auth.get_users, identifiers, self._app)
-        except Exception as error:
-            raise refusal_for(error) from error
-        return {
-            user.uid: IdentityStatus(user.disabled, int(user.tokens_valid_after_timestamp or 0) // 1000)
-            for user in result.users
-        }
+        return await self._directory.look_up(uids)
 
     def _verify(self, token: str) -> dict[str, Any]:
         claims: dict[str, Any] = auth.verify_id_token(token, self._app, clock_skew_seconds=CLOCK_SKEW_SECONDS)

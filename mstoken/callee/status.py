@@ -1,4 +1,4 @@
-"""Whether an identity is alive: it exists in Firebase, it is not disabled, and it was not revoked since it signed in.
+"""The status of identities: whether they exist in Firebase, are disabled, and were revoked since they signed in.
 
 Look-ups count against the daily limit of the Firebase project. So identities share them: a background task looks up
 all identities in use at once, and an identity that calls for the first time joins the next look-up.
@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import islice
 
-from mstoken.callee.firebase import Firebase, IdentityStatus
+from mstoken.callee.firebase import IdentityDirectory, IdentityStatus
 from mstoken.errors import VerifierUnavailable
 from mstoken.refresher import Refresher
 from mstoken.single_flight import SingleFlight
@@ -48,13 +48,13 @@ class StatusCache:
 
     def __init__(
         self,
-        firebase: Firebase,
+        directory: IdentityDirectory,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """`clock` returns seconds and never goes back."""
-        self._firebase = firebase
+        self._directory = directory
         self._clock = clock
         self._known: OrderedDict[str, _KnownIdentity] = OrderedDict()
         self._queue: set[str] = set()
@@ -73,10 +73,19 @@ class StatusCache:
             sleep=sleep,
         )
 
-    async def is_alive(self, uid: str, auth_time: int) -> bool:
-        """Return whether a sign-in of `uid` at `auth_time` (seconds since the epoch) is still valid.
+    async def is_alive(self, uid: str, auth_time: int, minted_at: int | None = None) -> bool:
+        """Return whether a sign-in of `uid` at `auth_time`, in seconds since the epoch, is still valid.
 
-        Raises `VerifierUnavailable` if Firebase cannot be asked and has not answered for 15 minutes.
+        `minted_at` is when the custom token of a service was minted. Raises what `status` raises.
+        """
+        status = await self.status(uid)
+        return status is not None and status.accepts(auth_time, minted_at)
+
+    async def status(self, uid: str) -> IdentityStatus | None:
+        """Return the status of `uid`, at most 10 s old, or None if there is no such identity.
+
+        While Firebase cannot be asked, the status may be up to 15 minutes old. Raises `VerifierUnavailable` if there is
+        none.
         """
         while not self._is_fresh(uid) and not self._just_failed(uid):
             self._queue.add(uid)
@@ -85,8 +94,7 @@ class StatusCache:
         if known is None:
             raise VerifierUnavailable("The status of the identity is not known, and Firebase cannot be asked.")
         known.used_at = self._clock()
-        status = known.status
-        return status is not None and not status.disabled and auth_time >= status.valid_since
+        return known.status
 
     def forget(self, uid: str) -> None:
         """Look `uid` up again at its next call. The result of a look-up that is under way is ignored for it."""
@@ -131,7 +139,7 @@ class StatusCache:
         self._in_flight.update(batch)
         began_at = self._clock()
         try:
-            found = await self._firebase.look_up(batch)
+            found = await self._directory.look_up(batch)
         except VerifierUnavailable as outage:
             self._note_failure(outage)
         else:

@@ -4,7 +4,7 @@
 2. The JWT is an ID token of this Firebase project, and has not expired (`id_tokens`).
 3. It is a service token: a service identity signed in, and the `ms` claim has a known version (`claims`).
 4. It is for this service.
-5. The identity is alive: not disabled, and not revoked since it signed in (`status`).
+5. The identity is alive: not disabled, and not revoked since the token was minted and signed in (`status`).
 6. A fresh token was minted and signed in at most 60 s ago. A bound token was minted and signed in at most an hour ago,
    and comes with a proof for this call that is at most 30 s old (`mstoken.proof`), and with a nonce if this service
    requires one (`nonces`).
@@ -174,7 +174,7 @@ class TokenVerifier:
         ms = ServiceClaims.parse(token.claims)
         if ms.audience != self.audience:
             raise TokenWrongAudience(ms.audience, self.audience)
-        if not await self._status.is_alive(ms.uid, token.claims["auth_time"]):
+        if not await self._status.is_alive(ms.uid, token.claims["auth_time"], ms.minted_at):
             raise IdentityDisabled(ms.uid)
         self._check_token_age(ms, token.claims)
         if ms.key_thumbprint is not None:

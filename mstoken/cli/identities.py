@@ -1,6 +1,7 @@
 """The Firebase identities of services: their state, and disabling and enabling them."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 from firebase_admin import auth
@@ -9,6 +10,7 @@ from mstoken.admin import admin_app
 from mstoken.callee.status import LARGEST_LOOK_UP
 from mstoken.claims import service_uid
 from mstoken.settings import Settings
+from mstoken.wire import CLOCK_SKEW_SECONDS
 
 IdentityState: TypeAlias = Literal["enabled", "disabled", "absent", "unknown"]
 """`absent`: Firebase has no such user, because the service has never signed in and was never disabled.
@@ -19,9 +21,13 @@ IdentityState: TypeAlias = Literal["enabled", "disabled", "absent", "unknown"]
 class Identities:
     """The service identities of a Firebase project. Every method may raise errors of firebase-admin and google-auth."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Raise `SettingsError` if the environment and `settings` name different emulators."""
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
+        """`clock` returns seconds since the epoch.
+
+        Raise `SettingsError` if the environment and `settings` name different emulators.
+        """
         self._app = admin_app(settings)
+        self._clock = clock
         self.project_id = settings.project_id
 
     def states(self, services: Sequence[str]) -> dict[str, IdentityState]:
@@ -35,24 +41,29 @@ class Identities:
                 states[uids[user.uid]] = "disabled" if user.disabled else "enabled"
         return states
 
-    def switch(self, service: str, *, disabled: bool) -> bool:
-        """Disable or enable an identity. Return False if Firebase has no such user.
+    def disable(self, service: str) -> bool:
+        """Disable an identity and revoke its tokens. Return False if Firebase has no such user."""
+        return self._update(service, disabled=True, valid_since=int(self._clock()))
 
-        Disabling also revokes its sessions. Therefore tokens from before stay invalid when it is enabled again: they
-        may have been stolen.
+    def enable(self, service: str) -> bool:
+        """Enable an identity, and revoke everything that was minted before. Return False if Firebase has no such user.
+
+        A thief may have collected custom tokens while the identity was disabled. The clock of their signer may be ahead
+        of this one, so tokens of the next 5 s are revoked too. The token service issues none until they are over.
         """
-        uid = service_uid(service)
-        try:
-            auth.update_user(uid, disabled=disabled, app=self._app)
-            if disabled:
-                auth.revoke_refresh_tokens(uid, self._app)
-        except auth.UserNotFoundError:
-            return False
-        return True
+        return self._update(service, disabled=False, valid_since=int(self._clock()) + CLOCK_SKEW_SECONDS)
 
     def create_disabled(self, service: str) -> None:
         """Create a disabled identity for a service that has never signed in, so that it cannot."""
         try:
             auth.create_user(uid=service_uid(service), disabled=True, app=self._app)
         except auth.UidAlreadyExistsError:  # The service has just signed in for the first time.
-            self.switch(service, disabled=True)
+            self.disable(service)
+
+    def _update(self, service: str, *, disabled: bool, valid_since: int) -> bool:
+        """Change both in one request, so that the identity is never enabled with its old tokens."""
+        try:
+            auth.update_user(service_uid(service), disabled=disabled, valid_since=valid_since, app=self._app)
+        except auth.UserNotFoundError:
+            return False
+        return True

@@ -30,7 +30,9 @@ MAX_INPUT_CHARACTERS = 1_000_000
 _ID_TOKEN_ISSUER = "https://securetoken.google.com/"
 _CUSTOM_TOKEN_AUDIENCE = "https://identitytoolkit.googleapis.com/google.identity.identitytoolkit.v1.IdentityToolkit"
 _GOOGLE_ISSUERS = ("https://accounts.google.com", "accounts.google.com")
-_TIMES = ("iat", "auth_time", "exp")
+_MINTED = f"{wire.SERVICE_CLAIM}.iat"
+"""What the table calls the time of minting."""
+_TIMES = (_MINTED, "iat", "auth_time", "exp")
 
 
 class TokenKind(NamedTuple):
@@ -41,7 +43,7 @@ class TokenKind(NamedTuple):
     audience_variable: str | None = None
     """The environment variable that names the expected audience."""
     max_age_seconds: int | None = None
-    """Maximum age since the sign-in or, without one, since the token was issued."""
+    """Maximum age in seconds since the minting and the sign-in or, without these, since the token was issued."""
 
 
 _PROJECT, _TOKEN_SERVICE = "GOOGLE_CLOUD_PROJECT", "MSTOKEN_TOKEN_SERVICE_URL"
@@ -49,7 +51,12 @@ KINDS = {
     "service_token_fresh": TokenKind(
         "a fresh service token, for one call", "RS256", _PROJECT, wire.FRESH_TOKEN_MAX_AGE_SECONDS
     ),
-    "service_token_bound": TokenKind("a bound service token: each call also needs a proof", "RS256", _PROJECT),
+    "service_token_bound": TokenKind(
+        "a bound service token: each call also needs a proof",
+        "RS256",
+        _PROJECT,
+        wire.BOUND_TOKEN_MAX_AGE_SECONDS + wire.CLOCK_SKEW_SECONDS,
+    ),
     "service_token": TokenKind("an ID token, similar to a service token but not a valid one", "RS256", _PROJECT),
     "user_id_token": TokenKind("a user's ID token", "RS256", _PROJECT),
     "custom_token": TokenKind("a custom token, for signing in to Firebase", "RS256"),
@@ -108,8 +115,9 @@ def inspected(token: str, now: float, environment: Mapping[str, str]) -> Inspect
         return Inspection("malformed", errors={"malformed": f"It is {error}."})
     kind, not_service = _kind(jwt.header, jwt.payload)
     header = {name: _without_private_members(value) for name, value in jwt.header.items()}
-    ages = _ages(jwt.payload, now)
-    times = {name: _in_words(jwt.payload[name], age) for name, age in ages.items()}
+    seconds = _times(jwt.payload)
+    ages = {name: now - value for name, value in seconds.items()}
+    times = {name: _in_words(seconds[name], age) for name, age in ages.items()}
     errors = dict(_errors(KINDS[kind], jwt, ages, environment))
     if not_service:
         errors["not_service"] = not_service
@@ -151,9 +159,9 @@ def _errors(
         yield "private_key", "Its header contains a private key, which must not be used any more."
     if ages.get("exp", 0) >= wire.CLOCK_SKEW_SECONDS:
         yield "expired", f"It expired {_duration(ages['exp'])} ago."
-    if any(ages.get(name, 0) < -wire.CLOCK_SKEW_SECONDS for name in ("iat", "auth_time")):
+    if any(ages.get(name, 0) < -wire.CLOCK_SKEW_SECONDS for name in (_MINTED, "iat", "auth_time")):
         yield "from_the_future", "It was issued in the future, by the clock of this machine."
-    age = ages.get("auth_time", ages.get("iat", 0))
+    age = max((ages[name] for name in (_MINTED, "auth_time") if name in ages), default=ages.get("iat", 0))
     if kind.max_age_seconds is not None and age > kind.max_age_seconds:
         yield "stale", f"It is {_duration(age)} old. The maximum age is {kind.max_age_seconds} s."
     expected = environment.get(kind.audience_variable or "", "").rstrip("/")
@@ -161,13 +169,16 @@ def _errors(
         yield "wrong_audience", f"Its audience (aud) is not {expected}, the value of {kind.audience_variable}."
 
 
-def _ages(claims: Mapping[str, Any], now: float) -> dict[str, float]:
-    """Return how long ago each time among the claims was, in seconds; a time in the future is negative."""
-    ages = {}
+def _times(claims: Mapping[str, Any]) -> dict[str, int]:
+    """Return each time among the claims, in seconds since the epoch. A custom token has its ms claim in `claims`."""
+    developer_claims = claims.get("claims") if claims.get("aud") == _CUSTOM_TOKEN_AUDIENCE else claims
+    ms = developer_claims.get(wire.SERVICE_CLAIM) if isinstance(developer_claims, dict) else None
+    values = {**claims, _MINTED: ms.get("iat") if isinstance(ms, dict) else None}
+    times = {}
     for name in _TIMES:
         with suppress(ValueError):
-            ages[name] = now - strict_jwt.seconds(claims, name)
-    return ages
+            times[name] = strict_jwt.seconds(values, name)
+    return times
 
 
 def _in_words(seconds: int, age: float) -> str:

@@ -64,11 +64,11 @@ def list_services(policy: PolicyOption = None, as_json: JsonOption = False) -> N
 def disable(service: ServiceArgument, policy: PolicyOption = None, as_json: JsonOption = False) -> None:
     """Disable a service everywhere within 10 s.
 
-    Callees refuse its calls, and it cannot sign in any more. If it has never signed in, a disabled identity is created
-    for it. It is safe to run this command again.
+    Callees refuse its calls, the token service issues no tokens to it, and it cannot sign in any more. If it has never
+    signed in, a disabled identity is created for it. It is safe to run this command again.
     """
     identities = Identities(Settings())
-    if not identities.switch(service, disabled=True):
+    if not identities.disable(service):
         _check_is_in_policy(service, policy_path(policy))
         identities.create_disabled(service)
     _report(identities, service, "disabled", "is disabled. Callees refuse its calls within 10 s.", as_json)
@@ -76,12 +76,13 @@ def disable(service: ServiceArgument, policy: PolicyOption = None, as_json: Json
 
 @app.command()
 def enable(service: ServiceArgument, policy: PolicyOption = None, as_json: JsonOption = False) -> None:
-    """Enable a service that was disabled.
+    """Enable a service that was disabled, and revoke all its earlier tokens.
 
-    Tokens from before it was disabled stay invalid. It is safe to run this command again.
+    Nothing that was minted before counts any more, so a service that runs signs in again. If it was enabled already,
+    this command only revokes its tokens.
     """
     identities = Identities(Settings())
-    if identities.switch(service, disabled=False):
+    if identities.enable(service):
         _report(identities, service, "enabled", "is enabled. Callees accept its calls within 10 s.", as_json)
         return
     _check_is_in_policy(service, policy_path(policy))

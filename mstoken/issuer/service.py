@@ -11,14 +11,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, mod
 
 from mstoken import strict_jwt
 from mstoken.callee.certificates import CertificateCache, PublishedCertificates
+from mstoken.callee.firebase import AdminDirectory
 from mstoken.callee.replay.factory import replay_store
 from mstoken.callee.replay.store import ReplayStore
+from mstoken.callee.status import StatusCache
 from mstoken.caller.minting import AdminMinter
-from mstoken.claims import ServiceClaims, is_thumbprint, log_name, service_name
+from mstoken.claims import ServiceClaims, is_thumbprint, log_name, service_name, service_uid
 from mstoken.errors import (
     AudienceNotAllowed,
     IssuerUnavailable,
     Refusal,
+    ServiceDisabled,
     SettingsError,
     SignInError,
     TokenRequestInvalid,
@@ -102,15 +105,16 @@ class TokenService:
         settings: Settings | None = None,
         *,
         sign: Callable[[ServiceClaims], Awaitable[str]] | None = None,
+        status: StatusCache | None = None,
         certificates: CertificateCache | None = None,
         replay: ReplayStore | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`settings` default to the environment. Their `token_service_url` must be this service's own URL.
 
-        `sign` returns a custom token with the given claims, or raises `SignInError`. It defaults to firebase-admin,
-        `certificates` to those that Google publishes, and `replay` to the store in the settings. `clock` returns
-        seconds since the epoch.
+        `sign` returns a custom token with the given claims, or raises `SignInError`. `status` tells which identities
+        are disabled. Both default to firebase-admin, `certificates` to those that Google publishes, and `replay` to the
+        store in the settings. `clock` returns seconds since the epoch.
 
         Raise `SettingsError`.
         """
@@ -123,6 +127,7 @@ class TokenService:
         self._credentials = CredentialVerifier(
             policy, settings.token_service_url, self._certificates, self._replay, clock=clock
         )
+        self._status = status or StatusCache(AdminDirectory(settings))
         self._clock = clock
         self._sign = sign or AdminMinter(settings, clock=clock).sign
 
@@ -138,6 +143,7 @@ class TokenService:
             record.audience, record.mode = request.audience, request.mode
             if not self._policy.allows(record.proven.service, request.audience):
                 raise AudienceNotAllowed(record.proven.service, request.audience)
+            await self._check_identity(service_uid(record.proven.service))
             # After the other checks, so that a refused request spends nothing. Before signing, so that one assertion
             # never gets two tokens.
             await self._credentials.spend(record.proven)
@@ -151,11 +157,16 @@ class TokenService:
         return Issued(custom_token=custom_token)
 
     async def open(self) -> None:
-        """Fetch Google's certificates, and keep them fresh from now on. An outage does not raise an error."""
+        """Fetch Google's certificates. From now on, refresh them and the status of identities in the background.
+
+        An outage does not raise an error.
+        """
         await self._certificates.open()
+        await self._status.open()
 
     async def aclose(self) -> None:
         """End the background work, and close the replay store."""
+        await self._status.aclose()
         await self._certificates.aclose()
         await self._replay.aclose()
 
@@ -167,6 +178,20 @@ class TokenService:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    async def _check_identity(self, uid: str) -> None:
+        """Raise `ServiceDisabled` if the identity is disabled, and `VerifierUnavailable` if its status is not known.
+
+        An identity that does not exist is allowed, since the first sign-in creates it. Raise `IssuerUnavailable` for an
+        identity that was enabled or revoked a moment ago: callees would refuse a token that is minted now.
+        """
+        status = await self._status.status(uid)
+        if status is None:
+            return
+        if status.disabled:
+            raise ServiceDisabled(uid)
+        if status.was_revoked and int(self._clock()) <= status.valid_since:
+            raise IssuerUnavailable(f"{uid} was enabled or revoked a moment ago. Tokens count in a few seconds.")
 
     async def _custom_token(self, claims: ServiceClaims) -> str:
         try:

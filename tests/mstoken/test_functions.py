@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import dedent
@@ -24,6 +24,7 @@ from emulator.local.keys import Key
 from mstoken import Caller, ServiceCaller, Settings, TokenVerifier
 from mstoken.callee.certificates import CertificateCache
 from mstoken.callee.replay.memory import MemoryReplayStore
+from mstoken.callee.status import StatusCache
 from mstoken.claims import ServiceClaims
 from mstoken.errors import PolicyError, SettingsError, VerifierUnavailable
 from mstoken.functions import Callee, TokenEndpoint
@@ -467,6 +468,7 @@ def token_service(policy: Policy, certificates: CertificateCache | None = None) 
         policy,
         Settings(project_id="demo-test", emulator_host=None, token_service_url=URL),
         sign=FakeSigner().sign,
+        status=StatusCache(FakeFirebase()),
         certificates=certificates or CertificateCache(FakeSource(GOOGLE_KEY)),
         replay=MemoryReplayStore(),
     )
@@ -484,10 +486,22 @@ def token_request(audience: str = "product", **members: str) -> bytes:
 
 
 @pytest.fixture
-def token(tmp_path: Path) -> TokenEndpoint:
+def token(tmp_path: Path) -> Iterator[TokenEndpoint]:
     path = tmp_path / "policy.toml"
     path.write_text(POLICY)
-    return TokenEndpoint(path, token_service)
+    endpoint = TokenEndpoint(path, token_service)
+    yield endpoint
+    endpoint.close()
+
+
+def test_a_closed_token_service_begins_anew(token: TokenEndpoint) -> None:
+    """Closing ends its background thread, and the next request starts another one."""
+    token.close()
+    for _ in range(2):
+        assert token(request_to(headers=assertion(), method="POST", body=token_request())).status_code == 200
+        assert "mstoken token service" in {thread.name for thread in threading.enumerate()}
+        token.close()
+        assert "mstoken token service" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_token_is_issued(token: TokenEndpoint) -> None:

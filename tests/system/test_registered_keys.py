@@ -48,10 +48,11 @@ class Deployment:
             update={"token_service_url": url, "metadata_host": f"{HOST}:{self._server.server_port}"}
         )
         threading.Thread(target=self._server.serve_forever, name="token service").start()
-        self.deploy()
+        self._endpoint = TokenEndpoint(self.policy, self._token_service)
 
     def deploy(self) -> None:
         """Do what `firebase deploy --only functions` does: start new processes with the present policy."""
+        self._endpoint.close()
         self._endpoint = TokenEndpoint(self.policy, self._token_service)
 
     def run(self, *arguments: str) -> str:
@@ -75,6 +76,7 @@ class Deployment:
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+        self._endpoint.close()
 
     def _token_service(self, policy: Policy) -> TokenService:
         # With certificates, it does not try to fetch any in the background, which would go on after the test.

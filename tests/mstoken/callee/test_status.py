@@ -100,14 +100,71 @@ async def test_a_look_up_from_before_a_log_out_is_ignored(firebase: GatedFirebas
     assert not await asking
 
 
-async def test_revocation_depends_on_the_time_of_sign_in() -> None:
-    """A sign-in before the revocation is not valid any more, and a sign-in after it is."""
+async def test_revocation_depends_on_the_times_of_sign_in_and_of_minting() -> None:
+    """A sign-in before the revocation is not valid any more, nor is one after it with a token from before."""
     firebase = FakeFirebase(clock=FakeClock(1000.0))
     known(firebase, "u")
     firebase.revoke("u")
     cache = StatusCache(firebase)
     assert not await cache.is_alive("u", 1000)
     assert await cache.is_alive("u", 1001)
+    assert not await cache.is_alive("u", 1002, minted_at=1000)
+    assert await cache.is_alive("u", 1002, minted_at=1002)
+
+
+async def test_the_status_tells_an_unknown_identity_from_a_disabled_one(
+    firebase: GatedFirebase, cache: StatusCache
+) -> None:
+    """The token service issues tokens to an identity that has never signed in."""
+    firebase.disable("svc:bad")
+    assert await cache.status("svc:new") is None
+    status = await cache.status("svc:bad")
+    assert status is not None
+    assert status.disabled
+
+
+class TestServiceTokens:
+    """Whether a service token is valid, by the times of its minting, of its sign-in, and of a revocation."""
+
+    REVOKED = IdentityStatus(disabled=False, valid_since=2000, created_at=1000)
+
+    @pytest.mark.parametrize(
+        ("minted_at", "auth_time", "accepted"),
+        [
+            (2001, 2001, True),
+            (2001, 2002, True),
+            (2002, 2001, True),
+            (2000, 2001, False),
+            (2001, 2000, False),
+            (1999, 3000, False),
+            (3000, 1999, False),
+        ],
+    )
+    def test_nothing_from_before_a_revocation_is_valid(self, minted_at: int, auth_time: int, accepted: bool) -> None:
+        """A token must be minted and signed in after the second of the revocation."""
+        assert self.REVOKED.accepts(auth_time, minted_at) is accepted
+
+    def test_a_users_token_of_the_second_of_the_revocation_is_valid(self) -> None:
+        """Firebase accepts it, and users' tokens are not minted: a new log-in of the same second must count."""
+        assert self.REVOKED.accepts(2000)
+        assert not self.REVOKED.accepts(1999)
+
+    @pytest.mark.parametrize("valid_since", [0, 1000, 1001])
+    def test_the_creation_of_an_identity_is_not_a_revocation(self, valid_since: int) -> None:
+        """The first sign-in creates it. The minting comes before, and a clock may be behind by some seconds more."""
+        created = IdentityStatus(disabled=False, valid_since=valid_since, created_at=1000)
+        assert created.accepts(valid_since or 1000, minted_at=990)
+
+    def test_a_session_of_an_identity_that_was_deleted_is_not_valid(self) -> None:
+        """If a new identity of the same name was created, sessions of the old one do not count."""
+        created = IdentityStatus(disabled=False, valid_since=1000, created_at=1000)
+        assert not created.accepts(999, minted_at=990)
+
+    def test_a_disabled_identity_has_no_valid_tokens(self) -> None:
+        """The times do not matter."""
+        disabled = IdentityStatus(disabled=True, valid_since=0, created_at=0)
+        assert not disabled.accepts(3000, 3000)
+        assert not disabled.accepts(3000)
 
 
 async def test_an_identity_that_does_not_exist_is_not_alive(cache: StatusCache) -> None:

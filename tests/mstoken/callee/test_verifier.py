@@ -78,6 +78,16 @@ async def test_check_5_a_disabled_or_revoked_service_is_refused(product: Product
     assert await product.code(token) == "identity_disabled"
 
 
+async def test_check_5_a_token_that_was_minted_before_a_revocation_is_refused(product: Product) -> None:
+    """It is refused although it was signed in afterwards. A token that was minted afterwards is accepted."""
+    minted_at = int(product.clock())
+    product.service_token()
+    product.firebase.enable("svc:billing")
+    product.clock.advance(10)
+    assert await product.code(product.service_token(minted_at=minted_at)) == "identity_disabled"
+    assert await product.code(product.service_token()) == "accepted"
+
+
 @pytest.mark.parametrize("act", [FakeFirebase.disable, FakeFirebase.revoke])
 async def test_check_5_a_disabled_or_revoked_user_is_refused(product: Product, act: Any) -> None:
     """The user is refused although the token is valid."""

@@ -42,6 +42,11 @@ def service_token(**claims: Any) -> str:
     return firebase.issue("svc:billing", provider="custom", **(ours | claims))
 
 
+def minted(at: int) -> dict[str, Any]:
+    """Return the claims of a fresh token that was minted at that time, in seconds since the epoch."""
+    return ServiceClaims.fresh("billing", "product", minted_at=at).as_developer_claims()
+
+
 def bound_token(**claims: Any) -> str:
     firebase = FakeFirebase(PROJECT, clock=FakeClock(NOW))
     ours = ServiceClaims.bound("billing", "product", ProofKey().thumbprint, minted_at=NOW).as_developer_claims()
@@ -132,6 +137,7 @@ def test_the_kind_of_a_token(token: str, kind: str) -> None:
         (service_token(sub="maya"), ["not_service"]),
         (service_token(aud="demo-other"), ["wrong_audience"]),
         (service_token(iat=NOW + 60, auth_time=NOW + 60), ["from_the_future"]),
+        (service_token(**minted(NOW + 60)), ["from_the_future"]),
         (written({**RS256, "alg": "HS256"}, claims_of(user_token())), ["wrong_algorithm"]),
         (written(NONE, claims_of(user_token()), ""), ["unsigned"]),
         (written(NONE, claims_of(user_token())), ["unsigned"]),
@@ -180,6 +186,31 @@ def test_the_age_of_a_token(token: str, valid_seconds: int, then: list[str]) -> 
 def test_a_refreshed_token_is_not_fresh() -> None:
     """The age is counted from the sign-in, as the callee does."""
     assert errors(service_token(iat=NOW + 100, exp=NOW + 3700), after=100) == ["stale"]
+
+
+def test_another_sign_in_does_not_make_a_token_fresh() -> None:
+    """The age is counted from the minting of the custom token, if that was earlier than the sign-in."""
+    assert errors(service_token(**minted(NOW - 60))) == []
+    assert errors(service_token(**minted(NOW - 61))) == ["stale"]
+    assert errors(bound_token(iat=NOW + 7200, auth_time=NOW + 7200, exp=NOW + 10_800), after=7200) == ["stale"]
+
+
+@pytest.mark.parametrize(
+    "token",
+    [service_token(), bound_token(), custom_token(claims=minted(NOW))],
+    ids=["fresh", "bound", "custom"],
+)
+def test_the_time_of_minting_is_shown(token: str) -> None:
+    """Service tokens have it, and custom tokens, from which they come."""
+    assert inspect_at(token, after=12).times["ms.iat"] == "12 s ago, at 2027-01-15 08:00:00 UTC"
+
+
+@pytest.mark.parametrize("ms", [None, [], "x", {}, {"iat": "soon"}, {"iat": True}])
+def test_a_token_without_a_valid_time_of_minting(ms: Any) -> None:
+    """No time is shown."""
+    assert "ms.iat" not in inspect_at(service_token(ms=ms)).times
+    assert "ms.iat" not in inspect_at(custom_token(claims={"ms": ms})).times
+    assert "ms.iat" not in inspect_at(custom_token(claims=ms)).times
 
 
 def test_the_audience_is_not_checked_without_settings() -> None:
@@ -250,7 +281,7 @@ def test_the_output_says_that_nothing_was_verified(run: Run) -> None:
     assert (answer["kind"], answer["errors"]) == ("service_token_fresh", {})
     assert answer["claims"]["ms"]["svc"] == "billing"
     assert answer["header"]["alg"] == "RS256"
-    assert answer["times"].keys() == {"iat", "auth_time", "exp"}
+    assert answer["times"].keys() == {"ms.iat", "iat", "auth_time", "exp"}
 
 
 def test_visible_errors_have_exit_status_1(run: Run) -> None:

@@ -19,6 +19,7 @@ from emulator.local.keys import Key, make_jws
 from mstoken import Settings
 from mstoken.callee.certificates import CertificateCache
 from mstoken.callee.replay.memory import MemoryReplayStore
+from mstoken.callee.status import StatusCache
 from mstoken.claims import ServiceClaims
 from mstoken.errors import (
     IssuerUnavailable,
@@ -34,6 +35,7 @@ from mstoken.issuer.service import MAX_BODY_BYTES, Issued, TokenService
 from mstoken.jwk import public_jwk, thumbprint
 from mstoken.problem import problem_details, problem_headers
 from mstoken.strict_jwt import base64url
+from mstoken.testing import FakeFirebase
 from tests.clock import FakeClock
 from tests.mstoken.issuer.fakes import FakeSource
 
@@ -96,12 +98,14 @@ class Harness:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.signer = FakeSigner()
+        self.firebase = FakeFirebase(clock=self.clock)
         self.store = WatchedStore(clock=self.clock)
         self.certificates = CertificateCache(FakeSource(GOOGLE_KEY))
         self.service = TokenService(
             POLICY,
             Settings(project_id="demo-test", emulator_host=None, token_service_url=URL),
             sign=self.signer.sign,
+            status=StatusCache(self.firebase, clock=self.clock),
             certificates=self.certificates,
             replay=self.store,
             clock=self.clock,
@@ -304,6 +308,63 @@ async def test_an_audience_that_the_policy_does_not_allow_is_refused(
     assert (refusal.status, refusal.code) == (403, "audience_not_allowed")
     assert refusal.challenges("token") == ()
     assert harness.signer.signed == []
+
+
+async def test_a_disabled_identity_gets_no_token(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    """A thief cannot collect custom tokens for the time after it is enabled. The audit log has the refusal."""
+    harness.firebase.disable("svc:billing")
+    for body in (fresh(), bound()):
+        refusal = await harness.refusal(body)
+        assert (refusal.status, refusal.code) == (403, "identity_disabled")
+        assert refusal.challenges("token") == ()
+    assert harness.signer.signed == []
+    assert [facts(line)["verdict"] for line in audited(caplog)] == ["identity_disabled"] * 2
+
+
+async def test_an_identity_that_has_never_signed_in_gets_a_token(harness: Harness) -> None:
+    """Its first sign-in creates it."""
+    assert await harness.firebase.look_up(["svc:billing"]) == {}
+    assert (await harness.ask()).custom_token == "custom-token-1"
+
+
+async def test_while_the_status_is_unknown_nothing_is_issued(harness: Harness) -> None:
+    """The answer is 503, the assertion is not spent, and the next request succeeds when Firebase answers again."""
+    assertion = harness.assertion()
+    harness.firebase.down = True
+    assert (await harness.refusal(assertion=assertion)).code == "verifier_unavailable"
+    assert harness.signer.signed == []
+    harness.firebase.down = False
+    harness.clock.advance(1)
+    assert (await harness.ask(assertion=assertion)).custom_token == "custom-token-1"
+
+
+async def test_the_status_is_cached(harness: Harness) -> None:
+    """It is looked up at most once in 10 s. A disabled identity is noticed within this time."""
+    for _ in range(5):
+        await harness.ask()
+    assert harness.firebase.look_ups == 1
+    harness.firebase.disable("svc:billing")
+    harness.clock.advance(10)
+    assert (await harness.refusal()).code == "identity_disabled"
+
+
+async def test_just_after_an_identity_was_enabled_it_gets_no_token(harness: Harness) -> None:
+    """Callees would refuse a token that is minted in the second of the revocation. The caller tries again."""
+    harness.firebase.enable("svc:billing")
+    for _ in range(2):
+        assert (await harness.refusal()).code == "issuer_unavailable"
+        harness.clock.advance(1)
+    await harness.ask()
+    (claims,) = harness.signer.signed
+    (status,) = (await harness.firebase.look_up(["svc:billing"])).values()
+    assert status.accepts(int(harness.clock()), claims.minted_at)
+
+
+async def test_the_status_of_an_unauthorized_caller_is_not_looked_up(harness: Harness) -> None:
+    """Only a known service that may call the audience causes a request to Firebase."""
+    await harness.refusal(fresh("delivery"))
+    await harness.refusal(assertion=harness.assertion(aud="https://elsewhere.example"))
+    assert harness.firebase.look_ups == 0
 
 
 async def test_authentication_comes_first(harness: Harness) -> None:
