@@ -31,10 +31,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{name}: {meaning}")
 
 
-@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the test. Later would be too late for pytest-xdist, which reads the groups when all tests are collected."""
+    needs.mark(item)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests; in a parallel run, start with those that take longest."""
-    needs.mark(items)
+    """In a parallel run, start with the tests that take longest."""
     if hasattr(config, "workerinput"):
         items.sort(key=needs.start_order)
 

@@ -6,7 +6,7 @@ CONTRIBUTING.md ("Tests and markers") explains the markers. A test that needs no
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -36,21 +36,18 @@ STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn
 """Audit events of Python that mean that a process starts."""
 
 
-def mark(items: Sequence[pytest.Item]) -> None:
-    """Put the markers on the tests, and say which tests must run one after another in a parallel run."""
-    for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        parameters = (
-            item.callspec.params.values() if isinstance(item, pytest.Function) and _is_parametrized(item) else ()
-        )
-        if "postgresql" in parameters:
-            fixtures.add("postgresql")
-        for fixture in FIXTURES.keys() & fixtures:
-            item.add_marker(FIXTURES[fixture])
-        if not needs(item):
-            item.add_marker("unit")
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
+def mark(item: pytest.Item) -> None:
+    """Put the markers on a test, and say with which others it must run one after another in a parallel run."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    callspec = getattr(item, "callspec", None)
+    if callspec is not None and "postgresql" in callspec.params.values():
+        fixtures.add("postgresql")
+    for fixture in FIXTURES.keys() & fixtures:
+        item.add_marker(FIXTURES[fixture])
+    if not needs(item):
+        item.add_marker("unit")
+    if item.get_closest_marker("xdist_group") is None:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
 
 
 def needs(item: pytest.Item) -> set[str]:
@@ -64,10 +61,6 @@ def start_order(item: pytest.Item) -> int:
     if "emulator" in needed:
         return 0
     return 1 if "slow" in needed else 2 if needed else 3
-
-
-def _is_parametrized(item: pytest.Function) -> bool:
-    return hasattr(item, "callspec")
 
 
 def _group(item: pytest.Item) -> str:

@@ -2,11 +2,14 @@
 
 import ast
 import importlib.metadata
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 import mstoken
+from tests import needs
 
 ROOT = Path(__file__).parent.parent
 TEST_FILES = sorted(Path(__file__).parent.rglob("test_*.py"))
@@ -22,6 +25,26 @@ def test_every_test_says_what_it_is_about(path: Path) -> None:
     )
     silent = [node.name for node in functions if node.name.startswith("test_") and not ast.get_docstring(node)]
     assert not silent
+
+
+def test_every_marker_is_documented() -> None:
+    """CONTRIBUTING.md has a row for each marker of ours."""
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(needs.MARKERS)
+
+
+def test_a_unit_test_cannot_start_a_process() -> None:
+    """A test that starts a process says so with a marker. This one does not, so it fails when it tries."""
+    with pytest.raises(pytest.fail.Exception, match=r"mark it with pytest\.mark\.process"):
+        subprocess.run(["true"])
+
+
+def test_tests_that_share_a_server_run_in_one_process(request: pytest.FixtureRequest) -> None:
+    """In a parallel run, pytest-xdist sees the group of each test. In some versions of pytest it silently does not."""
+    if not request.config.getoption("loadgroup", False):
+        return  # Not a parallel run.
+    group = request.node.get_closest_marker("xdist_group").args[0]
+    assert request.node.nodeid.endswith(f"@{group}")
 
 
 def test_the_public_surface() -> None:
