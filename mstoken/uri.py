@@ -6,6 +6,7 @@ that need none, or writes escapes in upper case, and proofs from other implement
 
 import re
 from ipaddress import IPv6Address
+from urllib.parse import unquote
 
 _URI = re.compile(
     r"(?P<scheme>https?)://(?P<host>[a-z0-9\-._~!$&'()*+,;=]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{0,9}))?"
@@ -37,6 +38,15 @@ def normalized(uri: str) -> str:
         raise ValueError(f"its port must be at most {_LARGEST_PORT}")
     authority = host if port == _DEFAULT_PORTS[scheme] else f"{host}:{port}"
     return f"{scheme}://{authority}{_without_dot_segments(_with_normal_escapes(found['path']))}"
+
+
+def has_dot_segments(path: str) -> bool:
+    """Return whether a segment of `path` is `.` or `..`, as it was sent or after it is decoded once.
+
+    In a normal form such segments are resolved. A server that decodes a path does not resolve them, and routes on the
+    result. So the normal form of such a path can be that of another resource.
+    """
+    return not {".", ".."}.isdisjoint(unquote(path).split("/"))
 
 
 def _with_normal_escapes(path: str) -> str:

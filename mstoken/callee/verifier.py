@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
-from mstoken import strict_jwt
+from mstoken import strict_jwt, uri
 from mstoken.callee.call_log import CallRecord
 from mstoken.callee.callers import Admission, Call, Caller, ServiceCaller, UserCaller
 from mstoken.callee.firebase import AdminFirebase, Firebase
@@ -212,6 +212,8 @@ class TokenVerifier:
         """Make check 6 for a bound token. `ProofVerifier` checks the age of the proof."""
         if self._base_url is None:
             raise VerifierUnavailable("MSTOKEN_BASE_URL is not set, so proofs cannot be checked.")
+        if uri.has_dot_segments(call.path):
+            raise ProofInvalid("The path of this request has a segment '.' or '..'. Send the path that it stands for.")
         now = self._clock()
         proof = self._proofs.verify(
             call.proofs,

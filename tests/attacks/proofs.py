@@ -76,11 +76,12 @@ class Holder:
 
 @dataclass(frozen=True)
 class ProofFlaw:
-    """The header lines of a call with one flaw, and the code of the refusal."""
+    """The header lines and the path of a call with one flaw, and the code of the refusal."""
 
     name: str
     code: str
     lines: Callable[[Holder], list[str]]
+    path: str = PATH
 
 
 def header_lines(holder: Holder, *proofs: str) -> list[str]:
@@ -91,6 +92,10 @@ def header_lines(holder: Holder, *proofs: str) -> list[str]:
 def _claim(name: str, value: object) -> Callable[[Holder], list[str]]:
     changes: Claims = {name: value}
     return lambda holder: header_lines(holder, holder.proof(**changes))
+
+
+def _made_for(path: str) -> Callable[[Holder], list[str]]:
+    return lambda holder: header_lines(holder, holder.proof(htu=holder.url + path))
 
 
 def _aged(seconds: int) -> Callable[[Holder], list[str]]:
@@ -237,6 +242,15 @@ PROOF_FLAWS = [
     ProofFlaw("made for another method", "proof_invalid", _claim("htm", "POST")),
     ProofFlaw("made for the method in lower case", "proof_invalid", _claim("htm", "get")),
     ProofFlaw("made for another path", "proof_invalid", lambda h: _claim("htu", h.url + "/bills")(h)),
+    *(
+        ProofFlaw(f"{what} in the path", "proof_invalid", _made_for(to), path)
+        for what, path, to in (
+            ("a dot segment", "/products/.", "/products/"),
+            ("a segment of two dots", "/products/..", "/"),
+            ("an escaped dot segment", "/products/%2e", "/products/"),
+            ("a segment of two escaped dots", "/products/%2E%2e", "/"),
+        )
+    ),
     ProofFlaw("made for another host", "proof_invalid", _claim("htu", "http://evil.example" + PATH)),
     ProofFlaw("made for another scheme", "proof_invalid", lambda h: _claim("htu", "https" + h.url[4:] + PATH)(h)),
     ProofFlaw("made for a path without scheme and host", "proof_invalid", _claim("htu", PATH)),

@@ -13,8 +13,8 @@ from tests.attacks.proofs import PATH, PROOF_FLAWS, Holder, ProofFlaw, header_li
 from tests.attacks.wire import Answer
 
 
-def product_answers(target: Stack, lines: list[str], *, host: bytes = b"product") -> Answer:
-    return wire.send(target.ports.product, [line.encode() for line in lines], PATH.encode(), host=host)
+def product_answers(target: Stack, lines: list[str], path: str = PATH, *, host: bytes = b"product") -> Answer:
+    return wire.send(target.ports.product, [line.encode() for line in lines], path.encode(), host=host)
 
 
 def test_a_proof_without_a_flaw_is_accepted(target: Stack, holder: Holder) -> None:
@@ -29,7 +29,7 @@ def test_a_proof_without_a_flaw_is_accepted(target: Stack, holder: Holder) -> No
 @pytest.mark.parametrize("flaw", PROOF_FLAWS, ids=lambda flaw: flaw.name)
 def test_a_proof_with_a_flaw_is_refused(target: Stack, holder: Holder, flaw: ProofFlaw) -> None:
     """The code of the refusal is that of the table."""
-    assert str(product_answers(target, flaw.lines(holder))) == flaw.code
+    assert str(product_answers(target, flaw.lines(holder), flaw.path)) == flaw.code
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mstoken.uri import normalized
+from mstoken.uri import has_dot_segments, normalized
 
 RFC_3986 = json.loads((Path(__file__).parent / "vectors/rfc3986.json").read_text())
 UNRESERVED = string.ascii_letters + string.digits + "-._~"
@@ -262,3 +262,32 @@ def test_the_urls_of_httpx_can_be_normalized(host: str, port: int | None, segmen
     url = httpx.URL(scheme="http", host=host, port=port, path=escaped(segments))
     with_query = url.copy_merge_params({"q": query.encode("utf-8", "replace").decode()})
     assert normalized(str(with_query)) == normalized(str(url))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/.", "/..", "/./", "/../", "/a/./b", "/a/../b", "/a/..", ".", ".."),
+        *("/a/%2e/b", "/a/%2E%2e/b", "/a/.%2e", "/a/%2e.", "/a%2f..%2fb", "/a%2F%2e%2E%2Fb", "/a%2f."),
+    ],
+)
+def test_a_segment_of_dots_is_found(path: str) -> None:
+    """It is found as it was sent and after one decoding, also if the slashes around it were escaped."""
+    assert has_dot_segments(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/", "//", "/products", "/.well-known/x", "/a..b", "/a.b/c.", "/...", "/a/..b", "/%252e%252e/b", "/%2e%2e%2e"],
+)
+def test_other_dots_are_no_segments(path: str) -> None:
+    """Names may contain dots. What is escaped twice is still escaped after one decoding."""
+    assert not has_dot_segments(path)
+
+
+@given(st.lists(st.text(alphabet="ab.%2eE/f", max_size=6), max_size=5).map("/".join))
+def test_without_dot_segments_a_path_is_the_one_that_is_routed(path: str) -> None:
+    """If none is found, the normal form of a path and the path itself are decoded to the same text."""
+    if not has_dot_segments(f"/{path}"):
+        normal = normalized(f"https://product.example.com/{path}").removeprefix("https://product.example.com")
+        assert unquote(normal) == unquote(f"/{path}")

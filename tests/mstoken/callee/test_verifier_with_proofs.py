@@ -203,6 +203,15 @@ async def test_a_proof_is_for_the_url_of_its_call(
     assert await bound.code(call, at=product) == "accepted"
 
 
+@pytest.mark.parametrize("path", ["/products/..", "/products/%2e%2E", "/a/./products", "/a%2f..%2fproducts"])
+async def test_a_path_with_dot_segments_is_refused(bound: ProductWithProofs, path: str) -> None:
+    """A proof is for a normalized URL. A server that routes on the decoded path would serve another one."""
+    call = bound.call("GET", path)
+    assert await bound.code(call) == "proof_invalid"
+    fresh = bound.firebase.service_headers("billing", to="product")["X-MS-TOKEN"]
+    assert await bound.code(Call("GET", path, [fresh], [], [])) == "accepted"
+
+
 async def test_one_of_fifty_concurrent_calls_is_accepted(bound: ProductWithProofs) -> None:
     """Fifty calls use the same proof at the same time."""
     call = bound.call()
