@@ -22,6 +22,9 @@ MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 2**30
 """Free bytes that `MEMORY` must have: a container often has 64 MiB, too little for PostgreSQL's databases."""
 
+LONG_TEXT = 80
+"""Characters of a parameter that a test's id still shows."""
+
 _watch = needs.Watch()
 
 
@@ -29,6 +32,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers."""
     for name, meaning in needs.MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a long text in a test's id by its parameter only. Some contain new keys, and ids must stay the same."""
+    return argname if isinstance(val, str) and len(val) > LONG_TEXT else None
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
