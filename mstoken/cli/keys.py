@@ -39,6 +39,15 @@ def add(
         Path | None,
         typer.Option(metavar="FILE", help="Do not create a key: use the public key in this file (PEM or JWK)."),
     ] = None,
+    expires: Annotated[
+        datetime.datetime | None,
+        typer.Option(
+            metavar="DATE",
+            formats=["%Y-%m-%d"],
+            help="The first day (UTC) on which the key is not accepted any more. Default: it is accepted until you "
+            "delete it.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create a key for a service, and print what to add to the policy.
@@ -48,6 +57,9 @@ def add(
     """
     if public is not None and out is not None:
         raise typer.BadParameter("--out has no use with --public, which creates no private key.")
+    today = datetime.datetime.now(datetime.UTC).date()
+    if expires is not None and expires.date() <= today:
+        raise typer.BadParameter("--expires must be a date after today.")
     private_key_file = None
     if public is not None:
         key = read_public_key(public)
@@ -56,7 +68,7 @@ def add(
         key = RegisteredKey.model_validate({"jwk": public_jwk(private_key.public_key())})
         private_key_file = out or Path(f"{service}-{key.key_id[:FILE_NAME_CHARACTERS]}.pem")
         write_private_key(private_key_file, private_key)
-    toml = policy_lines(service, key, datetime.date.today())
+    toml = policy_lines(service, key, today, expires.date() if expires else None)
     if as_json:
         file_name = None if private_key_file is None else str(private_key_file)
         show_json({"service": service, "key_id": key.key_id, "private_key_file": file_name, "policy_toml": toml})
@@ -91,7 +103,14 @@ def list_keys(
     ]
     if as_json:
         described = [
-            {"service": name, "key_id": key.key_id, "added": _date(key), "place": place} for name, place, key in keys
+            {
+                "service": name,
+                "key_id": key.key_id,
+                "added": _date(key.added),
+                "expires": _date(key.expires),
+                "place": place,
+            }
+            for name, place, key in keys
         ]
         show_json({"keys": described})
         return
@@ -99,16 +118,19 @@ def list_keys(
         say("There are no registered keys.")
         return
     show_table(
-        ("SERVICE", "KEY ID", "ADDED", "PLACE"),
-        ((name, key.key_id, _date(key) or "-", place) for name, place, key in keys),
+        ("SERVICE", "KEY ID", "ADDED", "EXPIRES", "PLACE"),
+        ((name, key.key_id, _date(key.added) or "-", _date(key.expires) or "-", place) for name, place, key in keys),
     )
 
 
-def policy_lines(service: str, key: RegisteredKey, added: datetime.date) -> str:
+def policy_lines(service: str, key: RegisteredKey, added: datetime.date, expires: datetime.date | None = None) -> str:
     """Return the TOML that registers `key` for `service`. The comment names the key as logs do."""
     members = ", ".join(f'{name} = "{value}"' for name, value in key.public_members.items())
-    return f"[[services.{service}.keys]]  # {key.key_id}\nadded = {added.isoformat()}\njwk = {{ {members} }}"
+    lines = [f"[[services.{service}.keys]]  # {key.key_id}", f"added = {added.isoformat()}"]
+    if expires is not None:
+        lines.append(f"expires = {expires.isoformat()}")
+    return "\n".join([*lines, f"jwk = {{ {members} }}"])
 
 
-def _date(key: RegisteredKey) -> str | None:
-    return None if key.added is None else key.added.isoformat()
+def _date(date: datetime.date | None) -> str | None:
+    return None if date is None else date.isoformat()

@@ -76,7 +76,7 @@ def disable(service: ServiceArgument, policy: PolicyOption = None, as_json: Json
 
 @app.command()
 def enable(service: ServiceArgument, policy: PolicyOption = None, as_json: JsonOption = False) -> None:
-    """Enable a service that was disabled, and revoke all its earlier tokens.
+    """Enable a service, and revoke its earlier tokens.
 
     Nothing that was minted before counts any more, so a service that runs signs in again. If it was enabled already,
     this command only revokes its tokens.

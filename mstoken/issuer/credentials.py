@@ -157,6 +157,8 @@ class CredentialVerifier:
         not_before = strict_jwt.seconds(claims, "nbf") if "nbf" in claims else issued_at
         key = self._signing_key(service, jwt)
         now = self._clock()
+        if key.has_expired(now):
+            raise CredentialUntrusted(f"The registered key {key.key_id} has expired, on {key.expires}.")
         if max(issued_at, not_before) > now + CLOCK_SKEW_SECONDS:
             raise CredentialUntrusted("The assertion is from the future, by the clock of the token service.")
         if now - issued_at > ASSERTION_MAX_AGE_SECONDS or now - CLOCK_SKEW_SECONDS >= expires_at:

@@ -36,9 +36,14 @@ class P256Jwk(Table):
 
 
 class RegisteredKey(Table):
-    """A public key with which a service outside Google Cloud signs assertions, and the date when it was added."""
+    """A public key with which a service outside Google Cloud signs assertions, and the date when it was added.
+
+    `expires` is the first day, in UTC, on which the key is not accepted any more. A key without it is accepted until it
+    is deleted from the policy.
+    """
 
     added: datetime.date | None = Field(default=None, strict=True)
+    expires: datetime.date | None = Field(default=None, strict=True)
     jwk: P256Jwk
 
     @model_validator(mode="before")
@@ -51,6 +56,16 @@ class RegisteredKey(Table):
                 "create a new key and register only the public key"
             )
         return value
+
+    @model_validator(mode="after")
+    def _expires_after_it_was_added(self) -> Self:
+        if self.added is not None and self.expires is not None and self.expires <= self.added:
+            raise ValueError("expires must be a later date than added")
+        return self
+
+    def has_expired(self, now: float) -> bool:
+        """Return whether the key is not accepted any more at `now`, in seconds since the epoch."""
+        return self.expires is not None and datetime.datetime.fromtimestamp(now, datetime.UTC).date() >= self.expires
 
     @property
     def key_id(self) -> str:

@@ -6,6 +6,7 @@
 
     [[services.warehouse.keys]]
     added = 2026-11-24
+    expires = 2027-11-24
     jwk = { kty = "EC", crv = "P-256", x = "...", y = "..." }
 
 It is a TOML file that is reviewed like code. Nothing in it is ignored: an unknown name is an error. All errors are
@@ -116,7 +117,7 @@ class Policy(Table):
         return next((name for name, service in self.services.items() if email in service.service_accounts), None)
 
     def keys_of(self, service: str) -> Sequence[RegisteredKey]:
-        """Return the registered keys of `service`. An unknown service has none."""
+        """Return the registered keys of `service`, also those that have expired. An unknown service has none."""
         table = self.services.get(service)
         return table.keys if table else ()
 

@@ -21,14 +21,19 @@ def private_key_in(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
+def today() -> datetime.date:
+    return datetime.datetime.now(datetime.UTC).date()
+
+
 def test_a_new_key(run: Run, tmp_path: Path) -> None:
     """The private key is in a new file, and stdout has exactly the lines that register the public key today."""
-    before = datetime.date.today()
+    before = today()
     result = run("keys", "add", "warehouse")
     assert result.exit_code == 0
     (key,) = Policy.parse(result.stdout, "stdout").keys_of("warehouse")
     assert key.added is not None
-    assert before <= key.added <= datetime.date.today()
+    assert before <= key.added <= today()
+    assert key.expires is None
     file = tmp_path / f"warehouse-{key.key_id[:8]}.pem"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert thumbprint(public_jwk(private_key_in(file).public_key())) == key.key_id
@@ -36,6 +41,22 @@ def test_a_new_key(run: Run, tmp_path: Path) -> None:
     assert f"The private key is in {file.name}." in result.stderr
     assert "MSTOKEN_PRIVATE_KEY_FILE" in result.stderr
     assert "firebase deploy" in result.stderr
+
+
+def test_a_key_that_expires(run: Run) -> None:
+    """The printed lines have the date."""
+    tomorrow = today() + datetime.timedelta(1)
+    printed = run("keys", "add", "warehouse", "--expires", tomorrow.isoformat()).stdout
+    (key,) = Policy.parse(printed, "stdout").keys_of("warehouse")
+    assert key.expires == tomorrow
+
+
+@pytest.mark.parametrize("date", ["today", "2020-01-01", "2027-02-30", "soon"])
+def test_a_key_cannot_expire_before_tomorrow(run: Run, tmp_path: Path, date: str) -> None:
+    """Another date is a usage error, and no file is written."""
+    given = today().isoformat() if date == "today" else date
+    assert run("keys", "add", "warehouse", "--expires", given).exit_code == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_policy_is_not_changed(run: Run, shop: Path) -> None:
@@ -106,14 +127,17 @@ def test_public_cannot_be_combined_with_out(run: Run) -> None:
 
 
 def test_the_list_of_keys(run: Run, shop: Path) -> None:
-    """Each key has its service, its date, and its place in the policy, where it can be deleted."""
+    """Each key has its service, its dates, and its place in the policy, where it can be deleted."""
+    shop.write_text(SHOP.replace("added = 2026-11-24\n", "added = 2026-11-24\nexpires = 2100-01-01\n"))
     lines = [line.split() for line in run("keys", "list").stdout.splitlines()]
     place = "services.warehouse.keys[0]"
-    assert lines == [["SERVICE", "KEY", "ID", "ADDED", "PLACE"], ["warehouse", KEY_ID, "2026-11-24", place]]
+    assert lines == [
+        ["SERVICE", "KEY", "ID", "ADDED", "EXPIRES", "PLACE"],
+        ["warehouse", KEY_ID, "2026-11-24", "2100-01-01", place],
+    ]
     answer = json.loads(run("keys", "list", "--json").stdout)
-    assert answer == {
-        "keys": [{"service": "warehouse", "key_id": KEY_ID, "added": "2026-11-24", "place": place}],
-    }
+    dates = {"added": "2026-11-24", "expires": "2100-01-01"}
+    assert answer == {"keys": [{"service": "warehouse", "key_id": KEY_ID, **dates, "place": place}]}
 
 
 def test_the_keys_of_one_service(run: Run, shop: Path) -> None:
@@ -128,7 +152,8 @@ def test_the_keys_of_one_service(run: Run, shop: Path) -> None:
 
 
 def test_a_key_without_a_date(run: Run, shop: Path) -> None:
-    """The date is optional in the policy."""
+    """The dates are optional in the policy."""
     shop.write_text(SHOP.replace("added = 2026-11-24\n", ""))
-    assert run("keys", "list").stdout.splitlines()[1].split()[2] == "-"
-    assert json.loads(run("keys", "list", "--json").stdout)["keys"][0]["added"] is None
+    assert run("keys", "list").stdout.splitlines()[1].split()[2:4] == ["-", "-"]
+    (listed,) = json.loads(run("keys", "list", "--json").stdout)["keys"]
+    assert (listed["added"], listed["expires"]) == (None, None)

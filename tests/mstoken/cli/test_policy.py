@@ -1,7 +1,10 @@
 """`mstoken policy check`."""
 
+import datetime
 import json
 from pathlib import Path
+
+import pytest
 
 from tests.mstoken.cli.conftest import SHOP, Run
 
@@ -64,4 +67,27 @@ def test_which_file_is_checked(run: Run, tmp_path: Path) -> None:
 def test_a_valid_policy_as_json(run: Run, shop: Path) -> None:
     """A script gets the numbers."""
     counts = {"services": 3, "service_accounts": 1, "keys": 1, "calls": 1}
-    assert json.loads(run("policy", "check", "--json").stdout) == {"file": "policy.toml", "ok": True} | counts
+    expected = {"file": "policy.toml", "ok": True, "warnings": []} | counts
+    assert json.loads(run("policy", "check", "--json").stdout) == expected
+
+
+@pytest.mark.parametrize(
+    ("days", "warning"),
+    [
+        (0, "this key expired on {date}, so it is not accepted. Delete its table."),
+        (1, "this key expires on {date}. Replace it before: mstoken keys add warehouse"),
+        (30, "this key expires on {date}. Replace it before: mstoken keys add warehouse"),
+        (31, None),
+    ],
+)
+def test_a_key_that_expires_soon_is_a_warning(run: Run, shop: Path, days: int, warning: str | None) -> None:
+    """The policy is still valid: a token service that starts on that day must not refuse all services."""
+    date = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days)).date()
+    shop.write_text(SHOP.replace("added = 2026-11-24\n", f"expires = {date}\n"))
+    result = run("policy", "check")
+    assert (result.exit_code, result.stderr) == (0, "")
+    place, text = "services.warehouse.keys[0]", "" if warning is None else warning.format(date=date)
+    assert result.stdout.splitlines()[1:] == ([f"policy.toml: {place}: warning: {text}"] if warning else [])
+    answer = json.loads(run("policy", "check", "--json").stdout)
+    assert answer["ok"] is True
+    assert answer["warnings"] == ([{"place": place, "text": text}] if warning else [])

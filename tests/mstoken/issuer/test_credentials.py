@@ -1,6 +1,7 @@
 """Credentials at the token service: Google identity tokens and assertions, each refusal, and what is spent."""
 
 import asyncio
+import datetime
 import json
 import time
 from abc import ABC, abstractmethod
@@ -125,10 +126,12 @@ class Harness:
         self.store = WatchedStore(self.clock)
         self.verifier = self.another_verifier()
 
-    def another_verifier(self, certificates: CertificateCache | None = None) -> CredentialVerifier:
+    def another_verifier(
+        self, certificates: CertificateCache | None = None, policy: Policy = POLICY
+    ) -> CredentialVerifier:
         """Return a verifier as in another process, with the same store."""
         certificates = certificates or CertificateCache(self.source, clock=self.clock)
-        return CredentialVerifier(POLICY, URL, certificates, self.store, clock=self.clock)
+        return CredentialVerifier(policy, URL, certificates, self.store, clock=self.clock)
 
     async def use(self, *tokens: str) -> ProvenService:
         """Verify and spend one credential for each token, and return the service that they prove."""
@@ -499,6 +502,21 @@ class TestAssertion(CredentialContract):
         }
         for key_id in others - {self.key_id}:
             assert await harness.code(self.token(harness, {"kid": key_id})) == "credential_untrusted"
+
+    async def test_a_key_that_has_expired_is_refused(self, harness: Harness) -> None:
+        """It is refused from the first second of its day on, by a process that has loaded the policy before."""
+        tomorrow = datetime.datetime.fromtimestamp(harness.clock(), datetime.UTC).date() + datetime.timedelta(1)
+        keys = f"{{ expires = {tomorrow}, jwk = {inline(EC_JWK)} }}, {{ jwk = {inline(SECOND_JWK)} }}"
+        policy = Policy.parse(f"[services.billing]\nkeys = [{keys}]\n", "policy.toml")
+        harness.verifier = harness.another_verifier(policy=policy)
+        harness.clock.now = datetime.datetime.combine(tomorrow, datetime.time(), datetime.UTC).timestamp() - 1
+        assert (await harness.verifier.verify([f"Bearer {self.token(harness)}"])).key_id == self.key_id
+        harness.clock.advance(1)
+        refusal = await harness.refusal(self.token(harness))
+        assert refusal.code == "credential_untrusted"
+        assert f"expired, on {tomorrow}" in str(refusal)
+        other = harness.assertion({"kid": thumbprint(SECOND_JWK)}, es256(SECOND_KEY))
+        assert (await harness.use(other)).key_id == thumbprint(SECOND_JWK)
 
     @pytest.mark.parametrize("service", ["user", "product"])
     async def test_a_service_cannot_sign_for_another_one(self, harness: Harness, service: str) -> None:

@@ -1,5 +1,6 @@
 """Registered keys: which ones are accepted, and how they are identified."""
 
+import datetime
 from typing import Any
 
 import jwt
@@ -37,6 +38,28 @@ def test_the_public_members_define_the_key() -> None:
 def test_a_jwk_may_have_a_name_a_use_and_an_algorithm(more: dict[str, Any]) -> None:
     """The name is ignored. The use and the algorithm must be those of a key for signing with ES256."""
     assert key(P256 | more).key_id == thumbprint(P256)
+
+
+def dated_key(**dates: datetime.date) -> RegisteredKey:
+    return RegisteredKey.model_validate({"jwk": P256, **dates})
+
+
+def test_a_key_expires_when_its_last_day_has_ended() -> None:
+    """`expires` is the first day on which it is not accepted, in UTC. A key without it does not expire."""
+    expiring = dated_key(expires=datetime.date(2027, 1, 15))
+    midnight = datetime.datetime(2027, 1, 15, tzinfo=datetime.UTC).timestamp()
+    assert not expiring.has_expired(midnight - 0.5)
+    assert expiring.has_expired(midnight)
+    assert expiring.has_expired(midnight + 10 * 365 * 86_400)
+    assert not key(P256).has_expired(midnight + 100 * 365 * 86_400)
+
+
+def test_a_key_cannot_expire_before_it_was_added() -> None:
+    """Such a key was never accepted, so one of the dates is wrong."""
+    day = datetime.date(2027, 1, 15)
+    assert dated_key(added=day, expires=day + datetime.timedelta(1)).expires is not None
+    with pytest.raises(ValidationError, match="expires must be a later date than added"):
+        dated_key(added=day, expires=day)
 
 
 @pytest.mark.parametrize(

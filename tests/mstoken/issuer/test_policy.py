@@ -91,12 +91,13 @@ def test_a_service_may_have_several_accounts() -> None:
     assert {policy.service_of_account(account) for account in accounts} == {"billing"}
 
 
-def test_the_date_of_a_key() -> None:
-    """`added` is a date, and may be left out."""
+def test_the_dates_of_a_key() -> None:
+    """`added` and `expires` are dates, and may be left out."""
     dated, undated = Policy.parse(
         f"""
         [[services.warehouse.keys]]
         added = 2026-11-24
+        expires = 2027-11-24
         jwk = {inline(P256)}
         [[services.warehouse.keys]]
         jwk = {inline(OTHER_P256)}
@@ -104,6 +105,7 @@ def test_the_date_of_a_key() -> None:
         "policy.toml",
     ).keys_of("warehouse")
     assert (dated.added, undated.added) == (datetime.date(2026, 11, 24), None)
+    assert (dated.expires, undated.expires) == (datetime.date(2027, 11, 24), None)
 
 
 # Files that are wrong
@@ -230,7 +232,7 @@ def test_a_policy_without_services(text: str, error: str) -> None:
         ),
         (
             f"[[services.user.keys]]\njwk = {inline(P256)}\nday = 1\n",
-            "services.user.keys[0].day: unknown name; known names are added, jwk",
+            "services.user.keys[0].day: unknown name; known names are added, expires, jwk",
         ),
         (
             with_keys(P256 | {"colour": 1}),
@@ -297,6 +299,14 @@ def test_only_service_accounts_are_accepted(account: str) -> None:
         (
             f"keys = [{{ added = 2026-11-24T00:00:00, jwk = {inline(P256)} }}]",
             "keys[0].added: must be a date, such as 2026-11-24",
+        ),
+        (
+            f"keys = [{{ expires = '2026-11-24', jwk = {inline(P256)} }}]",
+            "keys[0].expires: must be a date, such as 2026-11-24",
+        ),
+        (
+            f"keys = [{{ expires = 2026-11-24T00:00:00Z, jwk = {inline(P256)} }}]",
+            "keys[0].expires: must be a date, such as 2026-11-24",
         ),
     ],
 )
@@ -445,6 +455,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
                     "service_accounts",
                     "jwk",
                     "added",
+                    "expires",
                     "kty",
                     "x",
                     "d",
@@ -466,3 +477,4 @@ def test_any_value_anywhere_is_a_policy_or_refused(service: dict[str, Any], jwk:
     """Values of every type, in every place."""
     check(f"services.product = {inline(service)}\nservices.a = {inline(service)}\n")
     check(f"[[services.a.keys]]\njwk = {inline(jwk)}\nadded = {inline(added)}\n")
+    check(f"[[services.a.keys]]\njwk = {inline(jwk)}\nexpires = {inline(added)}\n")
