@@ -11,6 +11,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mstoken import strict_jwt
+from mstoken.wire import SIGNATURE_ALGORITHM
 
 KEY_TYPE = "EC"
 CURVE = "P-256"
@@ -38,6 +39,21 @@ def public_key(x: str, y: str) -> ec.EllipticCurvePublicKey:
         return ec.EllipticCurvePublicNumbers(x_number, y_number, ec.SECP256R1()).public_key()
     except ValueError:
         raise ValueError(f"not a point on the curve {CURVE}") from None
+
+
+def verifies_es256(jwk: Mapping[str, Any]) -> bool:
+    """Return whether a JWK says that its key is for verifying ES256 signatures (RFC 7517, sections 4.2 to 4.4).
+
+    `alg`, `use` and `key_ops` are optional. A key that is meant for something else, such as encryption, must not be
+    used.
+    """
+    operations = jwk.get("key_ops", ["verify"])
+    return (
+        jwk.get("alg", SIGNATURE_ALGORITHM) == SIGNATURE_ALGORITHM
+        and jwk.get("use", "sig") == "sig"
+        and isinstance(operations, list)
+        and "verify" in operations
+    )
 
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from jwt.algorithms import ECAlgorithm
 
 from mstoken import strict_jwt, uri
 from mstoken.errors import ProofInvalid, ProofMissing
-from mstoken.jwk import CURVE, KEY_TYPE, PRIVATE_MEMBERS, coordinate, public_jwk, public_key, thumbprint
+from mstoken.jwk import CURVE, KEY_TYPE, PRIVATE_MEMBERS, coordinate, public_jwk, public_key, thumbprint, verifies_es256
 from mstoken.wire import MAX_JTI_CHARACTERS, PROOF_HEADER, PROOF_MAX_AGE_SECONDS, PROOF_TYPE, SIGNATURE_ALGORITHM
 
 MAX_CACHED_KEYS = 10_000
@@ -173,6 +173,10 @@ def _public_jwk(header: Mapping[str, Any]) -> Mapping[str, Any]:
         raise ProofInvalid("The jwk in the proof is a private key. Do not use this key again: it has been disclosed.")
     if jwk.get("kty") != KEY_TYPE or jwk.get("crv") != CURVE:
         raise ProofInvalid(f"The jwk in the proof is not an EC key on the curve {CURVE}.")
+    if not verifies_es256(jwk):
+        raise ProofInvalid(
+            f"By its alg, use or key_ops, the jwk in the proof is not for verifying {SIGNATURE_ALGORITHM}."
+        )
     return jwk
 
 

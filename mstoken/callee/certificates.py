@@ -21,6 +21,7 @@ from typing import Any, Protocol, Self
 import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import exceptions, transport
 from typing_extensions import override
 
@@ -39,6 +40,7 @@ REFRESH_AFTER = 0.75
 MIN_MAX_AGE_SECONDS = 60.0
 """A shorter `max-age` counts as this long, so that a source without one is not fetched all the time."""
 FILE_MAX_AGE_SECONDS = 60.0
+MIN_KEY_BITS = 2048
 
 _log = logging.getLogger("mstoken.certificates")
 
@@ -241,9 +243,15 @@ class CertificateCache(transport.Request):
 
 
 def _public_key(certificate: x509.Certificate) -> str:
-    """Return the certificate's public key in PEM. google-auth accepts both, and parses a certificate for each token."""
+    """Return the certificate's public key in PEM. google-auth accepts both, and parses a certificate for each token.
+
+    Raises ValueError unless it is an RSA key of at least 2048 bits (RFC 7518, section 3.3).
+    """
+    key = certificate.public_key()
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < MIN_KEY_BITS:
+        raise ValueError(f"a certificate is not for an RSA key of at least {MIN_KEY_BITS} bits")
     encoding = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return certificate.public_key().public_bytes(*encoding).decode("ascii")
+    return key.public_bytes(*encoding).decode("ascii")
 
 
 class _Answer(transport.Response):

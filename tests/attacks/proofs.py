@@ -236,6 +236,7 @@ PROOF_FLAWS = [
     ProofFlaw("no jwk in a proof", "proof_invalid", _header(jwk=ABSENT)),
     ProofFlaw("a private jwk", "proof_invalid", _private),
     ProofFlaw("a jwk off the curve", "proof_invalid", _off_the_curve),
+    ProofFlaw("a jwk for encryption", "proof_invalid", _jwk(use="enc")),
     ProofFlaw("a jwk of an unknown curve", "proof_invalid", _jwk(crv="P-999")),
     ProofFlaw("a jwk with a padded coordinate", "proof_invalid", lambda h: _jwk(x=h.jwk["x"] + "=")(h)),
     ProofFlaw("a jwk without y", "proof_invalid", _jwk(y=ABSENT)),

@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm
 
-from mstoken.jwk import coordinate, public_jwk, public_key, thumbprint
+from mstoken.jwk import coordinate, public_jwk, public_key, thumbprint, verifies_es256
 from mstoken.strict_jwt import base64url
 
 RFC_9449 = json.loads((Path(__file__).parent / "vectors/rfc9449.json").read_text())
@@ -80,3 +81,40 @@ def test_coordinates_of_another_point_are_refused() -> None:
     for x, y in ((JWK["x"], JWK["x"]), (base64url(bytes(32)), base64url(bytes(32))), ("_" * 42 + "8", JWK["y"])):
         with pytest.raises(ValueError, match="not a point on the curve P-256"):
             public_key(x, y)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"kid": "a name"},
+        {"alg": "ES256", "use": "sig"},
+        {"key_ops": ["verify"], "ext": True},
+        {"key_ops": ["sign", "verify"]},
+    ],
+)
+def test_a_key_may_say_that_it_is_for_es256(more: dict[str, Any]) -> None:
+    """The members alg, use and key_ops are optional. Browsers export keys with key_ops and ext."""
+    assert verifies_es256(JWK | more)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"alg": "ES384"},
+        {"alg": "ECDH-ES"},
+        {"alg": None},
+        {"alg": ["ES256"]},
+        {"use": "enc"},
+        {"use": None},
+        {"key_ops": []},
+        {"key_ops": ["deriveKey"]},
+        {"key_ops": ["sign"]},
+        {"key_ops": "verify"},
+        {"key_ops": None},
+        {"alg": "ES256", "use": "sig", "key_ops": ["encrypt"]},
+    ],
+)
+def test_a_key_for_something_else_does_not_verify_es256(more: dict[str, Any]) -> None:
+    """A key whose alg, use or key_ops says otherwise must not be used (RFC 7517, sections 4.2 to 4.4)."""
+    assert not verifies_es256(JWK | more)

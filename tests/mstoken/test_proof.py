@@ -355,6 +355,12 @@ def test_check_5_critical_extensions_are_refused(value: Any) -> None:
     assert "has the parameter crit" in refusal(forged({"crit": value, "b64": False}))
 
 
+@pytest.mark.parametrize("more", [{"use": "enc"}, {"alg": "ECDH-ES"}, {"key_ops": ["deriveKey"]}])
+def test_check_7_a_key_for_something_else(more: dict[str, Any]) -> None:
+    """A key that is not for verifying ES256, by its own members, is refused (RFC 7517, sections 4.2 to 4.4)."""
+    assert "not for verifying ES256" in refusal(forged({"jwk": JWK | more}))
+
+
 def test_other_parameters_and_claims_are_allowed() -> None:
     """A proof may have further header parameters and claims (RFC 9449, section 4.2). They are ignored."""
     jwk = JWK | {"kid": "a name", "use": "sig", "alg": "ES256"}
@@ -616,6 +622,7 @@ def test_check_12_another_key_than_the_bound_one() -> None:
         ({"jwk": JWK | {"kty": "marker"}}, {}),
         ({"jwk": JWK | {"crv": "marker"}}, {}),
         ({"jwk": JWK | {"x": "marker"}}, {}),
+        ({"jwk": JWK | {"use": "marker"}}, {}),
         ({}, {"jti": "marker" * 30}),
         ({}, {"htm": "marker"}),
         ({}, {"htu": "marker"}),

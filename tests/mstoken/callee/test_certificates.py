@@ -1,6 +1,7 @@
 """The certificate cache answers from memory, refreshes ahead of time, fetches seldom, and outlasts outages."""
 
 import asyncio
+import datetime
 import json
 import time
 from collections.abc import Iterator
@@ -9,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from google.auth import exceptions
 
 from emulator.local.keys import CERTIFICATE_DAYS, Key
@@ -34,11 +36,15 @@ def keys() -> list[Key]:
 
 
 class FakeSource:
-    """Publishes the certificates of `keys`. Raises `error` if it is set. Answers only while `gate` is open."""
+    """Publishes the certificates of `keys`, and those in `more`.
+
+    Raises `error` if it is set. Answers only while `gate` is open.
+    """
 
     def __init__(self, *keys: Key, max_age_seconds: float = HOUR_SECONDS) -> None:
         self.keys = list(keys)
         self.max_age_seconds = max_age_seconds
+        self.more: dict[str, str] = {}
         self.fetches = 0
         self.error: Exception | None = None
         self.gate = asyncio.Event()
@@ -49,7 +55,7 @@ class FakeSource:
         await self.gate.wait()
         if self.error:
             raise self.error.with_traceback(None)  # otherwise the traceback grows with each fetch
-        return Fetched({key.key_id: key.certificate for key in self.keys}, self.max_age_seconds)
+        return Fetched({key.key_id: key.certificate for key in self.keys} | self.more, self.max_age_seconds)
 
 
 class RecoveringSource(FakeSource):
@@ -337,3 +343,27 @@ async def test_certificates_from_a_file(keys: list[Key], clock: FakeClock, tmp_p
     async with CertificateCache(CertificateFile(tmp_path / "missing.json")) as cache:
         with pytest.raises(VerifierUnavailable, match=r"missing\.json"):
             cache.ready()
+
+
+@pytest.mark.parametrize(
+    "weak",
+    [rsa.generate_private_key(65_537, 1024), ec.generate_private_key(ec.SECP256R1())],
+    ids=["RSA of 1024 bits", "P-256"],
+)
+async def test_a_certificate_of_another_kind_of_key_is_not_taken(
+    keys: list[Key], clock: FakeClock, weak: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+) -> None:
+    """RS256 needs an RSA key of at least 2048 bits (RFC 7518, section 3.3). The earlier certificates stay in use."""
+    source = FakeSource(keys[0])
+    async with CertificateCache(source, clock=clock) as cache:
+        clock.advance(HOUR_SECONDS)
+        name = x509.Name([])
+        builder = x509.CertificateBuilder(name, name, weak.public_key(), serial_number=1)
+        now = datetime.datetime.now(datetime.UTC)
+        builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+        certificate = builder.sign(weak, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+        source.more = {"weak": certificate}
+        await cache.ensure_key("weak")
+        assert cache.last_error is not None
+        assert "a certificate is not for an RSA key of at least 2048 bits" in cache.last_error
+        assert certificates(cache) == {keys[0].key_id: public_key(keys[0])}
