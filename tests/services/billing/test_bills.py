@@ -11,6 +11,7 @@ from tests.services.billing.conftest import Shop
 from tests.services.shop import answered, refused
 
 
+@pytest.mark.both_databases
 async def test_a_bill(shop: Shop) -> None:
     """A bill has a line for each product in the requested order, at Product's prices, and their sum."""
     kettle = await shop.offer(name="Kettle", price={"amount": 4990, "currency": "USD"})
@@ -77,6 +78,7 @@ async def test_too_few_and_too_many_lines(shop: Shop, count: int) -> None:
 
 
 @pytest.mark.parametrize("product_id", ["", "a,b", "a\0", "x" * 33, "a/b", None])
+@pytest.mark.both_databases
 async def test_an_invalid_product_id(shop: Shop, product_id: Any) -> None:
     """Text that cannot be the id of a product is refused before Product is asked."""
     refused(await shop.order((product_id, 1)), 422, "request_invalid")
@@ -193,6 +195,7 @@ async def test_an_invalid_key(shop: Shop, keys: list[Any]) -> None:
     assert await shop.bills() == []
 
 
+@pytest.mark.both_databases
 async def test_users_see_only_their_own_bills(shop: Shop) -> None:
     """To other users a bill does not exist, on any path. An administrator sees it."""
     bill = await shop.bill()
@@ -218,6 +221,7 @@ async def test_bills_are_for_users(shop: Shop) -> None:
     refused(await shop.billing.get("/bills"), 401, "user_token_missing")
 
 
+@pytest.mark.both_databases
 async def test_pages_of_bills(shop: Shop) -> None:
     """Pages of bills follow each other, the latest bill first, each bill once and with its own lines."""
     first, second = await shop.offer(name="One", stock=99), await shop.offer(name="Two", stock=99)

@@ -26,6 +26,7 @@ async def live_at(shop: Shop, address: dict[str, Any]) -> None:
     answered(await shop.user.patch("/profile", json={"address": address}, headers=shop.maya))
 
 
+@pytest.mark.both_databases
 async def test_a_delivery_to_an_address(shop: Shop) -> None:
     """A delivery to the address in the request is requested, and can be read afterwards."""
     bill = await shop.bill()
@@ -160,6 +161,7 @@ async def test_events_at_the_same_time(shop: Shop, events: list[str]) -> None:
     assert {answered(answer)["status"] for answer in answers} <= {"dispatched", left}
 
 
+@pytest.mark.both_databases
 async def test_a_late_event_does_not_change_the_time(shop: Shop) -> None:
     """An event that changes nothing does not change `updated_at` either."""
     delivery = answered(await deliver(shop, await shop.bill(), {"address": ADDRESS}), 202)

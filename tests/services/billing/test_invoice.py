@@ -33,6 +33,7 @@ async def invoice(shop: Shop, bill_id: str) -> httpx.Response:
     return response
 
 
+@pytest.mark.both_databases
 async def test_an_invoice(shop: Shop) -> None:
     """An invoice shows the seller, the customer with the address, the lines, the total and the delivery."""
     answered(await shop.user.patch("/profile", json={"address": ADDRESS | {"name": "M. L."}}, headers=shop.maya))

@@ -91,6 +91,7 @@ async def test_product_refuses_or_answers_nonsense(shop: Shop, outcome: httpx.Re
     assert await shop.bills() == []
 
 
+@pytest.mark.both_modes
 async def test_billing_is_disabled(shop: Shop) -> None:
     """A Billing whose identity is disabled cannot call Product. The answer is 502, because waiting does not help."""
     shop.firebase.disable("svc:billing")
@@ -98,6 +99,7 @@ async def test_billing_is_disabled(shop: Shop) -> None:
     assert shop.to_product.requests == []
 
 
+@pytest.mark.both_modes
 async def test_firebase_is_unavailable(firebase: FakeFirebase) -> None:
     """If Firebase is unavailable the error says that another attempt may help."""
     firebase.down = True
@@ -107,6 +109,7 @@ async def test_firebase_is_unavailable(firebase: FakeFirebase) -> None:
     assert caught.value.code == "user_unavailable"
 
 
+@pytest.mark.both_modes
 async def test_each_call_has_its_own_token(shop: Shop) -> None:
     """Each call has a service token for its callee with its own one-time id, and never the user's token."""
     bill = await shop.bill()
@@ -206,6 +209,7 @@ def calls(firebase: FakeFirebase) -> Calls:
 
 
 @pytest.mark.parametrize("outcome", DOWN)
+@pytest.mark.both_modes
 async def test_each_attempt_has_its_own_token(calls: Calls, outcome: httpx.Response | Exception) -> None:
     """After a failure the call is made again, after a short pause and with a new token."""
     network = RecoveringTransport(outcome)

@@ -127,6 +127,7 @@ async def test_not_ready_without_the_replay_store(
     assert "redis.internal" in str([record.__dict__ for record in caplog.records if record.message == "not_ready"])
 
 
+@pytest.mark.both_modes
 async def test_ready_with_warnings(tmp_path: Path, firebase: FakeFirebase, caplog: pytest.LogCaptureFixture) -> None:
     """A service that is ready although a part has a problem names the part. The log has the problem."""
     async with serving(an_app(tmp_path, firebase)) as client:
@@ -302,6 +303,7 @@ async def test_the_request_log(client: httpx.AsyncClient, caplog: pytest.LogCapt
     assert "hunter2" not in str(record.__dict__)
 
 
+@pytest.mark.both_modes
 async def test_a_route_for_users_admits_users_only(client: httpx.AsyncClient, firebase: FakeFirebase) -> None:
     """A route for users knows the caller's uid, and refuses services and callers without a token."""
     assert answered(await client.get("/me", headers=firebase.user_headers("maya"))) == "maya"

@@ -27,6 +27,7 @@ async def add(product: httpx.AsyncClient, admin: dict[str, str], **changes: Any)
     return added
 
 
+@pytest.mark.both_databases
 async def test_a_product_is_added_and_read(
     product: httpx.AsyncClient, admin: dict[str, str], customer: dict[str, str]
 ) -> None:
@@ -86,6 +87,7 @@ async def test_billing_may_read_products(product: httpx.AsyncClient, firebase: F
     refused(await product.get("/products"), 401, "token_missing")
 
 
+@pytest.mark.both_databases
 async def test_a_product_is_changed_in_part(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
     """A change sets the fields that it names. An empty one changes nothing."""
     added = await add(product, admin)
@@ -109,6 +111,7 @@ async def test_an_invalid_change(product: httpx.AsyncClient, admin: dict[str, st
     )
 
 
+@pytest.mark.both_databases
 async def test_a_deleted_product_is_gone(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
     """After its deletion a product is not found, by any method."""
     path = f"/products/{(await add(product, admin))['id']}"
@@ -120,6 +123,7 @@ async def test_a_deleted_product_is_gone(product: httpx.AsyncClient, admin: dict
 
 
 @pytest.mark.parametrize("product_id", ["x", "%00", "A" * 32, "0" * 33])
+@pytest.mark.both_databases
 async def test_an_invalid_id(product: httpx.AsyncClient, customer: dict[str, str], product_id: str) -> None:
     """Text that cannot be the id of a product is refused."""
     refused(await product.get(f"/products/{product_id}", headers=customer), 422, "request_invalid")
@@ -137,6 +141,7 @@ async def test_a_405_lists_the_methods_of_all_routes(product: httpx.AsyncClient)
     assert response.headers["Allow"] == "GET, PATCH, DELETE"
 
 
+@pytest.mark.both_databases
 async def test_products_by_ids(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
     """Products that are requested by their ids are listed once each. Unknown ids are ignored."""
     first, _, third = [await add(product, admin, name=name) for name in ("one", "two", "three")]
@@ -145,6 +150,7 @@ async def test_products_by_ids(product: httpx.AsyncClient, admin: dict[str, str]
 
 
 @pytest.mark.parametrize("ids", ["", ",", "a,,b", "a b", ",".join(["a"] * 101), "x" * 65])
+@pytest.mark.both_databases
 async def test_invalid_ids(product: httpx.AsyncClient, customer: dict[str, str], ids: str) -> None:
     """A list with an empty id, an id that is too long, or more than 100 ids is refused."""
     refused(await product.get("/products", params={"ids": ids}, headers=customer), 422, "request_invalid")
@@ -163,6 +169,7 @@ async def test_invalid_ids(product: httpx.AsyncClient, customer: dict[str, str],
         ("it pours", ["Kettle, 100 %", "under_score", "ÉCRU tea", "Straße map"]),
     ],
 )
+@pytest.mark.both_databases
 async def test_search(product: httpx.AsyncClient, admin: dict[str, str], words: str, found: list[str]) -> None:
     """A search finds text in names and descriptions, in any case and any script, and has no wildcards."""
     for name in ("Kettle, 100 %", "under_score", "ÉCRU tea", "Straße map"):
@@ -170,6 +177,7 @@ async def test_search(product: httpx.AsyncClient, admin: dict[str, str], words: 
     assert sorted(await names(product, admin, q=words)) == sorted(found)
 
 
+@pytest.mark.both_databases
 async def test_a_search_finds_the_new_name(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
     """A renamed product is found by its new name, and not by the old one."""
     added = await add(product, admin, name="Kettle")
@@ -178,6 +186,7 @@ async def test_a_search_finds_the_new_name(product: httpx.AsyncClient, admin: di
     assert await names(product, admin, q="kettle") == []
 
 
+@pytest.mark.both_databases
 async def test_pages(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
     """Pages follow each other without gap or repetition, although products are added and deleted in the meantime."""
     added = [(await add(product, admin, name=f"n{number}"))["id"] for number in range(5)]
@@ -200,6 +209,7 @@ async def test_an_invalid_limit(product: httpx.AsyncClient, customer: dict[str, 
 
 
 @pytest.mark.parametrize("cursor", ["", "abc", "A" * 21 + "B", "A" * 23, "é" * 22, "A" * 20 + "==", "\0" * 22])
+@pytest.mark.both_databases
 async def test_an_invalid_cursor(product: httpx.AsyncClient, customer: dict[str, str], cursor: str) -> None:
     """A cursor that no page can have returned is refused."""
     refused(await product.get("/products", params={"cursor": cursor}, headers=customer), 422, "request_invalid")

@@ -46,6 +46,7 @@ def bearer(session: dict[str, Any]) -> dict[str, str]:
     return {"Authorization": f"Bearer {session['id_token']}"}
 
 
+@pytest.mark.both_databases
 async def test_sign_up_log_in_and_refresh(user: httpx.AsyncClient) -> None:
     """After a sign-up, log-in and refresh work. Each answers with a session that must not be cached."""
     made = await sign_up(user)
@@ -170,6 +171,7 @@ async def test_routes_for_users(user: httpx.AsyncClient, project: FakeProject, m
     refused(await user.request(method, path, json={}, auth=service), 403, "caller_not_allowed")
 
 
+@pytest.mark.both_databases
 async def test_a_new_profile(user: httpx.AsyncClient, project: FakeProject) -> None:
     """A new user's profile has the name and e-mail address of the sign-up, or else of the token."""
     session = await sign_up(user, display_name=" Maya Lindgren ")
@@ -189,6 +191,7 @@ async def test_concurrent_first_requests(user: httpx.AsyncClient, project: FakeP
     assert profiles == [profiles[0]] * 8
 
 
+@pytest.mark.both_databases
 async def test_a_profile_is_changed_in_part(user: httpx.AsyncClient) -> None:
     """A change sets the fields that it names, and null clears them."""
     headers = bearer(await sign_up(user, display_name="Maya"))
@@ -228,6 +231,7 @@ async def test_an_invalid_change(user: httpx.AsyncClient, changes: dict[str, Any
     refused(await user.patch("/profile", json=changes, headers=headers), 422, "request_invalid")
 
 
+@pytest.mark.both_databases
 async def test_billing_reads_a_user(user: httpx.AsyncClient, project: FakeProject) -> None:
     """Billing gets the name and address of a user, and nothing else."""
     session = await sign_up(user, display_name="Maya Lindgren")
