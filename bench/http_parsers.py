@@ -1,8 +1,8 @@
 """Measures what a call of GET /products costs with each HTTP parser of uvicorn: `python -m bench.http_parsers`.
 
-This is the whole call over an open connection: the parser, the Product service, the checks of a bound token and its proof, and
-SQLite. Only Firebase is absent. httptools must be installed (`pip install httptools`); the services do not use it,
-because it takes trailers for headers and has no limit for a header.
+This is the whole call over an open connection: the parser, the Product service, the checks of a bound token and its
+proof, and SQLite. Only Firebase is absent. httptools must be installed (`pip install httptools`). The services do not
+use it, because it takes trailers for headers and has no limit for a header.
 """
 
 import asyncio
