@@ -50,7 +50,7 @@ ANSWER_SECONDS = 10.0
 """How long the answer to a question about readiness may take, in seconds."""
 
 SHOP_VARIABLES = (
-    *("DATABASE_URL", "PRODUCT_URL", "USER_URL", "BILLING_URL", "DELIVERY_", "MSTOKEN_"),
+    *("DATABASE_URL", "PRODUCT_URL", "USER_URL", "BILLING_URL", "DELIVERY_", "MSTOKEN_", "TRUSTED_PROXIES"),
     *("GOOGLE_", "GCLOUD_", "GCE_METADATA_", "FIREBASE_", "CLOUD_TASKS_", SIGNED_AUTH_VARIABLE),
 )
 """The beginnings of variables that decide which servers a process uses. They are not taken from the user's shell."""
@@ -230,7 +230,8 @@ class Stack:
             [
                 *(sys.executable, "-m", "uvicorn", "--factory", self._factory(service)),
                 *("--host", HOST, "--port", str(getattr(self.ports, service)), "--http", HTTP_PARSER),
-                *("--workers", str(self.workers)),
+                # By default uvicorn believes X-Forwarded-For of every client on this machine.
+                *("--no-proxy-headers", "--workers", str(self.workers)),
             ],
             env=_environment() | self._service_environment(service),
             cwd=ROOT,

@@ -6,13 +6,22 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from mstoken import UserCaller
-from services.user.errors import CredentialsInvalid, FirebaseUnavailable, RefreshTokenInvalid, UserNotFound
+from services.user.attempts import Attempt, Attempts
+from services.user.errors import (
+    AccountRefused,
+    CredentialsInvalid,
+    EmailTaken,
+    FirebaseUnavailable,
+    RefreshTokenInvalid,
+    TooManyAttempts,
+    UserNotFound,
+)
 from services.user.firebase import IdentityToolkit, Session, Sessions
-from services.user.login_attempts import LoginAttempts
 from services.user.profiles import Profiles
 
 FAILED_LOG_IN_SECONDS = 0.5
-"""How long a failed log-in takes, in seconds: longer than Firebase needs, so the time does not tell what failed."""
+"""How long a failed log-in or sign-up takes, in seconds: longer than Firebase needs, so the time does not tell what
+failed, and a sign-up is not a faster way than a log-in to try addresses."""
 
 
 class Accounts:
@@ -27,7 +36,7 @@ class Accounts:
         toolkit: IdentityToolkit,
         sessions: Sessions,
         profiles: Profiles,
-        attempts: LoginAttempts,
+        attempts: Attempts,
         *,
         forget: Callable[[str], None],
         clock: Callable[[], float] = time.time,
@@ -41,46 +50,59 @@ class Accounts:
         self._clock = clock
         self._sleep = sleep
 
-    async def sign_up(self, email: str, password: str, display_name: str | None) -> Session:
-        """Create an account with a profile, log in, and return the session.
+    async def sign_up(self, email: str, password: str, display_name: str | None, network: str) -> Session:
+        """Create an account with a profile, log in from `network`, and return the session.
 
-        Raises `EmailTaken`, `AccountRefused` and `TooManyAttempts`.
+        Raises `TooManyAttempts`, and `EmailTaken` and `AccountRefused`, both always after the same time.
         """
-        session = await self._toolkit.sign_up(email, password, display_name)
+        fails_at = self._clock() + FAILED_LOG_IN_SECONDS
+        attempt = await self._attempts.sign_up(email, network)
+        session = await self._decide(attempt, fails_at, self._toolkit.sign_up(email, password, display_name))
         await self._profiles.seen(session.uid, email, display_name)
         return session
 
-    async def log_in(self, email: str, password: str, address: str) -> Session:
-        """Log in from the network address `address`, and return a new session.
+    async def log_in(self, email: str, password: str, network: str) -> Session:
+        """Log in from `network`, and return a new session.
 
         Raises `TooManyAttempts`, and `CredentialsInvalid`, always after the same time.
         """
         fails_at = self._clock() + FAILED_LOG_IN_SECONDS
-        attempt = await self._attempts.begin(email, address)
-        try:
-            session = await self._toolkit.log_in(email, password)
-        except CredentialsInvalid:
-            await self._sleep(max(0.0, fails_at - self._clock()))
-            raise
-        except FirebaseUnavailable:
-            await self._attempts.undecided(attempt)
-            raise
-        await self._attempts.succeeded(attempt)
+        attempt = await self._attempts.log_in(email, network)
+        session = await self._decide(attempt, fails_at, self._toolkit.log_in(email, password))
         await self._profiles.seen(session.uid, email, session.display_name)
         return session
 
-    async def refresh(self, refresh_token: str) -> Session:
-        """Return the session of `refresh_token` with a new ID token. Raises `RefreshTokenInvalid`.
+    async def _decide(self, attempt: Attempt, fails_at: float, answer: Awaitable[Session]) -> Session:
+        """Return the session in the answer of Firebase. A refusal is raised at `fails_at`, not earlier."""
+        try:
+            session = await answer
+        except (CredentialsInvalid, EmailTaken, AccountRefused):
+            await self._sleep(max(0.0, fails_at - self._clock()))
+            raise
+        except (FirebaseUnavailable, TooManyAttempts):
+            await self._attempts.undecided(attempt)
+            raise
+        await self._attempts.succeeded(attempt)
+        return session
+
+    async def refresh(self, refresh_token: str, network: str) -> Session:
+        """Return the session of `refresh_token` with a new ID token, for a request from `network`.
+
+        Raises `RefreshTokenInvalid` and `TooManyAttempts`.
 
         Firebase refuses the refresh token of a session that has ended. The Auth emulator does not, so this compares the
         time of the log-in as well. The emulator gives all of a user's sessions the time of the latest log-in: with it,
         an old refresh token works again after the user has logged in again.
         """
-        session = await self._toolkit.refresh(refresh_token)
+        attempt = await self._attempts.refresh(refresh_token, network)
         try:
+            session = await self._toolkit.refresh(refresh_token)
             status = await self._sessions.status(session.uid)
         except UserNotFound as error:
             raise RefreshTokenInvalid from error
+        except FirebaseUnavailable:
+            await self._attempts.undecided(attempt)
+            raise
         if status.disabled or session.auth_time < status.valid_since:
             raise RefreshTokenInvalid
         return session

@@ -12,12 +12,12 @@ from mstoken import Settings, TokenVerifier
 from services.common.app import build, own_process
 from services.common.database import Database
 from services.user.accounts import Accounts
+from services.user.attempts import Attempts
 from services.user.firebase import TIMEOUT, AdminSessions, IdentityToolkit, Sessions
-from services.user.login_attempts import LoginAttempts
 from services.user.profiles import Profiles
 from services.user.routes import router
 from services.user.settings import UserSettings
-from services.user.store import LoginAttemptStore, ProfileStore
+from services.user.store import AttemptStore, ProfileStore
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -46,13 +46,13 @@ def create_app(
         IdentityToolkit(firebase, client),
         sessions or AdminSessions(firebase),
         profiles,
-        LoginAttempts(LoginAttemptStore(database)),
+        Attempts(AttemptStore(database)),
         forget=verifier.forget,
     )
     return build(
         "User",
         "Accounts and sessions at Firebase Auth, and the profiles of users.",
-        router(accounts, profiles),
+        router(accounts, profiles, trusted_proxies=settings.trusted_proxies),
         verifier=verifier,
         database=database,
         resources=[client],

@@ -59,11 +59,11 @@ class AccountRefused(Problem):
 
 
 class TooManyAttempts(Problem):
-    """Too many log-ins have failed, as counted by this service or by Firebase."""
+    """Too many log-ins have failed, or too many sign-ups or refreshes were made, here or in the Firebase project."""
 
     status = 429
     code = "too_many_attempts"
-    title = "Too many log-ins have failed; wait before the next attempt"
+    title = "There were too many attempts; wait before the next one"
 
     def __init__(self, *, retry_after_seconds: int = 60) -> None:
         super().__init__()

@@ -19,30 +19,37 @@ from services.user.errors import (
     TooManyAttempts,
     UserNotFound,
 )
+from services.user.networks import client_network
 from services.user.profiles import Profiles
 from services.user.schemas import Customer, LogIn, ProfileChanges, ProfileShape, Refresh, SessionShape, SignUp
 
 Uid = Annotated[str, Path(pattern="^[A-Za-z0-9:._@-]{1,128}$")]
 
 
-def router(accounts: Accounts, profiles: Profiles) -> APIRouter:
-    """Return the routes for these accounts and profiles."""
+def router(accounts: Accounts, profiles: Profiles, *, trusted_proxies: int = 0) -> APIRouter:
+    """Return the routes for these accounts and profiles. Each request passes `trusted_proxies` proxies of ours."""
     routes = APIRouter()
-    _add_account_routes(routes, accounts)
+    _add_account_routes(routes, accounts, trusted_proxies)
     _add_profile_routes(routes, profiles)
     return routes
 
 
-def _add_account_routes(routes: APIRouter, accounts: Accounts) -> None:
+def _add_account_routes(routes: APIRouter, accounts: Accounts, trusted_proxies: int) -> None:
+    async def network(request: Request) -> str:
+        peer = request.client.host if request.client else ""
+        return client_network(peer, request.headers.getlist("X-Forwarded-For"), trusted_proxies)
+
+    Network = Annotated[str, Depends(network)]  # noqa: N806 - a type
+
     @routes.post(
         "/signup",
         status_code=201,
         tags=["accounts"],
         responses=documented(EmailTaken, AccountRefused, TooManyAttempts, FirebaseUnavailable, body=True),
     )
-    async def sign_up(body: SignUp, response: Response) -> SessionShape:
-        """Create an account, and log in."""
-        session = await accounts.sign_up(body.email, body.password.get_secret_value(), body.display_name)
+    async def sign_up(body: SignUp, network: Network, response: Response) -> SessionShape:
+        """Create an account, and log in. After too many sign-ups a network has to wait."""
+        session = await accounts.sign_up(body.email, body.password.get_secret_value(), body.display_name, network)
         return _not_cached(SessionShape.model_validate(session), response)
 
     @routes.post(
@@ -50,20 +57,19 @@ def _add_account_routes(routes: APIRouter, accounts: Accounts) -> None:
         tags=["accounts"],
         responses=documented(CredentialsInvalid, TooManyAttempts, FirebaseUnavailable, body=True),
     )
-    async def log_in(body: LogIn, request: Request, response: Response) -> SessionShape:
-        """Log in. After too many failures an account, or a network address, has to wait for up to 15 minutes."""
-        address = request.client.host if request.client else ""
-        session = await accounts.log_in(body.email, body.password.get_secret_value(), address)
+    async def log_in(body: LogIn, network: Network, response: Response) -> SessionShape:
+        """Log in. After too many failures the next attempt has to wait, longer each time."""
+        session = await accounts.log_in(body.email, body.password.get_secret_value(), network)
         return _not_cached(SessionShape.model_validate(session), response)
 
     @routes.post(
         "/token/refresh",
         tags=["accounts"],
-        responses=documented(RefreshTokenInvalid, FirebaseUnavailable, body=True),
+        responses=documented(RefreshTokenInvalid, TooManyAttempts, FirebaseUnavailable, body=True),
     )
-    async def refresh_token(body: Refresh, response: Response) -> SessionShape:
-        """Get a new ID token for a session."""
-        session = await accounts.refresh(body.refresh_token.get_secret_value())
+    async def refresh_token(body: Refresh, network: Network, response: Response) -> SessionShape:
+        """Get a new ID token for a session. After too many refreshes a session, or a network, has to wait."""
+        session = await accounts.refresh(body.refresh_token.get_secret_value(), network)
         return _not_cached(SessionShape.model_validate(session), response)
 
     @routes.post(

@@ -1,4 +1,4 @@
-"""User's tables, and the stores of profiles and failed log-ins."""
+"""User's tables, and the stores of profiles and attempts."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,14 +16,18 @@ from sqlalchemy import (
     String,
     Table,
     delete,
+    func,
     insert,
+    or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.common.database import Database
-from services.user.login_attempts import LoginAttempt
+from services.user.attempts import Attempt, Limit
 from services.user.profiles import Profile
 
 metadata = MetaData()
@@ -39,17 +43,29 @@ profiles = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False),
 )
 
-login_attempts = Table(
-    "login_attempts",
+attempts = Table(
+    "attempts",
     metadata,
     Column("id", String(32), primary_key=True),
-    Column("account", String(64), nullable=False),
-    Column("network", String(64), nullable=False),
+    Column("subject", String(64), primary_key=True),
     Column("at", BigInteger, nullable=False),
-    Index("attempts_on_an_account", "account", "at"),
-    Index("attempts_from_a_network", "network", "at"),
-    Index("attempts_by_age", "at"),
+    Column("counts_until", BigInteger, nullable=False),
+    Index("attempts_of_a_subject", "subject", "at"),
+    Index("attempts_by_end", "counts_until"),
 )
+"""One row for each limit that an attempt counts for. `subject` is what the limit counts by."""
+
+known_networks = Table(
+    "known_networks",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("network", String(64), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+)
+"""The networks from which accounts were logged in to, and when last. `network` is the hash of account and network."""
+
+DELETED_AT_ONCE = 1000
+"""How many rows that do not count any more an attempt deletes, at most."""
 
 
 class ProfileStore:
@@ -80,45 +96,81 @@ class ProfileStore:
             await connection.execute(statement.values({**changes, "updated_at": datetime.now(UTC)}))
 
 
-class LoginAttemptStore:
-    """Failed log-ins. Every call raises `DatabaseUnavailable`."""
+class AttemptStore:
+    """Attempts, and the networks that accounts know. Every call raises `DatabaseUnavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, attempt: LoginAttempt, *, since: int, account_limit: int, network_limit: int) -> int | None:
-        """Add an attempt, and delete those before `since`. Concurrent attempts are counted one after the other.
+    async def add(self, attempt: Attempt, limits: Mapping[str, Limit]) -> int:
+        """Count an attempt for each of `limits` (by subject) and return 0, or return the seconds that it must wait.
 
-        If its account or its network has reached the limit, do not add it: return the time of the attempt that must
-        expire first, in seconds since the epoch.
+        An attempt that must wait is not counted. Concurrent attempts are counted one after the other.
         """
-        limits = (
-            (login_attempts.c.account, attempt.account, account_limit),
-            (login_attempts.c.network, attempt.network, network_limit),
+        async with self._database.write() as connection:
+            await self._database.take_turns(connection, *limits)
+            await self._delete_old(connection, attempt.at)
+            wait_seconds = 0
+            for subject, limit in limits.items():
+                counted = select(func.count(), func.max(attempts.c.at)).where(
+                    attempts.c.subject == subject, attempts.c.at > attempt.at - limit.window_seconds
+                )
+                count, latest = (await connection.execute(counted)).one()
+                wait_seconds = max(wait_seconds, limit.wait_seconds(count, latest or 0, attempt.at))
+            if wait_seconds == 0:
+                rows = [
+                    {
+                        "id": attempt.id,
+                        "subject": subject,
+                        "at": attempt.at,
+                        "counts_until": attempt.at + limit.window_seconds,
+                    }
+                    for subject, limit in limits.items()
+                ]
+                await connection.execute(insert(attempts), rows)
+        return wait_seconds
+
+    async def remove(self, attempt: Attempt) -> None:
+        """Do not count an attempt any more."""
+        async with self._database.write() as connection:
+            await connection.execute(delete(attempts).where(attempts.c.id == attempt.id))
+
+    async def knows_network(self, account: str, network: str, *, since: int) -> bool:
+        """Return whether an account was logged in to from a network, at `since` or later."""
+        found = select(known_networks.c.at).where(
+            known_networks.c.account == account, known_networks.c.network == network, known_networks.c.at >= since
         )
+        async with self._database.read() as connection:
+            return (await connection.execute(found)).one_or_none() is not None
+
+    async def log_in_succeeded(self, attempt: Attempt, *, keep_networks: int, since: int) -> None:
+        """Forget the attempts of the subject of `attempt`, and remember its network.
+
+        Of the networks of the account keep the latest `keep_networks`, if they are of `since` or later.
+        """
+        same_subject = select(attempts.c.id).where(attempts.c.subject == attempt.subject)
+        of_account = known_networks.c.account == attempt.account
+        of_network = known_networks.c.network == attempt.subject
+        latest = select(known_networks.c.network).where(of_account).order_by(known_networks.c.at.desc())
         async with self._database.write() as connection:
-            await self._database.take_turns(connection, attempt.account, attempt.network)
+            await self._database.take_turns(connection, f"networks of {attempt.account}")
+            await connection.execute(delete(attempts).where(attempts.c.id.in_(same_subject)))
+            await connection.execute(delete(known_networks).where(of_account, of_network))
+            row = {"account": attempt.account, "network": attempt.subject, "at": attempt.at}
+            await connection.execute(insert(known_networks), row)
+            kept = (await connection.execute(latest.limit(keep_networks))).scalars().all()
+            is_old = or_(known_networks.c.at < since, known_networks.c.network.not_in(kept))
+            await connection.execute(delete(known_networks).where(of_account, is_old))
+
+    async def _delete_old(self, connection: AsyncConnection, now: int) -> None:
+        old = (
+            select(attempts.c.id, attempts.c.subject)
+            .where(attempts.c.counts_until <= now)
+            .limit(DELETED_AT_ONCE)
             # Skips rows that another transaction is deleting.
-            old = select(login_attempts.c.id).where(login_attempts.c.at < since).with_for_update(skip_locked=True)
-            await connection.execute(delete(login_attempts).where(login_attempts.c.id.in_(old)))
-            for column, value, limit in limits:
-                latest = select(login_attempts.c.at).where(column == value).order_by(login_attempts.c.at.desc())
-                blocking_at = (await connection.execute(latest.offset(limit - 1).limit(1))).scalar_one_or_none()
-                if blocking_at is not None:
-                    return int(blocking_at)
-            values = {"id": attempt.id, "account": attempt.account, "network": attempt.network, "at": attempt.at}
-            await connection.execute(insert(login_attempts).values(values))
-        return None
-
-    async def remove_account(self, account: str) -> None:
-        """Delete all attempts on an account."""
-        async with self._database.write() as connection:
-            await connection.execute(delete(login_attempts).where(login_attempts.c.account == account))
-
-    async def remove(self, attempt: LoginAttempt) -> None:
-        """Delete one attempt."""
-        async with self._database.write() as connection:
-            await connection.execute(delete(login_attempts).where(login_attempts.c.id == attempt.id))
+            .with_for_update(skip_locked=True)
+        )
+        await connection.execute(delete(attempts).where(tuple_(attempts.c.id, attempts.c.subject).in_(old)))
 
 
 _SELECT = select(*(column for column in profiles.c if column.name != "updated_at"))

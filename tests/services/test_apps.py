@@ -73,7 +73,7 @@ def test_no_service_imports_another(service: str) -> None:
 DOMAIN = {
     "billing": ("bills", "deliveries", "orders"),
     "product": ("catalogue", "reservations"),
-    "user": ("accounts", "login_attempts", "profiles"),
+    "user": ("accounts", "attempts", "networks", "profiles"),
 }
 
 

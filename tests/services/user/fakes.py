@@ -1,4 +1,4 @@
-"""A Firebase project, profiles and failed log-ins, in memory."""
+"""A Firebase project, profiles and attempts, in memory."""
 
 import json
 import time
@@ -15,11 +15,11 @@ from mstoken import Settings, TokenVerifier
 from mstoken.callee.firebase import IdentityStatus
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.testing import FakeFirebase
+from services.user.attempts import Attempt, Limit
 from services.user.errors import UserNotFound
 from services.user.firebase import AccountStatus, IdentityToolkit
-from services.user.login_attempts import LoginAttempt
 from services.user.profiles import Profile
-from services.user.store import LoginAttemptStore, ProfileStore
+from services.user.store import AttemptStore, ProfileStore
 from tests.clock import FakeClock
 
 SETTINGS = Settings(project_id="demo-test", emulator_host=None, api_key=SecretStr("web-api-key"))
@@ -185,30 +185,47 @@ class MemoryProfiles(ProfileStore):
         raise NotImplementedError
 
 
-class MemoryLoginAttempts(LoginAttemptStore):
-    """Failed log-ins in a list."""
+class MemoryAttempts(AttemptStore):
+    """Attempts in a list, and the networks that accounts know in a dict."""
 
     def __init__(self) -> None:
-        self.attempts: list[LoginAttempt] = []
+        self.rows: list[tuple[str, str, int, int]] = []
+        """Id, subject, time and end of each row."""
+        self.networks: dict[tuple[str, str], int] = {}
 
     @override
-    async def add(self, attempt: LoginAttempt, *, since: int, account_limit: int, network_limit: int) -> int | None:
-        self.attempts = [kept for kept in self.attempts if kept.at >= since]
-        of_account = [kept.at for kept in self.attempts if kept.account == attempt.account]
-        of_network = [kept.at for kept in self.attempts if kept.network == attempt.network]
-        for times, limit in ((of_account, account_limit), (of_network, network_limit)):
-            if len(times) >= limit:
-                return sorted(times)[-limit]
-        self.attempts.append(attempt)
-        return None
+    async def add(self, attempt: Attempt, limits: Mapping[str, Limit]) -> int:
+        self.rows = [row for row in self.rows if row[3] > attempt.at]
+        wait_seconds = 0
+        for subject, limit in limits.items():
+            times = [row[2] for row in self.rows if row[1] == subject and row[2] > attempt.at - limit.window_seconds]
+            wait_seconds = max(wait_seconds, limit.wait_seconds(len(times), max(times, default=0), attempt.at))
+        if wait_seconds == 0:
+            rows = [
+                (attempt.id, subject, attempt.at, attempt.at + limits[subject].window_seconds) for subject in limits
+            ]
+            self.rows.extend(rows)
+        return wait_seconds
 
     @override
-    async def remove_account(self, account: str) -> None:
-        self.attempts = [kept for kept in self.attempts if kept.account != account]
+    async def remove(self, attempt: Attempt) -> None:
+        self.rows = [row for row in self.rows if row[0] != attempt.id]
 
     @override
-    async def remove(self, attempt: LoginAttempt) -> None:
-        self.attempts.remove(attempt)
+    async def knows_network(self, account: str, network: str, *, since: int) -> bool:
+        return self.networks.get((account, network), -1) >= since
+
+    @override
+    async def log_in_succeeded(self, attempt: Attempt, *, keep_networks: int, since: int) -> None:
+        ids = {row[0] for row in self.rows if row[1] == attempt.subject}
+        self.rows = [row for row in self.rows if row[0] not in ids]
+        self.networks[attempt.account, attempt.subject] = attempt.at
+        own = sorted((key for key in self.networks if key[0] == attempt.account), key=self.networks.__getitem__)
+        for key in own[:-keep_networks]:
+            del self.networks[key]
+        for key in own:
+            if self.networks.get(key, since) < since:
+                del self.networks[key]
 
 
 def failure(message: str, status: int = 400) -> httpx.Response:

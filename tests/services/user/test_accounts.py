@@ -4,13 +4,21 @@ import pytest
 
 from mstoken import UserCaller
 from services.user.accounts import FAILED_LOG_IN_SECONDS, Accounts
-from services.user.errors import CredentialsInvalid, FirebaseUnavailable, RefreshTokenInvalid, TooManyAttempts
-from services.user.login_attempts import MAX_PER_ACCOUNT, LoginAttempts
+from services.user.attempts import LOG_INS_PER_ACCOUNT, LOG_INS_PER_ACCOUNT_AND_NETWORK, REFRESHES_PER_SESSION, Attempts
+from services.user.errors import (
+    AccountRefused,
+    CredentialsInvalid,
+    EmailTaken,
+    FirebaseUnavailable,
+    RefreshTokenInvalid,
+    TooManyAttempts,
+)
 from services.user.profiles import Profile, Profiles
 from tests.clock import FakeClock
-from tests.services.user.fakes import FakeProject, MemoryLoginAttempts, MemoryProfiles, failure
+from tests.services.user.fakes import FakeProject, MemoryAttempts, MemoryProfiles, failure
 
 HOME = "192.0.2.1"
+ELSEWHERE = "198.51.100.1"
 
 
 class AccountScenario:
@@ -20,13 +28,13 @@ class AccountScenario:
         self.clock = FakeClock(now)
         self.project = FakeProject(clock=self.clock)
         self.store = MemoryProfiles()
-        self.attempts = MemoryLoginAttempts()
+        self.attempts = MemoryAttempts()
         self.forgotten: list[str] = []
         self.accounts = Accounts(
             self.project.toolkit(),
             self.project,
             Profiles(self.store),
-            LoginAttempts(self.attempts, clock=self.clock),
+            Attempts(self.attempts, clock=self.clock),
             forget=self.forgotten.append,
             clock=self.clock,
             sleep=self.sleep,
@@ -46,7 +54,7 @@ def scenario() -> AccountScenario:
 
 
 async def sign_up(scenario: AccountScenario) -> str:
-    return (await scenario.accounts.sign_up("maya@example.com", "password-1", "Maya")).refresh_token
+    return (await scenario.accounts.sign_up("maya@example.com", "password-1", "Maya", HOME)).refresh_token
 
 
 async def test_log_out_covers_the_second_it_happens_in(scenario: AccountScenario) -> None:
@@ -101,7 +109,7 @@ async def test_a_sleep_that_ends_too_early() -> None:
         toolkit,
         scenario.project,
         profiles,
-        LoginAttempts(scenario.attempts),
+        Attempts(scenario.attempts),
         forget=scenario.forgotten.append,
         clock=scenario.clock,
         sleep=light_sleep,
@@ -114,7 +122,7 @@ async def test_refresh(scenario: AccountScenario) -> None:
     """A session's refresh token gets a new ID token for the same log-in."""
     refresh_token = await sign_up(scenario)
     scenario.clock.advance(100)
-    session = await scenario.accounts.refresh(refresh_token)
+    session = await scenario.accounts.refresh(refresh_token, HOME)
     assert (session.uid, session.auth_time) == ("uid-0", 1_800_000_000)
 
 
@@ -123,7 +131,7 @@ async def test_no_refresh_after_log_out(scenario: AccountScenario) -> None:
     refresh_token = await sign_up(scenario)
     await scenario.accounts.log_out(scenario.caller(issued_at=1_800_000_000))
     with pytest.raises(RefreshTokenInvalid):
-        await scenario.accounts.refresh(refresh_token)
+        await scenario.accounts.refresh(refresh_token, HOME)
 
 
 async def test_no_refresh_for_a_disabled_account(scenario: AccountScenario) -> None:
@@ -131,7 +139,7 @@ async def test_no_refresh_for_a_disabled_account(scenario: AccountScenario) -> N
     refresh_token = await sign_up(scenario)
     scenario.project.accounts[0].disabled = True
     with pytest.raises(RefreshTokenInvalid):
-        await scenario.accounts.refresh(refresh_token)
+        await scenario.accounts.refresh(refresh_token, HOME)
 
 
 async def test_no_refresh_for_a_deleted_account(scenario: AccountScenario) -> None:
@@ -139,7 +147,7 @@ async def test_no_refresh_for_a_deleted_account(scenario: AccountScenario) -> No
     refresh_token = await sign_up(scenario)
     scenario.project.accounts.clear()
     with pytest.raises(RefreshTokenInvalid):
-        await scenario.accounts.refresh(refresh_token)
+        await scenario.accounts.refresh(refresh_token, HOME)
 
 
 async def test_sign_up_and_log_in_make_a_profile(scenario: AccountScenario) -> None:
@@ -168,7 +176,7 @@ async def test_log_out_of_a_deleted_account(scenario: AccountScenario) -> None:
 async def test_a_failed_log_in_takes_the_same_time_whatever_was_wrong(scenario: AccountScenario, email: str) -> None:
     """An unknown address, a wrong password and a disabled account do not differ in the time of the answer."""
     await sign_up(scenario)
-    await scenario.accounts.sign_up("disabled@example.com", "password-1", None)
+    await scenario.accounts.sign_up("disabled@example.com", "password-1", None, HOME)
     scenario.project.accounts[1].disabled = True
     scenario.project.takes_seconds = {"nobody@example.com": 0.05, "maya@example.com": 0.3}
     started = scenario.clock()
@@ -185,40 +193,121 @@ async def test_a_successful_log_in_does_not_wait(scenario: AccountScenario) -> N
     assert scenario.clock() == started
 
 
+async def fail_to_log_in(scenario: AccountScenario, email: str, network: str, times: int) -> None:
+    """Try wrong passwords, each as soon as that is allowed."""
+    for _ in range(times):
+        try:
+            await scenario.accounts.log_in(email, "wrong-password", network)
+        except TooManyAttempts as error:
+            scenario.clock.advance(error.retry_after_seconds or 0)
+        except CredentialsInvalid:
+            pass
+
+
 @pytest.mark.parametrize("email", ["maya@example.com", "nobody@example.com"])
 async def test_guesses_are_limited(scenario: AccountScenario, email: str) -> None:
-    """After ten failures even the right password is not checked. An unknown address is treated in the same way."""
+    """After ten failures even the right password is not checked for a while, whether the account exists or not."""
     await sign_up(scenario)
-    for _ in range(MAX_PER_ACCOUNT):
-        with pytest.raises(CredentialsInvalid):
-            await scenario.accounts.log_in(email, "wrong-password", HOME)
+    await fail_to_log_in(scenario, email, ELSEWHERE, LOG_INS_PER_ACCOUNT_AND_NETWORK.free)
     asked = len(scenario.project.requests)
     with pytest.raises(TooManyAttempts) as caught:
-        await scenario.accounts.log_in(email, "password-1", HOME)
+        await scenario.accounts.log_in(email, "password-1", ELSEWHERE)
     assert caught.value.retry_after_seconds is not None
-    assert 0 < caught.value.retry_after_seconds <= 900
+    assert 0 < caught.value.retry_after_seconds <= 30
     assert len(scenario.project.requests) == asked
-    scenario.clock.advance(caught.value.retry_after_seconds + 1)
+    scenario.clock.advance(caught.value.retry_after_seconds)
     with pytest.raises(CredentialsInvalid):
-        await scenario.accounts.log_in(email, "wrong-password", HOME)
+        await scenario.accounts.log_in(email, "wrong-password", ELSEWHERE)
+
+
+async def test_a_stranger_does_not_keep_the_owner_out(scenario: AccountScenario) -> None:
+    """However often a stranger fails, from however many networks, the owner logs in at home at once."""
+    await sign_up(scenario)
+    for number in range(30):
+        await fail_to_log_in(scenario, "maya@example.com", f"203.0.113.{number}", 20)
+    await scenario.accounts.log_in("maya@example.com", "password-1", HOME)
+
+
+async def test_a_stranger_does_not_keep_the_owner_out_elsewhere(scenario: AccountScenario) -> None:
+    """While a stranger tries passwords from one network, the owner logs in from a network that is new."""
+    await sign_up(scenario)
+    await fail_to_log_in(scenario, "maya@example.com", "203.0.113.1", 60)
+    await scenario.accounts.log_in("maya@example.com", "password-1", ELSEWHERE)
+
+
+async def test_all_strangers_together_are_slowed_down(scenario: AccountScenario) -> None:
+    """A stranger with many networks gets a hundred guesses at once, and then about one an hour."""
+    await sign_up(scenario)
+    guesses = 0
+    started = scenario.clock()
+    for number in range(400):
+        try:
+            await scenario.accounts.log_in("maya@example.com", "wrong-password", f"203.0.113.{number}")
+        except TooManyAttempts as error:
+            scenario.clock.advance(error.retry_after_seconds or 0)
+        except CredentialsInvalid:
+            guesses += 1
+        if scenario.clock() - started > 23 * 3600:
+            break
+    assert LOG_INS_PER_ACCOUNT.free < guesses < LOG_INS_PER_ACCOUNT.free + 40
 
 
 async def test_a_success_resets_the_failures(scenario: AccountScenario) -> None:
     """A user who mistypes the password now and then does not have to wait."""
     await sign_up(scenario)
     for _ in range(3):
-        for _ in range(MAX_PER_ACCOUNT - 1):
+        for _ in range(LOG_INS_PER_ACCOUNT_AND_NETWORK.free - 1):
             with pytest.raises(CredentialsInvalid):
                 await scenario.accounts.log_in("maya@example.com", "wrong-password", HOME)
         await scenario.accounts.log_in("maya@example.com", "password-1", HOME)
 
 
-async def test_an_outage_does_not_count_as_a_failure(scenario: AccountScenario) -> None:
-    """Attempts during an outage of Firebase are not counted."""
-    await sign_up(scenario)
-    scenario.project.outcome = failure("INTERNAL", 500)
-    for _ in range(MAX_PER_ACCOUNT + 1):
-        with pytest.raises(FirebaseUnavailable):
+@pytest.mark.parametrize("message", ["INTERNAL", "TOO_MANY_ATTEMPTS_TRY_LATER"])
+async def test_an_outage_does_not_count_as_a_failure(scenario: AccountScenario, message: str) -> None:
+    """Attempts that Firebase does not decide about are not counted: log-ins, sign-ups and refreshes."""
+    refresh_token = await sign_up(scenario)
+    counted = list(scenario.attempts.rows)
+    scenario.project.outcome = failure(message, 500)
+    for _ in range(LOG_INS_PER_ACCOUNT_AND_NETWORK.free + 1):
+        with pytest.raises((FirebaseUnavailable, TooManyAttempts)):
             await scenario.accounts.log_in("maya@example.com", "password-1", HOME)
+        with pytest.raises(FirebaseUnavailable):
+            await scenario.accounts.refresh(refresh_token, HOME)
+    assert scenario.attempts.rows == counted
     scenario.project.outcome = None
     await scenario.accounts.log_in("maya@example.com", "password-1", HOME)
+
+
+async def test_a_sign_up_is_no_faster_way_to_find_accounts(scenario: AccountScenario) -> None:
+    """A sign-up with a taken address takes as long as a failed log-in, and counts as one."""
+    await sign_up(scenario)
+    started = scenario.clock()
+    with pytest.raises(EmailTaken):
+        await scenario.accounts.sign_up("maya@example.com", "password-2", None, ELSEWHERE)
+    assert scenario.clock() - started == pytest.approx(FAILED_LOG_IN_SECONDS)
+    await fail_to_log_in(scenario, "maya@example.com", ELSEWHERE, LOG_INS_PER_ACCOUNT_AND_NETWORK.free - 1)
+    with pytest.raises(TooManyAttempts):
+        await scenario.accounts.sign_up("maya@example.com", "password-2", None, ELSEWHERE)
+
+
+async def test_a_refused_sign_up_takes_the_same_time(scenario: AccountScenario) -> None:
+    """An account that Firebase refuses for its password does not differ in time from one that is taken."""
+    scenario.project.outcome = failure("WEAK_PASSWORD : longer")
+    started = scenario.clock()
+    with pytest.raises(AccountRefused):
+        await scenario.accounts.sign_up("maya@example.com", "password-1", None, HOME)
+    assert scenario.clock() - started == pytest.approx(FAILED_LOG_IN_SECONDS)
+
+
+async def test_refreshes_of_a_session_are_limited(scenario: AccountScenario) -> None:
+    """After ten refreshes in five minutes a session has to wait, before Firebase is asked. Other sessions do not."""
+    refresh_token = await sign_up(scenario)
+    for _ in range(REFRESHES_PER_SESSION.free):
+        await scenario.accounts.refresh(refresh_token, HOME)
+    asked = len(scenario.project.requests)
+    with pytest.raises(TooManyAttempts) as caught:
+        await scenario.accounts.refresh(refresh_token, HOME)
+    assert caught.value.retry_after_seconds == REFRESHES_PER_SESSION.first_pause_seconds
+    assert len(scenario.project.requests) == asked
+    other = await scenario.accounts.log_in("maya@example.com", "password-1", HOME)
+    await scenario.accounts.refresh(other.refresh_token, HOME)

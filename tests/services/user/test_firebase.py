@@ -16,6 +16,7 @@ from mstoken.problem import Problem
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from mstoken.strict_jwt import unverified
 from services.user.accounts import Accounts
+from services.user.attempts import Attempts
 from services.user.errors import (
     AccountRefused,
     CredentialsInvalid,
@@ -26,11 +27,11 @@ from services.user.errors import (
     UserNotFound,
 )
 from services.user.firebase import TIMEOUT, AccountStatus, AdminSessions, IdentityToolkit, Session
-from services.user.login_attempts import LoginAttempts
 from services.user.profiles import Profiles
-from tests.services.user.fakes import FakeProject, MemoryLoginAttempts, MemoryProfiles, failure
+from tests.services.user.fakes import FakeProject, MemoryAttempts, MemoryProfiles, failure
 
 PASSWORD = "correct-horse-battery"
+HOME = "192.0.2.1"
 
 
 @pytest.mark.parametrize(
@@ -180,18 +181,16 @@ async def test_the_emulators_sessions_end(
 ) -> None:
     """After a log-out neither token of the session is valid, and a log-in right after it is."""
     store = MemoryProfiles()
-    accounts = Accounts(
-        toolkit, sessions, Profiles(store), LoginAttempts(MemoryLoginAttempts()), forget=lambda _uid: None
-    )
-    session = await accounts.sign_up(email, PASSWORD, None)
+    accounts = Accounts(toolkit, sessions, Profiles(store), Attempts(MemoryAttempts()), forget=lambda _uid: None)
+    session = await accounts.sign_up(email, PASSWORD, None, HOME)
     caller = _caller(session)
     await accounts.log_out(caller)
     assert not _alive(session, await sessions.status(session.uid))
     with pytest.raises(RefreshTokenInvalid):
-        await accounts.refresh(session.refresh_token)
-    again = await accounts.log_in(email, PASSWORD, "192.0.2.1")
+        await accounts.refresh(session.refresh_token, HOME)
+    again = await accounts.log_in(email, PASSWORD, HOME)
     assert _alive(again, await sessions.status(again.uid))
-    assert (await accounts.refresh(again.refresh_token)).uid == session.uid
+    assert (await accounts.refresh(again.refresh_token, HOME)).uid == session.uid
 
 
 async def test_firebase_cannot_be_reached(toolkit: IdentityToolkit) -> None:

@@ -278,5 +278,43 @@ async def test_guesses_of_a_password_are_limited(user: httpx.AsyncClient) -> Non
     assert sorted(guess.status_code for guess in guesses) == [401] * 10 + [429] * 2
     response = await user.post("/login", json=MAYA)
     refused(response, 429, "too_many_attempts")
-    assert 0 < int(response.headers["Retry-After"]) <= 900
+    assert 0 < int(response.headers["Retry-After"]) <= 40
     answered(await user.post("/login", json=MAYA | {"email": "tomas@example.com"}))
+
+
+@pytest.mark.both_databases
+async def test_sign_ups_and_refreshes_are_limited(user: httpx.AsyncClient) -> None:
+    """After thirty sign-ups, or ten refreshes of a session, the answer is 429 with the seconds to wait."""
+    session = await sign_up(user)
+    emails = [f"u{number}@example.com" for number in range(30)]
+    sign_ups = await asyncio.gather(*(user.post("/signup", json=MAYA | {"email": email}) for email in emails))
+    assert sorted(answer.status_code for answer in sign_ups) == [201] * 29 + [429]
+    body = {"refresh_token": session["refresh_token"]}
+    refreshes = await asyncio.gather(*(user.post("/token/refresh", json=body) for _ in range(11)))
+    assert sorted(answer.status_code for answer in refreshes) == [200] * 10 + [429]
+    for answer in (*sign_ups, *refreshes):
+        if answer.status_code == 429:
+            refused(answer, 429, "too_many_attempts")
+            assert 0 < int(answer.headers["Retry-After"]) <= 70
+
+
+@pytest.mark.parametrize("trusted_proxies", [0, 1])
+async def test_customers_behind_a_proxy(project: FakeProject, database_url: str, trusted_proxies: int) -> None:
+    """With TRUSTED_PROXIES=1 customers are told apart by the entry of the proxy; with 0 they share its address.
+
+    Made-up entries before it change nothing.
+    """
+    app = create_app(
+        UserSettings(database_url=database_url, trusted_proxies=trusted_proxies),
+        firebase=SETTINGS,
+        verifier=project.verifier(),
+        sessions=project,
+        client=project.client(),
+    )
+    async with serving(app) as user:
+        wrong = MAYA | {"password": "wrong-password"}
+        stranger = [{"X-Forwarded-For": f"203.0.113.{number}, 198.51.100.1"} for number in range(12)]
+        guesses = await asyncio.gather(*(user.post("/login", json=wrong, headers=headers) for headers in stranger))
+        assert sorted(guess.status_code for guess in guesses) == [401] * 10 + [429] * 2
+        other = await user.post("/login", json=wrong, headers={"X-Forwarded-For": "192.0.2.1"})
+    assert other.status_code == (401 if trusted_proxies else 429)
