@@ -238,6 +238,7 @@ async def test_a_key_is_kept_for_a_day(shop: Shop) -> None:
 
 
 @pytest.mark.both_databases
+@pytest.mark.slow
 async def test_two_hundred_customers_and_a_hundred_units(new_database: NewDatabase, firebase: FakeFirebase) -> None:
     """Of 200 customers who want one of the last 100 units, exactly 100 get one."""
     async with open_shop(new_database, firebase, deadline_seconds=30) as shop:
