@@ -14,6 +14,7 @@ from services.billing.deliveries import EARLIER_STATUSES, Delivery, ReportedStat
 from services.billing.dispatcher import BACKOFF, LEASE_SECONDS, Dispatcher, Queue
 from services.billing.outbox import Claim, Outbox
 from services.billing.store import DeliveryStore, bills
+from services.billing.tasks import HAND_OVER_SECONDS
 from services.common.database import Database
 from services.common.ids import new_id
 from tests.services.billing.fakes import BrokenQueue, FakeQueue
@@ -180,6 +181,11 @@ async def test_processes_share_the_work(scenario: OutboxScenario) -> None:
     requested = [await scenario.request() for _ in range(30)]
     await asyncio.gather(*(scenario.dispatcher(queue).hand_over_due() for _ in range(6)))
     assert Counter(delivery_id for delivery_id, _ in queue.accepted) == Counter(requested)
+
+
+def test_a_hand_over_ends_before_its_lease() -> None:
+    """The hand-overs of a batch run at the same time, and each ends long before another process may claim it."""
+    assert LEASE_SECONDS > 2 * HAND_OVER_SECONDS
 
 
 async def test_an_expired_lease(scenario: OutboxScenario) -> None:

@@ -16,6 +16,7 @@ from mstoken.testing import FakeFirebase
 from services.billing.app import MIGRATIONS
 from services.billing.bills import Bill, BillLine, Bills
 from services.billing.errors import BillInProgress, NeighbourUnavailable, OutOfStock
+from services.billing.neighbours import DEADLINE_SECONDS
 from services.billing.order_store import OrderStore
 from services.billing.orders import KEY_LIFETIME, LEASE, PATIENCE, IdempotencyKey, Lease, Order, OrderItem, Orders
 from services.billing.reservations import ReservationLine, Reservations
@@ -35,7 +36,7 @@ class Crash(BaseException):
 
 
 class CrashingTransport(httpx.AsyncBaseTransport):
-    """A network to Product on which Billing crash_at: at a request that matches `at`, before or after it is served."""
+    """A network to Product. Billing crashes at a request that matches `at`, before or after Product serves it."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport, at: str, *, after: bool) -> None:
         self._transport = transport
@@ -56,7 +57,7 @@ RESERVE, COMMIT, RELEASE = "POST /reservations", r"POST /reservations/\w+/commit
 
 
 def crash_at(shop: Shop, at: str, *, after: bool) -> None:
-    """From now on, Billing crash_at at these requests."""
+    """From now on, Billing crashes at these requests."""
     shop.to_product.outcome = CrashingTransport(shop.to_product.transport, at, after=after)
 
 
@@ -81,7 +82,7 @@ async def has_bills(shop: Shop, count: int) -> bool:
 )
 @pytest.mark.parametrize("wait", [timedelta(), HOLD * 1.5], ids=["at once", "after the reservation expired"])
 async def test_a_crash_and_the_next_start(shop: Shop, at: str, after: bool, wait: timedelta) -> None:
-    """Wherever Billing crash_at, its next start issues the one bill that was requested, and the stock is right."""
+    """Wherever Billing crashes, its next start issues the one bill that was requested, and the stock is right."""
     kettle = await shop.offer(stock=10)
     crash_at(shop, at, after=after)
     with pytest.raises(Crash):
@@ -389,6 +390,11 @@ async def test_a_settled_order_is_left_alone(scenario: OrderScenario, refusal: O
     assert not await scenario.store.refuse("o", lease, OutOfStock())
     assert not await scenario.store.abandon("o", lease)
     assert not await scenario.store.issue(bill, lease)
+
+
+def test_a_call_to_product_ends_before_a_renewed_lease() -> None:
+    """A worker renews its lease when less than half of it is left, so half a lease must outlast a call to Product."""
+    assert timedelta(seconds=DEADLINE_SECONDS) < LEASE / 2
 
 
 @pytest.mark.both_databases
