@@ -17,11 +17,17 @@ from services.user.errors import (
     UserNotFound,
 )
 from services.user.firebase import IdentityToolkit, Session, Sessions
+from services.user.passwords import is_guessable
 from services.user.profiles import Profiles
 
 FAILED_LOG_IN_SECONDS = 0.5
 """How long a failed log-in or sign-up takes, in seconds: longer than Firebase needs, so the time does not tell what
 failed, and a sign-up is not a faster way than a log-in to try addresses."""
+
+GUESSABLE = (
+    "Attackers try this password, or one like it, among the first. Choose a longer one, for example three words that "
+    "have nothing to do with each other."
+)
 
 
 class Accounts:
@@ -53,10 +59,15 @@ class Accounts:
     async def sign_up(self, email: str, password: str, display_name: str | None, network: str) -> Session:
         """Create an account with a profile, log in from `network`, and return the session.
 
-        Raises `TooManyAttempts`, and `EmailTaken` and `AccountRefused`, both always after the same time.
+        Raises `TooManyAttempts`, and `EmailTaken` and `AccountRefused`. If Firebase has refused the account, both are
+        raised always after the same time.
         """
         fails_at = self._clock() + FAILED_LOG_IN_SECONDS
         attempt = await self._attempts.sign_up(email, network)
+        # After the limits, because it costs milliseconds of processor time.
+        if is_guessable(password, [text for text in (email, display_name) if text]):
+            await self._attempts.undecided(attempt)
+            raise AccountRefused(GUESSABLE)
         session = await self._decide(attempt, fails_at, self._toolkit.sign_up(email, password, display_name))
         await self._profiles.seen(session.uid, email, display_name)
         return session

@@ -51,7 +51,7 @@ class EmailTaken(Problem):
 
 
 class AccountRefused(Problem):
-    """Firebase does not accept the e-mail address or the password; `detail` says which."""
+    """The e-mail address or the password is not accepted, here or by Firebase; `detail` says which."""
 
     status = 422
     code = "account_refused"

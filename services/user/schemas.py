@@ -2,22 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    EmailStr,
-    Field,
-    SecretStr,
-    StringConstraints,
-    ValidationInfo,
-    field_validator,
-    with_config,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field, StringConstraints, with_config
 from typing_extensions import TypedDict
 
 from services.common.shapes import Address, Name, SecretText, StrictShape
-from services.user.passwords import is_guessable
 
 Email = Annotated[EmailStr, Field(max_length=254), AfterValidator(str.lower)]
 """An e-mail address. Upper and lower case are the same account."""
@@ -34,19 +22,8 @@ class SignUp(StrictShape):
     """An account to create. Passwords that attackers try first are refused."""
 
     email: Email
-    display_name: Name | None = None
     password: Password
-
-    @field_validator("password")
-    @classmethod
-    def _check_password(cls, password: SecretStr, earlier: ValidationInfo) -> SecretStr:
-        texts = [earlier.data.get("email"), earlier.data.get("display_name")]
-        if is_guessable(password.get_secret_value(), [text for text in texts if text]):
-            raise ValueError(
-                "attackers try this password, or one like it, among the first: choose a longer one, for example of "
-                "three words that have nothing to do with each other"
-            )
-        return password
+    display_name: Name | None = None
 
 
 class LogIn(StrictShape):

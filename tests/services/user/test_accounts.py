@@ -54,7 +54,7 @@ def scenario() -> AccountScenario:
 
 
 async def sign_up(scenario: AccountScenario) -> str:
-    return (await scenario.accounts.sign_up("maya@example.com", "password-1", "Maya", HOME)).refresh_token
+    return (await scenario.accounts.sign_up("maya@example.com", "kettle-harbour-1", "Maya", HOME)).refresh_token
 
 
 async def test_log_out_covers_the_second_it_happens_in(scenario: AccountScenario) -> None:
@@ -68,7 +68,7 @@ async def test_log_out_ends_when_a_new_log_in_will_count(scenario: AccountScenar
     """A log-in after the answer to the log-out is not covered by the revocation."""
     await sign_up(scenario)
     await scenario.accounts.log_out(scenario.caller(issued_at=1_800_000_000))
-    session = await scenario.accounts.log_in("maya@example.com", "password-1", HOME)
+    session = await scenario.accounts.log_in("maya@example.com", "kettle-harbour-1", HOME)
     assert session.auth_time >= scenario.project.accounts[0].valid_since
     assert scenario.clock() == 1_800_000_001
 
@@ -155,14 +155,14 @@ async def test_sign_up_and_log_in_make_a_profile(scenario: AccountScenario) -> N
     await sign_up(scenario)
     assert scenario.store.profiles["uid-0"] == Profile("uid-0", "maya@example.com", "Maya")
     scenario.store.profiles.clear()
-    await scenario.accounts.log_in("maya@example.com", "password-1", HOME)
+    await scenario.accounts.log_in("maya@example.com", "kettle-harbour-1", HOME)
     assert scenario.store.profiles["uid-0"] == Profile("uid-0", "maya@example.com", "Maya")
 
 
 async def test_a_failed_log_in_makes_no_profile(scenario: AccountScenario) -> None:
     """A log-in with a wrong password does not make a profile."""
     with pytest.raises(CredentialsInvalid):
-        await scenario.accounts.log_in("maya@example.com", "password-1", HOME)
+        await scenario.accounts.log_in("maya@example.com", "kettle-harbour-1", HOME)
     assert scenario.store.profiles == {}
 
 
@@ -176,7 +176,7 @@ async def test_log_out_of_a_deleted_account(scenario: AccountScenario) -> None:
 async def test_a_failed_log_in_takes_the_same_time_whatever_was_wrong(scenario: AccountScenario, email: str) -> None:
     """An unknown address, a wrong password and a disabled account do not differ in the time of the answer."""
     await sign_up(scenario)
-    await scenario.accounts.sign_up("disabled@example.com", "password-1", None, HOME)
+    await scenario.accounts.sign_up("disabled@example.com", "kettle-harbour-1", None, HOME)
     scenario.project.accounts[1].disabled = True
     scenario.project.takes_seconds = {"nobody@example.com": 0.05, "maya@example.com": 0.3}
     started = scenario.clock()
@@ -189,7 +189,7 @@ async def test_a_successful_log_in_does_not_wait(scenario: AccountScenario) -> N
     """Only a failed log-in waits."""
     await sign_up(scenario)
     started = scenario.clock()
-    await scenario.accounts.log_in("maya@example.com", "password-1", HOME)
+    await scenario.accounts.log_in("maya@example.com", "kettle-harbour-1", HOME)
     assert scenario.clock() == started
 
 
@@ -211,7 +211,7 @@ async def test_guesses_are_limited(scenario: AccountScenario, email: str) -> Non
     await fail_to_log_in(scenario, email, ELSEWHERE, LOG_INS_PER_ACCOUNT_AND_NETWORK.free)
     asked = len(scenario.project.requests)
     with pytest.raises(TooManyAttempts) as caught:
-        await scenario.accounts.log_in(email, "password-1", ELSEWHERE)
+        await scenario.accounts.log_in(email, "kettle-harbour-1", ELSEWHERE)
     assert caught.value.retry_after_seconds is not None
     assert 0 < caught.value.retry_after_seconds <= 30
     assert len(scenario.project.requests) == asked
@@ -225,14 +225,14 @@ async def test_a_stranger_does_not_keep_the_owner_out(scenario: AccountScenario)
     await sign_up(scenario)
     for number in range(30):
         await fail_to_log_in(scenario, "maya@example.com", f"203.0.113.{number}", 20)
-    await scenario.accounts.log_in("maya@example.com", "password-1", HOME)
+    await scenario.accounts.log_in("maya@example.com", "kettle-harbour-1", HOME)
 
 
 async def test_a_stranger_does_not_keep_the_owner_out_elsewhere(scenario: AccountScenario) -> None:
     """While a stranger tries passwords from one network, the owner logs in from a network that is new."""
     await sign_up(scenario)
     await fail_to_log_in(scenario, "maya@example.com", "203.0.113.1", 60)
-    await scenario.accounts.log_in("maya@example.com", "password-1", ELSEWHERE)
+    await scenario.accounts.log_in("maya@example.com", "kettle-harbour-1", ELSEWHERE)
 
 
 async def test_all_strangers_together_are_slowed_down(scenario: AccountScenario) -> None:
@@ -259,7 +259,7 @@ async def test_a_success_resets_the_failures(scenario: AccountScenario) -> None:
         for _ in range(LOG_INS_PER_ACCOUNT_AND_NETWORK.free - 1):
             with pytest.raises(CredentialsInvalid):
                 await scenario.accounts.log_in("maya@example.com", "wrong-password", HOME)
-        await scenario.accounts.log_in("maya@example.com", "password-1", HOME)
+        await scenario.accounts.log_in("maya@example.com", "kettle-harbour-1", HOME)
 
 
 @pytest.mark.parametrize("message", ["INTERNAL", "TOO_MANY_ATTEMPTS_TRY_LATER"])
@@ -270,12 +270,12 @@ async def test_an_outage_does_not_count_as_a_failure(scenario: AccountScenario, 
     scenario.project.outcome = failure(message, 500)
     for _ in range(LOG_INS_PER_ACCOUNT_AND_NETWORK.free + 1):
         with pytest.raises((FirebaseUnavailable, TooManyAttempts)):
-            await scenario.accounts.log_in("maya@example.com", "password-1", HOME)
+            await scenario.accounts.log_in("maya@example.com", "kettle-harbour-1", HOME)
         with pytest.raises(FirebaseUnavailable):
             await scenario.accounts.refresh(refresh_token, HOME)
     assert scenario.attempts.rows == counted
     scenario.project.outcome = None
-    await scenario.accounts.log_in("maya@example.com", "password-1", HOME)
+    await scenario.accounts.log_in("maya@example.com", "kettle-harbour-1", HOME)
 
 
 async def test_a_sign_up_is_no_faster_way_to_find_accounts(scenario: AccountScenario) -> None:
@@ -283,11 +283,11 @@ async def test_a_sign_up_is_no_faster_way_to_find_accounts(scenario: AccountScen
     await sign_up(scenario)
     started = scenario.clock()
     with pytest.raises(EmailTaken):
-        await scenario.accounts.sign_up("maya@example.com", "password-2", None, ELSEWHERE)
+        await scenario.accounts.sign_up("maya@example.com", "kettle-harbour-2", None, ELSEWHERE)
     assert scenario.clock() - started == pytest.approx(FAILED_LOG_IN_SECONDS)
     await fail_to_log_in(scenario, "maya@example.com", ELSEWHERE, LOG_INS_PER_ACCOUNT_AND_NETWORK.free - 1)
     with pytest.raises(TooManyAttempts):
-        await scenario.accounts.sign_up("maya@example.com", "password-2", None, ELSEWHERE)
+        await scenario.accounts.sign_up("maya@example.com", "kettle-harbour-2", None, ELSEWHERE)
 
 
 async def test_a_refused_sign_up_takes_the_same_time(scenario: AccountScenario) -> None:
@@ -295,7 +295,7 @@ async def test_a_refused_sign_up_takes_the_same_time(scenario: AccountScenario) 
     scenario.project.outcome = failure("WEAK_PASSWORD : longer")
     started = scenario.clock()
     with pytest.raises(AccountRefused):
-        await scenario.accounts.sign_up("maya@example.com", "password-1", None, HOME)
+        await scenario.accounts.sign_up("maya@example.com", "kettle-harbour-1", None, HOME)
     assert scenario.clock() - started == pytest.approx(FAILED_LOG_IN_SECONDS)
 
 
@@ -309,5 +309,5 @@ async def test_refreshes_of_a_session_are_limited(scenario: AccountScenario) -> 
         await scenario.accounts.refresh(refresh_token, HOME)
     assert caught.value.retry_after_seconds == REFRESHES_PER_SESSION.first_pause_seconds
     assert len(scenario.project.requests) == asked
-    other = await scenario.accounts.log_in("maya@example.com", "password-1", HOME)
+    other = await scenario.accounts.log_in("maya@example.com", "kettle-harbour-1", HOME)
     await scenario.accounts.refresh(other.refresh_token, HOME)
