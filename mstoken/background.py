@@ -14,6 +14,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from mstoken.blocking import MAX_THREADS, DaemonThreads
+
 T = TypeVar("T")
 
 
@@ -26,6 +28,8 @@ class Background:
     def __init__(self, name: str) -> None:
         """`name` is the name of the thread."""
         self._loop = asyncio.new_event_loop()
+        # Looking up the address of a server blocks too, and must not hold up the end either.
+        self._loop.set_default_executor(DaemonThreads(MAX_THREADS, f"{name} blocking call"))
         self._lock = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)

@@ -1,6 +1,5 @@
 """Firebase, as the callee uses it: it verifies ID tokens and looks up identities. Errors become refusals."""
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from google.oauth2 import id_token
 from typing_extensions import override
 
 from mstoken.admin import admin_app
+from mstoken.blocking import DEADLINE_SECONDS, call_blocking
 from mstoken.callee.certificates import CertificateCache, CertificateFile, CertificateSource, PublishedCertificates
 from mstoken.errors import Refusal, SettingsError, TokenExpired, TokenUntrusted, VerifierUnavailable
 from mstoken.settings import Settings
@@ -93,15 +93,23 @@ class AdminDirectory(IdentityDirectory):
     Source: Firebase, "Manage users", "Bulk retrieve user data" (`get_users`).
     """
 
-    def __init__(self, settings: Settings) -> None:
-        """Raise `SettingsError` if the environment and the settings name different emulators."""
+    def __init__(self, settings: Settings, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        """An answer is waited for until the deadline.
+
+        Raise `SettingsError` if the environment and the settings name different emulators.
+        """
         self._app = admin_app(settings)
+        self._deadline_seconds = deadline_seconds
 
     @override
     async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
         identifiers = [auth.UidIdentifier(uid) for uid in uids]
         try:
-            result = await asyncio.to_thread(auth.get_users, identifiers, self._app)
+            result = await call_blocking(
+                auth.get_users, identifiers, self._app, deadline_seconds=self._deadline_seconds
+            )
+        except TimeoutError:
+            raise VerifierUnavailable(f"Firebase did not answer within {self._deadline_seconds:g} s.") from None
         except Exception as error:
             raise refusal_for(error) from error
         return {
@@ -150,7 +158,9 @@ class AdminFirebase(Firebase):
                 self._verify_signature(token)
             if self._verifies_in_memory:
                 return self._verify(token)
-            return await asyncio.to_thread(self._verify, token)
+            return await call_blocking(self._verify, token)
+        except TimeoutError:
+            raise VerifierUnavailable(f"Google did not answer within {DEADLINE_SECONDS:g} s.") from None
         except Exception as error:
             raise refusal_for(error) from error
 

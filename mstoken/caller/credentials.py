@@ -1,6 +1,5 @@
 """How a service authenticates to the token service: with an identity token from its platform, or with its own key."""
 
-import asyncio
 import logging
 import secrets
 import time
@@ -18,6 +17,7 @@ from google.auth.transport.requests import Request
 from google.oauth2 import id_token
 from typing_extensions import override
 
+from mstoken.blocking import DEADLINE_SECONDS, call_blocking
 from mstoken.claims import service_name
 from mstoken.errors import SettingsError, SignInUnavailable
 from mstoken.jwk import public_jwk, thumbprint
@@ -53,9 +53,10 @@ class GoogleIdentity(Credential):
     Source: Google Cloud, "Get an ID token" (`fetch_id_token_credentials`); AIP-4110.
     """
 
-    def __init__(self, audience: str) -> None:
-        """`audience` is the URL of the token service."""
+    def __init__(self, audience: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        """`audience` is the URL of the token service. A token is waited for until the deadline."""
         self._audience = audience
+        self._deadline_seconds = deadline_seconds
         self._credentials: Credentials | None = None
         self._flight = SingleFlight(self._fetch, "mstoken identity token")
 
@@ -79,8 +80,9 @@ class GoogleIdentity(Credential):
 
     async def _fetch(self) -> Credentials:
         began = time.perf_counter()
-        # google-auth blocks, so it runs in a thread.
-        self._credentials = credentials = await asyncio.to_thread(self._fetch_blocking)
+        self._credentials = credentials = await call_blocking(
+            self._fetch_blocking, deadline_seconds=self._deadline_seconds
+        )
         _log.info("identity token", extra={"took_ms": round((time.perf_counter() - began) * 1000, 1)})
         return credentials
 

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from mstoken import strict_jwt
 from mstoken.admin import admin_app
+from mstoken.blocking import DEADLINE_SECONDS, call_blocking
 from mstoken.caller.credentials import Credential, GoogleIdentity, PrivateKeyCredential
 from mstoken.caller.signin import TokenExchange
 from mstoken.claims import ServiceClaims
@@ -45,10 +46,17 @@ class AdminMinter(Minter):
     Source: Firebase, "Create custom tokens", using a service account or letting the Admin SDK discover one.
     """
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
-        """`clock` returns seconds since the epoch."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.time,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> None:
+        """`clock` returns seconds since the epoch. A signature is waited for until the deadline."""
         self._app = admin_app(settings)
         self._clock = clock
+        self._deadline_seconds = deadline_seconds
 
     @override
     async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
@@ -60,9 +68,14 @@ class AdminMinter(Minter):
         claims = claims.with_minted_at(self._clock())
         try:
             # In a thread, because IAM's signBlob is a request. A signature with a key takes a third of a millisecond.
-            token = await asyncio.to_thread(
-                auth.create_custom_token, claims.uid, claims.as_developer_claims(), self._app
+            token = await call_blocking(
+                auth.create_custom_token,
+                *(claims.uid, claims.as_developer_claims(), self._app),
+                deadline_seconds=self._deadline_seconds,
             )
+        except TimeoutError:
+            reason = f"the custom token could not be signed within {self._deadline_seconds:g} s"
+            raise SignInUnavailable(claims.uid, reason) from None
         except (ValueError, exceptions.FirebaseError, google.auth.exceptions.GoogleAuthError) as error:
             raise _signing_error(claims.uid, error) from error
         return str(token, "ascii")

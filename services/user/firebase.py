@@ -4,7 +4,6 @@ Sources: Firebase Auth REST API ("Sign up with email / password", "Sign in with 
 token for an ID token"); Firebase, "Manage User Sessions".
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from typing_extensions import override
 
 from mstoken import Settings
 from mstoken.admin import admin_app
+from mstoken.blocking import call_blocking
 from mstoken.problem import Problem
 from mstoken.strict_jwt import unverified
 from services.user.errors import (
@@ -148,10 +148,10 @@ class AdminSessions(Sessions):
 
     async def _ask(self, call: Any, uid: str, **values: Any) -> Any:
         try:
-            return await asyncio.to_thread(call, uid, app=self._app, **values)
+            return await call_blocking(partial(call, uid, app=self._app, **values))
         except auth.UserNotFoundError as error:
             raise UserNotFound from error
-        except (exceptions.FirebaseError, google.auth.exceptions.GoogleAuthError) as error:
+        except (exceptions.FirebaseError, google.auth.exceptions.GoogleAuthError, TimeoutError) as error:
             raise FirebaseUnavailable from error
 
 

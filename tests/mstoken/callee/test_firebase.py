@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import firebase_admin
@@ -17,10 +21,11 @@ from firebase_admin import auth, exceptions
 
 from emulator.local.signed_auth import KeyRing, TokenSpec
 from mstoken.callee.certificates import CertificateCache, CertificateFile
-from mstoken.callee.firebase import AdminFirebase, refusal_for, use_certificate_cache
+from mstoken.callee.firebase import AdminDirectory, AdminFirebase, refusal_for, use_certificate_cache
 from mstoken.errors import Refusal, SettingsError, TokenExpired, TokenUntrusted, VerifierUnavailable
 from mstoken.settings import Settings
 from tests.mstoken.test_settings import environment
+from tests.silent_server import SilentServer
 
 PROJECT = "demo-production"
 
@@ -161,6 +166,76 @@ async def test_a_look_up_while_google_is_down_is_an_outage(firebase: AdminFireba
     """The look-up fails within its time limit."""
     with pytest.raises(VerifierUnavailable):
         await asyncio.wait_for(firebase.look_up(["svc:billing"]), 30)
+
+
+@pytest.fixture
+def silent() -> Iterator[SilentServer]:
+    """Google's token server, which does not answer."""
+    with SilentServer() as server:
+        yield server
+
+
+@pytest.fixture
+def silent_credentials(credentials: Path, silent: SilentServer, tmp_path: Path) -> Path:
+    """The key file of a service account that gets its access tokens from the silent server."""
+    account = json.loads(credentials.read_text()) | {"token_uri": f"http://127.0.0.1:{silent.port}/token"}
+    path = tmp_path / "silent.json"
+    path.write_text(json.dumps(account))
+    return path
+
+
+async def test_a_look_up_has_a_deadline(silent: SilentServer, silent_credentials: Path) -> None:
+    """If Google never answers, that is an outage, and calls do not wait for it."""
+    with environment(GOOGLE_APPLICATION_CREDENTIALS=str(silent_credentials)):
+        directory = AdminDirectory(Settings(project_id=f"{PROJECT}-silent"), deadline_seconds=0.1)
+        with pytest.raises(VerifierUnavailable, match=r"did not answer within 0\.1 s"):
+            await directory.look_up(["svc:billing"])
+        silent.wait_for_request()
+
+
+@pytest.mark.process
+def test_an_outage_does_not_hold_up_the_end_of_a_callee(
+    silent: SilentServer, silent_credentials: Path, tmp_path: Path
+) -> None:
+    """A verifier is closed within a second, and the process ends, while Google does not answer a look-up."""
+    script = """
+        import asyncio, contextlib, sys, time
+        from mstoken import TokenVerifier
+        from mstoken.blocking import call_blocking
+
+        async def main():
+            async with TokenVerifier("product") as verifier:
+                calling = asyncio.create_task(verifier._status.status("svc:billing"))
+                await call_blocking(sys.stdin.readline)
+                calling.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await calling
+                began = time.monotonic()
+            print(time.monotonic() - began)
+
+        asyncio.run(main())
+    """
+    variables = {
+        "GOOGLE_CLOUD_PROJECT": f"{PROJECT}-ending",
+        "GOOGLE_APPLICATION_CREDENTIALS": str(silent_credentials),
+        "MSTOKEN_CERTIFICATES_FILE": str(tmp_path / "none.json"),
+        "MSTOKEN_REPLAY_URL": "memory:",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", dedent(script)],
+        cwd=Path(__file__).parents[3],
+        env=os.environ | variables,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    silent.wait_for_request()
+    began = time.monotonic()
+    stdout, stderr = process.communicate("the request has come\n", timeout=60)
+    assert process.returncode == 0, stderr
+    assert float(stdout) < 1.0
+    assert time.monotonic() - began < 2.0
 
 
 @pytest.mark.parametrize(

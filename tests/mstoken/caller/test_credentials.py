@@ -429,10 +429,20 @@ class TestNoGoogleIdentity:
 
     @pytest.mark.parametrize("outage", ["answers 500", "does not answer"])
     def test_an_outage_of_the_metadata_server(self, outages: Mapping[str, Any], outage: str) -> None:
-        """After the retries of google-auth, the error names the identity."""
+        """google-auth retries, until the deadline. Then the error names the identity."""
         error = outages[outage]
         assert (error["kind"], error["identity"]) == ("SignInUnavailable", "svc:billing")
         assert "the platform provided no identity token" in error["text"]
+
+    def test_a_fetch_has_a_deadline(self, here: Machine, google: Google) -> None:
+        """A token that does not come in time is an outage. The process does not wait for it, not even to end."""
+        google.released.clear()
+        script = f"credential = GoogleIdentity({URL!r}, deadline_seconds=0.2)" + REPORT_ERROR
+        error = here.run(script, google.host)
+        assert error["kind"] == "SignInUnavailable"
+        assert error["text"].endswith("the platform provided no identity token (TimeoutError)")
+        google.wait_for_request()
+        google.released.set()
 
     def test_a_metadata_server_that_answers_500_everywhere(self, here: Machine, google: Google) -> None:
         """google-auth treats it as missing. The error is the same as for an outage."""

@@ -34,6 +34,7 @@ from mstoken.testing import FakeFirebase
 from mstoken.wire import Mode
 from tests.clock import FakeClock
 from tests.mstoken.caller.fakes import DEADLINE_SECONDS, RecordedSleep, Scripted, claims_of, ids_of
+from tests.silent_server import SilentServer
 
 ROOT = Path(__file__).parents[3]
 URL = "https://tokens.example/token"
@@ -179,6 +180,16 @@ class TestAdminMinter:
             machine.set_proxies(http=port, https=refusing_port)
             with pytest.raises(SignInUnavailable, match=r"could not be signed \(TokenSignError\)"):
                 await admin_minter("real-shop-without-iam").sign(FRESH)
+
+    async def test_a_signature_has_a_deadline(self, machine: Machine) -> None:
+        """A metadata server or IAM that never answers is an outage, and the call does not wait for it."""
+        machine.set_credentials(**USER)
+        with SilentServer() as server:
+            machine.set_proxies(http=server.port, https=server.port)
+            minter = AdminMinter(Settings(project_id="real-shop-silent", emulator_host=None), deadline_seconds=0.1)
+            with pytest.raises(SignInUnavailable, match=r"the custom token could not be signed within 0\.1 s"):
+                await asyncio.wait_for(minter.sign(FRESH), DEADLINE_SECONDS)
+            server.wait_for_request()
 
     async def test_minting_does_not_block_the_event_loop(self, machine: Machine, refusing_port: int) -> None:
         """A metadata server in the same event loop can answer."""

@@ -5,15 +5,20 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from mstoken.cli.key_files import write_private_key
 from mstoken.strict_jwt import unverified
 from tests.mstoken.caller.fakes import DEADLINE_SECONDS, claims_of, ids_of
+from tests.silent_server import SilentServer
 
 ROOT = Path(__file__).parents[3]
 FORKING = "ignore::DeprecationWarning"
@@ -237,6 +242,98 @@ class TestExiting:
             FIREBASE_AUTH_EMULATOR_HOST=toolkit_host,
         )
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, "id-token\n", "")
+
+
+@dataclass(frozen=True)
+class Silence:
+    """A part that does not answer. `variables` returns those of a process that calls it at a host:port."""
+
+    name: str
+    variables: Callable[[str, Path], dict[str, str]]
+
+
+def _key_file(folder: Path) -> str:
+    write_private_key(folder / "billing.pem", ec.generate_private_key(ec.SECP256R1()))
+    return str(folder / "billing.pem")
+
+
+def _user_file(folder: Path) -> str:
+    """Write the credentials of a person, with which firebase-admin asks the metadata server and IAM to sign."""
+    user = {"type": "authorized_user", "client_id": "gcloud", "client_secret": "x", "refresh_token": "x"}
+    (folder / "user.json").write_text(json.dumps(user))
+    return str(folder / "user.json")
+
+
+EMULATED = {"GOOGLE_CLOUD_PROJECT": "demo-silence", "FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:9"}
+SILENCES = [
+    Silence("Firebase", lambda host, _: EMULATED | {"FIREBASE_AUTH_EMULATOR_HOST": host}),
+    Silence(
+        "the token service",
+        lambda host, folder: (
+            EMULATED
+            | {"MSTOKEN_TOKEN_SERVICE_URL": f"http://{host}/token", "MSTOKEN_PRIVATE_KEY_FILE": _key_file(folder)}
+        ),
+    ),
+    Silence(
+        "the metadata server",
+        lambda host, _: (
+            EMULATED
+            | {"MSTOKEN_TOKEN_SERVICE_URL": f"http://{host}/token", "GCE_METADATA_HOST": host, "GCE_METADATA_IP": host}
+        ),
+    ),
+    Silence(
+        "the metadata server, for the name of the account that signs",
+        lambda host, folder: {
+            "GOOGLE_CLOUD_PROJECT": "real-silence",
+            "MSTOKEN_API_KEY": "made-up",
+            "GOOGLE_APPLICATION_CREDENTIALS": _user_file(folder),
+            "http_proxy": f"http://{host}",
+        },
+    ),
+]
+
+
+@pytest.mark.process
+class TestOutages:
+    """A part of the way to a token accepts requests and never answers. Closing and ending do not wait for it."""
+
+    @pytest.mark.parametrize("silence", SILENCES, ids=lambda silence: silence.name)
+    @pytest.mark.parametrize("closing", ["identity.close()", "asyncio.run(identity.aclose())", "pass"])
+    def test_an_outage_does_not_hold_up_the_end(self, silence: Silence, closing: str, tmp_path: Path) -> None:
+        """`close` and `aclose` return within a second, and a program that calls neither ends within two seconds."""
+        script = f"""
+            import asyncio, contextlib, sys, threading, time
+            from mstoken import ServiceIdentity
+            from mstoken.errors import SignInUnavailable
+
+            def call():
+                with contextlib.suppress(SignInUnavailable):
+                    identity.token_sync("product", "proof")
+
+            identity = ServiceIdentity("billing")
+            threading.Thread(target=call).start()
+            sys.stdin.readline()
+            began = time.monotonic()
+            {closing}
+            print(time.monotonic() - began)
+        """
+        with SilentServer() as server:
+            process = subprocess.Popen(
+                [sys.executable, "-W", "error", "-c", dedent(script)],
+                cwd=ROOT,
+                env=os.environ | silence.variables(f"127.0.0.1:{server.port}", tmp_path),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            server.wait_for_request()
+            began = time.monotonic()
+            stdout, stderr = process.communicate("the request has come\n", timeout=2 * DEADLINE_SECONDS)
+            took = time.monotonic() - began
+        assert (process.returncode, stderr) == (0, "")
+        assert float(stdout) < 1.0
+        assert took < 2.0
 
 
 @pytest.fixture
