@@ -54,6 +54,7 @@ def create_app(
         Outbox(database),
         queue or FirebaseQueue(settings.delivery_queue),
         patience_seconds=settings.delivery_patience_seconds,
+        clock=clock,
     )
     return build(
         "Billing",

@@ -31,7 +31,7 @@ from tests.chaos.customers import TIMEOUT_SECONDS, Administrator, Customer
 from tests.chaos.record import HOME, Record, Revision
 from tests.chaos.shop import ChaosShop, ChaosStack, Part
 from tests.chaos.shop_time import ShopTimeControl
-from tests.needs import COVERAGE_VARIABLE
+from tests.needs import unmeasured
 from tests.postgresql import PostgresServer
 from tests.redis_server import RedisServer
 
@@ -189,9 +189,7 @@ def own_emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator
     folder = tmp_path_factory.mktemp("chaos-emulators")
     stack = Stack(Ports.shifted(free_offset()), folder, project="demo-chaos", mode="proof")
     supervisor = Supervisor()
-    with pytest.MonkeyPatch.context() as environment:
-        # The processes of this module run nothing that no other test runs.
-        environment.delenv(COVERAGE_VARIABLE, raising=False)
+    with unmeasured():
         try:
             stack.start_emulators(supervisor)
             yield Emulators(stack, supervisor)
