@@ -196,10 +196,10 @@ class _FakeTokens:
         self._clock = clock
         self._key = ProofKey()
 
-    async def token(self, audience: str, mode: Mode) -> str:
+    async def token(self, audience: str, mode: Mode, *, new: bool = False) -> str:
         return self.token_sync(audience, mode)
 
-    def token_sync(self, audience: str, mode: Mode) -> str:
+    def token_sync(self, audience: str, mode: Mode, *, new: bool = False) -> str:
         now = self._clock()
         claims = (
             ServiceClaims.fresh(self._service, audience, minted_at=now)

@@ -21,11 +21,11 @@ _ERROR = re.compile(rf'(?:{SERVICE_SCHEME}|{PROOF_SCHEME}) realm="[^"]*", error=
 class TokenSource(Protocol):
     """Gives tokens and proofs: a `ServiceIdentity`, or a fake in tests."""
 
-    async def token(self, audience: str, mode: Mode) -> str:
-        """Return a service token for `audience`. Raise `SignInError`."""
+    async def token(self, audience: str, mode: Mode, *, new: bool = False) -> str:
+        """Return a service token for `audience`. With `new`, a fresh one is signed in now. Raise `SignInError`."""
         ...
 
-    def token_sync(self, audience: str, mode: Mode) -> str:
+    def token_sync(self, audience: str, mode: Mode, *, new: bool = False) -> str:
         """Return what `token` returns, outside of an event loop."""
         ...
 
@@ -45,8 +45,8 @@ class ServiceAuth(httpx.Auth):
     an hour, and each request has a new proof in `DPoP`.
 
     If the callee refuses a call as stale or replayed, or because it requires a nonce, the call is sent once more with a
-    new token or proof. A body that can be sent only once (a stream) is not sent again. If signing in fails, the call
-    raises `SignInError`.
+    new token or proof. A fresh token is signed in for then, because those in stock may be as stale. A body that can be
+    sent only once (a stream) is not sent again. If signing in fails, the call raises `SignInError`.
 
     Leave `follow_redirects` off, as it is by default in httpx: after a redirect to another host, httpx removes only the
     header `Authorization`, so the other host would receive the token.
@@ -64,7 +64,7 @@ class ServiceAuth(httpx.Auth):
         self._set_headers(request, token)
         response = yield request
         if self._should_retry(request, token, response):
-            self._set_headers(request, self._source.token_sync(self.audience, self.mode))
+            self._set_headers(request, self._source.token_sync(self.audience, self.mode, new=True))
             yield request
 
     @override
@@ -73,7 +73,7 @@ class ServiceAuth(httpx.Auth):
         self._set_headers(request, token)
         response = yield request
         if self._should_retry(request, token, response):
-            self._set_headers(request, await self._source.token(self.audience, self.mode))
+            self._set_headers(request, await self._source.token(self.audience, self.mode, new=True))
             yield request
 
     def _set_headers(self, request: httpx.Request, token: str) -> None:

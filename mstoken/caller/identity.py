@@ -64,13 +64,15 @@ class ServiceIdentity:
         """
         return ServiceAuth(self, audience, mode or self._mode)
 
-    async def token(self, audience: str, mode: Mode = "fresh") -> str:
+    async def token(self, audience: str, mode: Mode = "fresh", *, new: bool = False) -> str:
         """Return a service token for `audience`: in the mode `fresh` a new one for one call, in `proof` the bound one.
+
+        With `new`, a fresh token is signed in now, and none that was signed in ahead of need is taken.
 
         Raise `SignInRefused`, `SignInUnavailable`, and ValueError for an invalid name or an unknown mode.
         """
         tokens = self._tokens.get()
-        token = tokens.take(audience, mode)
+        token = None if new else tokens.take(audience, mode)
         if token is not None:
             return token
         try:
@@ -81,10 +83,10 @@ class ServiceIdentity:
                 raise
             raise self._closed_error() from None
 
-    def token_sync(self, audience: str, mode: Mode = "fresh") -> str:
+    def token_sync(self, audience: str, mode: Mode = "fresh", *, new: bool = False) -> str:
         """Return what `token` returns, for code outside of an event loop."""
         tokens = self._tokens.get()
-        token = tokens.take(audience, mode)
+        token = None if new else tokens.take(audience, mode)
         if token is not None:
             return token
         try:

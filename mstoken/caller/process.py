@@ -65,8 +65,8 @@ class ProcessTokens:
         return token
 
     def sign_in(self, audience: str, mode: Mode) -> "Future[str]":
-        """Return the future of a new token for `audience`. It is cancelled by `close`."""
-        token = self._bound_token(audience).get() if mode == "proof" else self._sign_in_fresh(audience)
+        """Return the future of a new token for `audience`. `close` cancels it. Raise ValueError as `take` does."""
+        token = self._bound_token(audience).get() if token_mode(mode) == "proof" else self._sign_in_fresh(audience)
         return self._background.submit(token)
 
     def refused(self, audience: str, token: str) -> None:

@@ -39,17 +39,19 @@ class NumberedTokens(TokenSource):
 
     def __init__(self) -> None:
         self.fresh_tokens = 0
+        self.new: list[bool] = []
         self.proofs: list[tuple[str, str, str, str | None]] = []
         self.refusals: list[tuple[str, str]] = []
 
     @override
-    def token_sync(self, audience: str, mode: Mode) -> str:
+    def token_sync(self, audience: str, mode: Mode, *, new: bool = False) -> str:
         self.fresh_tokens += 1
+        self.new.append(new)
         return f"{audience}-fresh-{self.fresh_tokens}" if mode == "fresh" else f"{audience}-bound"
 
     @override
-    async def token(self, audience: str, mode: Mode) -> str:
-        return self.token_sync(audience, mode)
+    async def token(self, audience: str, mode: Mode, *, new: bool = False) -> str:
+        return self.token_sync(audience, mode, new=new)
 
     @override
     def proof(self, method: str, url: str, token: str, nonce: str | None) -> str:
@@ -65,7 +67,7 @@ class NoTokens(NumberedTokens):
     """A token source that cannot sign in."""
 
     @override
-    def token_sync(self, audience: str, mode: Mode) -> str:
+    def token_sync(self, audience: str, mode: Mode, *, new: bool = False) -> str:
         raise SignInUnavailable("svc:billing", "Firebase is away")
 
 
@@ -192,11 +194,12 @@ class TestRetry:
 
     @pytest.mark.parametrize("refusal", [TokenStale(61, 60), TokenReplayed()], ids=lambda refusal: refusal.code)
     async def test_a_stale_or_spent_token_is_replaced_once(
-        self, fresh: ServiceAuth, drive: Flow, refusal: Refusal
+        self, fresh: ServiceAuth, tokens: NumberedTokens, drive: Flow, refusal: Refusal
     ) -> None:
-        """The call is sent again with a new token. A second refusal is the answer."""
+        """The call is sent again with a token that is signed in for now. A second refusal is the answer."""
         sent = await drive(fresh, httpx.Request("POST", URL, json={}), refused(refusal), refused(refusal))
         assert [headers["X-MS-TOKEN"] for headers in sent] == ["product-fresh-1", "product-fresh-2"]
+        assert tokens.new == [False, True]
 
     async def test_a_bound_token_is_sent_again_with_a_new_proof(self, proof: ServiceAuth, drive: Flow) -> None:
         """The token stays the same, and the second request has a proof of its own."""

@@ -201,6 +201,26 @@ class TestFresh:
         assert claims_of(project.identity.token_sync("product")).audience == "product"
         assert claims_of(project.identity.token_sync("user")).audience == "user"
 
+    async def test_a_token_that_must_be_new_is_not_from_the_stock(self, project: Project) -> None:
+        """It is signed in for now, and the stock is left as it is for other calls."""
+        stocked = await asyncio.to_thread(project.fill_stock)
+        project.clock.advance(10)
+        new = await project.identity.token("product", new=True)
+        also_new = await asyncio.to_thread(project.identity.token_sync, "product", new=True)
+        for token in (new, also_new):
+            assert unverified(token).payload["iat"] == int(project.clock())
+        project.transport.error = UNREACHABLE
+        for _ in range(stocked):
+            assert claims_of(await project.identity.token("product")).minted_at <= int(project.clock()) - 10
+
+    async def test_in_proof_mode_a_new_token_is_the_bound_one(self, project: Project) -> None:
+        """There is one sign-in an hour. An unknown mode is reported."""
+        token = await project.identity.token("product", "proof")
+        assert await project.identity.token("product", "proof", new=True) == token
+        mode: Any = "Proof"
+        with pytest.raises(ValueError, match="is not a mode"):
+            await project.identity.token("product", mode, new=True)
+
     def test_an_old_token_in_stock_is_not_used(self, project: Project) -> None:
         """A token is dropped half a minute after its sign-in."""
         project.fill_stock()
