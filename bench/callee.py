@@ -88,7 +88,8 @@ async def callee(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
         base_url="https://product.example.com",
         certificates_file=issuer.certificates_file(folder),
     )
-    store = SQLiteReplayStore(folder / "spent.db")
+    # With this clock the memory of the store began a minute ago, so the tokens and proofs are not too old for it.
+    store = SQLiteReplayStore(folder / "spent.db", clock=lambda: time.time() - 60)
     app = issuer.plain_admin_app()
     auth0 = ApiClient(ApiClientOptions(domain="bench.example.com", audience="product", custom_fetch=_fetch(issuer)))
     calls = _Calls(issuer)
@@ -178,7 +179,8 @@ def _parts(issuer: Issuer, store: SQLiteReplayStore, firebase: AdminFirebase) ->
         hashlib.sha256(token.encode()).digest()
 
     async def spending() -> None:
-        await store.spend(secrets.token_urlsafe(16), time.time() + 40)
+        now = time.time()
+        await store.spend(secrets.token_urlsafe(16), issued_at=now, expires_at=now + 40)
 
     return {
         "fresh: parse the token": reading_token,

@@ -38,13 +38,16 @@
         ├── AudienceNotAllowed    403, audience_not_allowed: the policy does not allow that call
         ├── ServiceDisabled       403, identity_disabled: the token service issues no token to a disabled identity
         ├── VerifierUnavailable   503, verifier_unavailable: tokens cannot be verified now, so every call is refused
+        │   └── StoreIsNew              the replay store began after the token or proof was issued
         └── IssuerUnavailable     503, issuer_unavailable: no token can be signed now
 
 The right column has the stable `code` of each refusal. The facts about an error are its attributes. Its text is for
 people, and never contains a token.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from mstoken.problem import Problem, challenge
@@ -401,6 +404,23 @@ class VerifierUnavailable(Refusal):
         super().__init__(reason)
         self.reason = reason
         self.retry_after_seconds = retry_after_seconds
+
+
+class StoreIsNew(VerifierUnavailable):
+    """The token or proof may have been used before: it was issued before the memory of the replay store began.
+
+    What is issued at `accepts_from` or later, in whole seconds since the epoch, is accepted.
+    """
+
+    def __init__(self, newest_refused: float, now: float) -> None:
+        """`newest_refused` is the latest time of issue that is refused. Both are in seconds since the epoch."""
+        accepts_from = math.floor(newest_refused) + 1
+        super().__init__(
+            "The store of spent ids is new or has lost its memory, so it cannot tell what was used before. It accepts "
+            f"what is issued from {datetime.fromtimestamp(accepts_from, UTC):%Y-%m-%d %H:%M:%S} UTC on.",
+            retry_after_seconds=max(1, math.ceil(accepts_from - now)),
+        )
+        self.accepts_from = accepts_from
 
 
 class IssuerUnavailable(Refusal):

@@ -40,6 +40,8 @@ needed on platforms without a metadata server |
     | nonce_secret | MSTOKEN_NONCE_SECRET | if set, proofs must carry a nonce; 32 characters or more, the same in all \
 workers |
     | replay_url | MSTOKEN_REPLAY_URL | the store of spent ids: `memory:`, `sqlite:///path` or `redis://host` |
+    | single_instance | MSTOKEN_SINGLE_INSTANCE | whether this service never has more than one instance; needed for \
+`sqlite:` and `memory:` on platforms without a shared disk |
     | certificates_file | MSTOKEN_CERTIFICATES_FILE | Google's certificates in a file, for networks that cannot reach \
 Google |
 
@@ -60,6 +62,7 @@ Google |
     require_proof: bool = Field(default=False, validation_alias="MSTOKEN_REQUIRE_PROOF")
     nonce_secret: SecretStr | None = Field(default=None, validation_alias="MSTOKEN_NONCE_SECRET")
     replay_url: str = Field(default="sqlite:///.mstoken/spent-ids.db", validation_alias="MSTOKEN_REPLAY_URL")
+    single_instance: bool = Field(default=False, validation_alias="MSTOKEN_SINGLE_INSTANCE")
     certificates_file: Path | None = Field(default=None, validation_alias="MSTOKEN_CERTIFICATES_FILE")
 
     def __init__(self, **values: Any) -> None:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -56,13 +57,13 @@ class RedisServer:
                         self._process.wait(0.05)
         raise AssertionError("redis-server did not answer in time")
 
-    def command(self, *words: str) -> None:
-        """Execute a command, such as FLUSHALL."""
+    def command(self, *words: str) -> Any:
+        """Execute a command, such as FLUSHALL, and return the answer."""
         with redis.Redis(port=self.port) as client:
-            client.execute_command(*words)
+            return client.execute_command(*words)
 
     def kill(self) -> None:
-        """Kill the server. It can be started again, without its data."""
+        """Kill the server. It can be started again, with the data that it has in its files."""
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
             self._process.kill()

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from emulator.run.errors import RunnerError
 from emulator.run.ports import HOST, Ports
 from emulator.run.processes import Supervisor
 from mstoken import Settings
+from mstoken.callee.replay.sqlite_file import SpentIdFile
 from mstoken.private_files import make_private_file
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from mstoken.wire import Mode
@@ -144,6 +146,9 @@ class Stack:
         config = self.data / "firebase.json"
         make_private_file(config)
         config.write_text(json.dumps(self._firebase_config(), indent=2))
+        # Functions open their store at the first call. A store that is new then would refuse this call.
+        spent_ids = self.data / "functions-spent.db"
+        SpentIdFile(spent_ids, wait_seconds=1, clock=time.time).create()
         self.start_metadata(supervisor)
         process = supervisor.start(
             "firebase emulators:start",
@@ -158,7 +163,7 @@ class Stack:
             | {"CI": "true", "FUNCTIONS_EMULATOR_PARALLEL": str(FUNCTIONS_AT_ONCE)}
             | {"BILLING_URL": self.url("billing"), SIGNED_AUTH_VARIABLE: self.auth_host}
             | {"MSTOKEN_MODE": self.mode, "MSTOKEN_BASE_URL": self.functions_url}
-            | {"MSTOKEN_REPLAY_URL": f"sqlite:///{self.data}/functions-spent.db"}
+            | {"MSTOKEN_REPLAY_URL": f"sqlite:///{spent_ids}"}
             | self.identity_environment("delivery"),
             cwd=self.data,
             log=self.log("emulators"),

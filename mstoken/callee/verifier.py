@@ -17,6 +17,7 @@ Spending is last, so that a refused call spends nothing. A user's token in `Auth
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Self
 
@@ -39,6 +40,7 @@ from mstoken.errors import (
     ProofReplayed,
     Refusal,
     ServiceTokenRefused,
+    StoreIsNew,
     TokenExpired,
     TokenMalformed,
     TokenMissing,
@@ -92,7 +94,7 @@ class TokenVerifier:
         secret = settings.nonce_secret
         self._nonces = Nonces(secret.get_secret_value(), self.audience) if secret else None
         self._firebase = firebase or AdminFirebase(settings)
-        self._replay = replay or replay_store(settings.replay_url, self.audience)
+        self._replay = replay or replay_store(settings, self.audience)
         self._clock = clock
         self._id_tokens = IdTokenVerifier(self._firebase, clock)
         self._status = StatusCache(self._firebase)
@@ -124,8 +126,12 @@ class TokenVerifier:
         may name servers. The parts, before the colon, may be told to anyone.
         """
         certificates_warning = self._firebase.ready()
-        await self._replay.ready()
-        warnings = {"Certificates": certificates_warning, "Identity status": self._status.last_error}
+        replay_warning = await self._replay.ready()
+        warnings = {
+            "Certificates": certificates_warning,
+            "Identity status": self._status.last_error,
+            "Replay store": replay_warning,
+        }
         return [f"{part}: {warning}" for part, warning in warnings.items() if warning]
 
     def forget(self, uid: str) -> None:
@@ -139,13 +145,17 @@ class TokenVerifier:
         await self._replay.aclose()
 
     async def open(self) -> None:
-        """Fetch the certificates. From now on, refresh them and the status of identities in the background.
+        """Fetch the certificates, and begin the memory of a new replay store.
+
+        From now on, refresh the certificates and the status of identities in the background.
 
         An outage is not an error here: calls are refused with 503 until it is over. A verifier that was not opened
         fetches what it needs when the first token arrives.
         """
         await self._firebase.open()
         await self._status.open()
+        with suppress(VerifierUnavailable):
+            await self._replay.ready()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -248,6 +258,8 @@ class TokenVerifier:
     async def _spend(self, caller: ServiceCaller) -> None:
         """Make check 8. Raises `TokenReplayed` or `ProofReplayed` for a second use.
 
+        If the store is too new to tell, this raises `StoreIsNew`, or `TokenStale` if a newer token would be accepted.
+
         The id is kept for as long as any worker could accept the same token or proof again: its maximum age, plus the
         clock skew twice (the signer's clock may be ahead of this one, another worker's may be behind), plus one second
         because ages are compared in whole seconds.
@@ -255,5 +267,15 @@ class TokenVerifier:
         is_fresh = caller.mode == "fresh"
         max_age_seconds = FRESH_TOKEN_MAX_AGE_SECONDS if is_fresh else PROOF_MAX_AGE_SECONDS
         keep_seconds = max_age_seconds + 2 * CLOCK_SKEW_SECONDS + 1
-        if not await self._replay.spend(caller.one_time_id, self._clock() + keep_seconds):
+        now = self._clock()
+        try:
+            is_first_use = await self._replay.spend(
+                caller.one_time_id, issued_at=caller.issued_at, expires_at=now + keep_seconds
+            )
+        except StoreIsNew as error:
+            # As soon as a new token would be accepted, the caller can help itself: it sends a new one at once.
+            if is_fresh and now >= error.accepts_from:
+                raise TokenStale(int(now - caller.issued_at), int(now - error.accepts_from)) from error
+            raise
+        if not is_first_use:
             raise TokenReplayed if is_fresh else ProofReplayed

@@ -1,27 +1,24 @@
 """What `mstoken doctor` checks: one function for each part of the setup, with advice on what to do about an error.
 
-The certificates and the clock are in `mstoken.cli.certificate_checks`.
+The certificates and the clock are in `mstoken.cli.certificate_checks`, the store of spent ids is in
+`mstoken.cli.replay_checks`.
 """
 
-import asyncio
 import json
-import os
-import secrets
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import httpx
 from pydantic import SecretStr
 
-from mstoken.callee.replay.factory import replay_store
+from mstoken.callee.replay.factory import FUNCTIONS_EMULATOR_VARIABLE
 from mstoken.caller.credentials import PrivateKeyCredential
 from mstoken.caller.signin import json_member
-from mstoken.errors import SettingsError, VerifierUnavailable
+from mstoken.errors import SettingsError
 from mstoken.settings import AUTH_EMULATOR_VARIABLE, DEMO_PREFIX, Settings
 
 CheckState: TypeAlias = Literal["ok", "warning", "error"]
@@ -31,7 +28,6 @@ NOT_A_TOKEN = "not-a-token"
 CREDENTIALS_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 CLOUD_RUN_VARIABLE = "K_SERVICE"
 """Set on Cloud Run and for Firebase functions, which run there (Cloud Run, "Container runtime contract")."""
-FUNCTIONS_EMULATOR_VARIABLE = "FUNCTIONS_EMULATOR"
 
 _WEB_API_KEY = "the web API key is in the Firebase console, under project settings"
 
@@ -66,65 +62,6 @@ def check_emulator(environment: Mapping[str, str]) -> Finding:
         text = f"{AUTH_EMULATOR_VARIABLE} is {host}, but the project {project!r} may be a real one"
         return Finding(name, "error", text, f"{advice} On a laptop, use a project id that begins with {DEMO_PREFIX!r}.")
     return Finding(name, "ok", f"the project {project} uses the emulator at {host}")
-
-
-def check_replay_store(settings: Settings, service: str) -> Finding:
-    """Check that ids can be spent, and only once, by spending a random one."""
-    name, scheme = "replay store", settings.replay_url.partition(":")[0]
-    try:
-        asyncio.run(_spend_random_id(settings.replay_url, service))
-    except VerifierUnavailable as error:
-        advice = "Check that the store is running and that MSTOKEN_REPLAY_URL is its address."
-        if scheme == "sqlite":
-            advice = "Set MSTOKEN_REPLAY_URL to a file that this process can write: sqlite:////absolute/path."
-        return Finding(name, "error", _without_password(str(error), settings.replay_url), advice)
-    except SettingsError as error:
-        advice = "Correct MSTOKEN_REPLAY_URL: sqlite:///path, redis://host, or memory: for a single process."
-        return Finding(name, "error", _without_password(str(error), settings.replay_url), advice)
-    return _replay_store_finding(name, scheme, settings)
-
-
-def _replay_store_finding(name: str, scheme: str, settings: Settings) -> Finding:
-    """Return what to say about a store that works."""
-    production = settings.emulator_host is None
-    if scheme == "memory":
-        text = "in memory: another process, or this one after a restart, would accept a used token again"
-        return Finding(name, "warning", text, "Use sqlite:///path on one machine, or redis://host on several.")
-    if scheme != "sqlite":
-        return Finding(name, "ok", f"{scheme}: works")
-    path = Path(settings.replay_url.removeprefix("sqlite:///"))
-    text = f"{path.absolute()}: works"
-    if production and os.environ.get(CLOUD_RUN_VARIABLE):
-        return Finding(name, "warning", text, "Use redis://host: instances on Cloud Run do not share files.")
-    if production and not path.is_absolute():
-        advice = "Use sqlite:////absolute/path: workers that start in different folders would use different files."
-        return Finding(name, "warning", text, advice)
-    return Finding(name, "ok", text)
-
-
-async def _spend_random_id(url: str, service: str) -> None:
-    """Spend a random id. Raise `VerifierUnavailable` if that fails, or if the id can be spent twice."""
-    store = replay_store(url, service)
-    try:
-        await store.ready()
-        one_time_id = f"doctor.{secrets.token_urlsafe(16)}"
-        expires_at = datetime.now(UTC).timestamp() + 60
-        if not await store.spend(one_time_id, expires_at) or await store.spend(one_time_id, expires_at):
-            raise VerifierUnavailable("The store does not remember the ids that were spent.")
-    finally:
-        await store.aclose()
-
-
-def _without_password(text: str, url: str) -> str:
-    """Return `text` without the user and password of `url`.
-
-    A parser may have cut them at a wrong place and quote only a piece, so every piece is hidden as well.
-    """
-    authority, at, _ = url.partition("://")[2].rpartition("@")
-    pieces = [] if not at else [authority, *authority.replace("/", ":").replace("#", ":").replace("?", ":").split(":")]
-    for piece in sorted((piece for piece in pieces if piece), key=len, reverse=True):
-        text = text.replace(piece, "(hidden)")
-    return text
 
 
 def check_api_key(settings: Settings, client: httpx.Client) -> Finding:

@@ -9,7 +9,7 @@ import httpx
 import typer
 from rich.text import Text
 
-from mstoken.cli import certificate_checks, checks
+from mstoken.cli import certificate_checks, checks, replay_checks
 from mstoken.cli.checks import Finding
 from mstoken.cli.errors import FAILED
 from mstoken.cli.options import JsonOption, valid_service_name
@@ -71,7 +71,7 @@ def run_checks(service: str, client: httpx.Client) -> Iterator[Finding]:
     certificates, published = certificate_checks.check_certificates(settings, client, time.time)
     yield certificates
     yield certificate_checks.check_clock(published)
-    yield checks.check_replay_store(settings, service)
+    yield replay_checks.check_replay_store(settings, service)
     yield checks.check_api_key(settings, client)
     yield checks.check_token_service(settings, client)
     yield checks.check_credential(settings, service, os.environ)

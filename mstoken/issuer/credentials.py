@@ -39,13 +39,15 @@ _ES256 = ECAlgorithm(ECAlgorithm.SHA256)
 class ProvenService:
     """A service that has proved its identity: as the `account` that it runs as, or with the key `key_id`.
 
-    With a key, `assertion_id` is the `jti` of the assertion, which can be used once.
+    With a key, `assertion_id` is the `jti` of the assertion, which can be used once, and `issued_at` is its `iat`, in
+    seconds since the epoch.
     """
 
     service: str
     account: str | None = None
     key_id: str | None = None
     assertion_id: str | None = None
+    issued_at: float = 0.0
 
     def __str__(self) -> str:
         return f"account {self.account}" if self.account is not None else f"key {self.key_id}"
@@ -101,12 +103,13 @@ class CredentialVerifier:
         """Make sure that an assertion cannot be used again. A Google identity token can be used until it expires.
 
         Raise `CredentialReplayed` if the assertion was used before, and `VerifierUnavailable` if the replay store
-        does not answer.
+        does not answer or began after the assertion was issued.
         """
         if proven.assertion_id is not None:
             keep_seconds = ASSERTION_MAX_AGE_SECONDS + 2 * CLOCK_SKEW_SECONDS
             one_time_id = f"assertion.{proven.service}.{proven.assertion_id}"
-            if not await self._replay.spend(one_time_id, self._clock() + keep_seconds):
+            expires_at = self._clock() + keep_seconds
+            if not await self._replay.spend(one_time_id, issued_at=proven.issued_at, expires_at=expires_at):
                 raise CredentialReplayed
 
     async def _verify_google_token(self, token: str, jwt: strict_jwt.Unverified) -> ProvenService:
@@ -163,7 +166,7 @@ class CredentialVerifier:
             raise CredentialUntrusted("The assertion is from the future, by the clock of the token service.")
         if now - issued_at > ASSERTION_MAX_AGE_SECONDS or now - CLOCK_SKEW_SECONDS >= expires_at:
             raise CredentialExpired
-        return ProvenService(service, key_id=key.key_id, assertion_id=assertion_id)
+        return ProvenService(service, key_id=key.key_id, assertion_id=assertion_id, issued_at=issued_at)
 
     def _signing_key(self, service: str, jwt: strict_jwt.Unverified) -> RegisteredKey:
         """Return the registered key of `service` that has signed `jwt`. A `kid` in the header is its thumbprint."""

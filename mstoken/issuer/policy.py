@@ -116,6 +116,11 @@ class Policy(Table):
         """Return the name of the service that runs as the service account `email`, or None."""
         return next((name for name, service in self.services.items() if email in service.service_accounts), None)
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether any service has a registered key."""
+        return any(service.keys for service in self.services.values())
+
     def keys_of(self, service: str) -> Sequence[RegisteredKey]:
         """Return the registered keys of `service`, also those that have expired. An unknown service has none."""
         table = self.services.get(service)

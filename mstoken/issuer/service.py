@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Annotated, Self
@@ -13,6 +14,7 @@ from mstoken import strict_jwt
 from mstoken.callee.certificates import CertificateCache, PublishedCertificates
 from mstoken.callee.firebase import AdminDirectory
 from mstoken.callee.replay.factory import replay_store
+from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.replay.store import ReplayStore
 from mstoken.callee.status import StatusCache
 from mstoken.caller.minting import AdminMinter
@@ -25,6 +27,7 @@ from mstoken.errors import (
     SettingsError,
     SignInError,
     TokenRequestInvalid,
+    VerifierUnavailable,
 )
 from mstoken.issuer.credentials import CredentialVerifier, ProvenService
 from mstoken.issuer.policy import Policy
@@ -123,7 +126,8 @@ class TokenService:
             raise SettingsError("MSTOKEN_TOKEN_SERVICE_URL is not set. Set it to the URL of this token service.")
         self._policy = policy
         self._certificates = certificates or CertificateCache(PublishedCertificates(settings.google_certificates_url))
-        self._replay = replay or replay_store(settings.replay_url, "token")
+        # Only assertions are spent, so without registered keys the store of the settings is not needed.
+        self._replay = replay or (replay_store(settings, "token") if policy.has_keys else MemoryReplayStore())
         self._credentials = CredentialVerifier(
             policy, settings.token_service_url, self._certificates, self._replay, clock=clock
         )
@@ -157,12 +161,16 @@ class TokenService:
         return Issued(custom_token=custom_token)
 
     async def open(self) -> None:
-        """Fetch Google's certificates. From now on, refresh them and the status of identities in the background.
+        """Fetch Google's certificates, and begin the memory of a new replay store.
+
+        From now on, refresh the certificates and the status of identities in the background.
 
         An outage does not raise an error.
         """
         await self._certificates.open()
         await self._status.open()
+        with suppress(VerifierUnavailable):
+            await self._replay.ready()
 
     async def aclose(self) -> None:
         """End the background work, and close the replay store."""

@@ -153,9 +153,10 @@ class WatchedStore(MemoryReplayStore):
 
     closed = False
 
-    async def ready(self) -> None:
+    async def ready(self) -> str | None:
         if self.closed:
             raise VerifierUnavailable("closed")
+        return None
 
     async def aclose(self) -> None:
         self.closed = True

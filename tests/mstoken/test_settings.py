@@ -39,6 +39,7 @@ def test_settings_come_from_the_environment() -> None:
         MSTOKEN_BASE_URL="https://product.example.com/",
         MSTOKEN_REQUIRE_PROOF="true",
         MSTOKEN_NONCE_SECRET="s" * 32,
+        MSTOKEN_SINGLE_INSTANCE="true",
     ):
         settings = Settings()
     assert settings.project_id == "demo-shop"
@@ -49,6 +50,7 @@ def test_settings_come_from_the_environment() -> None:
     assert settings.metadata_host == "127.0.0.1:9103"
     assert settings.replay_url == "memory:"
     assert (settings.mode, settings.base_url, settings.require_proof) == ("proof", "https://product.example.com", True)
+    assert settings.single_instance is True
     assert settings.nonce_secret is not None
     assert settings.nonce_secret.get_secret_value() == "s" * 32
 

@@ -1,5 +1,6 @@
 """services/*/app.py: the apps as their processes make them, from the environment"""
 
+import asyncio
 import importlib
 import json
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from fastapi import FastAPI
 
@@ -40,9 +42,11 @@ def _logging_as_before() -> Iterator[None]:
 @pytest.mark.usefixtures("environment", "_logging_as_before")
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_process_starts_and_is_ready(service: str) -> None:
-    """Each service starts from its environment alone, and is ready."""
-    async with serving(factory(service)()) as client:
-        assert answered(await client.get("/readyz")) == {"status": "ready", "warnings": []}
+    """Each service starts from its environment alone, and is ready as soon as its new store of spent ids is."""
+    async with serving(factory(service)()) as client, asyncio.timeout(10):
+        while (response := await client.get("/readyz")).status_code == httpx.codes.SERVICE_UNAVAILABLE:  # noqa: ASYNC110 - a probe
+            await asyncio.sleep(0.1)
+        assert answered(response) == {"status": "ready", "warnings": []}
 
 
 @pytest.mark.usefixtures("environment", "_logging_as_before")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from mstoken.callee.replay.store import ReplayStore
+from mstoken.callee.replay.store import ReplayStore, check_is_remembered
 from mstoken.errors import SettingsError
+from mstoken.wire import CLOCK_SKEW_SECONDS
 
 try:
     import fcntl
@@ -27,14 +28,27 @@ class MemoryReplayStore(ReplayStore):
 
     _SLOT_SECONDS = 60
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
-        """`clock` returns seconds since the epoch."""
+    def __init__(
+        self,
+        *,
+        complete_since: float = 0.0,
+        clock_skew_seconds: float = CLOCK_SKEW_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`clock` returns seconds since the epoch.
+
+        Ids that were issued before `complete_since`, or up to `clock_skew_seconds` after it, are refused. By default
+        nothing is refused for its age: that is right in tests, which have spent nothing before.
+        """
+        self._complete_since = complete_since
+        self._clock_skew_seconds = clock_skew_seconds
         self._clock = clock
         self._lock = threading.Lock()
         self._slots: dict[int, set[bytes]] = {}
 
     @override
-    async def spend(self, one_time_id: str, expires_at: float) -> bool:
+    async def spend(self, one_time_id: str, *, issued_at: float, expires_at: float) -> bool:
+        self._check_is_remembered(issued_at)
         key = one_time_id.encode()
         with self._lock:
             current_slot = int(self._clock() // self._SLOT_SECONDS)
@@ -46,24 +60,37 @@ class MemoryReplayStore(ReplayStore):
             return True
 
     @override
-    async def ready(self) -> None:
-        pass
+    async def ready(self) -> str | None:
+        self._check_is_remembered(int(self._clock()))
+        return None
 
     @override
     async def aclose(self) -> None:
         with self._lock:
             self._slots.clear()
 
+    def _check_is_remembered(self, issued_at: float) -> None:
+        now = self._clock()
+        # The clock may have been set back. The memory is complete since now at the latest.
+        self._complete_since = min(self._complete_since, now)
+        check_is_remembered(issued_at, self._complete_since, self._clock_skew_seconds, now)
+
 
 class SoleMemoryReplayStore(MemoryReplayStore):
-    """Spent ids in memory, for a worker that is certain to be the only one of its service.
+    """Spent ids in memory, for a worker that is certain to be the only one of its service. Its memory begins now.
 
     Raises `SettingsError` in a worker of a process manager. The workers of uvicorn are children of `multiprocessing`.
     The workers of managers that fork compete for a lock file that is named for their parent, and the first gets it.
     """
 
-    def __init__(self, audience: str) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        audience: str,
+        *,
+        clock_skew_seconds: float = CLOCK_SKEW_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(complete_since=clock(), clock_skew_seconds=clock_skew_seconds, clock=clock)
         problem = "one of several workers" if multiprocessing.parent_process() else None
         if problem is None and fcntl is not None:
             path = Path(tempfile.gettempdir()) / f"mstoken-{os.getuid()}-{os.getppid()}-{audience}.lock"

@@ -71,7 +71,7 @@ async def test_the_call_of_a_user(product: Product, caplog: pytest.LogCaptureFix
 class BrokenStore(MemoryReplayStore):
     """A replay store that cannot be reached."""
 
-    async def spend(self, one_time_id: str, expires_at: float) -> bool:
+    async def spend(self, one_time_id: str, *, issued_at: float, expires_at: float) -> bool:
         raise VerifierUnavailable("The store is down.")
 
 

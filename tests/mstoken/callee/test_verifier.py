@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from mstoken import ServiceCaller, TokenVerifier, UserCaller
 from mstoken.callee.callers import Admission, Call
 from mstoken.callee.replay.memory import MemoryReplayStore
-from mstoken.errors import MsTokenError, Refusal, VerifierUnavailable
+from mstoken.callee.replay.sqlite import SQLiteReplayStore
+from mstoken.errors import MsTokenError, Refusal, StoreIsNew, TokenStale, VerifierUnavailable
 from mstoken.testing import FakeFirebase
 from mstoken.wire import CLOCK_SKEW_SECONDS, FRESH_TOKEN_MAX_AGE_SECONDS
 from tests.mstoken.callee.harness import ADMINS, BILLING, USERS, USERS_AND_BILLING, Product
@@ -200,6 +202,52 @@ async def test_check_8_one_of_fifty_concurrent_calls_is_accepted(product: Produc
     assert sorted(codes) == ["accepted"] + ["token_replayed"] * 49
 
 
+async def test_check_8_until_a_new_store_can_tell_service_tokens_are_refused_as_in_an_outage(product: Product) -> None:
+    """No token could be accepted, so the answer says how long to wait. Users are admitted, as in every outage of it."""
+    product.verifier = product.firebase.verifier("product", replay=a_new_store(product))
+    for seconds_left in range(CLOCK_SKEW_SECONDS + 1, 0, -1):
+        with pytest.raises(StoreIsNew) as caught:
+            await product.call(product.service_token())
+        assert (caught.value.status, caught.value.code) == (503, "verifier_unavailable")
+        assert caught.value.retry_after_seconds == seconds_left
+        assert await product.code(user=f"Bearer {product.user_token()}") == "accepted"
+        product.clock.advance(1)
+    assert await product.code(product.service_token()) == "accepted"
+
+
+async def test_check_8_a_token_that_is_older_than_a_new_store_is_stale(product: Product) -> None:
+    """It may have been used. As soon as a new token would be accepted, the refusal makes the caller send one."""
+    product.verifier = product.firebase.verifier("product", replay=a_new_store(product))
+    before, during = product.service_token(), product.service_token(minted_at=product.clock() + CLOCK_SKEW_SECONDS)
+    product.clock.advance(CLOCK_SKEW_SECONDS + 1)
+    for token, age_seconds in ((before, CLOCK_SKEW_SECONDS + 1), (during, 1)):
+        with pytest.raises(TokenStale) as caught:
+            await product.call(token)
+        assert (caught.value.age_seconds, caught.value.max_age_seconds) == (age_seconds, 0)
+    assert await product.code(product.service_token()) == "accepted"
+
+
+async def test_check_8_the_memory_of_a_store_is_compared_with_the_minting(product: Product) -> None:
+    """A custom token that was used before the store was new is not accepted after a second sign-in with it."""
+    minted_at = int(product.clock())
+    product.verifier = product.firebase.verifier("product", replay=a_new_store(product))
+    product.clock.advance(CLOCK_SKEW_SECONDS + 10)
+    assert await product.code(product.service_token(minted_at=minted_at)) == "token_stale"
+
+
+async def test_the_memory_of_a_new_store_begins_when_the_verifier_is_opened(product: Product, tmp_path: Path) -> None:
+    """So it is over with the first seconds of a service, before the first calls come."""
+    store = SQLiteReplayStore(tmp_path / "spent.db", clock=product.clock)
+    async with product.firebase.verifier("product", replay=store) as verifier:
+        product.clock.advance(CLOCK_SKEW_SECONDS)
+        with pytest.raises(StoreIsNew):
+            await verifier.ready()
+        product.clock.advance(1)
+        assert await verifier.ready() == []
+        product.verifier = verifier
+        assert await product.code(product.service_token()) == "accepted"
+
+
 async def test_a_refused_call_spends_nothing(product: Product) -> None:
     """A token that was refused for another reason is accepted by a route that admits its caller."""
     token = product.service_token()
@@ -239,11 +287,35 @@ async def test_during_an_outage_of_firebase_calls_are_refused(product: Product) 
 class BrokenStore(MemoryReplayStore):
     """A replay store that cannot be reached."""
 
-    async def spend(self, one_time_id: str, expires_at: float) -> bool:
+    async def spend(self, one_time_id: str, *, issued_at: float, expires_at: float) -> bool:
         raise VerifierUnavailable("The store is down.")
 
     async def ready(self) -> None:
         raise VerifierUnavailable("The store is down.")
+
+
+def a_new_store(product: Product) -> MemoryReplayStore:
+    """Return a store whose memory begins now."""
+    return MemoryReplayStore(complete_since=product.clock(), clock=product.clock)
+
+
+class UncertainStore(MemoryReplayStore):
+    """A replay store that has something to warn of."""
+
+    async def ready(self) -> str | None:
+        return "It may forget."
+
+
+async def test_a_warning_of_the_store_is_a_warning_of_the_verifier(product: Product) -> None:
+    """The verifier is ready."""
+    product.verifier = product.firebase.verifier("product", replay=UncertainStore())
+    assert await product.verifier.ready() == ["Replay store: It may forget."]
+
+
+async def test_an_outage_of_the_store_does_not_stop_a_service_from_starting(product: Product) -> None:
+    """Opening a verifier raises nothing, and users are admitted."""
+    async with product.firebase.verifier("product", replay=BrokenStore()) as product.verifier:
+        assert await product.code(user=f"Bearer {product.user_token()}") == "accepted"
 
 
 async def test_during_an_outage_of_the_store_services_are_refused(product: Product) -> None:
@@ -276,8 +348,8 @@ async def test_closing_a_verifier_closes_its_store() -> None:
     store = MemoryReplayStore()
     firebase = FakeFirebase()
     async with TokenVerifier("product", firebase.settings(), firebase=firebase, replay=store):
-        await store.spend("one", 4_000_000_000)
-    assert await store.spend("one", 4_000_000_000) is True
+        await store.spend("one", issued_at=4_000_000_000, expires_at=4_000_000_000)
+    assert await store.spend("one", issued_at=4_000_000_000, expires_at=4_000_000_000) is True
 
 
 def test_refusals_are_errors_of_this_library() -> None:

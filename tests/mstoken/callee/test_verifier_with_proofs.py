@@ -14,6 +14,7 @@ from jwt.algorithms import ECAlgorithm
 from mstoken import ServiceCaller
 from mstoken.callee.callers import Admission, Call, Caller
 from mstoken.callee.nonces import NONCE_SECONDS
+from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.verifier import TokenVerifier
 from mstoken.claims import ServiceClaims
 from mstoken.errors import ProofNonceRequired
@@ -116,6 +117,19 @@ async def test_a_bound_token_from_the_future_is_refused(bound: ProductWithProofs
     assert await bound.code(bound.call()) == "accepted"
     bound.token = bound.bound_token(minted_at=latest + 1)
     assert await bound.code(bound.call()) == "token_untrusted"
+
+
+async def test_a_proof_that_is_older_than_a_new_store_is_refused(bound: ProductWithProofs) -> None:
+    """It may have been used. The refusal is that of an outage, and a new proof of the same token is accepted."""
+    store = MemoryReplayStore(complete_since=bound.clock(), clock=bound.clock)
+    bound.verifier = bound.firebase.verifier("product", replay=store)
+    early = bound.call()
+    assert await bound.code(early) == "verifier_unavailable"
+    bound.clock.advance(CLOCK_SKEW_SECONDS + 1)
+    assert await bound.code(early) == "verifier_unavailable"
+    call = bound.call()
+    assert await bound.code(call) == "accepted"
+    assert await bound.code(call) == "proof_replayed"
 
 
 async def test_a_stolen_token_is_refused_without_its_key(bound: ProductWithProofs) -> None:

@@ -1,9 +1,7 @@
 """What doctor checks."""
 
 import json
-import sqlite3
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -16,7 +14,6 @@ from mstoken.cli.checks import Finding
 from mstoken.cli.key_files import write_private_key
 from mstoken.errors import SettingsError
 from tests.mstoken.cli.setups import laptop, network, production
-from tests.mstoken.test_settings import environment
 
 TOKEN_SERVICE = "https://token.example.com"
 
@@ -56,71 +53,6 @@ class TestEmulator:
         finding = checks.check_emulator(variables)
         assert finding.state == state
         assert ("Unset FIREBASE_AUTH_EMULATOR_HOST" in finding.advice) == (state == "error")
-
-
-class TestReplayStore:
-    def check(self, url: str, settings: Callable[..., Settings] = laptop, **variables: str) -> Finding:
-        with environment(**variables):
-            return checks.check_replay_store(settings(replay_url=url), "test-doctor")
-
-    def test_a_sqlite_file(self, tmp_path: Path) -> None:
-        """The state is ok if an id can be spent in it."""
-        finding = self.check(f"sqlite:///{tmp_path}/spent.db", production)
-        assert (finding.state, finding.text) == ("ok", f"{tmp_path}/spent.db: works")
-
-    def test_a_file_that_cannot_be_written(self, tmp_path: Path) -> None:
-        """This is an error, also if it is only noticed when an id is spent."""
-        (tmp_path / "file").write_text("")
-        for path in (f"{tmp_path}/file/spent.db", str(tmp_path)):
-            finding = self.check(f"sqlite:///{path}")
-            assert (finding.state, "sqlite:////absolute/path" in finding.advice) == ("error", True)
-
-    def test_a_store_that_forgets_ids(self, tmp_path: Path) -> None:
-        """If an id can be spent twice, this is an error, although the store reports none."""
-        with closing(sqlite3.connect(tmp_path / "spent.db")) as file:
-            file.execute("CREATE TABLE spent (id BLOB PRIMARY KEY, expires_at INTEGER NOT NULL) WITHOUT ROWID")
-            file.execute("CREATE TRIGGER forget AFTER INSERT ON spent BEGIN DELETE FROM spent; END")
-        finding = self.check(f"sqlite:///{tmp_path}/spent.db")
-        assert (finding.state, "does not remember the ids" in finding.text) == ("error", True)
-
-    def test_a_relative_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It is ok on a laptop. In production there is a warning, because another folder would mean another file."""
-        monkeypatch.chdir(tmp_path)
-        assert self.check("sqlite:///spent.db").state == "ok"
-        finding = self.check("sqlite:///spent.db", production)
-        assert (finding.state, str(tmp_path) in finding.text) == ("warning", True)
-
-    def test_a_file_on_cloud_run(self, tmp_path: Path) -> None:
-        """There is a warning, because each instance has files of its own."""
-        finding = self.check(f"sqlite:///{tmp_path}/spent.db", production, K_SERVICE="product")
-        assert (finding.state, "redis://" in finding.advice) == ("warning", True)
-
-    def test_memory(self) -> None:
-        """There is a warning, because other processes do not see the spent ids."""
-        assert self.check("memory:").state == "warning"
-
-    def test_a_redis_that_does_not_answer(self) -> None:
-        """This is an error. The finding does not contain the password in its URL."""
-        finding = self.check("redis://shop:s3cret@127.0.0.1:1/0")
-        assert finding.state == "error"
-        assert "s3cret" not in f"{finding.text}{finding.advice}"
-
-    @pytest.mark.parametrize(
-        "url",
-        ["mysql://shop:s3cret@host", "redis://:s3cret#more@host", "redis://:pa:s3cret@host", "redis://h:s3cret@h:x"],
-    )
-    def test_an_invalid_url_of_a_store(self, url: str) -> None:
-        """This is an error. The finding contains no piece of a password, wherever an odd character splits it."""
-        finding = self.check(url)
-        assert finding.state == "error"
-        assert "s3cret" not in f"{finding.text}{finding.advice}"
-
-    def test_a_password_that_looks_like_a_port(self) -> None:
-        """A parser takes the piece before a slash for a port, and its error contains it. The finding hides it."""
-        finding = self.check("redis://127.0.0.1:4711/s3cret@host")
-        assert finding.state == "error"
-        assert "(hidden)" in finding.text
-        assert "4711" not in finding.text
 
 
 class TestApiKey:

@@ -49,6 +49,7 @@ def production(tmp_path: Path) -> dict[str, str]:
         "MSTOKEN_TOKEN_SERVICE_URL": TOKEN_SERVICE,
         "MSTOKEN_BASE_URL": "https://product.example.com",
         "MSTOKEN_REPLAY_URL": f"sqlite:///{tmp_path}/spent.db",
+        "MSTOKEN_SINGLE_INSTANCE": "true",
     }
 
 
@@ -61,7 +62,7 @@ def test_a_correct_setup(run: Run, production: dict[str, str]) -> None:
     assert [name for name, line in zip(NAMES, lines, strict=True) if line.startswith(name)] == NAMES
     states = [line.removeprefix(name).split()[0] for name, line in zip(NAMES, lines, strict=True)]
     assert states == ["ok"] * 4 + ["warning"] + ["ok"] * 4
-    assert "-> Use redis://host: instances on Cloud Run do not share files." in result.stdout
+    assert "-> Use redis://host if there can be a second instance" in result.stdout
     assert google.hosts == ["www.googleapis.com", "identitytoolkit.googleapis.com", "token.example.com"]
     assert "s3cret" not in result.output
 

@@ -103,11 +103,11 @@ class WatchedStore(MemoryReplayStore):
         self.kept_until: dict[str, float] = {}
         self.down = False
 
-    async def spend(self, one_time_id: str, expires_at: float) -> bool:
+    async def spend(self, one_time_id: str, *, issued_at: float, expires_at: float) -> bool:
         if self.down:
             raise VerifierUnavailable("The store does not answer.")
         self.kept_until.setdefault(one_time_id, expires_at)
-        return await super().spend(one_time_id, expires_at)
+        return await super().spend(one_time_id, issued_at=issued_at, expires_at=expires_at)
 
 
 class ExpiringCache(CertificateCache):
@@ -487,7 +487,7 @@ class TestAssertion(CredentialContract):
         now = int(harness.clock())
         claims = {"iss": "billing", "sub": "billing", "aud": URL, "jti": "one", "iat": now, "exp": now + 60}
         proven = await harness.use(jwt.encode(claims, EC_KEY, self.algorithm))
-        assert proven == ProvenService("billing", key_id=self.key_id, assertion_id="one")
+        assert proven == ProvenService("billing", key_id=self.key_id, assertion_id="one", issued_at=now)
         assert str(proven) == f"key {self.key_id}"
 
     async def test_the_key_id_is_optional(self, harness: Harness) -> None:
@@ -632,6 +632,19 @@ class TestAssertion(CredentialContract):
             "credential_replayed",
             "credential_expired",
         ]
+
+    async def test_an_assertion_that_is_older_than_a_new_store_is_a_503(self, harness: Harness) -> None:
+        """It may have been used before. A new assertion is accepted as soon as the store can tell."""
+        store, certificates = (
+            MemoryReplayStore(complete_since=harness.clock(), clock=harness.clock),
+            CertificateCache(harness.source, clock=harness.clock),
+        )
+        harness.verifier = CredentialVerifier(POLICY, URL, certificates, store, clock=harness.clock)
+        early = self.token(harness)
+        assert await harness.code(early) == "verifier_unavailable"
+        harness.clock.advance(CLOCK_SKEW_SECONDS + 1)
+        assert await harness.code(early) == "verifier_unavailable"
+        assert (await harness.use(self.token(harness))).service == "billing"
 
     async def test_an_outage_of_the_store_is_a_503(self, harness: Harness) -> None:
         """An assertion that cannot be spent is not accepted. It is not refused as invalid either."""

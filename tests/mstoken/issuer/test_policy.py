@@ -108,6 +108,13 @@ def test_the_dates_of_a_key() -> None:
     assert (dated.expires, undated.expires) == (datetime.date(2027, 11, 24), None)
 
 
+def test_whether_any_service_has_a_key() -> None:
+    """A policy knows if assertions of registered keys can come at all."""
+    assert not Policy.parse("[services.product]", "policy.toml").has_keys
+    key = f"[[services.warehouse.keys]]\njwk = {inline(P256)}"
+    assert Policy.parse(f"[services.product]\n{key}", "policy.toml").has_keys
+
+
 # Files that are wrong
 
 

@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -83,10 +84,10 @@ class WatchedStore(MemoryReplayStore):
 
     down = closed = False
 
-    async def spend(self, one_time_id: str, expires_at: float) -> bool:
+    async def spend(self, one_time_id: str, *, issued_at: float, expires_at: float) -> bool:
         if self.down:
             raise VerifierUnavailable("The store does not answer.")
-        return await super().spend(one_time_id, expires_at)
+        return await super().spend(one_time_id, issued_at=issued_at, expires_at=expires_at)
 
     async def aclose(self) -> None:
         self.closed = True
@@ -557,3 +558,30 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "No Project")
     with pytest.raises(SettingsError, match="GOOGLE_CLOUD_PROJECT"):
         TokenService(POLICY, sign=FakeSigner().sign)
+
+
+class TestStore:
+    """The store of spent ids: only assertions, which registered keys sign, are spent."""
+
+    def service(self, policy: Policy, replay_url: str) -> TokenService:
+        settings = Settings(project_id="real-shop", emulator_host=None, token_service_url=URL, replay_url=replay_url)
+        return TokenService(policy, settings, sign=FakeSigner().sign, certificates=CertificateCache(FakeSource()))
+
+    def test_a_policy_with_keys_needs_a_store_that_instances_share(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On Cloud Run, each instance would accept the same assertion once, so the token service does not start."""
+        monkeypatch.setenv("K_SERVICE", "token")
+        with pytest.raises(SettingsError, match="instances there do not share a disk"):
+            self.service(POLICY, "sqlite:///spent.db")
+
+    async def test_a_policy_without_keys_needs_no_store(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Identity tokens of Google are not spent, so on Cloud Run the default settings are enough."""
+        monkeypatch.setenv("K_SERVICE", "token")
+        policy = Policy.parse("[services.product]\n", "policy.toml")
+        await self.service(policy, "sqlite:///spent.db").aclose()
+
+    async def test_its_memory_begins_when_the_token_service_is_opened(self, tmp_path: Path) -> None:
+        """So it is a few seconds old when the first assertion comes. An outage of the store is not an error then."""
+        async with self.service(POLICY, f"sqlite:///{tmp_path}/spent.db"):
+            assert (tmp_path / "spent.db").exists()
+        async with self.service(POLICY, f"sqlite:///{tmp_path}"):
+            pass

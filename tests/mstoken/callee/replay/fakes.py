@@ -15,15 +15,15 @@ class ForgetfulReplayStore(ReplayStore):
         self._expires_at: dict[str, float] = {}
 
     @override
-    async def spend(self, one_time_id: str, expires_at: float) -> bool:
+    async def spend(self, one_time_id: str, *, issued_at: float, expires_at: float) -> bool:
         if one_time_id in self._expires_at and self._clock() <= self._expires_at[one_time_id]:
             return False
         self._expires_at[one_time_id] = expires_at
         return True
 
     @override
-    async def ready(self) -> None:
-        pass
+    async def ready(self) -> str | None:
+        return None
 
     @override
     async def aclose(self) -> None:

@@ -1,13 +1,20 @@
-"""The URL of the setting chooses the store."""
+"""The settings choose the store."""
+
+from pathlib import Path
 
 import pytest
 
-from mstoken.callee.replay.factory import replay_store
+from mstoken.callee.replay.factory import PLATFORMS, replay_store
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.replay.redis import RedisReplayStore
 from mstoken.callee.replay.sqlite import SQLiteReplayStore
 from mstoken.callee.replay.store import ReplayStore
-from mstoken.errors import SettingsError
+from mstoken.errors import SettingsError, StoreIsNew
+from mstoken.wire import CLOCK_SKEW_SECONDS
+from tests.mstoken.cli.setups import laptop, production
+from tests.mstoken.test_settings import environment
+
+CLOUD_RUN = {"K_SERVICE": "product"}
 
 
 @pytest.mark.parametrize(
@@ -23,7 +30,7 @@ from mstoken.errors import SettingsError
 )
 async def test_the_url_chooses_the_store(url: str, kind: type[ReplayStore]) -> None:
     """Each scheme names one kind of store. No connection is opened yet."""
-    store = replay_store(url, "test-store")
+    store = replay_store(laptop(replay_url=url), "test-store")
     assert isinstance(store, kind)
     await store.aclose()
 
@@ -34,12 +41,63 @@ def test_any_other_url_is_a_settings_error(url: str) -> None:
     with pytest.raises(
         SettingsError, match=r"MSTOKEN_REPLAY_URL begins with .*: it must be memory:, sqlite:///path or redis://host"
     ) as caught:
-        replay_store(url, "test-store")
+        replay_store(laptop(replay_url=url), "test-store")
     assert "secret" not in str(caught.value)
 
 
 def test_a_redis_url_that_cannot_be_read_is_a_settings_error() -> None:
     """The error does not contain the password."""
     with pytest.raises(SettingsError, match="not the URL of a Redis") as caught:
-        replay_store("redis://:secret@localhost:port", "test-store")
+        replay_store(laptop(replay_url="redis://:secret@localhost:port"), "test-store")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["memory:", "sqlite:////var/lib/spent.db"])
+@pytest.mark.parametrize("variable", PLATFORMS)
+def test_a_store_that_instances_do_not_share_is_refused(url: str, variable: str) -> None:
+    """The service does not start on such a platform. The error names the platform, the settings and what to do."""
+    with pytest.raises(SettingsError) as caught:
+        replay_store(production(replay_url=url), "test-store", {variable: "x"})
+    for expected in (url, variable, PLATFORMS[variable], "Use redis://host", "MSTOKEN_SINGLE_INSTANCE=true"):
+        assert expected in str(caught.value)
+
+
+def test_the_default_store_is_refused_on_cloud_run() -> None:
+    """A service without MSTOKEN_REPLAY_URL does not start there, in the environment of the process."""
+    with environment(GOOGLE_CLOUD_PROJECT="real-shop", **CLOUD_RUN), pytest.raises(SettingsError, match="Cloud Run"):
+        replay_store(production(), "test-store")
+
+
+async def test_a_shared_store_is_accepted_on_cloud_run() -> None:
+    """All instances use the same Redis."""
+    await replay_store(production(replay_url="redis://redis.internal"), "test-store", CLOUD_RUN).aclose()
+
+
+@pytest.mark.parametrize("url", ["memory:", "sqlite:////var/lib/spent.db"])
+async def test_a_single_instance_needs_no_shared_store(url: str) -> None:
+    """If the settings say that there is one instance, its own store is enough."""
+    await replay_store(production(replay_url=url, single_instance=True), "test-single", CLOUD_RUN).aclose()
+
+
+async def test_a_laptop_is_not_a_platform(tmp_path: Path) -> None:
+    """Emulators and demo projects use files, although the functions emulator sets the variables of Cloud Run."""
+    url = f"sqlite:///{tmp_path}/spent.db"
+    await replay_store(laptop(replay_url=url), "test-store", CLOUD_RUN).aclose()
+    with environment(GOOGLE_CLOUD_PROJECT="demo-shop"):
+        demo = production(replay_url=url).model_copy(update={"project_id": "demo-shop"})
+    await replay_store(demo, "test-store", CLOUD_RUN).aclose()
+    variables = {**CLOUD_RUN, "FUNCTION_TARGET": "token", "FUNCTIONS_EMULATOR": "true"}
+    await replay_store(production(replay_url=url), "test-store", variables).aclose()
+
+
+@pytest.mark.parametrize(("settings", "skew_seconds"), [(production, CLOCK_SKEW_SECONDS), (laptop, 0)])
+@pytest.mark.parametrize("url", ["memory:", "sqlite:///{folder}/spent.db", "{redis}"])
+async def test_clocks_differ_in_production_only(
+    tmp_path: Path, redis_url: str, settings: type, skew_seconds: int, url: str
+) -> None:
+    """A new store in production refuses for longer: the clocks of other machines may be ahead of its own."""
+    store = replay_store(settings(replay_url=url.format(folder=tmp_path, redis=redis_url)), "test-skew")
+    with pytest.raises(StoreIsNew) as caught:
+        await store.spend("one", issued_at=0, expires_at=4_000_000_000)
+    assert caught.value.retry_after_seconds in (skew_seconds, skew_seconds + 1)
+    await store.aclose()

@@ -1,31 +1,40 @@
 """The store in memory, and its refusal to serve one of several workers."""
 
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
 from mstoken.callee.replay.factory import replay_store
-from mstoken.callee.replay.memory import MemoryReplayStore
-from mstoken.errors import SettingsError
+from mstoken.callee.replay.memory import MemoryReplayStore, SoleMemoryReplayStore
+from mstoken.errors import SettingsError, StoreIsNew
+from mstoken.wire import CLOCK_SKEW_SECONDS
 from tests.clock import FakeClock
-from tests.mstoken.callee.replay.test_store import ReplayStoreContract, in_processes, megabytes_for
+from tests.mstoken.callee.replay.test_store import FAR_FUTURE, ReplayStoreContract, in_processes, megabytes_for, spend
+from tests.mstoken.cli.setups import laptop
 
 
 class TestMemoryReplayStore(ReplayStoreContract):
     """The store in memory."""
 
     @pytest.fixture
-    async def store(self, clock: FakeClock) -> AsyncIterator[MemoryReplayStore]:
-        store = MemoryReplayStore(clock=clock)
+    async def new_store(self, clock: FakeClock) -> AsyncIterator[MemoryReplayStore]:
+        store = MemoryReplayStore(complete_since=clock() + 0.5, clock=clock)
         yield store
         await store.aclose()
 
     async def test_expired_ids_are_deleted(self, store: MemoryReplayStore, clock: FakeClock) -> None:
         """After its expiry an id takes no memory."""
-        await store.spend("old", clock() + 60)
+        await spend(store, "old", clock)
         clock.advance(180)
-        await store.spend("new", clock() + 60)
-        assert await store.spend("old", clock() + 60) is True
+        await spend(store, "new", clock)
+        assert await spend(store, "old", clock) is True
+
+    async def test_a_store_of_a_test_refuses_nothing_for_its_age(self) -> None:
+        """By default nothing was spent before, so even old ids are accepted once."""
+        store = MemoryReplayStore()
+        await store.ready()
+        assert await store.spend("old", issued_at=time.time() - 3600, expires_at=FAR_FUTURE) is True
 
     @pytest.mark.process
     @pytest.mark.slow
@@ -42,7 +51,7 @@ def megabytes_of_memory_store(url: str, ids: int) -> int:
 def refusal_of_a_worker(url: str, number: int) -> int:
     """Return 1 if this process is refused a store in memory because it is one of several workers."""
     try:
-        replay_store(url, "product")
+        replay_store(laptop(replay_url=url), "product")
     except SettingsError as error:
         return int("one of several workers" in str(error))
     return 0
@@ -56,11 +65,30 @@ async def test_one_of_several_workers_is_refused() -> None:
 
 async def test_the_second_worker_of_a_forking_manager_is_refused() -> None:
     """The workers of one parent get one store in memory for each service, and another one after it was closed."""
-    first = replay_store("memory:", "test-sole")
+    settings = laptop(replay_url="memory:")
+    first = replay_store(settings, "test-sole")
     with pytest.raises(SettingsError, match="not the only worker"):
-        replay_store("memory:", "test-sole")
-    other = replay_store("memory:", "test-other")
+        replay_store(settings, "test-sole")
+    other = replay_store(settings, "test-other")
     await first.aclose()
-    again = replay_store("memory:", "test-sole")
+    again = replay_store(settings, "test-sole")
     await again.aclose()
     await other.aclose()
+
+
+async def test_the_memory_of_a_service_begins_when_it_starts() -> None:
+    """A token that was used before a restart is refused after it, because the new process cannot know that."""
+    clock = FakeClock()
+    before = SoleMemoryReplayStore("test-restart", clock=clock)
+    clock.advance(60)
+    issued_at = clock()
+    assert await before.spend("one", issued_at=issued_at, expires_at=clock() + 60) is True
+    await before.aclose()
+    after = SoleMemoryReplayStore("test-restart", clock=clock)
+    with pytest.raises(StoreIsNew):
+        await after.spend("one", issued_at=issued_at, expires_at=clock() + 60)
+    clock.advance(CLOCK_SKEW_SECONDS + 1)
+    with pytest.raises(StoreIsNew):
+        await after.spend("one", issued_at=issued_at, expires_at=clock() + 60)
+    assert await after.spend("two", issued_at=clock(), expires_at=clock() + 60) is True
+    await after.aclose()

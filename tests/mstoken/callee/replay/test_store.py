@@ -4,50 +4,147 @@ import asyncio
 import multiprocessing
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 
 import pytest
 
 from mstoken.callee.replay.factory import replay_store
 from mstoken.callee.replay.store import ReplayStore
+from mstoken.errors import StoreIsNew, VerifierUnavailable
+from mstoken.wire import CLOCK_SKEW_SECONDS
 from tests.clock import FakeClock
+from tests.mstoken.cli.setups import laptop
+
+FAR_FUTURE = 4_000_000_000.0
+"""A time after the memory of every store began, in seconds since the epoch."""
+
+
+async def begin(store: ReplayStore) -> None:
+    """Begin the memory of a new store, as a service does when it starts."""
+    with suppress(StoreIsNew):
+        await store.ready()
+
+
+async def spend(store: ReplayStore, one_time_id: str, clock: FakeClock, *, seconds: float = 60) -> bool:
+    """Spend an id that is issued now and is kept for these seconds."""
+    return await store.spend(one_time_id, issued_at=clock(), expires_at=clock() + seconds)
+
+
+async def replays_that_pass(store: ReplayStore, ids: Sequence[str], issued_at: float, clock: FakeClock) -> list[str]:
+    """Spend each id once more. Return the ids that the store accepts."""
+    passed = []
+    for one_time_id in ids:
+        with suppress(VerifierUnavailable):
+            if await store.spend(one_time_id, issued_at=issued_at, expires_at=clock() + 60):
+                passed.append(one_time_id)
+    return passed
+
+
+async def lost_memory_is_noticed(store: ReplayStore, clock: FakeClock, lose: Callable[[], object]) -> None:
+    """Spend forty ids, lose the memory of the store, and check what follows.
+
+    None of them is accepted again, and no other id of that time. An id that is issued later is accepted once.
+    """
+    issued_at, ids = clock(), [f"id-{number}" for number in range(40)]
+    assert [await spend(store, one_time_id, clock) for one_time_id in ids] == [True] * len(ids)
+    clock.advance(2)
+    lose()
+    assert await replays_that_pass(store, [*ids, "unused"], issued_at, clock) == []
+    clock.advance(CLOCK_SKEW_SECONDS + 1)
+    assert await replays_that_pass(store, [*ids, "unused"], issued_at, clock) == []
+    assert await spend(store, "new", clock) is True
+    assert await spend(store, "new", clock) is False
+    await store.ready()
 
 
 class ReplayStoreContract:
-    """The tests that every store passes. A subclass has a fixture `store` that uses the fixture `clock`."""
+    """The tests that every store passes.
+
+    A subclass has a fixture `new_store`: a store that uses the fixture `clock` and the default clock skew, and whose
+    memory begins at its first use.
+    """
 
     @pytest.fixture
     def clock(self) -> FakeClock:
         return FakeClock()
 
+    @pytest.fixture
+    async def store(self, new_store: ReplayStore, clock: FakeClock) -> ReplayStore:
+        """A store whose memory began a minute ago."""
+        await begin(new_store)
+        clock.advance(60)
+        return new_store
+
     async def test_an_id_is_accepted_once(self, store: ReplayStore, clock: FakeClock) -> None:
         """The first spend of an id returns True, and every later one returns False."""
-        assert await store.spend("one", clock() + 60) is True
-        assert await store.spend("one", clock() + 60) is False
-        assert await store.spend("one", clock() + 6000) is False
+        assert await spend(store, "one", clock) is True
+        assert await spend(store, "one", clock) is False
+        assert await spend(store, "one", clock, seconds=6000) is False
 
     async def test_similar_ids_are_different_ids(self, store: ReplayStore, clock: FakeClock) -> None:
         """Ids that differ only in case or by a NUL character are different ids."""
         for token_id in ("one", "One", "one\0", "öne", ""):
-            assert await store.spend(token_id, clock() + 60) is True
+            assert await spend(store, token_id, clock) is True
 
     async def test_one_of_many_concurrent_spends_succeeds(self, store: ReplayStore, clock: FakeClock) -> None:
         """If 1,000 tasks spend one id at the same time, exactly one gets True."""
-        won = await asyncio.gather(*(store.spend("contested", clock() + 60) for _ in range(1000)))
+        won = await asyncio.gather(*(spend(store, "contested", clock) for _ in range(1000)))
         assert sum(won) == 1
 
     async def test_an_id_is_kept_until_it_expires(self, store: ReplayStore, clock: FakeClock) -> None:
         """It is kept up to the last second, whatever other ids are spent meanwhile."""
-        await store.spend("kept", clock() + 70)
+        await spend(store, "kept", clock, seconds=70)
         for second in range(70):
-            assert await store.spend(f"other-{second}", clock() + 70) is True
-            assert await store.spend("kept", clock() + 70) is False
+            assert await spend(store, f"other-{second}", clock, seconds=70) is True
+            assert await spend(store, "kept", clock, seconds=70) is False
             clock.advance(1)
 
     async def test_a_working_store_is_ready(self, store: ReplayStore) -> None:
-        """`ready` raises nothing."""
-        await store.ready()
+        """`ready` raises nothing, and has nothing to warn of."""
+        assert await store.ready() is None
+
+    async def test_a_new_store_refuses_what_may_have_been_used_before(
+        self, new_store: ReplayStore, clock: FakeClock
+    ) -> None:
+        """It cannot tell that of an id that was issued before its memory began, by a clock that may be 5 s ahead."""
+        clock.now = began = clock() + 0.5
+        await begin(new_store)
+        for issued_at in (began - 3600, began - 0.5, began, began + CLOCK_SKEW_SECONDS - 0.5):
+            with pytest.raises(StoreIsNew) as caught:
+                await new_store.spend("one", issued_at=issued_at, expires_at=began + 60)
+            assert caught.value.accepts_from == began - 0.5 + CLOCK_SKEW_SECONDS + 1
+            assert caught.value.retry_after_seconds == CLOCK_SKEW_SECONDS + 1
+        issued_at = began - 0.5 + CLOCK_SKEW_SECONDS + 1
+        assert await new_store.spend("one", issued_at=issued_at, expires_at=began + 60) is True
+        assert await new_store.spend("one", issued_at=issued_at, expires_at=began + 60) is False
+
+    async def test_a_new_store_is_ready_as_soon_as_it_accepts_what_is_issued_now(
+        self, new_store: ReplayStore, clock: FakeClock
+    ) -> None:
+        """Times of issue are in whole seconds, so it takes up to one second more than the clock skew."""
+        clock.advance(0.5)
+        await begin(new_store)
+        for _ in range(CLOCK_SKEW_SECONDS + 1):
+            with pytest.raises(StoreIsNew):
+                await new_store.ready()
+            with pytest.raises(StoreIsNew):
+                await new_store.spend("one", issued_at=int(clock()), expires_at=clock() + 60)
+            clock.advance(1)
+        await new_store.ready()
+        assert await new_store.spend("one", issued_at=int(clock()), expires_at=clock() + 60) is True
+
+    async def test_a_clock_that_was_ahead_at_the_start_delays_nothing(
+        self, new_store: ReplayStore, clock: FakeClock
+    ) -> None:
+        """If the memory began in what is now the future, it is complete since now at the latest."""
+        await begin(new_store)
+        clock.advance(-3600)
+        with pytest.raises(StoreIsNew):
+            await spend(new_store, "one", clock)
+        clock.advance(CLOCK_SKEW_SECONDS + 1)
+        assert await spend(new_store, "one", clock) is True
 
 
 class SharedReplayStoreContract(ReplayStoreContract):
@@ -62,7 +159,7 @@ class SharedReplayStoreContract(ReplayStoreContract):
     @pytest.mark.process
     async def test_another_process_sees_what_was_spent(self, store: ReplayStore, url: str) -> None:
         """An id that one process spent is refused in another."""
-        await store.spend("contested", 4_000_000_000)
+        assert await store.spend("contested", issued_at=FAR_FUTURE, expires_at=FAR_FUTURE) is True
         assert await in_processes(1, race_for_one_id, url, 1) == [0]
 
 
@@ -77,8 +174,9 @@ def race_for_one_id(url: str, spends: int) -> int:
     """Spend one id `spends` times at once in this process. Return how many of them succeeded."""
 
     async def race() -> int:
-        store = replay_store(url, "product")
-        won = await asyncio.gather(*(store.spend("contested", 4_000_000_000) for _ in range(spends)))
+        store = replay_store(laptop(replay_url=url), "product")
+        spending = (store.spend("contested", issued_at=FAR_FUTURE, expires_at=FAR_FUTURE) for _ in range(spends))
+        won = await asyncio.gather(*spending)
         await store.aclose()
         return sum(won)
 
@@ -90,7 +188,7 @@ def megabytes_for(store: ReplayStore, ids: int) -> float:
 
     async def spend_all() -> None:
         for number in range(ids):
-            await store.spend(f"{number:022d}", 4_000_000_000 + number % 60)
+            await store.spend(f"{number:022d}", issued_at=FAR_FUTURE, expires_at=FAR_FUTURE + number % 60)
         await store.aclose()
 
     unit = 2**20 if sys.platform == "darwin" else 2**10

@@ -1,0 +1,225 @@
+"""The file of spent ids: many workers open it at once, and it is made anew if it is damaged."""
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from mstoken.errors import VerifierUnavailable
+from mstoken.private_files import make_private_file, make_private_folder
+
+try:
+    import fcntl
+except ImportError:  # Windows, where no server forks
+    fcntl = None  # type: ignore[assignment]
+
+T = TypeVar("T")
+
+_TABLES = {
+    "spent": "CREATE TABLE spent (id BLOB PRIMARY KEY, expires_at INTEGER NOT NULL) WITHOUT ROWID",
+    # One row: since when the memory is complete, in seconds since the epoch, and what changes when ids may be lost.
+    "memory": "CREATE TABLE memory (complete_since REAL NOT NULL, state TEXT NOT NULL)",
+}
+_SUFFIXES = ("-wal", "-shm", "")
+"""The endings of the names of SQLite's files (SQLite, "Write-Ahead Logging"). The database itself is the last."""
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
+"""Result codes of a damaged file. SQLITE_ERROR means that a table or a column is missing."""
+_ATTEMPTS = 3
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class BusyError(Exception):
+    """Another worker held the file for longer than this connection waits."""
+
+
+@dataclass(slots=True)
+class Connection:
+    """A connection to the file, and since when the file's memory is complete, in seconds since the epoch."""
+
+    sql: sqlite3.Connection
+    complete_since: float
+    inodes: tuple[int | None, int | None]
+
+
+class SpentIdFile:
+    """One connection to the file of spent ids. It is opened at its first use: a forked worker must not inherit one.
+
+    The memory of the file begins anew if the file is missing or damaged, if it is a copy, and after a restart of the
+    machine, because SQLite does not wait for the disk. A damaged file is not deleted: it gets the ending `.damaged`.
+    """
+
+    def __init__(self, path: Path, *, wait_seconds: float, clock: Callable[[], float]) -> None:
+        """`wait_seconds` is how long a write waits for another worker. `clock` returns seconds since the epoch."""
+        self._path = path
+        self._files = {suffix: f"{path}{suffix}" for suffix in _SUFFIXES}
+        self._wait_seconds = wait_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+
+    def use(self, work: Callable[[Connection], T]) -> T:
+        """Return the result of `work`, which makes one change. It is called again if the file was lost meanwhile.
+
+        Raises `BusyError`, `VerifierUnavailable`, and what `work` raises except for errors of SQLite.
+        """
+        with self._lock:
+            for _ in range(_ATTEMPTS):
+                try:
+                    connection = self._connection = self._connection or self._open()
+                    result = work(connection)
+                except sqlite3.Error as error:
+                    code = _code(error)
+                    if code == sqlite3.SQLITE_BUSY:
+                        raise BusyError from error
+                    self._discard(damaged=code in _DAMAGE)
+                    if code not in _DAMAGE:
+                        raise _unavailable(error) from error
+                    continue
+                except OSError as error:
+                    raise _unavailable(error) from error
+                # After the change, because only then nobody else can have begun a new file before it.
+                if connection.inodes == self._inodes():
+                    return result
+                self._discard(damaged=True)
+        raise VerifierUnavailable(f"The file of spent ids is damaged or replaced again and again: {self._path}.")
+
+    def create(self) -> None:
+        """Create the file if it is missing, so that its memory begins now. Raises as `use` does."""
+        self.use(lambda _connection: None)
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection. It is opened again at the next use."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.sql.close()
+            self._connection = None
+
+    def _discard(self, *, damaged: bool) -> None:
+        """Close the connection. If its file is damaged and still in its place, set it aside."""
+        connection = self._connection
+        self._close()
+        if damaged and connection is not None:
+            # If this fails, for example because the folder is gone, opening the file will tell why.
+            with contextlib.suppress(OSError), self._folder_locked():
+                if self._inodes()[0] == connection.inodes[0]:
+                    self._set_aside()
+
+    def _open(self) -> Connection:
+        make_private_folder(self._path.parent)
+        with self._folder_locked():
+            try:
+                return self._connect()
+            except sqlite3.Error as error:
+                if _code(error) not in _DAMAGE:
+                    raise
+            self._set_aside()
+            return self._connect()
+
+    def _connect(self) -> Connection:
+        is_new = not self._path.exists()
+        if is_new:
+            # If there is a log of a lost database, SQLite deletes it, because this database is empty.
+            make_private_file(self._path)
+        sql = sqlite3.connect(self._path, timeout=self._wait_seconds, isolation_level=None, check_same_thread=False)
+        try:
+            if not is_new:
+                self._check_tables(sql)
+            sql.execute("PRAGMA journal_mode = WAL")
+            sql.execute("PRAGMA synchronous = NORMAL")
+            sql.execute("BEGIN IMMEDIATE")
+            complete_since = self._complete_since(sql, is_new=is_new)
+            sql.execute("COMMIT")
+            return Connection(sql, complete_since, self._inodes())
+        except BaseException:
+            sql.close()
+            raise
+
+    def _check_tables(self, sql: sqlite3.Connection) -> None:
+        """Raise sqlite3.DatabaseError if the tables are not those of this module: also if there are none.
+
+        Raises `VerifierUnavailable` if the file is the database of something else, which must not be set aside.
+        """
+        tables = dict(sql.execute("SELECT name, sql FROM sqlite_schema"))
+        if others := tables.keys() - _TABLES.keys():
+            raise VerifierUnavailable(
+                f"MSTOKEN_REPLAY_URL names {self._path}, which is another database: it contains {min(others)}. Set it "
+                "to a file of its own."
+            )
+        if tables != _TABLES:
+            raise sqlite3.DatabaseError("The file of spent ids has other tables than expected.")
+
+    def _complete_since(self, sql: sqlite3.Connection, *, is_new: bool) -> float:
+        """Return since when the memory is complete. Create the tables in a new file. Raises sqlite3.Error."""
+        now, state = self._clock(), self._state()
+        if is_new:
+            for statement in _TABLES.values():
+                sql.execute(statement)
+            sql.execute("INSERT INTO memory VALUES (?, ?)", (now, state))
+            return now
+        rows = sql.execute("SELECT complete_since, state FROM memory").fetchall()
+        if len(rows) != 1 or not isinstance(rows[0][0], float):
+            raise sqlite3.DatabaseError("The file of spent ids does not tell since when it is complete.")
+        complete_since, known_state = rows[0]
+        # A time in the future is from a clock that has been set back. The memory is complete since now at the latest.
+        if known_state != state or complete_since > now:
+            sql.execute("UPDATE memory SET complete_since = ?, state = ?", (now, state))
+            return now
+        return float(complete_since)
+
+    def _state(self) -> str:
+        """Return what changes when ids may be lost: the boot of the machine, and the file, which may be a copy.
+
+        Source: Linux, Documentation/admin-guide/sysctl/kernel.rst, "random". Other systems have no such file.
+        """
+        try:
+            boot = _BOOT_ID.read_text().strip()
+        except OSError:
+            boot = "?"
+        return f"{boot} {self._inodes()[0]}"
+
+    def _inodes(self) -> tuple[int | None, int | None]:
+        """Return the inodes of the database and of its log. None stands for a missing file."""
+        return _inode(self._files[""]), _inode(self._files["-wal"])
+
+    def _set_aside(self) -> None:
+        """Rename the files, so that a new database can be made."""
+        for suffix, file in self._files.items():
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(file, f"{self._path}.damaged{suffix}")
+
+    @contextlib.contextmanager
+    def _folder_locked(self) -> Iterator[None]:
+        """Let one worker at a time open the file, or set it aside."""
+        if fcntl is None:
+            yield
+            return
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Return the primary result code of SQLite. Errors that this module raises count as damage."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+
+
+def _inode(file: str) -> int | None:
+    try:
+        return os.stat(file).st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _unavailable(error: Exception) -> VerifierUnavailable:
+    return VerifierUnavailable(f"The store of spent ids cannot be used ({type(error).__name__}: {error}).")

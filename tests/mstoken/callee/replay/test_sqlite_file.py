@@ -1,0 +1,309 @@
+"""The file of spent ids: whatever happens to it, no id is accepted twice, and the store works again by itself."""
+
+import os
+import resource
+import shutil
+import signal
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mstoken.callee.replay.sqlite import SQLiteReplayStore
+from mstoken.callee.replay.sqlite_file import Connection, SpentIdFile
+from mstoken.errors import StoreIsNew, VerifierUnavailable
+from tests.clock import FakeClock
+from tests.mstoken.callee.replay.test_store import (
+    begin,
+    in_processes,
+    lost_memory_is_noticed,
+    replays_that_pass,
+    spend,
+)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "folder" / "spent.db"
+
+
+@pytest.fixture
+async def store(path: Path, clock: FakeClock) -> AsyncIterator[SQLiteReplayStore]:
+    """A store whose memory began a minute ago."""
+    store = SQLiteReplayStore(path, clock=clock)
+    await begin(store)
+    clock.advance(60)
+    yield store
+    await store.aclose()
+
+
+def execute(path: Path, *statements: str) -> None:
+    """Execute statements in the file, as another program."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file, with its folder, before the store opens it."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+
+
+def read(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def files(path: Path) -> list[Path]:
+    return sorted(path.parent.glob(f"{path.name}*"))
+
+
+def delete_all(path: Path) -> None:
+    for file in files(path):
+        file.unlink()
+
+
+def delete_the_folder(path: Path) -> None:
+    shutil.rmtree(path.parent)
+
+
+def delete_the_log(path: Path) -> None:
+    path.with_name("spent.db-wal").unlink()
+
+
+def replace_by_an_empty_file(path: Path) -> None:
+    path.unlink()
+    path.touch()
+
+
+def replace_by_a_copy_without_ids(path: Path) -> None:
+    """Restore a backup that was made before the ids were spent."""
+    copy = path.with_name("copy.db")
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+        target.execute("DELETE FROM spent")
+        target.commit()
+    copy.replace(path)
+
+
+def overwrite(path: Path) -> None:
+    path.write_bytes(b"this is not a database" * 1000)
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def cut_in_half(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def drop_the_table(path: Path) -> None:
+    execute(path, "DROP TABLE spent")
+
+
+def change_a_column(path: Path) -> None:
+    execute(path, "DROP TABLE spent", "CREATE TABLE spent (name TEXT)")
+
+
+def delete_the_time(path: Path) -> None:
+    execute(path, "DELETE FROM memory")
+
+
+def make_the_time_a_text(path: Path) -> None:
+    execute(path, "UPDATE memory SET complete_since = 'long ago'")
+
+
+def restart_the_machine(path: Path) -> None:
+    """Make the file that of an earlier boot, which did not write the last ids to the disk."""
+    execute(path, "UPDATE memory SET state = 'another-boot ' || state", "DELETE FROM spent")
+
+
+LOSSES_WHILE_OPEN = [
+    Path.unlink,
+    delete_all,
+    delete_the_folder,
+    delete_the_log,
+    replace_by_an_empty_file,
+    replace_by_a_copy_without_ids,
+    drop_the_table,
+    change_a_column,
+]
+LOSSES_WHILE_CLOSED = [
+    Path.unlink,
+    delete_all,
+    delete_the_folder,
+    replace_by_an_empty_file,
+    replace_by_a_copy_without_ids,
+    overwrite,
+    truncate,
+    cut_in_half,
+    drop_the_table,
+    change_a_column,
+    delete_the_time,
+    make_the_time_a_text,
+    restart_the_machine,
+]
+
+
+@pytest.mark.parametrize("lose", LOSSES_WHILE_OPEN)
+async def test_a_file_that_is_lost_while_it_is_used(
+    store: SQLiteReplayStore, path: Path, clock: FakeClock, lose: Callable[[Path], object]
+) -> None:
+    """No id of before is accepted again. The file is made anew, and after a pause new ids are accepted."""
+    await lost_memory_is_noticed(store, clock, lambda: lose(path))
+
+
+@pytest.mark.parametrize("lose", LOSSES_WHILE_CLOSED)
+async def test_a_file_that_is_lost_while_the_service_is_stopped(
+    store: SQLiteReplayStore, path: Path, clock: FakeClock, lose: Callable[[Path], object]
+) -> None:
+    """No id of before is accepted again. The file is made anew, and after a pause new ids are accepted."""
+    issued_at, ids = clock(), [f"id-{number}" for number in range(40)]
+    assert [await spend(store, one_time_id, clock) for one_time_id in ids] == [True] * len(ids)
+    await store.aclose()
+    lose(path)
+    again = SQLiteReplayStore(path, clock=clock)
+    clock.advance(1)
+    assert await replays_that_pass(again, [*ids, "unused"], issued_at, clock) == []
+    clock.advance(6)
+    assert await replays_that_pass(again, [*ids, "unused"], issued_at, clock) == []
+    assert await spend(again, "new", clock) is True
+    assert await spend(again, "new", clock) is False
+    await again.ready()
+    await again.aclose()
+
+
+@pytest.mark.parametrize("damage", [overwrite, truncate, cut_in_half])
+async def test_a_file_that_is_damaged_while_it_is_used(
+    store: SQLiteReplayStore, path: Path, clock: FakeClock, damage: Callable[[Path], object]
+) -> None:
+    """No id is accepted twice, whether the damage is noticed at once or, because SQLite has the pages, later."""
+    issued_at, ids = clock(), [f"id-{number}" for number in range(500)]
+    for one_time_id in ids:
+        await spend(store, one_time_id, clock)
+    damage(path)
+    other_worker = SQLiteReplayStore(path, clock=clock)
+    for worker in (store, other_worker, store):
+        assert await replays_that_pass(worker, ids, issued_at, clock) == []
+    clock.advance(6)
+    assert [await spend(worker, "new", clock) for worker in (other_worker, store)] == [True, False]
+    await other_worker.aclose()
+
+
+async def test_two_workers_never_use_two_files(store: SQLiteReplayStore, path: Path, clock: FakeClock) -> None:
+    """If the file is deleted, and another worker has made a new one, an id is spent in the new one only."""
+    await spend(store, "one", clock)
+    delete_all(path)
+    other_worker = SQLiteReplayStore(path, clock=clock)
+    await begin(other_worker)
+    clock.advance(6)
+    assert await spend(store, "new", clock) is True
+    assert await spend(other_worker, "new", clock) is False
+    await other_worker.aclose()
+
+
+async def test_the_memory_of_a_file_outlives_the_process(
+    store: SQLiteReplayStore, path: Path, clock: FakeClock
+) -> None:
+    """After a restart of the service, tokens that were issued before it are accepted once, without a pause."""
+    await spend(store, "used", clock)
+    await store.aclose()
+    again = SQLiteReplayStore(path, clock=clock)
+    await again.ready()
+    assert await spend(again, "used", clock) is False
+    assert await spend(again, "unused", clock) is True
+    await again.aclose()
+
+
+async def test_a_clock_that_was_ahead_costs_one_pause_only(path: Path, clock: FakeClock) -> None:
+    """If the clock is set back after the file was made, the file gets another time, which later processes read."""
+    SpentIdFile(path, wait_seconds=0, clock=clock).create()
+    clock.advance(-3600)
+    SpentIdFile(path, wait_seconds=0, clock=clock).create()
+    clock.advance(60)
+    store = SQLiteReplayStore(path, clock=clock)
+    await store.ready()
+    await store.aclose()
+
+
+async def test_a_damaged_file_is_kept_for_inspection(path: Path, clock: FakeClock) -> None:
+    """It gets another name. Only the latest is kept."""
+    for content in (b"first" * 1000, b"second" * 1000):
+        write(path, content)
+        store = SQLiteReplayStore(path, clock=clock)
+        with pytest.raises(StoreIsNew):
+            await store.ready()
+        await store.aclose()
+        assert read(path.with_name("spent.db.damaged")) == content
+    assert [file.name for file in files(path)] == ["spent.db", "spent.db.damaged"]
+
+
+async def test_the_database_of_something_else_is_not_touched(path: Path, clock: FakeClock) -> None:
+    """If the URL names another database, the store cannot be used until the setting is corrected."""
+    write(path, b"")
+    execute(path, "CREATE TABLE bills (id TEXT)", "INSERT INTO bills VALUES ('B-1')")
+    content = read(path)
+    store = SQLiteReplayStore(path, clock=clock)
+    for _ in range(2):
+        with pytest.raises(VerifierUnavailable, match=r"another database: it contains bills. Set it to a file of its"):
+            await spend(store, "one", clock)
+        with pytest.raises(VerifierUnavailable, match="another database"):
+            await store.ready()
+    await store.aclose()
+    assert read(path) == content
+    assert [file.name for file in files(path)] == ["spent.db"]
+
+
+@pytest.mark.process
+async def test_a_full_disk_is_an_outage_until_there_is_room(tmp_path: Path) -> None:
+    """While ids cannot be written, they are not spent. As soon as there is room, they are."""
+    assert await in_processes(1, spends_with_a_full_disk, str(tmp_path / "spent.db"), 0) == [1]
+
+
+def spends_with_a_full_disk(path: str, number: int) -> int:
+    """Return 1 if ids are refused exactly while the largest size of files keeps them from being written."""
+    import asyncio
+
+    async def run() -> bool:
+        clock = FakeClock()
+        store = SQLiteReplayStore(path, clock=clock)
+        await begin(store)
+        clock.advance(60)
+        assert await spend(store, "before", clock)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+        for _ in range(3):
+            with pytest.raises(VerifierUnavailable, match="cannot be used"):
+                await spend(store, "while full", clock)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert not await spend(store, "before", clock)
+        assert await spend(store, "while full", clock)
+        assert not await spend(store, "while full", clock)
+        await store.aclose()
+        return True
+
+    return int(asyncio.run(run()))
+
+
+def test_a_file_that_is_replaced_again_and_again_is_an_outage(path: Path, clock: FakeClock) -> None:
+    """The store gives up after a few attempts, so that the call is answered."""
+    file = SpentIdFile(path, wait_seconds=0, clock=clock)
+    attempts: list[Path] = []
+
+    def replace(_connection: Connection) -> None:
+        attempts.append(path)
+        path.unlink()
+
+    with pytest.raises(VerifierUnavailable, match="damaged or replaced again and again"):
+        file.use(replace)
+    assert len(attempts) == 3
+    file.close()
