@@ -1,6 +1,7 @@
 """A shop that runs in processes, with users, for the tests in this folder."""
 
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,18 +14,27 @@ from emulator.run.logins import Login
 from emulator.run.ports import Ports, free_offset
 from emulator.run.processes import Supervisor
 from emulator.run.shop_client import logged_in
-from emulator.run.stack import Stack
+from emulator.run.stack import SERVICES, Stack
+from mstoken.callee.replay.sqlite_file import SpentIdFile
 from mstoken.wire import Mode
 
 
 def _running(emulators: Stack, data: Path, workers: int, mode: Mode) -> Iterator[Stack]:
     stack = emulators.beside(Ports.shifted(free_offset()), data, workers=workers, mode=mode)
     supervisor = Supervisor()
+    _begin_memory_of_spent_ids(stack)
     try:
         stack.start_services(supervisor)
         yield stack
     finally:
         supervisor.stop()
+
+
+def _begin_memory_of_spent_ids(stack: Stack) -> None:
+    """Make the stores of spent ids as they are an hour after the first start: they accept older tokens and proofs."""
+    for service in SERVICES:
+        path = stack.data / f"{service}-spent.db"
+        SpentIdFile(path, wait_seconds=1, clock=lambda: time.time() - 3600).create()
 
 
 @pytest.fixture(scope="session")

@@ -1,31 +1,20 @@
 """A service outside Google Cloud, from its first key to the rotation of it, as docs/production.md describes."""
 
 import json
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from flask import Flask, Response, request
 from typer.testing import CliRunner
-from werkzeug.serving import make_server
 
-from emulator.local.keys import Key
-from emulator.run.ports import HOST
 from mstoken import ServiceIdentity, Settings
-from mstoken.callee.certificates import CertificateCache
-from mstoken.callee.replay.sqlite import SQLiteReplayStore
 from mstoken.caller.credentials import PrivateKeyCredential
 from mstoken.claims import ServiceClaims
 from mstoken.cli.app import app as command_line
 from mstoken.errors import SignInRefused
-from mstoken.functions import TokenEndpoint
-from mstoken.issuer.policy import Policy
-from mstoken.issuer.service import TokenService
 from mstoken.strict_jwt import unverified
-from tests.mstoken.issuer.fakes import FakeSource
+from tests.system.token_server import TokenServer
 
 POLICY = """\
 # Which service may call which.
@@ -34,27 +23,8 @@ calls = []
 """
 
 
-class Deployment:
-    """The token service with the policy of the last deployment, at a URL of its own."""
-
-    def __init__(self, folder: Path, auth_emulator: Settings) -> None:
-        self.policy = folder / "policy.toml"
-        self.policy.write_text(POLICY)
-        self._spent = folder / "spent.db"
-        flask = Flask("token")
-        flask.add_url_rule("/token", view_func=self._answer, methods=["POST"])
-        self._server = make_server(HOST, 0, flask, threaded=True)
-        url = f"http://{HOST}:{self._server.server_port}/token"
-        self.settings = auth_emulator.model_copy(
-            update={"token_service_url": url, "metadata_host": f"{HOST}:{self._server.server_port}"}
-        )
-        threading.Thread(target=self._server.serve_forever, name="token service").start()
-        self._endpoint = TokenEndpoint(self.policy, self._token_service)
-
-    def deploy(self) -> None:
-        """Do what `firebase deploy --only functions` does: start new processes with the present policy."""
-        self._endpoint.close()
-        self._endpoint = TokenEndpoint(self.policy, self._token_service)
+class Deployment(TokenServer):
+    """A token service whose policy has a service outside Google Cloud."""
 
     def run(self, *arguments: str) -> str:
         """Run the command line and return what it prints on stdout."""
@@ -74,25 +44,10 @@ class Deployment:
         with ServiceIdentity(service, settings) as identity:
             return ServiceClaims.parse(unverified(identity.token_sync("product")).payload)
 
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._endpoint.close()
-
-    def _token_service(self, policy: Policy) -> TokenService:
-        # With certificates, it does not try to fetch any in the background, which would go on after the test.
-        certificates = CertificateCache(FakeSource(Key()))
-        # With this clock the memory of the store began a minute ago, so the first assertions are not too old for it.
-        replay = SQLiteReplayStore(self._spent, clock=lambda: time.time() - 60)
-        return TokenService(policy, self.settings, certificates=certificates, replay=replay)
-
-    def _answer(self) -> Response:
-        return self._endpoint(request)
-
 
 @pytest.fixture
 def deployment(tmp_path: Path, auth_emulator: Settings) -> Iterator[Deployment]:
-    deployment = Deployment(tmp_path, auth_emulator)
+    deployment = Deployment(tmp_path, auth_emulator, POLICY)
     yield deployment
     deployment.stop()
 
@@ -141,7 +96,7 @@ def test_a_key_works_for_its_own_service_only(deployment: Deployment, key: Path)
 
 async def test_an_assertion_can_be_used_once(deployment: Deployment, key: Path) -> None:
     """An attacker who has seen it cannot use it, not even after the next deployment."""
-    url = str(deployment.settings.token_service_url)
+    url = deployment.url
     assertion = await PrivateKeyCredential("warehouse", url, key).assertion("svc:warehouse")
     headers, content = {"Authorization": f"Bearer {assertion}"}, {"audience": "product", "mode": "fresh"}
     async with httpx.AsyncClient() as client:
