@@ -90,9 +90,9 @@ class Process:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Return whether a process still runs. A zombie does not."""
+    """Return whether a process still runs. A zombie does not, once its last thread has ended and closed its ports."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
     except psutil.NoSuchProcess:
         return False
 

@@ -285,13 +285,15 @@ async def test_callers_without_time_do_not_open_the_circuit(calls: Calls) -> Non
 
 async def test_a_service_that_never_answers_is_down(calls: Calls) -> None:
     """Attempts that use up their own time count as failures."""
+    causes: list[BaseException | None] = []
     async with calls.over(SlowTransport(), deadline_seconds=0.02) as neighbours:
-        for _ in range(FAILURES_TO_OPEN):
-            with pytest.raises(NeighbourUnavailable):
+        # On a busy machine, the time of a call may end before its attempt begins. That is not a failure of the service.
+        while not any(isinstance(cause, CircuitOpen) for cause in causes) and len(causes) < FAILURES_TO_OPEN * 20:
+            with pytest.raises(NeighbourUnavailable) as caught:
                 await ask(neighbours)
-        with pytest.raises(NeighbourUnavailable) as caught:
-            await ask(neighbours)
-    assert isinstance(caught.value.__cause__, CircuitOpen)
+            causes.append(caught.value.__cause__)
+    assert {type(cause) for cause in causes[:-1]} == {TimeoutError}
+    assert isinstance(causes[-1], CircuitOpen)
 
 
 async def test_the_remaining_time_is_passed_on(calls: Calls) -> None:
