@@ -64,6 +64,13 @@ def test_a_captured_call_is_refused(captured: Captured) -> None:
     assert captured.sent_to("billing", path="/deliveries/d/events", method="POST") == "token_wrong_audience"
 
 
+def test_a_proof_does_not_cover_the_query_and_other_headers(target: Stack, holder: Holder) -> None:
+    """The same call is accepted with another query, and with another header: docs/threat-model.md warns of that."""
+    assert product_answers(target, header_lines(holder, holder.proof()), f"{PATH}?limit=1").status == 200
+    lines = [*header_lines(holder, holder.proof()), "Accept-Language: en"]
+    assert product_answers(target, lines).status == 200
+
+
 def test_a_captured_call_that_never_arrived_is_accepted_once(captured: Captured) -> None:
     """It is accepted for the call that it was made for, and for no other."""
     assert captured.sent_to(path="/products/kettle") == "proof_invalid"

@@ -6,6 +6,7 @@ token service is moved.
 
 import asyncio
 import datetime
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 
 from emulator.local.metadata import IDENTITY_PATH
 from emulator.run.shop_client import TIMEOUT_SECONDS
-from emulator.run.stack import Stack
+from emulator.run.stack import ROOT, Stack
 from mstoken import Settings
 from mstoken.caller.credentials import PrivateKeyCredential
 from mstoken.caller.minting import AdminMinter
@@ -180,7 +181,7 @@ def test_a_custom_token_for_a_fresh_one(thief: Thief) -> None:
     assert [thief.call(thief.sign_in(old).id_token) for _ in range(2)] == ["token_stale"] * 2
 
 
-def test_a_custom_token_for_a_token_that_is_bound_to_the_thiefs_own_key(thief: Thief) -> None:
+def test_a_custom_token_for_one_that_is_bound_to_the_thiefs_own_key(thief: Thief) -> None:
     """It is worth calls to its callee, until one hour after it was minted."""
     soon = BOUND_TOKEN_MAX_AGE_SECONDS - MARGIN_SECONDS
     custom_token = thief.custom_token(bound=True, age_seconds=soon)
@@ -366,3 +367,32 @@ def test_anything_after_disable_and_enable(thief: Thief, service: str) -> None:
     assert thief.call_bound(thief.sign_in(thief.custom_token(bound=True, service=service)).id_token) == COUNTS
     assert thief.call(thief.sign_in(hoarded[0]).id_token) == "identity_disabled"
     assert thief.call_bound(thief.sign_in(hoarded[1]).id_token) == "identity_disabled"
+
+
+TESTS: dict[str, list[Callable[..., None]]] = {
+    "a fresh token after its use": [test_a_fresh_token_after_its_use],
+    "a fresh token before its use": [test_a_fresh_token_before_its_use],
+    "a bound token": [test_a_bound_token],
+    "a proof with its token": [test_a_proof_with_its_token],
+    "a custom token for a fresh one": [test_a_custom_token_for_a_fresh_one],
+    "a custom token for one that is bound to the thief's own key": [
+        test_a_custom_token_for_one_that_is_bound_to_the_thiefs_own_key
+    ],
+    "a refresh token": [test_a_refresh_token_of_a_fresh_token, test_a_refresh_token_of_a_bound_token],
+    "an identity token for the token service": [test_an_identity_token_for_the_token_service],
+    "a registered key": [test_a_registered_key, test_a_registered_key_that_expires],
+    "anything, after `mstoken services disable` and `enable`": [test_anything_after_disable_and_enable],
+}
+"""The tests of each row of the table."""
+
+
+def test_each_row_of_the_table_has_a_test() -> None:
+    """The rows of docs/threat-model.md are those of the tests, in the same order, and no test of a row is missing."""
+    page = (ROOT / "docs/threat-model.md").read_text()
+    section = page.partition("## What each leaked credential is worth\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.+?) \|", section, re.MULTILINE)
+    assert rows[1:] == list(TESTS)
+    named = {test for tests in TESTS.values() for test in tests}
+    assert named | {test_each_row_of_the_table_has_a_test} == {
+        value for name, value in globals().items() if name.startswith("test_")
+    }
