@@ -61,7 +61,7 @@ def _finding(scheme: str, warning: str | None, settings: Settings, environment: 
     if scheme != "sqlite":
         text = f"{scheme}: works. {PROMISES['redis']}"
         if warning:
-            return Finding(_NAME, "warning", f"{scheme}: works. {warning}", "Use Redis 7.0 or newer, or Valkey.")
+            return Finding(_NAME, "warning", f"{scheme}: works. {warning}", "Use Redis 7.0 or newer.")
         return Finding(_NAME, "ok", text)
     path = Path(settings.replay_url.removeprefix("sqlite:///"))
     text = f"{path.absolute()}: works. {PROMISES['sqlite']}"

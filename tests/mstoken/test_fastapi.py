@@ -1,5 +1,6 @@
 """The adapter for FastAPI, over HTTP: statuses, challenges, problem details, OpenAPI."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,15 +12,17 @@ import pytest
 import uvicorn
 from fastapi import Depends, FastAPI
 
-from mstoken import Caller
+from mstoken import Caller, TokenVerifier
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.errors import VerifierUnavailable
 from mstoken.fastapi import HTTPTOOLS_MODULE, REFUSALS, allow, protect
 from mstoken.problem import Problem
 from mstoken.testing import FakeFirebase
+from mstoken.wire import CLOCK_SKEW_SECONDS
+from tests.mstoken.caller.fakes import Project
 
 
-def shop(firebase: FakeFirebase, app: FastAPI | None = None) -> FastAPI:
+def shop(firebase: FakeFirebase, app: FastAPI | None = None, verifier: TokenVerifier | None = None) -> FastAPI:
     """Return an app with a route for each kind of caller."""
     app = app or FastAPI()
 
@@ -35,7 +38,7 @@ def shop(firebase: FakeFirebase, app: FastAPI | None = None) -> FastAPI:
     async def both(caller: Annotated[Caller, Depends(allow(users={"admin"}, services={"billing"}))]) -> str:
         return str(caller)
 
-    protect(app, firebase.verifier("product"))
+    protect(app, verifier or firebase.verifier("product"))
     return app
 
 
@@ -296,3 +299,20 @@ def test_uvicorn_imports_only_the_parser_that_it_uses() -> None:
     assert uvicorn.config.HTTP_PROTOCOLS["httptools"].startswith(f"{HTTPTOOLS_MODULE}:")
     uvicorn.Config(FastAPI(), http="h11").load()
     assert HTTPTOOLS_MODULE not in sys.modules
+
+
+async def test_after_a_store_lost_its_memory_the_retry_of_a_call_succeeds() -> None:
+    """A caller with a stock from before the loss sends a new token for each one that is refused as stale."""
+    project = Project()
+    stocked = await asyncio.to_thread(project.fill_stock)
+    store = MemoryReplayStore(complete_since=project.clock(), clock=project.clock)
+    app = shop(project.firebase, verifier=project.firebase.verifier("product", replay=store))
+    project.clock.advance(CLOCK_SKEW_SECONDS + 1)
+    client = httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app), auth=project.identity.to("product"), base_url="http://product"
+    )
+    async with project.identity, client:
+        calls = [await client.get("/services") for _ in range(stocked)]
+    assert [call.status_code for call in calls] == [200] * stocked
+    refusals = [[refusal.json()["code"] for refusal in call.history] for call in calls]
+    assert refusals == [["token_stale"]] * stocked

@@ -88,3 +88,22 @@ def test_the_domain_does_not_import_sqlalchemy(service: str) -> None:
     modules = ", ".join(f"services.{service}.{module}" for module in DOMAIN[service])
     check = f"import sys, {modules}; sys.exit('sqlalchemy' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True)
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_a_process_does_not_start_with_a_file_of_its_own_on_cloud_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """In production, two instances with the default store would accept the same token once each."""
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "real-shop")
+    monkeypatch.setenv("K_SERVICE", "product")
+    credentials = {"type": "authorized_user", "client_id": "x", "client_secret": "x", "refresh_token": "x"}
+    (tmp_path / "credentials.json").write_text(json.dumps(credentials))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "credentials.json"))
+    monkeypatch.delenv("MSTOKEN_REPLAY_URL", raising=False)
+    with pytest.raises(SystemExit) as caught:
+        factory("product")()
+    assert caught.value.code == 3
+    line = json.loads(capsys.readouterr().out)
+    assert line["event"].startswith("MSTOKEN_REPLAY_URL is 'sqlite:///.mstoken/spent-ids.db' on Cloud Run")
+    assert "MSTOKEN_SINGLE_INSTANCE=true" in line["event"]

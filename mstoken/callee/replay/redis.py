@@ -27,7 +27,7 @@ SAFE_POLICY = "noeviction"
 
 _SPEND = """
 -- KEYS: where the store's memory is described, and the id to spend, if there is one.
--- ARGV: the time now, the time of issue, the clock skew, the mark of this call, for how long to keep the id.
+-- ARGV: the time of this call, the time of issue, the clock skew, the mark of this call, for how long to keep the id.
 -- All times are in milliseconds. Returns since when the memory is complete, and what became of the id: 1 if this call
 -- has spent it, 0 if another call had, -1 if it is older than the memory.
 local info = redis.pcall('INFO', 'stats', 'replication')
@@ -41,8 +41,12 @@ end
 -- The replication id is new after each restart and each fail-over. The counter grows with each key that is evicted.
 local state = fact('master_replid:', '^%x+') .. ' ' .. fact('evicted_keys:', '^%d+')
 local since, known_state = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (.+)$')
-if known_state ~= state or tonumber(since) > tonumber(ARGV[1]) then
-    since = ARGV[1]
+-- The later time counts: this call may have waited since it read its clock, and the memory may have been lost then.
+local time = redis.call('TIME')
+local now = math.max(tonumber(ARGV[1]), time[1] * 1000 + math.ceil(time[2] / 1000))
+-- A time in the future is from a clock that has been set back. The memory is complete since now at the latest.
+if known_state ~= state or tonumber(since) > now + ARGV[3] then
+    since = string.format('%.0f', now)
     redis.call('SET', KEYS[1], since .. ' ' .. state)
 end
 if #KEYS == 1 or tonumber(ARGV[2]) <= since + ARGV[3] then
@@ -64,7 +68,7 @@ class RedisReplayStore(ReplayStore):
     The value of an id is a random mark of the call that spent it. If the connection is lost before the answer arrives,
     the script is executed once more. If the id has this call's own mark by then, this call spent it.
 
-    The user of the URL needs the permissions for EVALSHA, SCRIPT LOAD, INFO, GET and SET.
+    The user of the URL needs the permissions for EVALSHA, SCRIPT LOAD, INFO, TIME, GET and SET.
     """
 
     def __init__(

@@ -1,15 +1,19 @@
 """The store in Redis. The tests start their own Redis."""
 
 import asyncio
+import re
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import redis
 
 from mstoken.callee.replay.redis import MEMORY_KEY, RedisReplayStore
-from mstoken.errors import SettingsError, VerifierUnavailable
+from mstoken.errors import SettingsError, StoreIsNew, VerifierUnavailable
+from mstoken.wire import CLOCK_SKEW_SECONDS
 from tests.clock import FakeClock
 from tests.mstoken.callee.replay.test_store import (
     SharedReplayStoreContract,
@@ -20,6 +24,8 @@ from tests.mstoken.callee.replay.test_store import (
 )
 from tests.redis_server import RedisServer, running_redis
 
+ROOT = Path(__file__).parents[4]
+AHEAD_OF_REDIS = 4_000_000_000.0
 EVICTING_POLICIES = [
     "allkeys-lru",
     "allkeys-lfu",
@@ -41,7 +47,8 @@ def test_the_error_about_a_wrong_url_does_not_contain_it(url: str) -> None:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    return FakeClock()
+    """A clock far ahead of that of Redis, whose time does not count then."""
+    return FakeClock(AHEAD_OF_REDIS)
 
 
 @pytest.fixture
@@ -63,6 +70,10 @@ class TestRedisReplayStore(SharedReplayStoreContract):
     """The store in Redis."""
 
     @pytest.fixture
+    def clock(self) -> FakeClock:
+        return FakeClock(AHEAD_OF_REDIS)
+
+    @pytest.fixture
     def url(self, redis_url: str) -> str:
         return redis_url
 
@@ -79,6 +90,15 @@ class TestRedisReplayStore(SharedReplayStoreContract):
     async def test_an_expiry_in_the_past_is_not_an_error(self, store: RedisReplayStore, clock: FakeClock) -> None:
         """The first spend of such an id succeeds."""
         assert await spend(store, "late", clock, seconds=-5) is True
+
+    async def test_the_memory_begins_when_redis_executes_the_script(self, url: str) -> None:
+        """A call that waited before Redis executed it does not date the memory back to before it was lost."""
+        store = RedisReplayStore(url, clock=lambda: time.time() - 30)
+        sent_at = time.time()
+        with pytest.raises(StoreIsNew) as caught:
+            await store.spend("one", issued_at=sent_at - 10, expires_at=sent_at + 60)
+        assert caught.value.accepts_from > sent_at + CLOCK_SKEW_SECONDS
+        await store.aclose()
 
     async def test_all_keys_are_in_one_hash_slot(self, store: RedisReplayStore, url: str, clock: FakeClock) -> None:
         """A script of a Redis Cluster can use only keys of one slot."""
@@ -237,6 +257,18 @@ class TestRedisMemory:
         await begin(store)
         clock.advance(60)
         assert await store.ready() is None
+        await store.aclose()
+
+    async def test_the_permissions_that_a_user_needs(self, own_redis: RedisServer, clock: FakeClock) -> None:
+        """They are those that docs/production.md lists. Such a user reads and changes no other keys."""
+        (permissions,) = re.findall(r"`(~mstoken:.*?)`", (ROOT / "docs/production.md").read_text())
+        own_redis.command("ACL", "SETUSER", "store", "on", ">secret", *permissions.split())
+        store = RedisReplayStore(own_redis.url.replace("://", "://store:secret@"), clock=clock)
+        await begin(store)
+        clock.advance(60)
+        assert await store.ready() is None
+        assert await spend(store, "one", clock) is True
+        assert await spend(store, "one", clock) is False
         await store.aclose()
 
     async def test_a_user_without_the_permission_for_info_cannot_use_the_store(

@@ -17,7 +17,7 @@ from mstoken.wire import CLOCK_SKEW_SECONDS
 from tests.clock import FakeClock
 from tests.mstoken.cli.setups import laptop
 
-FAR_FUTURE = 4_000_000_000.0
+FAR_FUTURE = 5_000_000_000.0
 """A time after the memory of every store began, in seconds since the epoch."""
 
 
