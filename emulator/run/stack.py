@@ -161,6 +161,8 @@ class Stack:
             # firebase-tools passes its environment on to the functions. CI stops it from asking for news and updates.
             env=_environment()
             | {"CI": "true", "FUNCTIONS_EMULATOR_PARALLEL": str(FUNCTIONS_AT_ONCE)}
+            # It imports the functions once at its start, gives that 10 s by default, and never tries again.
+            | {"FUNCTIONS_DISCOVERY_TIMEOUT": f"{START_SECONDS:.0f}"}
             | {"BILLING_URL": self.url("billing"), SIGNED_AUTH_VARIABLE: self.auth_host}
             | {"MSTOKEN_MODE": self.mode, "MSTOKEN_BASE_URL": self.functions_url}
             | {"MSTOKEN_REPLAY_URL": f"sqlite:///{spent_ids}"}

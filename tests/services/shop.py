@@ -85,3 +85,15 @@ class FixedTransport(httpx.AsyncBaseTransport):
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
+
+
+class HeldTransport(httpx.AsyncBaseTransport):
+    """A network that holds every request until `may_answer` is set, and then sends it over `transport`."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self.transport = transport
+        self.may_answer = asyncio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await self.may_answer.wait()
+        return await self.transport.handle_async_request(request)

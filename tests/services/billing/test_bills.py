@@ -8,7 +8,7 @@ import pytest
 
 from services.common.ids import new_id
 from tests.services.billing.conftest import Shop
-from tests.services.shop import answered, refused
+from tests.services.shop import HeldTransport, answered, refused
 
 
 @pytest.mark.both_databases
@@ -148,10 +148,16 @@ async def test_two_users_may_use_the_same_key(shop: Shop) -> None:
 async def test_concurrent_requests_with_one_key(shop: Shop) -> None:
     """The same request many times at once makes one bill. Every answer is that bill, or that it is in progress."""
     kettle = await shop.offer()
-    responses = await asyncio.gather(*(shop.order((kettle["id"], 1), key="k") for _ in range(50)))
+    product = HeldTransport(shop.to_product.transport)
+    shop.to_product.outcome = product
+    requests = [asyncio.create_task(shop.order((kettle["id"], 1), key="k")) for _ in range(50)]
+    # Product answers the request that came first when another one has its answer: so they do overlap.
+    await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
+    product.may_answer.set()
+    responses = await asyncio.gather(*requests)
     bills = [answered(response, 201) for response in responses if response.status_code == 201]
     early = [refused(response, 409, "bill_in_progress") for response in responses if response.status_code != 201]
-    assert early, "the requests did not race"
+    assert early
     assert bills == [bills[0]] * len(bills)
     assert answered(await shop.order((kettle["id"], 1), key="k"), 201) == bills[0]
     assert await shop.bills() == [bills[0]]
