@@ -89,3 +89,28 @@ def test_every_library_module_has_a_test_file() -> None:
         for path in (ROOT / "tests/mstoken").rglob("test_*.py")
     }
     assert modules <= tested
+
+
+HARD_TO_READ = re.compile(
+    r"\b((is|are) wanted|in vain|all the same|whom|it is none|for want of|will not do|would do|may be had|no telling"
+    r"|goes by|lets in|(?<!there )(is|are) no (?!longer|such))\b",
+    re.IGNORECASE,
+)
+"""Phrases that a reader who learned English at school has to read twice. There is a plain way to say each."""
+
+
+def test_prose_is_plain() -> None:
+    """No docstring, comment, message or page of documentation contains a phrase that we have agreed not to use."""
+    folders = [ROOT / name for name in ("mstoken", "services", "emulator", "functions", "bench", "docs")]
+    files = [
+        file for folder in folders for file in folder.rglob("*") if file.suffix in {".py", ".md", ".toml", ".html"}
+    ]
+    made_by_others = {ROOT / "functions" / "venv", ROOT / "functions" / "packed"}
+    found = [
+        f"{file.relative_to(ROOT)}:{number}: {phrase[0]}"
+        for file in [*files, *ROOT.glob("*.md")]
+        if not made_by_others & set(file.parents)
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        for phrase in HARD_TO_READ.finditer(line)
+    ]
+    assert found == []

@@ -30,7 +30,7 @@ app = typer.Typer(
 
 @dataclass(frozen=True, slots=True)
 class RoleChange:
-    """The roles of a user before and after a change; None is no role. `sessions_ended` is whether it ended sessions."""
+    """The roles of a user before and after a change, None for no role. `sessions_ended` says if it ended sessions."""
 
     before: str | None
     after: str | None

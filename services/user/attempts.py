@@ -15,7 +15,7 @@ use up.
 | refreshes from one network | 300 | 15 minutes | 10 seconds to 1 minute |
 
 The numbers stay below those of Firebase, which sees one address for all customers, that of this service. Only failed
-log-ins count; a sign-up counts as a log-in too, so that it is no cheaper way to find out who has an account.
+log-ins count; a sign-up counts as a log-in too, so that it is not a cheaper way to find out who has an account.
 
 Source: NIST SP 800-63B, section 5.2.2 (rate limiting): at most 100 failures on an account, waits of 30 seconds to an
 hour, and addresses from which the account was logged in to before. Firebase, "Firebase Authentication Limits".
