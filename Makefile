@@ -11,9 +11,10 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 run demo: setup
 	@exec $(BIN)/python -m emulator $@ $(ARGS)
 
-# The tests that need nothing outside their own process: to run after every edit.
+# The tests that need nothing outside their own process: to run after every edit. Each worker reads all test files, so
+# their bytecode is kept, also where the environment says otherwise.
 unit: setup
-	@exec $(BIN)/pytest -m unit $(PARALLEL)
+	@PYTHONDONTWRITEBYTECODE= exec $(BIN)/pytest -m unit $(PARALLEL)
 
 # What a commit must pass: formatting, lint, types and the unit tests.
 check: lint types unit

@@ -1,5 +1,6 @@
 """Fixtures that every test may use, and the markers that say what a test needs (see tests/needs.py)."""
 
+import gc
 import os
 import secrets
 import shutil
@@ -48,6 +49,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """In a parallel run, start with the tests that take longest."""
     if hasattr(config, "workerinput"):
         items.sort(key=needs.start_order)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from visiting all modules and collected tests again in every full collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SEED = Path(__file__).with_name("seed")
 PROJECT = "demo-shop"
 LAZY_VALIDATORS = Path(__file__).with_name("lazy_validators.cjs")
+PORT_OFFSET = Path(__file__).with_name("port_offset.cjs")
 """Makes the Auth emulator start in two seconds instead of eight."""
 SERVICES = ("user", "product", "billing")
 IDENTITIES = (*SERVICES, "delivery")
@@ -154,13 +155,14 @@ class Stack:
             "firebase emulators:start",
             # `--only` leaves out the extensions emulator, which would ask the user to log in.
             [
-                *("node", "--require", str(LAZY_VALIDATORS), str(firebase)),
+                *("node", "--require", str(LAZY_VALIDATORS), "--require", str(PORT_OFFSET), str(firebase)),
                 *("emulators:start", "--only", "auth,functions,tasks"),
                 *("--config", str(config), "--project", self.project, "--import", str(SEED)),
             ],
             # firebase-tools passes its environment on to the functions. CI stops it from asking for news and updates.
             env=_environment()
             | {"CI": "true", "FUNCTIONS_EMULATOR_PARALLEL": str(FUNCTIONS_AT_ONCE)}
+            | {"SHOP_PORT_OFFSET": str(self.ports.functions - Ports.functions)}
             # It imports the functions once at its start, gives that 10 s by default, and never tries again.
             | {"FUNCTIONS_DISCOVERY_TIMEOUT": f"{START_SECONDS:.0f}"}
             | {"BILLING_URL": self.url("billing"), SIGNED_AUTH_VARIABLE: self.auth_host}
