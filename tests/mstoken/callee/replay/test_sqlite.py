@@ -14,6 +14,12 @@ from tests.clock import FakeClock
 from tests.mstoken.callee.replay.test_store import SharedReplayStoreContract, in_processes, megabytes_for, spend
 
 
+class ImpatientStore(SQLiteReplayStore):
+    """A store that does not wait long for another process's lock."""
+
+    _WAIT_SECONDS = 0.05
+
+
 class TestSQLiteReplayStore(SharedReplayStoreContract):
     """The store in an SQLite file."""
 
@@ -93,8 +99,10 @@ class TestSQLiteReplayStore(SharedReplayStoreContract):
         await store.ready()
         writer = sqlite3.connect(path, isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")
+        impatient = ImpatientStore(path, clock=clock)
         with pytest.raises(VerifierUnavailable, match="locked"):
-            await spend(store, "one", clock)
+            await spend(impatient, "one", clock)
+        await impatient.aclose()
         writer.close()
 
     async def test_a_folder_that_cannot_be_created_is_an_outage(self, tmp_path: Path) -> None:
