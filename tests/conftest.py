@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from emulator.run.ports import Ports, free_offset
@@ -25,6 +26,10 @@ MEMORY_BYTES = 2**30
 
 LONG_TEXT = 80
 """Characters of a parameter that a test's id still shows."""
+
+# A deadline for an example would measure how busy the machine is.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 _watch = needs.Watch()
 
