@@ -134,7 +134,6 @@ LOSSES_WHILE_OPEN = [
     replace_by_an_empty_file,
     replace_by_a_copy_without_ids,
     drop_the_table,
-    change_a_column,
 ]
 LOSSES_WHILE_CLOSED = [
     Path.unlink,
