@@ -110,7 +110,8 @@ def drop_the_table(path: Path) -> None:
 
 
 def change_a_column(path: Path) -> None:
-    execute(path, "DROP TABLE spent", "CREATE TABLE spent (name TEXT)")
+    # In one transaction: otherwise the purge, in its thread, can find no table, and set the file aside in between.
+    execute(path, "BEGIN IMMEDIATE", "DROP TABLE spent", "CREATE TABLE spent (name TEXT)", "COMMIT")
 
 
 def delete_the_time(path: Path) -> None:
@@ -134,6 +135,7 @@ LOSSES_WHILE_OPEN = [
     replace_by_an_empty_file,
     replace_by_a_copy_without_ids,
     drop_the_table,
+    change_a_column,
 ]
 LOSSES_WHILE_CLOSED = [
     Path.unlink,
