@@ -83,7 +83,7 @@ for _name in ("mstoken", "functions"):
     logging.getLogger(_name).setLevel(logging.INFO)
     logging.getLogger(_name).addHandler(_StructuredLog())
     logging.getLogger(_name).propagate = False
-logging.getLogger("httpx").setLevel(logging.WARNING)  # Below that it logs the sign-in's URL, which has the API key.
+logging.getLogger("httpx").setLevel(logging.WARNING)  # Below that it logs a line for each sign-in.
 _log = logging.getLogger("functions")
 
 # Service accounts of the project that the functions are deployed to; docs/production.md creates them. No function runs

@@ -19,11 +19,16 @@ MIN_SECRET_CHARACTERS = 32
 DEMO_PREFIX = "demo-"
 """Project ids with this prefix exist on emulators only (Firebase, Emulator Suite: "Run with a demo project")."""
 
+_PROJECT_ID = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?:)?[a-z][a-z0-9-]{4,61}[a-z0-9]")
+"""A project of an organization may have its domain before the id (Google Cloud, "Domain-scoped projects")."""
+_USER_INFORMATION = re.compile(r"(?<=//)[^/?#]*@")
 _HOST_AND_PORT = re.compile(r"[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 
 class Settings(BaseSettings):
     """Settings, read from the environment when an instance is made. Arguments, by field name, take precedence.
+
+    White space around a value does not count. An empty value means that the setting is not set.
 
     | field | variable | meaning |
     |---|---|---|
@@ -71,11 +76,16 @@ Google |
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_blanks(cls, values: Any) -> Any:
+        return without_blanks(values)
+
     @field_validator("project_id")
     @classmethod
     def _check_project_id(cls, value: str) -> str:
-        if not re.fullmatch(r"[a-z][a-z0-9-]{4,61}[a-z0-9]", value):
-            raise ValueError("it must be a Firebase project id, such as demo-shop")
+        if not _PROJECT_ID.fullmatch(value):
+            raise ValueError("it must be a Firebase project id, such as demo-shop or example.com:shop-7f3a2")
         return value
 
     @field_validator("emulator_host")
@@ -88,8 +98,11 @@ Google |
     @field_validator("api_key")
     @classmethod
     def _check_api_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().strip():
-            raise ValueError("it must be the web API key from the project settings in the Firebase console")
+        if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+            raise ValueError(
+                "it must be the web API key from the project settings in the Firebase console: one line of ASCII "
+                "characters without spaces"
+            )
         return value
 
     @field_validator("base_url", "token_service_url")
@@ -206,8 +219,20 @@ Google |
         return f"http://{self.emulator_host}/{host}/v1" if self.emulator_host else f"https://{host}/v1"
 
 
+def without_blanks(values: Any) -> Any:
+    """Return `values`, the input of a model, without the white space around its strings, and without empty strings.
+
+    A secret that is read from a file often ends with a newline. In a compose file, `${VARIABLE:-}` makes a variable
+    that is not set an empty one.
+    """
+    if not isinstance(values, dict):
+        return values
+    stripped = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
+    return {name: value for name, value in stripped.items() if value != ""}
+
+
 def _explain(error: ValidationError) -> str:
-    """Return one sentence for each setting that is wrong. The values of secrets are left out."""
+    """Return one sentence for each setting that is wrong. Secrets are left out, and the user in a URL too."""
     sentences = []
     for details in error.errors():
         name = str(details["loc"][0]) if details["loc"] else "settings"
@@ -216,6 +241,6 @@ def _explain(error: ValidationError) -> str:
         if details["type"] == "missing":
             sentences.append(f"{variable} is not set, and it is required.")
             continue
-        value = "(hidden)" if variable in SECRET_VARIABLES else repr(details["input"])
+        value = "(hidden)" if variable in SECRET_VARIABLES else _USER_INFORMATION.sub("***@", repr(details["input"]))
         sentences.append(f"{variable} is {value}: {details['msg'].removeprefix('Value error, ')}.")
     return " ".join(sentences)

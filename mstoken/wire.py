@@ -17,6 +17,12 @@ PROOF_HEADER = "DPoP"
 NONCE_HEADER = "DPoP-Nonce"
 """The response header with the nonce that the next proof must carry (RFC 9449, section 8.2)."""
 
+API_KEY_HEADER = "x-goog-api-key"
+"""The request header with the project's web API key (Google Cloud, "Use API keys to access APIs").
+
+Firebase accepts the key in the query too, but HTTP libraries log URLs.
+"""
+
 SERVICE_SCHEME = "MsToken"
 """The auth-scheme of challenges about `X-MS-TOKEN` (RFC 9110, section 11.1)."""
 PROOF_SCHEME = "DPoP"

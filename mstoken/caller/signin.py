@@ -10,6 +10,7 @@ import httpx
 from mstoken.backoff import Backoff
 from mstoken.errors import SignInRefused, SignInUnavailable
 from mstoken.settings import Settings
+from mstoken.wire import API_KEY_HEADER
 
 MAX_ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.1
@@ -49,7 +50,6 @@ class TokenExchange:
         content: Mapping[str, Any],
         *,
         member: str,
-        params: Mapping[str, str] | None = None,
         headers: Callable[[], Awaitable[Mapping[str, str]]] | None = None,
     ) -> str:
         """Send `content` and return the string in this `member` of the answer. `uid` is the identity that signs in.
@@ -61,7 +61,7 @@ class TokenExchange:
         `Retry-After`, and if the network fails; a request that the server may have handled is not sent again.
         """
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            response = await self._send(client, uid, content, params, await headers() if headers else None)
+            response = await self._send(client, uid, content, await headers() if headers else None)
             if response.status_code == httpx.codes.OK:
                 return self._token(uid, response, member)
             reason = f"{self._server} answered {response.status_code} {self._code(response)}"
@@ -78,11 +78,10 @@ class TokenExchange:
         client: httpx.AsyncClient,
         uid: str,
         content: Mapping[str, Any],
-        params: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
     ) -> httpx.Response:
         try:
-            return await client.post(self._url, params=params, json=content, headers=headers, timeout=TIMEOUT_SECONDS)
+            return await client.post(self._url, json=content, headers=headers, timeout=TIMEOUT_SECONDS)
         except httpx.HTTPError as error:
             raise SignInUnavailable(uid, f"{self._server} could not be reached ({type(error).__name__})") from error
 
@@ -115,7 +114,7 @@ class SignIn:
         """`jitter` returns a number from 0 to 1. Raise `SettingsError` if a production project has no API key."""
         url = f"{settings.identity_toolkit_url}/accounts:signInWithCustomToken"
         self._exchange = TokenExchange("Firebase", url, code_path=("error", "message"), jitter=jitter, sleep=sleep)
-        self._params = {"key": settings.web_api_key}
+        self._headers = {API_KEY_HEADER: settings.web_api_key}
 
     async def exchange(self, client: httpx.AsyncClient, uid: str, custom_token: str) -> str:
         """Return the ID token for `custom_token`, whose uid is `uid`. Retry and raise as `TokenExchange.post` does.
@@ -123,7 +122,10 @@ class SignIn:
         The refresh token in the answer is dropped: a refreshed token would have the same id.
         """
         content = {"token": custom_token, "returnSecureToken": True}
-        return await self._exchange.post(client, uid, content, params=self._params, member="idToken")
+        return await self._exchange.post(client, uid, content, member="idToken", headers=self._request_headers)
+
+    async def _request_headers(self) -> Mapping[str, str]:
+        return self._headers
 
 
 def json_member(response: httpx.Response, *path: str) -> object:

@@ -20,6 +20,7 @@ from mstoken.caller.credentials import PrivateKeyCredential
 from mstoken.caller.signin import json_member
 from mstoken.errors import SettingsError
 from mstoken.settings import AUTH_EMULATOR_VARIABLE, DEMO_PREFIX, Settings
+from mstoken.wire import API_KEY_HEADER
 
 CheckState: TypeAlias = Literal["ok", "warning", "error"]
 
@@ -77,7 +78,7 @@ def check_api_key(settings: Settings, client: httpx.Client) -> Finding:
         return Finding(name, "warning", text, f"A service that calls others needs it; {_WEB_API_KEY}.")
     url = f"{settings.identity_toolkit_url}/accounts:signInWithCustomToken"
     try:
-        response = client.post(url, params={"key": settings.web_api_key}, json={"token": NOT_A_TOKEN})
+        response = client.post(url, headers={API_KEY_HEADER: settings.web_api_key}, json={"token": NOT_A_TOKEN})
     except httpx.HTTPError as error:
         text = f"Firebase could not be reached ({type(error).__name__})"
         return Finding(name, "error", text, "Allow HTTPS from this machine to identitytoolkit.googleapis.com.")

@@ -8,7 +8,7 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 _QUIET = ("httpx", "httpcore", "uvicorn.access")
-"""Loggers that write URLs with API keys in them, or that repeat what our own request log says."""
+"""Loggers that write a line with the URL of each request that we send, or repeat what our own request log says."""
 
 
 def configure(service: str, *, stream: TextIO | None = None) -> None:

@@ -3,11 +3,12 @@
 import re
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mstoken.errors import SettingsError
+from mstoken.settings import without_blanks
 
 _DATABASE_URL = re.compile(r"(sqlite\+aiosqlite|postgresql\+asyncpg)://.+")
 _HTTP_URL = re.compile(r"https?://[^/]+.*")
@@ -35,7 +36,10 @@ HttpUrl: TypeAlias = Annotated[str, AfterValidator(_check_http_url)]
 
 
 class ServiceSettings(BaseSettings):
-    """The settings that all services have. A service's own class inherits them, and sets defaults."""
+    """The settings that all services have. A service's own class inherits them, and sets defaults.
+
+    White space around a value does not count. An empty value means that the setting is not set.
+    """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
@@ -50,6 +54,11 @@ class ServiceSettings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             raise SettingsError(" ".join(self._explain(details) for details in error.errors())) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_blanks(cls, values: Any) -> Any:
+        return without_blanks(values)
 
     @classmethod
     def _explain(cls, details: ErrorDetails) -> str:

@@ -19,6 +19,7 @@ from mstoken.admin import admin_app
 from mstoken.blocking import call_blocking
 from mstoken.problem import Problem
 from mstoken.strict_jwt import unverified
+from mstoken.wire import API_KEY_HEADER
 from services.user.errors import (
     AccountRefused,
     CredentialsInvalid,
@@ -96,7 +97,7 @@ class IdentityToolkit:
         """`client` must have time-outs, and is closed by its owner. Raises `SettingsError` without an API key."""
         self._accounts_url = settings.identity_toolkit_url
         self._token_url = settings.secure_token_url
-        self._api_key = settings.web_api_key
+        self._headers = {API_KEY_HEADER: settings.web_api_key}
         self._client = client
 
     async def sign_up(self, email: str, password: str, display_name: str | None) -> Session:
@@ -120,7 +121,7 @@ class IdentityToolkit:
 
     async def _post(self, url: str, errors: Mapping[str, Callable[[], Problem]], **body: Any) -> dict[str, Any]:
         try:
-            response = await self._client.post(url, params={"key": self._api_key}, **body)
+            response = await self._client.post(url, headers=self._headers, **body)
             answer = response.json()
         except (httpx.TransportError, ValueError) as error:
             raise FirebaseUnavailable from error

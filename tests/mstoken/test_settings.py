@@ -57,8 +57,9 @@ def test_settings_come_from_the_environment() -> None:
 
 def test_arguments_take_precedence() -> None:
     """An argument overrides the environment."""
-    with environment(GOOGLE_CLOUD_PROJECT="demo-shop"):
-        assert Settings(project_id="demo-other").project_id == "demo-other"
+    with environment(GOOGLE_CLOUD_PROJECT="demo-shop", MSTOKEN_API_KEY="one", MSTOKEN_MODE="proof"):
+        settings = Settings(project_id="demo-other", api_key="another", mode="fresh")
+    assert (settings.project_id, settings.web_api_key, settings.mode) == ("demo-other", "another", "fresh")
 
 
 @pytest.mark.parametrize(
@@ -78,8 +79,21 @@ def test_arguments_take_precedence() -> None:
             "GOOGLE_CLOUD_PROJECT is 'real-shop'",
         ),
         (
-            {"GOOGLE_CLOUD_PROJECT": "real-shop", "MSTOKEN_API_KEY": "  "},
+            {"GOOGLE_CLOUD_PROJECT": "real-shop", "MSTOKEN_API_KEY": "two words"},
             "MSTOKEN_API_KEY is (hidden): it must be the web API key",
+        ),
+        (
+            {"GOOGLE_CLOUD_PROJECT": "real-shop", "MSTOKEN_API_KEY": "two\nlines"},
+            "MSTOKEN_API_KEY is (hidden): it must be the web API key",
+        ),
+        (
+            {"GOOGLE_CLOUD_PROJECT": "real-shop", "MSTOKEN_API_KEY": "kéy"},
+            "MSTOKEN_API_KEY is (hidden): it must be the web API key",
+        ),
+        ({"GOOGLE_CLOUD_PROJECT": " "}, "GOOGLE_CLOUD_PROJECT is not set, and it is required"),
+        (
+            {"GOOGLE_CLOUD_PROJECT": "example.com:demo-shop", "FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:9099"},
+            "the project id must begin with 'demo-'",
         ),
         ({"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_MODE": "dpop"}, "MSTOKEN_MODE is 'dpop': Input should be"),
         (
@@ -93,10 +107,6 @@ def test_arguments_take_precedence() -> None:
         (
             {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_TOKEN_SERVICE_URL": "tokens.example.com"},
             "MSTOKEN_TOKEN_SERVICE_URL is 'tokens.example.com': it must be an http or https URL without a query",
-        ),
-        (
-            {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_TOKEN_SERVICE_URL": ""},
-            "MSTOKEN_TOKEN_SERVICE_URL is '': it must be an http or https URL without a query",
         ),
         (
             {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_TOKEN_SERVICE_URL": "ftp://tokens.example.com"},
@@ -133,6 +143,45 @@ def test_the_error_names_the_wrong_setting(variables: dict[str, str], expected: 
     with environment(**variables), pytest.raises(SettingsError) as caught:
         Settings()
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n", "\t \r\n"])
+def test_an_empty_variable_counts_as_unset(blank: str) -> None:
+    """A compose file sets an empty variable for `${VARIABLE:-}`. So does a template without a value."""
+    variables = {str(field.validation_alias): blank for field in Settings.model_fields.values()}
+    with environment(GOOGLE_CLOUD_PROJECT="demo-shop"):
+        unset = Settings()
+    with environment(**(variables | {"GOOGLE_CLOUD_PROJECT": "demo-shop"})):
+        assert Settings() == unset
+
+
+def test_white_space_around_a_value_does_not_count() -> None:
+    """A secret that is read from a file ends with a newline, and an HTTP header cannot contain one."""
+    with environment(GOOGLE_CLOUD_PROJECT=" demo-shop\r\n", MSTOKEN_API_KEY="web-key\n", MSTOKEN_MODE="proof "):
+        settings = Settings()
+    assert (settings.project_id, settings.web_api_key, settings.mode) == ("demo-shop", "web-key", "proof")
+
+
+@pytest.mark.parametrize(
+    "project_id", ["demo-shop", "shop-7f3a2", "example.com:shop-7f3a2", "a.b-c.example:shop-7f3a2"]
+)
+def test_project_ids(project_id: str) -> None:
+    """The id of a project may have the domain of its organization before it."""
+    assert Settings(project_id=project_id).project_id == project_id
+
+
+@pytest.mark.parametrize("project_id", [":shop-7f3a2", "example.com:", "example.com:a:shop-7f3a2", "a/b:shop-7f3a2"])
+def test_other_project_ids_are_refused(project_id: str) -> None:
+    """Without a domain before the colon, or with two colons, it is not a project id."""
+    with pytest.raises(SettingsError, match="it must be a Firebase project id"):
+        Settings(project_id=project_id)
+
+
+def test_the_password_in_a_url_is_not_repeated() -> None:
+    """The error about a URL with user information leaves that part out."""
+    with pytest.raises(SettingsError, match=r"MSTOKEN_BASE_URL is 'https://\*\*\*@a': it must be") as caught:
+        Settings(project_id="demo-shop", base_url="https://maya:s3cret@a")
+    assert "s3cret" not in str(caught.value)
 
 
 def test_the_emulator_can_have_an_ipv6_address() -> None:

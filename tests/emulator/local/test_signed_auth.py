@@ -281,6 +281,15 @@ async def test_no_web_page_controls_the_proxy(
     assert jwt.decode_header(await sign_in(proxy))["kid"] in before
 
 
+@pytest.mark.parametrize("key", [{"params": {"key": "any"}}, {"headers": {"x-goog-api-key": "any"}}], ids=str)
+def test_the_api_key_may_be_in_the_query_or_in_a_header(emulators: Stack, key: dict[str, Any]) -> None:
+    """Firebase's web SDK sends it in the query, and this library in a header. Without a key, a sign-in is refused."""
+    url = f"{emulators.settings.identity_toolkit_url}/accounts:signInWithCustomToken"
+    assert httpx.post(url, json={"token": "odd"}).status_code == 403
+    answer = httpx.post(url, json={"token": "odd"}, **key)
+    assert answer.json()["error"]["message"].startswith("INVALID_CUSTOM_TOKEN")
+
+
 def test_it_listens_on_this_machine_only(emulators: Stack) -> None:
     """It listens at 127.0.0.1, and not at every address: 127.0.0.2 is another address of this machine."""
     assert is_open(HOST, emulators.ports.signed_auth)

@@ -17,7 +17,7 @@ from tests.clock import ManualSleep
 from tests.mstoken.caller.fakes import RecordedSleep, Scripted
 
 URL = "https://tokens.example/token"
-SENT = {"content": "content-secret", "params": "params-secret", "headers": "headers-secret"}
+SENT = {"content": "content-secret", "headers": "headers-secret"}
 
 
 class NumberedHeaders:
@@ -50,7 +50,6 @@ class Exchange:
                 "svc:billing",
                 {"one": SENT["content"], "two": 2},
                 member="token",
-                params={"key": SENT["params"]},
                 headers=self.headers,
             )
 
@@ -66,17 +65,17 @@ class TestRequest:
     """What is sent, and what is returned."""
 
     async def test_the_request_is_a_post_of_json(self) -> None:
-        """It has the parameters, the headers and the content, and a time-out of 5 s."""
+        """It has the headers and the content, and a time-out of 5 s."""
         exchange = Exchange(TOKEN)
         await exchange()
         (request,) = exchange.server.requests
-        assert (request.method, str(request.url)) == ("POST", f"{URL}?key=params-secret")
+        assert (request.method, str(request.url)) == ("POST", URL)
         assert request.headers["Content-Type"] == "application/json"
         assert request.headers["Authorization"] == "Bearer headers-secret-1"
         assert json.loads(request.content) == {"one": "content-secret", "two": 2}
         assert set(request.extensions["timeout"].values()) == {5.0}
 
-    async def test_parameters_and_headers_are_optional(self) -> None:
+    async def test_headers_are_optional(self) -> None:
         """Without them, only the content is sent."""
         server = Scripted([TOKEN])
         async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as client:
@@ -349,14 +348,13 @@ class TestSignIn:
     """The exchange of a custom token for an ID token at Firebase."""
 
     async def test_the_request(self) -> None:
-        """It is the one of the Identity Toolkit REST API, with the API key as a parameter."""
+        """It is the one of the Identity Toolkit REST API, with the API key in a header: HTTP libraries log URLs."""
         signing_in = SigningIn(SIGNED_IN)
         await signing_in()
         (request,) = signing_in.firebase.requests
         assert request.method == "POST"
-        assert request.url == (
-            "http://127.0.0.1:9099/identitytoolkit.googleapis.com/v1/accounts:signInWithCustomToken?key=web-key"
-        )
+        assert request.url == ("http://127.0.0.1:9099/identitytoolkit.googleapis.com/v1/accounts:signInWithCustomToken")
+        assert request.headers["x-goog-api-key"] == "web-key"
         assert json.loads(request.content) == {"token": "custom-token", "returnSecureToken": True}
         assert set(request.extensions["timeout"].values()) == {5.0}
 

@@ -64,7 +64,8 @@ class TestApiKey:
         requests = []
 
         def answer(request: httpx.Request) -> httpx.Response:
-            requests.append((request.url.host, request.url.params["key"], json.loads(request.content)["token"]))
+            requests.append((request.url.host, request.headers["x-goog-api-key"], json.loads(request.content)["token"]))
+            assert not request.url.query
             return self.error(400, "INVALID_CUSTOM_TOKEN : Invalid assertion format.")
 
         assert checks.check_api_key(production(api_key="web-key"), network(answer)).state == "ok"
@@ -91,7 +92,7 @@ class TestApiKey:
 
     def test_the_key_is_not_repeated(self) -> None:
         """This holds also if the answer contains the key."""
-        answers = (self.error(400, "key web-key is bad"), httpx.ConnectError("https://x/?key=web-key"))
+        answers = (self.error(400, "key web-key is bad"), httpx.ConnectError("header web-key"))
         for answer in answers:
             finding = checks.check_api_key(production(api_key="web-key"), network(answer))
             assert finding.state == "error"

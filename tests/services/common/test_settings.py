@@ -43,6 +43,15 @@ def test_the_error_says_what_was_expected(field: str, value: str, expected: str)
     assert value not in str(caught.value)
 
 
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compose file sets an empty variable for `${DATABASE_URL:-}`. White space around a value does not count."""
+    monkeypatch.setenv("DATABASE_URL", " ")
+    with pytest.raises(SettingsError, match="DATABASE_URL is not set"):
+        ServiceSettings()
+    monkeypatch.setenv("DATABASE_URL", "sqlite+aiosqlite:///elsewhere.db\n")
+    assert ServiceSettings().database_url == "sqlite+aiosqlite:///elsewhere.db"
+
+
 def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A setting that is required and not set is named."""
     monkeypatch.delenv("DATABASE_URL", raising=False)

@@ -98,7 +98,8 @@ class FakeProject:
             raise self.outcome
         if self.outcome is not None:
             return self.outcome
-        assert request.url.params["key"] == "web-api-key"
+        assert request.headers["x-goog-api-key"] == "web-api-key"
+        assert not request.url.query
         if request.url.path == "/v1/token":
             form = parse_qs(request.content.decode())
             assert form["grant_type"] == ["refresh_token"]
