@@ -92,8 +92,8 @@ def test_every_library_module_has_a_test_file() -> None:
 
 
 HARD_TO_READ = re.compile(
-    r"\b((is|are) wanted|in vain|all the same|whom|it is none|for want of|will not do|would do|may be had|no telling"
-    r"|goes by|lets in|(?<!there )(is|are) no (?!longer|such))\b",
+    r"\b((is|are) wanted|in vain|all the same|whom|whoever|nobody|it is none|for want of|will not do|would do"
+    r"|may be had|no telling|goes by|lets in|(?<!there )(is|are) no (?!longer|such))\b",
     re.IGNORECASE,
 )
 """Phrases that a reader who learned English at school has to read twice. There is a plain way to say each."""

@@ -28,7 +28,7 @@ def trace_first_call(stack: Stack, caller: str, callee: str) -> list[Hop]:
     signed_in = _first_line(caller_lines, caller, event="signed in", token=call.token)
     identity = _first_line(caller_lines, caller, event="identity token")
     audit = _first_line(
-        log_lines(stack, "emulators"), "the token service", message="token", token_id=_audited_token_id(call)
+        log_lines(stack, "emulators"), "the token service", event="token", token_id=_audited_token_id(call)
     )
     accepted = _first_line(callee_lines, callee, event="call", token=call.token, verdict="accepted")
     request = _first_line(callee_lines, callee, event="request", request_id=accepted["request_id"])

@@ -6,12 +6,15 @@ from mstoken import strict_jwt
 from mstoken.callee.callers import Call, Caller, ServiceCaller
 from mstoken.claims import log_name
 from mstoken.errors import Refusal, VerifierUnavailable
+from mstoken.log_events import log_event
 
 _log = logging.getLogger("mstoken.calls")
 
 
 class CallRecord:
     """The record of one call: who called which service, in which mode, and the verdict.
+
+    Its message is such a line: "call svc:billing → product fresh token_replayed".
 
     Tokens appear as the first eight characters of their SHA-256 only.
     """
@@ -27,21 +30,23 @@ class CallRecord:
         level = logging.INFO if refusal is None else logging.WARNING
         if not _log.isEnabledFor(level):
             return
-        caller = self.caller
-        _log.log(
+        caller, mode, verdict = self.caller, self._mode(), refusal.code if refusal else "accepted"
+        # The answer does not contain the reason, because it is for operators only.
+        reason = refusal.reason if isinstance(refusal, VerifierUnavailable) else None
+        message = f"call {caller or 'unknown'} → {self._audience} {mode} {verdict}"
+        log_event(
+            _log,
             level,
             "call",
-            extra={
-                "caller": str(caller) if caller else None,
-                "audience": self._audience,
-                "mode": self._mode(),
-                "age_seconds": round(now - caller.issued_at, 1) if caller else None,
-                "one_time_id": caller.one_time_id if isinstance(caller, ServiceCaller) else None,
-                "token": self._token_name(),
-                "verdict": refusal.code if refusal else "accepted",
-                # The answer does not contain it, because it is for operators only.
-                "reason": refusal.reason if isinstance(refusal, VerifierUnavailable) else None,
-            },
+            f"{message}: {reason}" if reason else message,
+            caller=str(caller) if caller else None,
+            audience=self._audience,
+            mode=mode,
+            age_seconds=round(now - caller.issued_at, 1) if caller else None,
+            one_time_id=caller.one_time_id if isinstance(caller, ServiceCaller) else None,
+            token=self._token_name(),
+            verdict=verdict,
+            reason=reason,
         )
 
     def _mode(self) -> str:

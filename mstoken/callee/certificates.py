@@ -27,6 +27,7 @@ from typing_extensions import override
 
 from mstoken.backoff import Backoff
 from mstoken.errors import VerifierUnavailable
+from mstoken.log_events import log_event
 from mstoken.refresher import Refresher
 from mstoken.single_flight import SingleFlight
 
@@ -211,7 +212,8 @@ class CertificateCache(transport.Request):
             raise ValueError("every certificate has expired")
         public_keys = {key_id: _public_key(certificate) for key_id, certificate in certificates.items()}
         if self._failures:
-            _log.warning("certificates are back", extra={"failures": self._failures})
+            message = f"certificates are back after {self._failures} failed fetches"
+            log_event(_log, logging.WARNING, "certificates are back", message, failures=self._failures)
         self._failures, self.last_error = 0, None
         self._public_keys, self._not_after = public_keys, not_after
         self._answer = json.dumps(public_keys).encode()
@@ -219,12 +221,19 @@ class CertificateCache(transport.Request):
 
     def _note_failure(self, error: Exception, *, with_traceback: bool = False) -> None:
         self._failures += 1
-        self.last_error = f"the last fetch failed ({type(error).__name__}: {error})"
+        cause = f"{type(error).__name__}: {error}"
+        self.last_error = f"the last fetch failed ({cause})"
         self._refresh_at = self._clock() + self._backoff.delay_seconds(self._failures)
-        _log.warning(
+        loaded = len(self._public_keys)
+        log_event(
+            _log,
+            logging.WARNING,
             "certificates could not be fetched",
-            extra={"error": self.last_error, "failures": self._failures, "loaded": len(self._public_keys)},
+            f"certificates could not be fetched: {cause}; failures in a row: {self._failures}, loaded: {loaded}",
             exc_info=error if with_traceback else None,
+            error=self.last_error,
+            failures=self._failures,
+            loaded=loaded,
         )
 
     def _may_fetch_for_unknown_key(self) -> bool:

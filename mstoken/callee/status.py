@@ -14,6 +14,7 @@ from itertools import islice
 
 from mstoken.callee.firebase import IdentityDirectory, IdentityStatus
 from mstoken.errors import VerifierUnavailable
+from mstoken.log_events import log_event
 from mstoken.refresher import Refresher
 from mstoken.single_flight import SingleFlight
 
@@ -157,7 +158,8 @@ class StatusCache:
 
     def _note_failure(self, outage: VerifierUnavailable) -> None:
         if self._failed_at is None:
-            _log.warning("identity status cannot be looked up", extra={"error": outage.reason})
+            event = "identity status cannot be looked up"
+            log_event(_log, logging.WARNING, event, f"{event}: {outage.reason}", error=outage.reason)
         self._failed_at, self.last_error = self._clock(), outage.reason
         # Calls that wait go on with the last known status, and queue up again if they need another look-up.
         self._queue.clear()

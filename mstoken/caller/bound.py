@@ -8,6 +8,7 @@ from typing import Any
 
 from mstoken.backoff import Backoff
 from mstoken.errors import SignInError
+from mstoken.log_events import log_event
 from mstoken.refresher import Refresher
 from mstoken.single_flight import SingleFlight
 from mstoken.wire import ID_TOKEN_LIFETIME_SECONDS
@@ -114,9 +115,13 @@ class BoundToken:
         pause_seconds = max(self._backoff.delay_seconds(self._failures), error.retry_after_seconds)
         self._retry_at = self._clock() + pause_seconds
         expires_at = self._signed_in.expires_at if self._signed_in is not None else 0.0
-        facts = {
-            "audience": self._audience,
-            "error": error.reason,
-            "seconds_left": max(0, int(expires_at - self._clock())),
-        }
-        _log.warning(_NOT_RENEWED, extra=facts)
+        seconds_left = max(0, int(expires_at - self._clock()))
+        log_event(
+            _log,
+            logging.WARNING,
+            _NOT_RENEWED,
+            f"{_NOT_RENEWED}: {error.reason}; the one for {self._audience} is valid for {seconds_left} s more",
+            audience=self._audience,
+            error=error.reason,
+            seconds_left=seconds_left,
+        )

@@ -21,6 +21,7 @@ from mstoken.blocking import DEADLINE_SECONDS, call_blocking
 from mstoken.claims import service_name
 from mstoken.errors import SettingsError, SignInUnavailable
 from mstoken.jwk import public_jwk, thumbprint
+from mstoken.log_events import log_event
 from mstoken.single_flight import SingleFlight
 from mstoken.wire import ASSERTION_MAX_AGE_SECONDS, SIGNATURE_ALGORITHM
 
@@ -83,7 +84,9 @@ class GoogleIdentity(Credential):
         self._credentials = credentials = await call_blocking(
             self._fetch_blocking, deadline_seconds=self._deadline_seconds
         )
-        _log.info("identity token", extra={"took_ms": round((time.perf_counter() - began) * 1000, 1)})
+        took_ms = round((time.perf_counter() - began) * 1000, 1)
+        message = f"an identity token was fetched from the platform in {took_ms} ms"
+        log_event(_log, logging.INFO, "identity token", message, took_ms=took_ms)
         return credentials
 
     def _fetch_blocking(self) -> Credentials:

@@ -1,6 +1,6 @@
 """Custom tokens for signing in: who signs them, this process or the token service.
 
-Whoever can sign custom tokens can sign in as any identity. So `AdminMinter`, with which this process signs, is for
+Anyone who can sign custom tokens can sign in as any identity. So `AdminMinter`, with which this process signs, is for
 laptops and for the token service. All other services use `BrokerMinter`, which asks the token service.
 """
 

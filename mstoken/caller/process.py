@@ -18,6 +18,7 @@ from mstoken.caller.minting import Minter
 from mstoken.caller.signin import TIMEOUT_SECONDS, SignIn
 from mstoken.claims import ServiceClaims, log_name, service_name, token_mode
 from mstoken.errors import SignInError
+from mstoken.log_events import log_event
 from mstoken.per_process import PerProcess
 from mstoken.proof import ProofKey
 from mstoken.wire import Mode
@@ -106,12 +107,17 @@ class ProcessTokens:
             token = await self._sign_in_fresh(audience)
         except SignInError as error:
             stock.fail(retry_after_seconds=error.retry_after_seconds)
-            _log.warning("no token ahead of need", extra={"audience": audience, "error": error.reason})
+            self._log_failure(logging.WARNING, audience, error.reason)
         except Exception:  # A defect must not end the stocking: without `fail`, the stock would wait for this sign-in.
             stock.fail(retry_after_seconds=0.0)
-            _log.exception("no token ahead of need")
+            self._log_failure(logging.ERROR, audience, "a defect", with_traceback=True)
         else:
             stock.put(token, signed_in_at=began_at, took_seconds=self._clock() - began_at)
+
+    def _log_failure(self, level: int, audience: str, reason: str, *, with_traceback: bool = False) -> None:
+        message = f"no token ahead of need for {audience}: {reason}"
+        facts = {"audience": audience, "error": reason}
+        log_event(_log, level, "no token ahead of need", message, exc_info=with_traceback or None, **facts)
 
     async def _sign_in_fresh(self, audience: str) -> str:
         claims = ServiceClaims.fresh(self._service, service_name(audience), minted_at=self._clock())
@@ -127,14 +133,19 @@ class ProcessTokens:
         custom_token = await self._minter.mint(self._client, claims)
         minted = time.perf_counter()
         token = await self._sign_in.exchange(self._client, claims.uid, custom_token)
-        facts = {
-            "audience": claims.audience,
-            "mode": claims.mode,
-            "custom_token_ms": round((minted - began) * 1000, 1),
-            "sign_in_ms": round((time.perf_counter() - minted) * 1000, 1),
-            "token": log_name(token),
-        }
-        _log.info("signed in", extra=facts)
+        custom_token_ms = round((minted - began) * 1000, 1)
+        sign_in_ms = round((time.perf_counter() - minted) * 1000, 1)
+        log_event(
+            _log,
+            logging.INFO,
+            "signed in",
+            f"signed in as {claims.uid} for {claims.audience}, {claims.mode}, in {custom_token_ms + sign_in_ms:.1f} ms",
+            audience=claims.audience,
+            mode=claims.mode,
+            custom_token_ms=custom_token_ms,
+            sign_in_ms=sign_in_ms,
+            token=log_name(token),
+        )
         return token
 
 

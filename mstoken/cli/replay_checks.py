@@ -85,7 +85,7 @@ async def _spend_random_id(store: ReplayStore) -> str | None:
             warning = await store.ready()
         one_time_id = f"doctor.{secrets.token_urlsafe(16)}"
         expires_at = datetime.now(UTC).timestamp() + 60
-        # A time of issue in the future: a new store too accepts this id, which nobody can have used before.
+        # A time of issue in the future: a new store too accepts this id, which cannot have been used before.
         if not await store.spend(one_time_id, issued_at=expires_at, expires_at=expires_at):
             raise VerifierUnavailable("The store says that a new id was spent before.")
         if await store.spend(one_time_id, issued_at=expires_at, expires_at=expires_at):

@@ -31,6 +31,7 @@ from mstoken.errors import (
 )
 from mstoken.issuer.credentials import CredentialVerifier, ProvenService
 from mstoken.issuer.policy import Policy
+from mstoken.log_events import log_event
 from mstoken.settings import Settings
 from mstoken.wire import CUSTOM_TOKEN_LIFETIME_SECONDS, Mode
 
@@ -83,17 +84,24 @@ class _AuditRecord:
     token_id: str | None = None
 
     def write(self, refusal: Refusal | None = None) -> None:
-        facts = {
-            "service": self.proven.service if self.proven else None,
-            "proven_by": str(self.proven) if self.proven else None,
-            "audience": self.audience,
-            "mode": self.mode,
-            "token_id": self.token_id,
-            "verdict": refusal.code if refusal else "issued",
-            # The answer does not contain the reason of an outage, so the log must.
-            "reason": str(refusal) if refusal else None,
-        }
-        _audit.log(logging.INFO if refusal is None else logging.WARNING, "token", extra=facts)
+        # The answer does not contain the reason of an outage, so the log must.
+        verdict, reason = (refusal.code, str(refusal)) if refusal else ("issued", None)
+        service = self.proven.service if self.proven else None
+        caller = service_uid(service) if service else "unknown"
+        message = f"token {caller} → {self.audience or 'unknown'} {self.mode or 'unknown'} {verdict}"
+        log_event(
+            _audit,
+            logging.INFO if refusal is None else logging.WARNING,
+            "token",
+            f"{message}: {reason}" if reason else message,
+            service=service,
+            proven_by=str(self.proven) if self.proven else None,
+            audience=self.audience,
+            mode=self.mode,
+            token_id=self.token_id,
+            verdict=verdict,
+            reason=reason,
+        )
 
 
 class TokenService:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from mstoken.backoff import Backoff
+from mstoken.log_events import log_event
 from services.billing.outbox import Claim, Outbox
 from services.common.times import Clock, utc_now
 
@@ -71,15 +72,19 @@ class Dispatcher:
             await self._queue.hand_over(claim.delivery_id, claim.task_id)
         except QueueUnavailable as error:
             pause_seconds = BACKOFF.delay_seconds(claim.failures + 1)
-            _log.warning(
+            retry_after_seconds = round(pause_seconds, 1)
+            log_event(
+                _log,
+                logging.WARNING,
                 "hand_over",
-                extra={
-                    "delivery_id": claim.delivery_id,
-                    "reason": str(error),
-                    "retry_after_seconds": round(pause_seconds, 1),
-                },
+                f"delivery {claim.delivery_id} was not handed over: {error}; next try in {retry_after_seconds} s",
+                delivery_id=claim.delivery_id,
+                reason=str(error),
+                retry_after_seconds=retry_after_seconds,
             )
             await self._outbox.postpone(claim, until=self._clock() + timedelta(seconds=pause_seconds))
         else:
-            _log.info("hand_over", extra={"delivery_id": claim.delivery_id, "hand_over": claim.hand_overs + 1})
+            number = claim.hand_overs + 1
+            message = f"delivery {claim.delivery_id} was handed over to the task queue, time {number}"
+            log_event(_log, logging.INFO, "hand_over", message, delivery_id=claim.delivery_id, hand_over=number)
             await self._outbox.handed_over(claim, due_again=self._clock() + self._patience)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from mstoken import ServiceIdentity
 from mstoken.errors import SignInRefused, SignInUnavailable
+from mstoken.log_events import log_event
 from services.billing.errors import (
     NeighbourFailed,
     NeighbourUnavailable,
@@ -133,14 +134,14 @@ class Neighbours:
                 response = await neighbour.retries.call(attempt)
         except (TryAgain, CircuitOpen, httpx.PoolTimeout, TimeoutError, SignInUnavailable) as error:
             reason = error.reason if isinstance(error, TryAgain) else type(error).__name__
-            _log.warning("neighbour", extra={"neighbour": service, "reason": reason})
+            log_failure(service, reason, level=logging.WARNING)
             raise neighbour.unavailable from error
         except SignInRefused as error:
-            _log.error("neighbour", extra={"neighbour": service, "reason": error.reason})
+            log_failure(service, error.reason)
             raise neighbour.failed from error
         if response.is_success or response.status_code in accepted:
             return response
-        _log.warning("neighbour", extra={"neighbour": service, "reason": f"status {response.status_code}"})
+        log_failure(service, f"status {response.status_code}", level=logging.WARNING)
         raise neighbour.unavailable if response.status_code in _TRY_LATER else neighbour.failed
 
     async def _attempt(self, request: httpx.Request, neighbour: _Neighbour, outcome: CallOutcome) -> httpx.Response:
@@ -195,5 +196,10 @@ def parse(response: httpx.Response, shape: type[Answer], failed: type[NeighbourF
     try:
         return shape.model_validate_json(response.content)
     except ValidationError as error:
-        _log.error("neighbour", extra={"neighbour": failed.service, "reason": "invalid answer"})
+        log_failure(failed.service, "invalid answer")
         raise failed from error
+
+
+def log_failure(service: str, reason: str, *, level: int = logging.ERROR) -> None:
+    """Log that a call to `service` failed."""
+    log_event(_log, level, "neighbour", f"a call to {service} failed: {reason}", neighbour=service, reason=reason)

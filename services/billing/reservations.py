@@ -1,17 +1,14 @@
 """Billing's reservations in Product. `services/product/README.md` describes the API."""
 
-import logging
 from collections.abc import Sequence
 
 import httpx
 from pydantic import BaseModel, Field
 
 from services.billing.errors import BillInProgress, OutOfStock, ProductFailed, ProductUnknown
-from services.billing.neighbours import Neighbours, parse
+from services.billing.neighbours import Neighbours, log_failure, parse
 from services.billing.orders import OrderItem
 from services.common.shapes import Money
-
-_log = logging.getLogger("services.billing.neighbours")
 
 
 class ReservationLine(BaseModel):
@@ -91,5 +88,5 @@ def _error_for(problem: _Problem) -> BillInProgress | ProductFailed:
 
 
 def _failed(reason: str) -> ProductFailed:
-    _log.error("neighbour", extra={"neighbour": ProductFailed.service, "reason": reason})
+    log_failure(ProductFailed.service, reason)
     return ProductFailed()

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from mstoken import TokenVerifier
 from mstoken.errors import SettingsError, VerifierUnavailable
 from mstoken.fastapi import documented_problem, protect
+from mstoken.log_events import log_event
 from services.common import logs, problems
 from services.common.bodies import BodyReader
 from services.common.database import Database
@@ -132,10 +133,11 @@ def _probes(verifier: TokenVerifier, database: Database) -> APIRouter:
         try:
             warnings = await verifier.ready()
         except VerifierUnavailable as outage:
-            _log.error("not_ready", extra={"reason": outage.reason})
+            log_event(_log, logging.ERROR, "not_ready", f"not ready: {outage.reason}", reason=outage.reason)
             raise
         if warnings:
-            _log.warning("ready_with_warnings", extra={"warnings": warnings})
+            message = f"ready, with warnings: {'; '.join(warnings)}"
+            log_event(_log, logging.WARNING, "ready_with_warnings", message, warnings=warnings)
         return Readiness(warnings=[warning.partition(":")[0] for warning in warnings])
 
     return router

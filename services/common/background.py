@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Self
 
+from mstoken.log_events import log_event
 from mstoken.problem import Problem
 
 STOP_SECONDS = 5.0
@@ -60,6 +61,8 @@ class Repeated:
         try:
             await self._job()
         except Problem as problem:
-            _log.warning("background", extra={"job": self._name, "reason": problem.code})
-        except Exception:
-            _log.exception("defect", extra={"job": self._name})
+            message = f"the job {self._name} failed: {problem.code}"
+            log_event(_log, logging.WARNING, "background", message, job=self._name, reason=problem.code)
+        except Exception as error:
+            message = f"the job {self._name} failed because of a defect: {type(error).__name__}"
+            log_event(_log, logging.ERROR, "defect", message, exc_info=error, job=self._name)

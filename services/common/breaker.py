@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from mstoken.log_events import log_event
+
 FAILURES_TO_OPEN = 5
 OPEN_SECONDS = 2.0
 
@@ -94,7 +96,8 @@ class CircuitBreaker:
         if is_success is True:
             self._failures = 0
             self._opened_at = None
-            _log.info("circuit_closed", extra={"circuit": self._name})
+            message = f"the circuit to {self._name} closed: calls go through again"
+            log_event(_log, logging.INFO, "circuit_closed", message, circuit=self._name)
         elif is_success is False:
             self._opened_at = self._clock()
 
@@ -105,4 +108,8 @@ class CircuitBreaker:
             self._failures += 1
             if self._failures >= self._failures_to_open:
                 self._opened_at = self._clock()
-                _log.warning("circuit_opened", extra={"circuit": self._name})
+                message = (
+                    f"the circuit to {self._name} opened after {self._failures} failures in a row: no calls for "
+                    f"{self._open_seconds:g} s"
+                )
+                log_event(_log, logging.WARNING, "circuit_opened", message, circuit=self._name)

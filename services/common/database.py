@@ -25,6 +25,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from typing_extensions import override
 
+from mstoken.log_events import log_event
 from mstoken.private_files import make_private_file
 from services.common.errors import DatabaseUnavailable
 
@@ -283,7 +284,7 @@ class _PostgreSQL(_Kind):
 
     @override
     def prepare(self, url: URL) -> None:
-        """Do nothing: whoever runs the server creates the database."""
+        """Do nothing: the operator of the server creates the database."""
 
     @override
     def take_migration_turn(self, connection: Connection) -> None:
@@ -333,7 +334,8 @@ class _Outages:
 
     def __exit__(self, _type: object, error: BaseException | None, traceback: object) -> None:
         if error is not None and self._kind.is_outage(error):
-            _log.error("database_unavailable", exc_info=error)
+            message = f"the database is unavailable: {str(error).partition(chr(10))[0] or type(error).__name__}"
+            log_event(_log, logging.ERROR, "database_unavailable", message, exc_info=error)
             raise DatabaseUnavailable from error
 
 

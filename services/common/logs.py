@@ -15,7 +15,8 @@ def configure(service: str, *, stream: TextIO | None = None) -> None:
     """Write all log records of this process to `stream`, or stdout, as JSON objects. Call it once per process.
 
     An object has `event`, `level`, `logger`, `time`, `service`, the extra fields of the record, and `request_id` while
-    a request is being answered.
+    a request is being answered. `event` is the name of what happened, or the message if the record has no name
+    (`mstoken.log_events`). If it has one, the message is in `message`.
     """
 
     def add_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -25,6 +26,7 @@ def configure(service: str, *, stream: TextIO | None = None) -> None:
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             structlog.contextvars.merge_contextvars,
+            _keep_message,
             structlog.stdlib.ExtraAdder(),
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
@@ -49,3 +51,10 @@ def configure(service: str, *, stream: TextIO | None = None) -> None:
         logger.propagate = True
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _keep_message(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Copy the message to `message` if the record has a name: the name takes its place in `event`."""
+    if hasattr(event["_record"], "event"):
+        event["message"] = event["event"]
+    return event

@@ -9,6 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars, get_contextvars
 
+from mstoken.log_events import log_event
 from services.common.errors import InternalError
 from services.common.problems import response_to
 
@@ -57,18 +58,21 @@ class RequestLog:
         with bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_id)
-            except Exception:
-                _log.exception("defect")
+            except Exception as error:
+                message = f"a defect: {scope['method']} {scope['path']} raised {type(error).__name__}"
+                log_event(_log, logging.ERROR, "defect", message, exc_info=error)
                 if status is not None:
                     raise
                 await response_to(InternalError())(scope, receive, send_with_id)
             finally:
-                _log.info(
+                duration_ms = round((time.perf_counter() - started_at) * 1000, 1)
+                log_event(
+                    _log,
+                    logging.INFO,
                     "request",
-                    extra={
-                        "method": scope["method"],
-                        "path": scope["path"],
-                        "status": status,
-                        "duration_ms": round((time.perf_counter() - started_at) * 1000, 1),
-                    },
+                    f"{scope['method']} {scope['path']} {status or 'without an answer'} in {duration_ms} ms",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    duration_ms=duration_ms,
                 )

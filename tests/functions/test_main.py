@@ -21,7 +21,7 @@ LINES = """
 import logging
 import main
 log = logging.getLogger("mstoken.audit")
-log.info("token", extra={"verdict": "issued", "mode": None})
+log.info("token svc:billing", extra={"event": "token", "verdict": "issued", "mode": None})
 log.warning("token", extra={"reason": "sent \\ud800, and\\na line"})
 try:
     raise ValueError("a defect")
@@ -72,7 +72,8 @@ def test_each_log_line_is_a_json_object() -> None:
     issued, refused, broken = map(json.loads, in_production(LINES).splitlines())
     assert issued == {
         "severity": "INFO",
-        "message": "token",
+        "message": "token svc:billing",
+        "event": "token",
         "logger": "mstoken.audit",
         "verdict": "issued",
         "mode": None,

@@ -81,7 +81,7 @@ class SpentIdFile:
                     continue
                 except OSError as error:
                     raise _unavailable(error) from error
-                # After the change, because only then nobody else can have begun a new file before it.
+                # After the change: only then no other process can have begun a new file before it.
                 if connection.inodes == self._inodes():
                     return result
                 self._discard(damaged=True)

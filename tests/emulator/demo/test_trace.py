@@ -45,7 +45,7 @@ SIGNED_IN = {
 
 def audit(one_time_id: str = ID) -> dict[str, Any]:
     return {
-        "message": "token",
+        "event": "token",
         "token_id": sha256(one_time_id.encode()).hexdigest()[:8],
         "service": "billing",
         "proven_by": "account billing@demo-shop.iam.gserviceaccount.com",

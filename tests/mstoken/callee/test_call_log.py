@@ -26,7 +26,7 @@ async def test_a_call_with_a_fresh_token(product: Product, caplog: pytest.LogCap
     assert await product.code(token) == "token_replayed"
     accepted, refused = (vars(record) for record in caplog.records)
     expected = {
-        "message": "call",
+        "event": "call",
         "caller": "svc:billing",
         "audience": "product",
         "mode": "fresh",
@@ -38,6 +38,10 @@ async def test_a_call_with_a_fresh_token(product: Product, caplog: pytest.LogCap
     assert expected.items() <= accepted.items()
     assert (expected | {"verdict": "token_replayed"}).items() <= refused.items()
     assert token not in str(accepted) + str(refused)
+    assert caplog.messages == [
+        "call svc:billing → product fresh accepted",
+        "call svc:billing → product fresh token_replayed",
+    ]
 
 
 async def test_a_call_with_a_proof(bound: ProductWithProofs, caplog: pytest.LogCaptureFixture) -> None:
@@ -66,6 +70,10 @@ async def test_the_call_of_a_user(product: Product, caplog: pytest.LogCaptureFix
     assert (refused["caller"], refused["verdict"]) == (None, "user_token_invalid")
     assert token not in str(accepted)
     assert "password-typed-here" not in str(refused)
+    assert caplog.messages == [
+        "call user:anna → product user accepted",
+        "call unknown → product user user_token_invalid",
+    ]
 
 
 class BrokenStore(MemoryReplayStore):
@@ -80,3 +88,4 @@ async def test_a_call_that_cannot_be_verified(product: Product, caplog: pytest.L
     product.verifier = product.firebase.verifier("product", replay=BrokenStore())
     assert await product.code(product.service_token()) == "verifier_unavailable"
     assert [vars(record)["reason"] for record in caplog.records] == ["The store is down."]
+    assert caplog.messages == ["call svc:billing → product fresh verifier_unavailable: The store is down."]

@@ -257,8 +257,15 @@ async def test_a_start_without_network_recovers(
         sleep.wake()
         await sleep.asked_seconds.get()
         cache.ready()
-    assert "certificates could not be fetched" in caplog.messages
-    assert "certificates are back" in caplog.messages
+    failed, back = caplog.messages[0], caplog.messages[-1]
+    assert failed == (
+        "certificates could not be fetched: ConnectError: no route to Google; failures in a row: 1, loaded: 0"
+    )
+    assert back == f"certificates are back after {len(caplog.messages) - 1} failed fetches"
+    assert [vars(record)["event"] for record in (caplog.records[0], caplog.records[-1])] == [
+        "certificates could not be fetched",
+        "certificates are back",
+    ]
 
 
 async def test_without_background_work_the_first_token_causes_a_fetch(keys: list[Key]) -> None:

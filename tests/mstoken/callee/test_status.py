@@ -224,7 +224,10 @@ async def test_an_outage_keeps_the_last_status_for_15_minutes(
     firebase.down = False
     clock.advance(1)
     assert await cache.is_alive("svc:billing", 0)
-    assert caplog.messages == ["identity status cannot be looked up", "identity status can be looked up again"]
+    assert caplog.messages == [
+        "identity status cannot be looked up: The fake Firebase is down.",
+        "identity status can be looked up again",
+    ]
 
 
 async def test_after_an_outage_of_days_the_background_look_ups_go_on(

@@ -267,6 +267,9 @@ class TestFailures:
         assert 240 >= left[0] > left[-1] >= 0
         assert {record.__dict__["audience"] for record in caplog.records} == {"product"}
         assert {record.__dict__["error"] for record in caplog.records} == {"Firebase is down"}
+        assert caplog.messages[0] == (
+            f"a service token could not be renewed: Firebase is down; the one for product is valid for {left[0]} s more"
+        )
         assert {(record.name, record.levelno) for record in caplog.records} == {("mstoken.tokens", logging.WARNING)}
 
     async def test_after_the_token_has_expired_calls_raise_the_error(self, course: Course) -> None:

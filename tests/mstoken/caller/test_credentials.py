@@ -71,7 +71,8 @@ LOG = """
 import logging, mstoken.caller.credentials
 class Log(logging.Handler):
     def emit(self, record):
-        report({"message": record.getMessage(), "took_ms": record.took_ms, "all": str(vars(record))})
+        facts = {"event": record.event, "took_ms": record.took_ms}
+        report({"message": record.getMessage(), **facts, "all": str(vars(record))})
 logging.getLogger("mstoken").addHandler(Log())
 logging.getLogger("mstoken").setLevel(logging.DEBUG)
 """
@@ -332,7 +333,8 @@ class TestGoogleIdentity:
         """The log says how long a fetch took, and contains no part of the token."""
         record, tokens = reports(here.start(LOG + "report([assertion() for _ in range(3)])", google.host))
         (token,) = set(tokens)
-        assert record["message"] == "identity token"
+        assert record["event"] == "identity token"
+        assert record["message"] == f"an identity token was fetched from the platform in {record['took_ms']} ms"
         assert record["took_ms"] > 0
         assert not [part for part in token.split(".") if part in record["all"]]
 

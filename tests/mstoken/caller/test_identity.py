@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -132,7 +133,8 @@ class TestFresh:
         caplog.set_level(logging.INFO, "mstoken.tokens")
         token = project.identity.token_sync("product", mode)
         (line,) = (vars(record) for record in caplog.records)
-        assert (line["message"], line["audience"], line["mode"]) == ("signed in", "product", mode)
+        assert (line["event"], line["audience"], line["mode"]) == ("signed in", "product", mode)
+        assert re.fullmatch(rf"signed in as svc:billing for product, {mode}, in \d+\.\d ms", line["message"])
         assert min(line["custom_token_ms"], line["sign_in_ms"]) >= 0
         assert line["token"] == token_sha256(token).hex()[:8]
         assert token not in str(line)
@@ -294,6 +296,9 @@ class TestFresh:
         assert {record.__dict__["audience"] for record in caplog.records} == {"product"}
         assert {record.__dict__["error"] for record in caplog.records} == {
             "Firebase could not be reached (ConnectError)"
+        }
+        assert set(caplog.messages) == {
+            "no token ahead of need for product: Firebase could not be reached (ConnectError)"
         }
 
     def test_a_defect_does_not_end_the_stocking(self, project: Project, caplog: pytest.LogCaptureFixture) -> None:

@@ -441,7 +441,8 @@ async def test_each_token_is_one_audit_line(
         "token_id": sha256(identified_by.encode()).hexdigest()[:8],
         "verdict": "issued",
     }
-    assert (line["levelno"], line["message"]) == (logging.INFO, "token")
+    assert (line["levelno"], line["event"]) == (logging.INFO, "token")
+    assert line["message"] == f"token svc:billing → product {body['mode']} issued"
     written = str([vars(record) for record in caplog.records])
     assert not any(secret in written for secret in (*assertion.split("."), issued.custom_token, identified_by))
 
@@ -464,6 +465,7 @@ async def test_a_malformed_credential_is_not_in_the_audit_line(
     (line,) = audited(caplog)
     assert facts(line) == dict.fromkeys(facts(line)) | {"verdict": "credential_malformed"}
     assert line["levelno"] == logging.WARNING
+    assert line["message"].startswith("token unknown → unknown unknown credential_malformed: ")
     assert "typed-by-accident" not in str(line)
 
 
@@ -501,7 +503,7 @@ async def test_each_refusal_is_one_audit_line(
     if "service" in expected:
         known["proven_by"] = f"key {thumbprint(JWK)}"
     assert facts(line) == known
-    assert (line["levelno"], line["message"]) == (logging.WARNING, "token")
+    assert (line["levelno"], line["event"]) == (logging.WARNING, "token")
     assert not any(part in str(line) for part in assertion.split("."))
 
 

@@ -124,7 +124,9 @@ async def test_not_ready_without_the_replay_store(
         answered(await client.get("/healthz"))
     assert response.headers["Retry-After"] == "1"
     assert "redis.internal" not in response.text
-    assert "redis.internal" in str([record.__dict__ for record in caplog.records if record.message == "not_ready"])
+    [record] = [record for record in caplog.records if vars(record).get("event") == "not_ready"]
+    assert record.message == f"not ready: {vars(record)['reason']}"
+    assert "redis.internal" in record.message
 
 
 @pytest.mark.both_modes
@@ -135,7 +137,8 @@ async def test_ready_with_warnings(tmp_path: Path, firebase: FakeFirebase, caplo
         await client.get("/me", headers=firebase.user_headers("maya"))
         answer = answered(await client.get("/readyz"))
     assert answer == {"status": "ready", "warnings": ["Identity status"]}
-    [record] = [record for record in caplog.records if record.message == "ready_with_warnings"]
+    [record] = [record for record in caplog.records if vars(record).get("event") == "ready_with_warnings"]
+    assert record.message == "ready, with warnings: Identity status: The fake Firebase is down."
     assert record.__dict__["warnings"] == ["Identity status: The fake Firebase is down."]
 
 
@@ -207,7 +210,8 @@ async def test_a_defect_is_answered_with_a_bare_500(
     refused(response, 500, "internal_error")
     assert "hunter2" not in response.text
     assert response.headers["X-Request-ID"] == "find-me"
-    [record] = [record for record in caplog.records if record.message == "defect"]
+    [record] = [record for record in caplog.records if vars(record).get("event") == "defect"]
+    assert record.message == "a defect: GET /defect raised RuntimeError"
     assert record.exc_info
 
 
@@ -294,10 +298,11 @@ async def test_the_request_id_is_known_during_the_request(client: httpx.AsyncCli
 async def test_the_request_log(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
     """Each request is logged with method, path, status and duration, and without anything that may be secret."""
     caplog.set_level(logging.INFO, "services.requests")
-    await client.get("/nowhere?key=hunter2", headers={"Authorization": "Bearer hunter2"})
+    await client.get("/nowhere%0A2026?key=hunter2", headers={"Authorization": "Bearer hunter2"})
     [record] = [record for record in caplog.records if record.name == "services.requests"]
     assert record.__dict__["method"] == "GET"
-    assert record.__dict__["path"] == "/nowhere"
+    assert record.__dict__["path"] == "/nowhere\n2026"
+    assert re.fullmatch(r"GET /nowhere\\n2026 404 in \d+\.\d ms", record.message)
     assert record.__dict__["status"] == 404
     assert record.__dict__["duration_ms"] >= 0
     assert "hunter2" not in str(record.__dict__)

@@ -54,15 +54,19 @@ async def test_a_job_that_does_not_end_is_cancelled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "event", "level"),
-    [(DatabaseUnavailable(), "background", logging.WARNING), (RuntimeError("x"), "defect", logging.ERROR)],
+    ("error", "event", "level", "message"),
+    [
+        (DatabaseUnavailable(), "background", logging.WARNING, ": database_unavailable"),
+        (RuntimeError("x"), "defect", logging.ERROR, " because of a defect: RuntimeError"),
+    ],
 )
 async def test_a_failed_job_is_logged_and_runs_again(
-    caplog: pytest.LogCaptureFixture, error: Exception, event: str, level: int
+    caplog: pytest.LogCaptureFixture, error: Exception, event: str, level: int, message: str
 ) -> None:
     """A job that fails, with a problem or a defect, is logged with its name, and runs again when it is due."""
     job = Job(error)
     async with asyncio.timeout(5), Repeated("job", job, every_seconds=0.001):
         await job.again.wait()
     record = next(record for record in caplog.records if record.name == "services.background")
-    assert (record.message, record.levelno, record.__dict__["job"]) == (event, level, "job")
+    assert (record.__dict__["event"], record.levelno, record.__dict__["job"]) == (event, level, "job")
+    assert record.message == f"the job job failed{message}"

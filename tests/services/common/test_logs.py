@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from structlog.contextvars import bound_contextvars
 
+from mstoken.log_events import log_event
 from services.common import logs
 from tests.services.shop import logging_as_before
 
@@ -27,18 +28,21 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_a_record_is_a_json_object(stream: io.StringIO) -> None:
-    """A log record is one line of JSON, with its extra fields, the service and the request id."""
+    """A record is one line of JSON: the name of the event, the message, the facts, the service and the request id."""
     with bound_contextvars(request_id="r1"):
-        logging.getLogger("mstoken.calls").info("call", extra={"caller": "svc:billing", "age_seconds": 0.1})
+        log_event(
+            logging.getLogger("mstoken.calls"), logging.INFO, "call", "call svc:x", caller="svc:x", age_seconds=0.1
+        )
     [line] = lines(stream)
     assert line.pop("time").endswith("Z")
     assert line == {
         "event": "call",
+        "message": "call svc:x",
         "level": "info",
         "logger": "mstoken.calls",
         "service": "product",
         "request_id": "r1",
-        "caller": "svc:billing",
+        "caller": "svc:x",
         "age_seconds": 0.1,
     }
 
