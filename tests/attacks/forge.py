@@ -7,16 +7,20 @@ import json
 import secrets
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import httpx
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from jwt.utils import der_to_raw_signature
 
 from emulator.local.keys import Key
 from emulator.local.signed_auth import CERTIFICATES_PATH
 
 Claims = dict[str, Any]
+KeyKind: TypeAlias = Literal["P-256", "P-384", "Ed25519", "RSA"]
+PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
 ABSENT = object()
 """A value that leaves its claim out."""
@@ -27,6 +31,20 @@ def encode(value: bytes) -> str:
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
 
 
+def signature(key: PrivateKey, message: bytes) -> bytes:
+    """Return the JWS signature with the algorithm of this kind of key (RFC 7518, section 3; RFC 8037).
+
+    It is always the same for the same key and message (RFC 6979).
+    """
+    match key:
+        case rsa.RSAPrivateKey():
+            return key.sign(message, padding.PKCS1v15(), hashes.SHA256())
+        case ed25519.Ed25519PrivateKey():
+            return key.sign(message)
+    sha2 = hashes.SHA256() if key.curve.key_size == 256 else hashes.SHA384()
+    return der_to_raw_signature(key.sign(message, ec.ECDSA(sha2, deterministic_signing=True)), key.curve)
+
+
 @dataclass
 class Forge:
     """Makes tokens of `project`. The signed Auth emulator at `auth_url` signs its ID tokens."""
@@ -35,9 +53,26 @@ class Forge:
     project: str
     own_key: Key
 
+    def now(self) -> int:
+        """Return the time, in whole seconds since the epoch."""
+        return int(time.time())
+
+    def random_id(self) -> str:
+        """Return an id of 128 bits that was never used before, in base64url."""
+        return secrets.token_urlsafe(16)
+
+    def new_key(self, kind: KeyKind = "P-256") -> PrivateKey:
+        """Return a new private key."""
+        match kind:
+            case "RSA":
+                return rsa.generate_private_key(65537, 2048)
+            case "Ed25519":
+                return ed25519.Ed25519PrivateKey.generate()
+        return ec.generate_private_key(ec.SECP256R1() if kind == "P-256" else ec.SECP384R1())
+
     def service_claims(self, service: str = "billing", audience: str = "product") -> Claims:
         """Return the claims of a valid service token that is issued now."""
-        ms = {"v": 1, "svc": service, "aud": audience, "iat": int(time.time()), "jti": secrets.token_urlsafe(16)}
+        ms = {"v": 1, "svc": service, "aud": audience, "iat": self.now(), "jti": self.random_id()}
         return self._claims(f"svc:{service}", "custom") | {"ms": ms}
 
     def user_claims(self, uid: str) -> Claims:
@@ -45,7 +80,7 @@ class Forge:
         return self._claims(uid, "password")
 
     def _claims(self, uid: str, provider: str) -> Claims:
-        now = int(time.time())
+        now = self.now()
         return {
             "iss": f"https://securetoken.google.com/{self.project}",
             "aud": self.project,

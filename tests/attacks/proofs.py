@@ -6,22 +6,39 @@ docs/threat-model.md has the same table. A test compares the two.
 import hashlib
 import hmac
 import json
-import secrets
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from joserfc.jwk import import_key
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from mstoken.jwk import thumbprint
-from tests.attacks.forge import ABSENT, Claims, Forge, encode
+from tests.attacks.forge import ABSENT, Claims, Forge, KeyKind, PrivateKey, encode, signature
 
 PATH = "/products"
 YEAR_SECONDS = 365 * 86_400
+
+
+def private_jwk(key: PrivateKey) -> Claims:
+    """Return a private key as JWK (RFC 7517)."""
+    match key:
+        case rsa.RSAPrivateKey():
+            return RSAAlgorithm.to_jwk(key, as_dict=True)
+        case ed25519.Ed25519PrivateKey():
+            return OKPAlgorithm.to_jwk(key, as_dict=True)
+    return ECAlgorithm.to_jwk(key, as_dict=True)
+
+
+def public_jwk(key: PrivateKey) -> Claims:
+    """Return the public key as JWK."""
+    match key:
+        case rsa.RSAPrivateKey():
+            return RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+        case ed25519.Ed25519PrivateKey():
+            return OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    return ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
 
 
 @dataclass
@@ -32,8 +49,8 @@ class Holder:
     url: str
 
     def __post_init__(self) -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.jwk: dict[str, Any] = ECAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
+        self.key = self.forge.new_key()
+        self.jwk = public_jwk(self.key)
         self.token = self.bound(thumbprint(self.jwk))
 
     def bound(self, jkt: str, ms: Claims | None = None, **changes: Any) -> str:
@@ -42,17 +59,17 @@ class Holder:
         `changes` are to its claims, and `ms` to the members of its ms claim.
         """
         claims = self.forge.service_claims() | changes
-        members = {"v": 1, "svc": "billing", "aud": "product", "iat": int(time.time()), "jkt": jkt}
+        members = {"v": 1, "svc": "billing", "aud": "product", "iat": self.forge.now(), "jkt": jkt}
         return self.forge.signed(claims | {"ms": members | (ms or {})})
 
     def claims(self) -> Claims:
         """Return the claims of a valid proof that is made now."""
         ath = encode(hashlib.sha256(self.token.encode()).digest())
         return {
-            "jti": secrets.token_urlsafe(16),
+            "jti": self.forge.random_id(),
             "htm": "GET",
             "htu": self.url + PATH,
-            "iat": int(time.time()),
+            "iat": self.forge.now(),
             "ath": ath,
         }
 
@@ -66,8 +83,7 @@ class Holder:
     def signed(self, header: Claims, claims: Claims) -> str:
         """Return a proof that is signed with the key, whatever the header says."""
         body = self.body(header, claims)
-        algorithm = ECAlgorithm(ECAlgorithm.SHA256)
-        return f"{body}.{encode(algorithm.sign(body.encode(), self.key))}"
+        return f"{body}.{encode(signature(self.key, body.encode()))}"
 
     def body(self, header: Claims, claims: Claims) -> str:
         parts = [{name: value for name, value in part.items() if value is not ABSENT} for part in (header, claims)]
@@ -99,7 +115,7 @@ def _made_for(path: str) -> Callable[[Holder], list[str]]:
 
 
 def _aged(seconds: int) -> Callable[[Holder], list[str]]:
-    return lambda holder: header_lines(holder, holder.proof(iat=int(time.time()) - seconds))
+    return lambda holder: header_lines(holder, holder.proof(iat=holder.forge.now() - seconds))
 
 
 def _header(**changes: object) -> Callable[[Holder], list[str]]:
@@ -129,7 +145,7 @@ def _with_own_key_and_the_holders_jwk(holder: Holder) -> list[str]:
 def _for_another_token(holder: Holder) -> list[str]:
     proof = holder.proof()
     # The other token is older, because two tokens of the same second are identical.
-    now = int(time.time())
+    now = holder.forge.now()
     holder.token = holder.bound(thumbprint(holder.jwk), iat=now - 9, auth_time=now - 9, exp=now + 3591)
     return header_lines(holder, proof)
 
@@ -146,33 +162,17 @@ def _unsigned(alg: str) -> Callable[[Holder], list[str]]:
 
 
 def _private(holder: Holder) -> list[str]:
-    jwk = ECAlgorithm.to_jwk(holder.key, as_dict=True)
-    return header_lines(holder, holder.proof(header={"jwk": jwk}))
+    return header_lines(holder, holder.proof(header={"jwk": private_jwk(holder.key)}))
 
 
-def _with_another_kind_of_key(alg: str, key: Any, jwk: Claims) -> Callable[[Holder], list[str]]:
+def _with_another_kind_of_key(kind: KeyKind, alg: str) -> Callable[[Holder], list[str]]:
     def lines(holder: Holder) -> list[str]:
-        if jwk["kty"] != "EC":
-            holder.token = holder.bound(import_key(jwk).thumbprint())
-        headers = {"typ": "dpop+jwt", "jwk": jwk}
-        return header_lines(holder, jwt.encode(holder.claims(), key, alg, headers=headers))
+        holder.key = holder.forge.new_key(kind)
+        holder.jwk = public_jwk(holder.key)
+        holder.token = holder.bound(import_key(holder.jwk).thumbprint())
+        return header_lines(holder, holder.proof(header={"alg": alg}))
 
     return lines
-
-
-def _rsa() -> Callable[[Holder], list[str]]:
-    key = rsa.generate_private_key(65537, 2048)
-    return _with_another_kind_of_key("RS256", key, RSAAlgorithm.to_jwk(key.public_key(), as_dict=True))
-
-
-def _ed25519() -> Callable[[Holder], list[str]]:
-    key = ed25519.Ed25519PrivateKey.generate()
-    return _with_another_kind_of_key("EdDSA", key, OKPAlgorithm.to_jwk(key.public_key(), as_dict=True))
-
-
-def _p384() -> Callable[[Holder], list[str]]:
-    key = ec.generate_private_key(ec.SECP384R1())
-    return _with_another_kind_of_key("ES384", key, ECAlgorithm.to_jwk(key.public_key(), as_dict=True))
 
 
 def _off_the_curve(holder: Holder) -> list[str]:
@@ -185,7 +185,7 @@ def _old_token(ms: Claims | None = None, **ages: int) -> Callable[[Holder], list
     """Return the lines of a call with a token of this minute, whose `auth_time` or `ms.iat` is so many seconds old."""
 
     def lines(holder: Holder) -> list[str]:
-        now = int(time.time())
+        now = holder.forge.now()
         minted = {"iat": now - ages["minted"]} if "minted" in ages else {}
         signed_in = {"auth_time": now - ages["signed_in"]} if "signed_in" in ages else {}
         holder.token = holder.bound(thumbprint(holder.jwk), minted | (ms or {}), **signed_in)
@@ -227,9 +227,9 @@ PROOF_FLAWS = [
     ProofFlaw("alg is none, no signature", "proof_invalid", _unsigned("none")),
     ProofFlaw("alg is ES256, no signature", "proof_invalid", _unsigned("ES256")),
     ProofFlaw("HS256, the public key as secret", "proof_invalid", _hmac_signed),
-    ProofFlaw("RS256 with an RSA key", "proof_invalid", _rsa()),
-    ProofFlaw("EdDSA with an Ed25519 key", "proof_invalid", _ed25519()),
-    ProofFlaw("ES384 with a P-384 key", "proof_invalid", _p384()),
+    ProofFlaw("RS256 with an RSA key", "proof_invalid", _with_another_kind_of_key("RSA", "RS256")),
+    ProofFlaw("EdDSA with an Ed25519 key", "proof_invalid", _with_another_kind_of_key("Ed25519", "EdDSA")),
+    ProofFlaw("ES384 with a P-384 key", "proof_invalid", _with_another_kind_of_key("P-384", "ES384")),
     ProofFlaw("typ of a proof is JWT", "proof_invalid", _header(typ="JWT")),
     ProofFlaw("typ of a proof is missing", "proof_invalid", _header(typ=ABSENT)),
     ProofFlaw("crit in a proof", "proof_invalid", _header(crit=["exp"])),
@@ -257,7 +257,7 @@ PROOF_FLAWS = [
     ProofFlaw("made for a path without scheme and host", "proof_invalid", _claim("htu", PATH)),
     ProofFlaw("made a minute ago", "proof_invalid", _aged(60)),
     ProofFlaw("made a minute in the future", "proof_invalid", _aged(-60)),
-    ProofFlaw("iat of a proof is a string", "proof_invalid", _claim("iat", str(int(time.time())))),
+    ProofFlaw("iat of a proof is a string", "proof_invalid", lambda h: _claim("iat", str(h.forge.now()))(h)),
     ProofFlaw("iat of a proof is true", "proof_invalid", _claim("iat", True)),
     *(
         ProofFlaw(f"no {name} in a proof", "proof_invalid", _claim(name, ABSENT))

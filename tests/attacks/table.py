@@ -4,7 +4,6 @@ docs/threat-model.md has the same table. A test compares the two.
 """
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -196,7 +195,7 @@ FLAWS = [
             ("a number of 5,000 digits", "9" * 5000, "token_malformed"),
         )
     ),
-    Flaw("exp has passed", "token_expired", lambda f, c: f.signed(c | _times(ago=3700))),
+    Flaw("exp has passed", "token_expired", lambda f, c: f.signed(c | _times(f, ago=3700))),
     # RFC 8725, sections 3.8 and 3.9: issuer and audience.
     Flaw("sub is missing", "token_untrusted", lambda f, c: f.without(c, "sub")),
     *(
@@ -242,8 +241,8 @@ FLAWS = [
 ]
 
 
-def _times(ago: int) -> Claims:
-    now = int(time.time())
+def _times(forge: Forge, ago: int) -> Claims:
+    now = forge.now()
     return {"iat": now - ago, "auth_time": now - ago, "exp": now - ago + 3600}
 
 
@@ -300,18 +299,18 @@ SERVICE_FLAWS = [
     Flaw(
         "minted a minute in the future",
         "token_untrusted",
-        lambda f, c: f.signed(_ms(c, iat=int(time.time()) + 60)),
+        lambda f, c: f.signed(_ms(c, iat=f.now() + 60)),
     ),
     Flaw(
         "signed in now, with a custom token that was minted 61 s ago",
         "token_stale",
-        lambda f, c: f.signed(_ms(c, iat=int(time.time()) - 61)),
+        lambda f, c: f.signed(_ms(c, iat=f.now() - 61)),
     ),
-    Flaw("issued 61 s ago", "token_stale", lambda f, c: f.signed(c | _times(ago=61))),
+    Flaw("issued 61 s ago", "token_stale", lambda f, c: f.signed(c | _times(f, ago=61))),
     Flaw(
         "refreshed: new iat, old auth_time",
         "token_stale",
-        lambda f, c: f.signed(c | {"auth_time": int(time.time()) - 61}),
+        lambda f, c: f.signed(c | {"auth_time": f.now() - 61}),
     ),
     Flaw("a service that does not exist", "identity_disabled", lambda f, c: f.signed(f.service_claims("ghost"))),
 ]
