@@ -60,9 +60,10 @@ _NOT_SENT_BACK = _HOP_BY_HOP | {"content-length", "content-encoding", "date", "s
 class KeyRing:
     """The key that signs now, the key that was announced to follow it, and earlier keys whose tokens may still live."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, make_key: Callable[[], Key] = Key, clock: Callable[[], float] = time.time) -> None:
+        self._make_key = make_key
         self._clock = clock
-        self._signing = Key()
+        self._signing = make_key()
         self._announced: Key | None = None
         self._retired: list[Key] = []
 
@@ -73,14 +74,14 @@ class KeyRing:
 
     def announce(self) -> Key:
         """Publish the key of the next rotation, and return it."""
-        self._announced = self._announced or Key()
+        self._announced = self._announced or self._make_key()
         return self._announced
 
     def rotate(self) -> Key:
         """Sign with the announced key from now on, or with a new key if none was announced. Return the key."""
         self._signing.retired_at = self._clock()
         self._retired.append(self._signing)
-        self._signing, self._announced = self._announced or Key(), None
+        self._signing, self._announced = self._announced or self._make_key(), None
         return self._signing
 
     def published(self) -> dict[str, str]:
@@ -105,7 +106,13 @@ class KeyRing:
     def make(self, spec: "TokenSpec") -> str:
         """Return the token that `spec` describes."""
         text = spec.payload_text if spec.payload_text is not None else json.dumps(spec.payload)
-        key = {"published": self._signing, "other": Key() if spec.key == "other" else None, "none": None}[spec.key]
+        match spec.key:
+            case "published":
+                key: Key | None = self._signing
+            case "other":
+                key = self._make_key()
+            case "none":
+                key = None
         return make_jws(self._signing.header | spec.header, base64url(text.encode("utf-8", "surrogateescape")), key)
 
 
@@ -148,7 +155,7 @@ class SignedAuth:
     """What the proxy's routes share."""
 
     upstream: httpx.AsyncClient
-    keys: KeyRing = field(default_factory=KeyRing)
+    keys: KeyRing
     faults: Faults = field(default_factory=Faults)
     max_age_seconds: int = MAX_AGE_SECONDS
 
@@ -223,15 +230,17 @@ async def pass_on(request: Request) -> Response:
     return Response(_signed(state.keys, answer), answer.status_code, headers)
 
 
-def create_app(upstream: str, *, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
-    """Return the proxy in front of the Auth emulator at `upstream` (host:port)."""
+def create_app(
+    upstream: str, *, transport: httpx.AsyncBaseTransport | None = None, make_key: Callable[[], Key] = Key
+) -> FastAPI:
+    """Return the proxy in front of the Auth emulator at `upstream` (host:port). `make_key` makes its signing keys."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with httpx.AsyncClient(
             base_url=f"http://{upstream}", timeout=UPSTREAM_TIMEOUT_SECONDS, transport=transport
         ) as client:
-            app.state.signed_auth = SignedAuth(client)
+            app.state.signed_auth = SignedAuth(client, KeyRing(make_key=make_key))
             yield
 
     app = FastAPI(lifespan=lifespan, openapi_url=None)

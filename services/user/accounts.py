@@ -33,8 +33,9 @@ GUESSABLE = (
 class Accounts:
     """Sign up, log in, refresh and log out. Every call raises `FirebaseUnavailable`.
 
-    `forget` is `TokenVerifier.forget`: it makes this process ask Firebase again about a user's tokens. `clock` returns
-    seconds since the epoch, `sleep` takes seconds.
+    `forget` is `TokenVerifier.forget`: it makes this process ask Firebase again about a user's tokens. A refused
+    log-in or sign-up is answered after `failed_log_in_seconds`. `clock` returns seconds since the epoch, `sleep` takes
+    seconds.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Accounts:
         attempts: Attempts,
         *,
         forget: Callable[[str], None],
+        failed_log_in_seconds: float = FAILED_LOG_IN_SECONDS,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -53,6 +55,7 @@ class Accounts:
         self._profiles = profiles
         self._attempts = attempts
         self._forget = forget
+        self._failed_log_in_seconds = failed_log_in_seconds
         self._clock = clock
         self._sleep = sleep
 
@@ -62,7 +65,7 @@ class Accounts:
         Raises `TooManyAttempts`, and `EmailTaken` and `AccountRefused`. If Firebase has refused the account, both are
         raised always after the same time.
         """
-        fails_at = self._clock() + FAILED_LOG_IN_SECONDS
+        fails_at = self._clock() + self._failed_log_in_seconds
         attempt = await self._attempts.sign_up(email, network)
         # After the limits, because it costs milliseconds of processor time.
         if is_guessable(password, [text for text in (email, display_name) if text]):
@@ -77,7 +80,7 @@ class Accounts:
 
         Raises `TooManyAttempts`, and `CredentialsInvalid`, always after the same time.
         """
-        fails_at = self._clock() + FAILED_LOG_IN_SECONDS
+        fails_at = self._clock() + self._failed_log_in_seconds
         attempt = await self._attempts.log_in(email, network)
         session = await self._decide(attempt, fails_at, self._toolkit.log_in(email, password))
         await self._profiles.seen(session.uid, email, session.display_name)

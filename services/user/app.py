@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from mstoken import Settings, TokenVerifier
 from services.common.app import build, own_process
 from services.common.database import Database
-from services.user.accounts import Accounts
+from services.user.accounts import FAILED_LOG_IN_SECONDS, Accounts
 from services.user.attempts import Attempts
 from services.user.firebase import TIMEOUT, AdminSessions, IdentityToolkit, Sessions
 from services.user.profiles import Profiles
@@ -30,11 +30,13 @@ def create_app(
     verifier: TokenVerifier | None = None,
     sessions: Sessions | None = None,
     client: httpx.AsyncClient | None = None,
+    failed_log_in_seconds: float = FAILED_LOG_IN_SECONDS,
 ) -> FastAPI:
     """Return the app. Without arguments it is configured from the environment, and configures the log of its process.
 
     `firebase` are the settings of the Firebase project; by default they come from the environment. `verifier`,
-    `sessions` and `client`, for Firebase's REST API, replace the real ones. Raises `SettingsError`.
+    `sessions` and `client`, for Firebase's REST API, replace the real ones. A refused log-in is answered after
+    `failed_log_in_seconds`, so that its time tells nothing. Raises `SettingsError`.
     """
     settings = settings or UserSettings()
     firebase = firebase or Settings()
@@ -48,6 +50,7 @@ def create_app(
         profiles,
         Attempts(AttemptStore(database)),
         forget=verifier.forget,
+        failed_log_in_seconds=failed_log_in_seconds,
     )
     return build(
         "User",

@@ -1,15 +1,19 @@
 """The signed Auth emulator, in front of a fake Auth emulator in memory."""
 
 import base64
+import copy
+import functools
+import itertools
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 import pytest
 from google.auth import jwt
 
+from emulator.local.keys import Key
 from emulator.local.signed_auth import CERTIFICATES_PATH, STILL_PUBLISHED_SECONDS, KeyRing, TokenSpec, create_app
 from emulator.run.ports import HOST
 from emulator.run.stack import Stack
@@ -30,6 +34,18 @@ def id_token() -> str:
     now = int(time.time())
     issuer = "https://securetoken.google.com/demo-shop"
     return unsigned({"iss": issuer, "aud": "demo-shop", "sub": "svc:billing", "iat": now, "exp": now + 3600})
+
+
+@functools.cache
+def known_key(number: int) -> Key:
+    """Return the same key for the same number: to make an RSA key takes longer than a test."""
+    return Key()
+
+
+def key_maker() -> Callable[[], Key]:
+    """Return a function that returns another key with each call, the same ones for each proxy."""
+    numbers = itertools.count()
+    return lambda: copy.copy(known_key(next(numbers)))
 
 
 class FakeAuthEmulator:
@@ -61,7 +77,7 @@ def emulator() -> FakeAuthEmulator:
 @pytest.fixture
 async def proxy(emulator: FakeAuthEmulator) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the proxy in front of that emulator."""
-    app = create_app("127.0.0.1:9099", transport=httpx.MockTransport(emulator))
+    app = create_app("127.0.0.1:9099", transport=httpx.MockTransport(emulator), make_key=key_maker())
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1:9100") as client,
@@ -151,7 +167,7 @@ async def test_rotation_with_notice(proxy: httpx.AsyncClient) -> None:
 def test_old_certificates_are_removed() -> None:
     """A certificate is removed two hours after its key stopped signing: by then every token of that key has expired."""
     clock = FakeClock()
-    keys = KeyRing(clock=clock)
+    keys = KeyRing(make_key=key_maker(), clock=clock)
     old = keys.signing.key_id
     keys.rotate()
     clock.advance(STILL_PUBLISHED_SECONDS - 1)

@@ -32,6 +32,7 @@ async def user(project: FakeProject, database_url: str) -> AsyncIterator[httpx.A
         verifier=project.verifier(),
         sessions=project,
         client=project.client(),
+        failed_log_in_seconds=0.0,
     )
     async with serving(app) as client:
         yield client
@@ -311,6 +312,7 @@ async def test_customers_behind_a_proxy(project: FakeProject, database_url: str,
         verifier=project.verifier(),
         sessions=project,
         client=project.client(),
+        failed_log_in_seconds=0.0,
     )
     async with serving(app) as user:
         wrong = MAYA | {"password": "wrong-password"}
