@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import httpx
 
-from emulator.local.keys import Key
 from emulator.run.errors import Unexpected
 from emulator.run.shop_client import ShopClient, anyone
 from emulator.run.stack import Stack
 from mstoken import ServiceIdentity
+from mstoken.emulator.keys import Key
 from mstoken.errors import SignInError
 from mstoken.strict_jwt import base64url
 from mstoken.wire import PROOF_HEADER, SERVICE_TOKEN_HEADER

@@ -12,12 +12,12 @@ from typing import Any, Self
 
 import httpx
 
-from emulator.local.signed_auth import CERTIFICATES_PATH
 from emulator.run.errors import RunnerError
 from emulator.run.ports import HOST, Ports
 from emulator.run.processes import Supervisor
 from mstoken import Settings
 from mstoken.callee.replay.sqlite_file import SpentIdFile
+from mstoken.emulator.signed_auth import CERTIFICATES_PATH
 from mstoken.private_files import make_private_file
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from mstoken.wire import Mode
@@ -187,7 +187,7 @@ class Stack:
         process = supervisor.start(
             "signed Auth emulator",
             [
-                *(sys.executable, "-m", "emulator.local.signed_auth"),
+                *(sys.executable, "-m", "mstoken.emulator.signed_auth"),
                 *("--port", str(self.ports.signed_auth), "--upstream", upstream),
             ],
             env=_environment(),
@@ -203,7 +203,7 @@ class Stack:
         process = supervisor.start(
             "metadata emulator",
             [
-                *(sys.executable, "-m", "emulator.local.metadata", "--project", PROJECT),
+                *(sys.executable, "-m", "mstoken.emulator.metadata", "--project", PROJECT),
                 *(part for name, port in ports.items() for part in ("--service", f"{name}={port}")),
             ],
             env=_environment(),

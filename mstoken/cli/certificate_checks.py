@@ -21,7 +21,7 @@ FILE_WARNING_SECONDS = 3 * 86_400
 
 _CERTIFICATES_URL = "https://www.googleapis.com/robot/v1/metadata/x509/securetoken@system.gserviceaccount.com"
 _ALLOW_HTTPS = "Allow HTTPS from this machine to www.googleapis.com, or set MSTOKEN_CERTIFICATES_FILE to a file."
-_SIGNED_EMULATOR = "Run the signed Auth emulator at this address: python -m emulator.local.signed_auth"
+_SIGNED_EMULATOR = "Run the signed Auth emulator at this address: python -m mstoken.emulator.signed_auth"
 
 
 class Published(NamedTuple):

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from emulator.local.keys import Key
 from emulator.run.ports import Ports, free_offset
 from emulator.run.processes import Supervisor
 from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
+from mstoken.emulator.keys import Key
 from tests.attacks.forge import Forge
 from tests.attacks.proofs import Holder
 from tests.needs import unmeasured

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from jwt.utils import der_to_raw_signature
 
-from emulator.local.keys import Key
-from emulator.local.signed_auth import CERTIFICATES_PATH
+from mstoken.emulator.keys import Key
+from mstoken.emulator.signed_auth import CERTIFICATES_PATH
 
 Claims = dict[str, Any]
 KeyKind: TypeAlias = Literal["P-256", "P-384", "Ed25519", "RSA"]

@@ -20,12 +20,12 @@ from flask import Request, Response
 from jwt.algorithms import ECAlgorithm
 from werkzeug.test import EnvironBuilder
 
-from emulator.local.keys import Key
 from mstoken import Caller, ServiceCaller, Settings, TokenVerifier
 from mstoken.callee.certificates import CertificateCache
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.status import StatusCache
 from mstoken.claims import ServiceClaims
+from mstoken.emulator.keys import Key
 from mstoken.errors import PolicyError, SettingsError, VerifierUnavailable
 from mstoken.functions import Callee, TokenEndpoint
 from mstoken.issuer.policy import Policy

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from typing_extensions import override
 
-from emulator.local.keys import Key, make_jws
+from mstoken.emulator.keys import Key, make_jws
 from tests.attacks.forge import Claims, Forge, KeyKind, PrivateKey, encode, signature
 from tests.attacks.proofs import PROOF_FLAWS, Holder, private_jwk, public_jwk
 from tests.attacks.table import FLAWS, SERVICE_FLAWS, SMUGGLING, Smuggling

@@ -18,7 +18,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from typer.testing import CliRunner
 
-from emulator.local.metadata import IDENTITY_PATH
 from emulator.run.shop_client import TIMEOUT_SECONDS
 from emulator.run.stack import ROOT, Stack
 from mstoken import Settings
@@ -27,6 +26,7 @@ from mstoken.caller.minting import AdminMinter
 from mstoken.claims import ServiceClaims
 from mstoken.cli.app import app as command_line
 from mstoken.cli.key_files import write_private_key
+from mstoken.emulator.metadata import IDENTITY_PATH
 from mstoken.jwk import public_jwk
 from mstoken.proof import ProofKey
 from mstoken.wire import (

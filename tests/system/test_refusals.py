@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
-from emulator.local.keys import Key
 from emulator.run.logins import Login
 from emulator.run.shop_client import TIMEOUT_SECONDS, logged_in
 from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
+from mstoken.emulator.keys import Key
 from tests.attacks.forge import Forge
 
 LOG_OUT_SECONDS = 15.0

@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from emulator.demo.calls import log_lines
-from emulator.local.keys import Key, make_jws
-from emulator.local.metadata import IDENTITY_PATH
 from emulator.run.stack import Stack
 from mstoken.claims import ServiceClaims
+from mstoken.emulator.keys import Key, make_jws
+from mstoken.emulator.metadata import IDENTITY_PATH
 from mstoken.proof import ProofKey
 from mstoken.strict_jwt import base64url, unverified
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from flask import Flask, Response, request
 from werkzeug.serving import make_server
 
-from emulator.local.keys import Key
 from emulator.run.ports import HOST
 from mstoken import Settings
 from mstoken.callee.certificates import CertificateCache
 from mstoken.callee.replay.sqlite import SQLiteReplayStore
+from mstoken.emulator.keys import Key
 from mstoken.functions import TokenEndpoint
 from mstoken.issuer.policy import Policy
 from mstoken.issuer.service import TokenService

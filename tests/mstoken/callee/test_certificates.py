@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from google.auth import exceptions
 
-from emulator.local.keys import CERTIFICATE_DAYS, Key
 from mstoken.callee.certificates import (
     FETCH_TIMEOUT_SECONDS,
     CertificateCache,
@@ -22,6 +21,7 @@ from mstoken.callee.certificates import (
     Fetched,
     PublishedCertificates,
 )
+from mstoken.emulator.keys import CERTIFICATE_DAYS, Key
 from mstoken.errors import VerifierUnavailable
 from tests.clock import FakeClock, ManualSleep, SkippingSleep
 

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from firebase_admin import auth, exceptions
 
-from emulator.local.signed_auth import KeyRing, TokenSpec
 from mstoken.callee.certificates import CertificateCache, CertificateFile
 from mstoken.callee.firebase import AdminDirectory, AdminFirebase, refusal_for, use_certificate_cache
+from mstoken.emulator.signed_auth import KeyRing, TokenSpec
 from mstoken.errors import Refusal, SettingsError, TokenExpired, TokenUntrusted, VerifierUnavailable
 from mstoken.settings import Settings
 from tests.mstoken.test_settings import environment

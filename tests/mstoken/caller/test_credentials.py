@@ -31,10 +31,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from joserfc import jwk
 
-from emulator.local.metadata import CERTIFICATES_PATH
 from emulator.run.ports import HOST, Ports, free_offset
 from emulator.run.processes import Supervisor
 from mstoken.caller.credentials import PrivateKeyCredential
+from mstoken.emulator.metadata import CERTIFICATES_PATH
 from mstoken.errors import SettingsError
 from mstoken.strict_jwt import base64url, base64url_decode, unverified
 from tests.clock import FakeClock
@@ -125,7 +125,7 @@ class Google(ThreadingHTTPServer):
 
 
 class MetadataHandler(BaseHTTPRequestHandler):
-    """Answers as Google's metadata server does. See `emulator.local.metadata`."""
+    """Answers as Google's metadata server does. See `mstoken.emulator.metadata`."""
 
     server: Google
 
@@ -239,7 +239,7 @@ def refusing_host() -> Iterator[str]:
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of Billing's metadata server in the metadata emulator."""
     supervisor, port = Supervisor(), Ports.shifted(free_offset()).metadata_billing
-    command = [sys.executable, "-m", "emulator.local.metadata", "--service", f"billing={port}"]
+    command = [sys.executable, "-m", "mstoken.emulator.metadata", "--service", f"billing={port}"]
     log = tmp_path_factory.mktemp("metadata") / "metadata.log"
     try:
         supervisor.start("metadata", command, env=dict(os.environ), cwd=ROOT, log=log)

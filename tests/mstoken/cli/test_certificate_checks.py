@@ -8,11 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from emulator.local.keys import CERTIFICATE_DAYS, Key
 from mstoken import Settings
 from mstoken.cli import certificate_checks as checks
 from mstoken.cli.certificate_checks import Published
 from mstoken.cli.checks import Finding
+from mstoken.emulator.keys import CERTIFICATE_DAYS, Key
 from tests.clock import FakeClock
 from tests.mstoken.cli.setups import laptop, network, production
 

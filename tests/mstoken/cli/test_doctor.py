@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from emulator.local.keys import Key
 from emulator.run.stack import Stack
+from mstoken.emulator.keys import Key
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from tests.mstoken.cli.conftest import Run
 

@@ -1,7 +1,7 @@
 """Fakes for the token service."""
 
-from emulator.local.keys import Key
 from mstoken.callee.certificates import Fetched
+from mstoken.emulator.keys import Key
 
 
 class FakeSource:

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, HMACAlgorithm
 from typing_extensions import override
 
-from emulator.local.keys import SECURETOKEN, Key
 from mstoken.callee.certificates import CertificateCache
 from mstoken.callee.replay.memory import MemoryReplayStore
+from mstoken.emulator.keys import SECURETOKEN, Key
 from mstoken.errors import CredentialReplayed, CredentialUnknown, Refusal, VerifierUnavailable
 from mstoken.issuer.credentials import CredentialVerifier, ProvenService
 from mstoken.issuer.policy import Policy

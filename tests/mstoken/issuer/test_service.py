@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.local.keys import Key, make_jws
 from mstoken import Settings
 from mstoken.callee.certificates import CertificateCache
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.status import StatusCache
 from mstoken.claims import ServiceClaims
+from mstoken.emulator.keys import Key, make_jws
 from mstoken.errors import (
     IssuerUnavailable,
     Refusal,

@@ -3,7 +3,7 @@
 import pytest
 from starlette.datastructures import Headers
 
-from emulator.local.web_pages import refusal
+from mstoken.emulator.web_pages import refusal
 
 LOCAL_HOSTS = ["localhost", "localhost:9100", "LOCALHOST:9100", "127.0.0.1:9100", "127.0.0.1", "[::1]:9100", "[::1]"]
 FOREIGN_HOSTS = [

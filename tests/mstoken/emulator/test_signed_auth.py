@@ -13,12 +13,12 @@ import httpx
 import pytest
 from google.auth import jwt
 
-from emulator.local.keys import Key
-from emulator.local.signed_auth import CERTIFICATES_PATH, STILL_PUBLISHED_SECONDS, KeyRing, TokenSpec, create_app
 from emulator.run.ports import HOST
 from emulator.run.stack import Stack
+from mstoken.emulator.keys import Key
+from mstoken.emulator.signed_auth import CERTIFICATES_PATH, STILL_PUBLISHED_SECONDS, KeyRing, TokenSpec, create_app
 from tests.clock import FakeClock
-from tests.emulator.local.sockets import is_open
+from tests.mstoken.emulator.sockets import is_open
 
 SIGN_IN = "/identitytoolkit.googleapis.com/v1/accounts:signInWithCustomToken"
 

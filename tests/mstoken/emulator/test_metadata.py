@@ -16,11 +16,11 @@ from cryptography import x509
 from fastapi import FastAPI
 from google.auth import jwt
 
-from emulator.local.metadata import ACCOUNTS_PATH, CERTIFICATES_PATH, IDENTITY_PATH, create_app, email_of
 from emulator.run.errors import ProcessDied
 from emulator.run.ports import HOST, Ports, free_offset
 from emulator.run.processes import Supervisor
-from tests.emulator.local.sockets import is_open
+from mstoken.emulator.metadata import ACCOUNTS_PATH, CERTIFICATES_PATH, IDENTITY_PATH, create_app, email_of
+from tests.mstoken.emulator.sockets import is_open
 
 WAIT_SECONDS = 20.0
 ROOT = Path(__file__).parents[3]
@@ -110,12 +110,12 @@ Start = Callable[..., Supervisor]
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts `python -m emulator.local.metadata` with arguments. The processes end with this module."""
+    """Starts `python -m mstoken.emulator.metadata` with arguments. The processes end with this module."""
     supervisors: list[Supervisor] = []
 
     def start_metadata(*arguments: str) -> Supervisor:
         supervisors.append(supervisor := Supervisor())
-        command = [sys.executable, "-m", "emulator.local.metadata", *arguments]
+        command = [sys.executable, "-m", "mstoken.emulator.metadata", *arguments]
         log = tmp_path_factory.mktemp("metadata") / "metadata.log"
         supervisor.start("metadata", command, env=dict(os.environ), cwd=ROOT, log=log)
         return supervisor

@@ -19,7 +19,7 @@ It listens on 127.0.0.1 only. As Google does, it refuses requests without the he
 those that a proxy has passed on. It also refuses every request of a web page, and every request to a host other than
 localhost, 127.0.0.1 and [::1]: no page needs the identity token of a service (see web_pages). The status is 403.
 
-Run it with `python -m emulator.local.metadata --service billing=9103 --service product=9102`, one process for all
+Run it with `python -m mstoken.emulator.metadata --service billing=9103 --service product=9102`, one process for all
 services. For development and tests only.
 
 Sources: what google-auth asks for is in its google/auth/compute_engine/_metadata.py and credentials.py; what Google

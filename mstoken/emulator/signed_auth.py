@@ -19,7 +19,7 @@ request of a web page that is not at one of these hosts (see web_pages). The sta
 can sign in with Firebase's web SDK: the Auth emulator answers its CORS requests. No web page, local or not, may send
 requests to the control paths.
 
-Run it with `python -m emulator.local.signed_auth --port 9100 --upstream 127.0.0.1:9099`.
+Run it with `python -m mstoken.emulator.signed_auth --port 9100 --upstream 127.0.0.1:9099`.
 For development and tests only.
 """
 

@@ -7,7 +7,7 @@ import pytest
 from cryptography import x509
 from google.auth import jwt
 
-from emulator.local.keys import CERTIFICATE_DAYS, SECURETOKEN, Key, make_jws
+from mstoken.emulator.keys import CERTIFICATE_DAYS, SECURETOKEN, Key, make_jws
 from mstoken.strict_jwt import base64url
 
 
