@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ from firebase_admin import auth
 from google.oauth2 import id_token
 from typing_extensions import override
 
-from mstoken.admin import admin_app
+from mstoken.admin import AdminApp
 from mstoken.blocking import DEADLINE_SECONDS, call_blocking
 from mstoken.callee.certificates import CertificateCache, CertificateFile, CertificateSource, PublishedCertificates
 from mstoken.errors import Refusal, SettingsError, TokenExpired, TokenUntrusted, VerifierUnavailable
@@ -93,12 +94,14 @@ class AdminDirectory(IdentityDirectory):
     Source: Firebase, "Manage users", "Bulk retrieve user data" (`get_users`).
     """
 
-    def __init__(self, settings: Settings, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
-        """An answer is waited for until the deadline.
+    def __init__(
+        self, settings: Settings, app: AdminApp | None = None, *, deadline_seconds: float = DEADLINE_SECONDS
+    ) -> None:
+        """`app` is the app to use, by default one of its own. An answer is waited for until the deadline.
 
         Raise `SettingsError` if the environment and the settings name different emulators.
         """
-        self._app = admin_app(settings)
+        self._app = app or AdminApp(settings)
         self._deadline_seconds = deadline_seconds
 
     @override
@@ -106,7 +109,7 @@ class AdminDirectory(IdentityDirectory):
         identifiers = [auth.UidIdentifier(uid) for uid in uids]
         try:
             result = await call_blocking(
-                auth.get_users, identifiers, self._app, deadline_seconds=self._deadline_seconds
+                lambda: auth.get_users(identifiers, self._app.get()), deadline_seconds=self._deadline_seconds
             )
         except TimeoutError:
             raise VerifierUnavailable(f"Firebase did not answer within {self._deadline_seconds:g} s.") from None
@@ -125,23 +128,28 @@ class AdminDirectory(IdentityDirectory):
 class AdminFirebase(Firebase):
     """Firebase through firebase-admin, with certificates from memory.
 
+    Its firebase-admin app is its own. So any number of verifiers in one process keep certificates of their own.
     Source: Firebase, "Verify ID tokens using the Firebase Admin SDK".
     """
 
     def __init__(self, settings: Settings) -> None:
+        """Raise `SettingsError` if the environment and the settings name different emulators."""
         self._settings = settings
-        self._directory = AdminDirectory(settings)
-        self._app = admin_app(settings)
         self._certificates = CertificateCache(_certificate_source(settings))
-        self._verifies_in_memory = use_certificate_cache(self._app, self._certificates)
+        self._app = AdminApp(settings, self._use_certificates)
+        self._directory = AdminDirectory(settings, self._app)
 
     @override
     async def open(self) -> None:
+        """Start the background work. Raise `SettingsError` if firebase-admin finds no credentials."""
+        with suppress(TimeoutError):
+            await self._admin_app()
         await self._certificates.open()
 
     @override
     async def aclose(self) -> None:
         await self._certificates.aclose()
+        self._app.close()
 
     @override
     def ready(self) -> str | None:
@@ -154,11 +162,12 @@ class AdminFirebase(Firebase):
         self._settings.check_process_environment()
         await self._certificates.ensure_key(key_id)
         try:
+            app = await self._admin_app()
             if self._settings.emulator_host:
                 self._verify_signature(token)
             if self._verifies_in_memory:
-                return self._verify(token)
-            return await call_blocking(self._verify, token)
+                return _verify(token, app)
+            return await call_blocking(_verify, token, app)
         except TimeoutError:
             raise VerifierUnavailable(f"Google did not answer within {DEADLINE_SECONDS:g} s.") from None
         except Exception as error:
@@ -168,9 +177,12 @@ class AdminFirebase(Firebase):
     async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
         return await self._directory.look_up(uids)
 
-    def _verify(self, token: str) -> dict[str, Any]:
-        claims: dict[str, Any] = auth.verify_id_token(token, self._app, clock_skew_seconds=CLOCK_SKEW_SECONDS)
-        return claims
+    def _use_certificates(self, app: firebase_admin.App) -> None:
+        self._verifies_in_memory = use_certificate_cache(app, self._certificates)
+
+    async def _admin_app(self) -> firebase_admin.App:
+        """Return the app of this process. Making it may block, so that happens in a thread."""
+        return self._app.peek() or await call_blocking(self._app.get)
 
     def _verify_signature(self, token: str) -> None:
         """Verify what firebase-admin skips with the emulator, by the google-auth function that it uses in production.
@@ -184,6 +196,11 @@ class AdminFirebase(Firebase):
             certs_url=self._settings.certificates_url,
             clock_skew_in_seconds=_ANY_AGE_SECONDS,
         )
+
+
+def _verify(token: str, app: firebase_admin.App) -> dict[str, Any]:
+    claims: dict[str, Any] = auth.verify_id_token(token, app, clock_skew_seconds=CLOCK_SKEW_SECONDS)
+    return claims
 
 
 def use_certificate_cache(app: firebase_admin.App, certificates: CertificateCache) -> bool:

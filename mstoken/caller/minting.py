@@ -15,7 +15,7 @@ from firebase_admin import auth, exceptions
 from typing_extensions import override
 
 from mstoken import strict_jwt
-from mstoken.admin import admin_app
+from mstoken.admin import AdminApp
 from mstoken.blocking import DEADLINE_SECONDS, call_blocking
 from mstoken.caller.credentials import Credential, GoogleIdentity, PrivateKeyCredential
 from mstoken.caller.signin import TokenExchange
@@ -54,7 +54,7 @@ class AdminMinter(Minter):
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> None:
         """`clock` returns seconds since the epoch. A signature is waited for until the deadline."""
-        self._app = admin_app(settings)
+        self._app = AdminApp(settings)
         self._clock = clock
         self._deadline_seconds = deadline_seconds
 
@@ -69,8 +69,7 @@ class AdminMinter(Minter):
         try:
             # In a thread, because IAM's signBlob is a request. A signature with a key takes a third of a millisecond.
             token = await call_blocking(
-                auth.create_custom_token,
-                *(claims.uid, claims.as_developer_claims(), self._app),
+                lambda: auth.create_custom_token(claims.uid, claims.as_developer_claims(), self._app.get()),
                 deadline_seconds=self._deadline_seconds,
             )
         except TimeoutError:

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from firebase_admin import auth
 
-from mstoken.admin import admin_app
+from mstoken.admin import AdminApp
 from mstoken.callee.status import LARGEST_LOOK_UP
 from mstoken.claims import service_uid
 from mstoken.settings import Settings
@@ -26,7 +26,7 @@ class Identities:
 
         Raise `SettingsError` if the environment and `settings` name different emulators.
         """
-        self._app = admin_app(settings)
+        self._app = AdminApp(settings)
         self._clock = clock
         self.project_id = settings.project_id
 
@@ -36,7 +36,7 @@ class Identities:
         uids = {service_uid(service): service for service in services}
         identifiers = [auth.UidIdentifier(uid) for uid in uids]
         for start in range(0, len(identifiers), LARGEST_LOOK_UP):
-            answer = auth.get_users(identifiers[start : start + LARGEST_LOOK_UP], self._app)
+            answer = auth.get_users(identifiers[start : start + LARGEST_LOOK_UP], self._app.get())
             for user in answer.users:
                 states[uids[user.uid]] = "disabled" if user.disabled else "enabled"
         return states
@@ -56,14 +56,14 @@ class Identities:
     def create_disabled(self, service: str) -> None:
         """Create a disabled identity for a service that has never signed in, so that it cannot."""
         try:
-            auth.create_user(uid=service_uid(service), disabled=True, app=self._app)
+            auth.create_user(uid=service_uid(service), disabled=True, app=self._app.get())
         except auth.UidAlreadyExistsError:  # The service has just signed in for the first time.
             self.disable(service)
 
     def _update(self, service: str, *, disabled: bool, valid_since: int) -> bool:
         """Change both in one request, so that the identity is never enabled with its old tokens."""
         try:
-            auth.update_user(service_uid(service), disabled=disabled, valid_since=valid_since, app=self._app)
+            auth.update_user(service_uid(service), disabled=disabled, valid_since=valid_since, app=self._app.get())
         except auth.UserNotFoundError:
             return False
         return True

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from firebase_admin import auth
 from typing_extensions import override
 
-from mstoken.admin import admin_app
+from mstoken.admin import AdminApp
 from mstoken.settings import Settings
 
 
@@ -49,7 +49,7 @@ class AdminUserAccounts(UserAccounts):
 
     def __init__(self, settings: Settings) -> None:
         """Raise `SettingsError` if the environment and `settings` name different emulators."""
-        self._app = admin_app(settings)
+        self._app = AdminApp(settings)
 
     @override
     def get(self, uid: str) -> UserAccount | None:
@@ -61,7 +61,7 @@ class AdminUserAccounts(UserAccounts):
 
     def _get(self, look_up: Callable[..., Any], user: str) -> UserAccount | None:
         try:
-            found = look_up(user, self._app)
+            found = look_up(user, self._app.get())
         except auth.UserNotFoundError:
             return None
         last_sign_in = int(found.user_metadata.last_sign_in_timestamp or 0) // 1000
@@ -69,8 +69,8 @@ class AdminUserAccounts(UserAccounts):
 
     @override
     def set_claims(self, uid: str, claims: Mapping[str, Any]) -> None:
-        auth.set_custom_user_claims(uid, dict(claims) or None, self._app)
+        auth.set_custom_user_claims(uid, dict(claims) or None, self._app.get())
 
     @override
     def end_sessions(self, uid: str, valid_since: int) -> None:
-        auth.update_user(uid, valid_since=valid_since, app=self._app)
+        auth.update_user(uid, valid_since=valid_since, app=self._app.get())

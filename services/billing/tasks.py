@@ -9,7 +9,7 @@ from firebase_admin import App, exceptions, functions
 from google.auth.exceptions import GoogleAuthError
 
 from mstoken import Settings
-from mstoken.admin import admin_app
+from mstoken.admin import AdminApp
 from services.billing.dispatcher import BATCH, QueueUnavailable
 
 CLOUD_TASKS_EMULATOR_VARIABLE = "CLOUD_TASKS_EMULATOR_HOST"
@@ -20,13 +20,13 @@ HAND_OVER_SECONDS = 5.0
 class FirebaseQueue:
     """The queue of a function. `function` is its name, or `locations/{location}/functions/{name}`.
 
-    `app` is an app of firebase-admin; by default that of the project in the environment. Raises `SettingsError` if the
+    `app` is an app of firebase-admin; by default one for the project in the environment. Raises `SettingsError` if the
     environment is not valid.
     """
 
     def __init__(self, function: str, app: App | None = None, *, deadline_seconds: float = HAND_OVER_SECONDS) -> None:
         self._function = function
-        self._app = app or admin_app(Settings())
+        self._app = AdminApp(Settings()).get if app is None else lambda: app
         self._deadline_seconds = deadline_seconds
         self._is_emulated = bool(os.environ.get(CLOUD_TASKS_EMULATOR_VARIABLE))
         self._slots = threading.BoundedSemaphore(BATCH)
@@ -67,6 +67,6 @@ class FirebaseQueue:
         # slash before it there, cuts off its first letter and then cannot read it.
         options = None if self._is_emulated else functions.TaskOptions(task_id=task_id)
         try:
-            functions.task_queue(self._function, app=self._app).enqueue(task, options)
+            functions.task_queue(self._function, app=self._app()).enqueue(task, options)
         except (exceptions.AlreadyExistsError, exceptions.ConflictError):
             return

@@ -15,7 +15,7 @@ from firebase_admin import auth, exceptions
 from typing_extensions import override
 
 from mstoken import Settings
-from mstoken.admin import admin_app
+from mstoken.admin import AdminApp
 from mstoken.blocking import call_blocking
 from mstoken.problem import Problem
 from mstoken.strict_jwt import unverified
@@ -136,7 +136,7 @@ class AdminSessions(Sessions):
     """The sessions at Firebase, through firebase-admin. It blocks, so each call runs in a thread."""
 
     def __init__(self, settings: Settings) -> None:
-        self._app = admin_app(settings)
+        self._app = AdminApp(settings)
 
     @override
     async def status(self, uid: str) -> AccountStatus:
@@ -149,7 +149,7 @@ class AdminSessions(Sessions):
 
     async def _ask(self, call: Any, uid: str, **values: Any) -> Any:
         try:
-            return await call_blocking(partial(call, uid, app=self._app, **values))
+            return await call_blocking(lambda: call(uid, app=self._app.get(), **values))
         except auth.UserNotFoundError as error:
             raise UserNotFound from error
         except (exceptions.FirebaseError, google.auth.exceptions.GoogleAuthError, TimeoutError) as error:

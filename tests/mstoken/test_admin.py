@@ -1,52 +1,161 @@
-"""The firebase-admin app that a process shares."""
+"""The apps of firebase-admin: one for each object that uses it, in each process."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from textwrap import dedent
 
+import firebase_admin
 import pytest
 
-from mstoken.admin import admin_app
+from mstoken.admin import AdminApp
 from mstoken.errors import SettingsError
 from mstoken.settings import Settings
 from tests.mstoken.test_settings import environment
 
+PROJECT = "demo-admin"
 
-def test_a_project_has_one_app() -> None:
-    """Callers and callees get the same app, whose requests time out after 5 s."""
+
+def an_app() -> AdminApp:
     with environment(FIREBASE_AUTH_EMULATOR_HOST="127.0.0.1:9099"):
-        settings = Settings(project_id="demo-admin")
-        app = admin_app(settings)
-        assert app is admin_app(settings)
-        assert app is not admin_app(Settings(project_id="demo-other"))
-    assert app.project_id == "demo-admin"
+        return AdminApp(Settings(project_id=PROJECT))
+
+
+def apps_of_this_project() -> list[firebase_admin.App]:
+    """Return the apps that firebase-admin knows."""
+    return [app for app in firebase_admin._apps.values() if app.options.get("projectId") == PROJECT]
+
+
+def test_each_owner_has_an_app_of_its_own() -> None:
+    """The app is made at its first use and stays the same. Its requests time out after 5 s."""
+    one, other = an_app(), an_app()
+    before = one.peek()
+    assert before is None
+    app = one.get()
+    assert [one.get(), one.peek()] == [app, app]
+    assert other.get() != app
+    assert app.project_id == PROJECT
     assert app.options.get("httpTimeout") == 5
+
+
+def test_the_default_app_belongs_to_the_application() -> None:
+    """The library neither makes the default app of firebase-admin nor uses or closes one that is there."""
+    admin = an_app()
+    admin.get()
+    with pytest.raises(ValueError, match="The default Firebase app does not exist"):
+        firebase_admin.get_app()
+    default = firebase_admin.initialize_app(options={"projectId": PROJECT})
+    assert an_app().get() is not default
+    admin.close()
+    assert firebase_admin.get_app() is default
+    firebase_admin.delete_app(default)
+
+
+def test_a_closed_app_is_deleted_and_made_again_when_needed() -> None:
+    """Its owner may be opened again. Closing an app that was never made, or deleted elsewhere, is no error."""
+    admin = an_app()
+    admin.close()
+    first = admin.get()
+    admin.close()
+    assert first not in apps_of_this_project()
+    second = admin.get()
+    assert second in apps_of_this_project()
+    firebase_admin.delete_app(second)
+    admin.close()
+
+
+def test_an_app_ends_with_its_owner() -> None:
+    """An owner that is dropped without being closed leaves no app behind."""
+    admin = an_app()
+    gone, app = weakref.ref(admin), admin.get()
+    del admin
+    gc.collect()
+    assert gone() is None
+    assert app not in apps_of_this_project()
+
+
+def test_an_app_that_cannot_be_prepared_is_deleted() -> None:
+    """The error reaches the owner, and the next use tries again."""
+    attempts: list[firebase_admin.App] = []
+
+    def prepare(app: firebase_admin.App) -> None:
+        attempts.append(app)
+        if len(attempts) == 1:
+            raise SettingsError("no credentials")
+
+    with environment(FIREBASE_AUTH_EMULATOR_HOST="127.0.0.1:9099"):
+        admin = AdminApp(Settings(project_id=PROJECT), prepare)
+    with pytest.raises(SettingsError, match="no credentials"):
+        admin.get()
+    assert attempts[0] not in apps_of_this_project()
+    assert admin.get() is attempts[1]
 
 
 def test_another_emulator_in_the_environment_is_an_error() -> None:
     """firebase-admin reads the environment: with the emulator's variable set, it would not verify signatures."""
     with environment(FIREBASE_AUTH_EMULATOR_HOST="127.0.0.1:9099"), pytest.raises(SettingsError):
-        admin_app(Settings(project_id="real-shop", emulator_host=None))
+        AdminApp(Settings(project_id="real-shop", emulator_host=None))
 
 
-@pytest.mark.process
-def test_a_fork_while_another_thread_makes_an_app() -> None:
-    """The child does not wait for a lock that a thread of its parent held during the fork."""
-    script = """
-        import os, signal
-        from mstoken import Settings, admin
-
-        with admin._creating.get():
-            child = os.fork()
-            if not child:
-                signal.alarm(20)
-                admin.admin_app(Settings(project_id="demo-admin"))
-                os._exit(0)
-            print(os.waitpid(child, 0)[1])
-        """
+def in_a_process(script: str) -> str:
+    """Return what `script` prints in an interpreter of its own, with the settings of an emulator."""
     root = Path(__file__).parents[2]
     with environment(FIREBASE_AUTH_EMULATOR_HOST="127.0.0.1:9099"):
         command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", dedent(script)]
         ended = subprocess.run(command, cwd=root, timeout=60, capture_output=True, text=True)
-    assert (ended.stdout, ended.stderr) == ("0\n", "")
+    assert ended.stderr == ""
+    return ended.stdout
+
+
+@pytest.mark.process
+def test_a_forked_child_makes_an_app_of_its_own() -> None:
+    """Parent and child share no connection. The child does not delete the app of its parent when it ends."""
+    script = """
+        import os
+        from mstoken import Settings
+        from mstoken.admin import AdminApp
+
+        admin = AdminApp(Settings(project_id="demo-admin"))
+        app = admin.get()
+        if not (child := os.fork()):
+            own = admin.get()
+            admin.close()
+            print(own is not app, own.name != app.name, app._services == {}, flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+        print(admin.get() is app)
+        """
+    assert in_a_process(script) == "True True True\nTrue\n"
+
+
+@pytest.mark.process
+def test_a_fork_while_another_thread_holds_a_lock_of_firebase_admin() -> None:
+    """The child does not wait for a thread that only its parent has."""
+    script = """
+        import os, signal, threading
+        import firebase_admin
+        from mstoken import Settings
+        from mstoken.admin import AdminApp
+
+        admin = AdminApp(Settings(project_id="demo-admin"))
+        held, done = threading.Event(), threading.Event()
+
+        def hold():
+            with firebase_admin._apps_lock:
+                held.set()
+                done.wait()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+        if not (child := os.fork()):
+            signal.alarm(20)
+            admin.get()
+            os._exit(0)
+        print(os.waitpid(child, 0)[1])
+        done.set()
+        thread.join()
+        """
+    assert in_a_process(script) == "0\n"

@@ -6,7 +6,7 @@ import pytest
 from firebase_admin import auth
 
 from mstoken import ServiceCaller, ServiceIdentity, Settings, TokenVerifier
-from mstoken.admin import admin_app
+from mstoken.admin import AdminApp
 from mstoken.callee.callers import Admission
 from mstoken.callee.firebase import AdminFirebase
 from mstoken.callee.replay.memory import MemoryReplayStore
@@ -51,9 +51,10 @@ async def test_synchronous_sign_ins(auth_emulator: Settings, service: str) -> No
 
 async def test_a_disabled_service_is_refused(auth_emulator: Settings, service: str) -> None:
     """The callee refuses its token, and it cannot sign in for another one."""
+    admin = AdminApp(auth_emulator)
     async with ServiceIdentity(service, auth_emulator) as identity, verifier(auth_emulator) as product:
         token = await identity.token("product")
-        auth.update_user(service_uid(service), disabled=True, app=admin_app(auth_emulator))
+        auth.update_user(service_uid(service), disabled=True, app=admin.get())
         with pytest.raises(Refusal) as caught:
             await product.authorize(Admission.of(False, {service}), call_with(token))
         assert caught.value.code == "identity_disabled"

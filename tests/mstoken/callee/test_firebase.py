@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -19,8 +19,18 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from firebase_admin import auth, exceptions
 
+from mstoken.callee.callers import Admission, Call
 from mstoken.callee.certificates import CertificateCache, CertificateFile
-from mstoken.callee.firebase import AdminDirectory, AdminFirebase, refusal_for, use_certificate_cache
+from mstoken.callee.firebase import (
+    AdminDirectory,
+    AdminFirebase,
+    IdentityStatus,
+    refusal_for,
+    use_certificate_cache,
+)
+from mstoken.callee.replay.memory import MemoryReplayStore
+from mstoken.callee.verifier import TokenVerifier
+from mstoken.claims import ServiceClaims
 from mstoken.emulator.signed_auth import KeyRing, TokenSpec
 from mstoken.errors import Refusal, SettingsError, TokenExpired, TokenUntrusted, VerifierUnavailable
 from mstoken.settings import Settings
@@ -159,7 +169,164 @@ async def test_without_credentials_the_process_does_not_start(tmp_path: Path) ->
         environment(GOOGLE_APPLICATION_CREDENTIALS=str(tmp_path / "missing.json")),
         pytest.raises(SettingsError, match="no credentials"),
     ):
-        AdminFirebase(Settings(project_id="demo-no-credentials"))
+        await AdminFirebase(Settings(project_id="demo-no-credentials")).open()
+
+
+class Issuer:
+    """Someone who signs ID tokens, and a file with the certificates that verify them."""
+
+    def __init__(self, keys: KeyRing, path: Path) -> None:
+        self._path = path
+        self.rotate(keys)
+
+    def rotate(self, keys: KeyRing) -> None:
+        """Sign with other keys from now on, and publish these."""
+        self.keys = keys
+        self._path.write_text(json.dumps(keys.published()))
+
+    def settings(self) -> Settings:
+        """Settings of a production project that takes its certificates from the file."""
+        return Settings(project_id=PROJECT, certificates_file=self._path)
+
+    async def is_trusted(self, firebase: AdminFirebase) -> bool:
+        """Return whether `firebase` accepts a token of this issuer. Raises `VerifierUnavailable`."""
+        try:
+            await firebase.verify(token(self.keys), self.keys.signing.key_id)
+        except TokenUntrusted:
+            return False
+        return True
+
+
+@pytest.fixture(scope="module")
+def more_keys() -> list[KeyRing]:
+    return [KeyRing(), KeyRing()]
+
+
+@pytest.fixture
+def issuers(
+    keys: KeyRing, more_keys: list[KeyRing], credentials: Path, tmp_path: Path
+) -> Iterator[tuple[Issuer, Issuer]]:
+    """Two issuers for one project, which show whose certificates a verifier uses."""
+    with environment(GOOGLE_APPLICATION_CREDENTIALS=str(credentials)):
+        yield Issuer(keys, tmp_path / "one.json"), Issuer(more_keys[0], tmp_path / "other.json")
+
+
+class TestTwoVerifiersInOneProcess:
+    """Two services of one project in one process, in production, where firebase-admin verifies signatures.
+
+    clerk-sdk-python#248 reports what happens if they share certificates: good tokens are refused.
+    """
+
+    async def test_each_uses_its_own_certificates(self, issuers: tuple[Issuer, Issuer]) -> None:
+        """Whichever was made or opened last, each verifies with the certificates of its own settings only."""
+        verifiers = [AdminFirebase(issuer.settings()) for issuer in issuers]
+        for firebase in reversed(verifiers):
+            await firebase.open()
+        for firebase in verifiers:
+            trusted = [await issuer.is_trusted(firebase) for issuer in issuers]
+            assert trusted == [firebase is verifiers[0], firebase is verifiers[1]]
+        for firebase in verifiers:
+            await firebase.aclose()
+
+    @pytest.mark.parametrize("first_to_close", [0, 1])
+    async def test_one_goes_on_after_the_other_was_closed(
+        self, issuers: tuple[Issuer, Issuer], first_to_close: int
+    ) -> None:
+        """It verifies tokens as before, and so does the other one when it is opened again."""
+        verifiers = [AdminFirebase(issuer.settings()) for issuer in issuers]
+        for firebase in verifiers:
+            await firebase.open()
+        await verifiers[first_to_close].aclose()
+        stays = 1 - first_to_close
+        assert await issuers[stays].is_trusted(verifiers[stays])
+        await verifiers[first_to_close].open()
+        assert await issuers[first_to_close].is_trusted(verifiers[first_to_close])
+        assert await issuers[stays].is_trusted(verifiers[stays])
+        for firebase in verifiers:
+            await firebase.aclose()
+
+    async def test_one_does_not_feel_that_the_keys_of_the_other_are_rotated(
+        self, issuers: tuple[Issuer, Issuer], more_keys: list[KeyRing]
+    ) -> None:
+        """The other has the new certificates when it is opened next. The first keeps its own."""
+        one, other = (AdminFirebase(issuer.settings()) for issuer in issuers)
+        await one.open()
+        await other.open()
+        await other.aclose()
+        issuers[1].rotate(more_keys[1])
+        await other.open()
+        assert await issuers[1].is_trusted(other)
+        assert await issuers[0].is_trusted(one)
+        assert not await issuers[1].is_trusted(one)
+        await one.aclose()
+        await other.aclose()
+
+    async def test_an_outage_of_one_does_not_reach_the_other(
+        self, issuers: tuple[Issuer, Issuer], tmp_path: Path
+    ) -> None:
+        """A verifier without certificates answers 503, and the one beside it works."""
+        one = AdminFirebase(issuers[0].settings())
+        without = AdminFirebase(Settings(project_id=PROJECT, certificates_file=tmp_path / "missing.json"))
+        await one.open()
+        await without.open()
+        with pytest.raises(VerifierUnavailable, match="No certificates"):
+            await issuers[0].is_trusted(without)
+        assert await issuers[0].is_trusted(one)
+        await without.aclose()
+        assert await issuers[0].is_trusted(one)
+        await one.aclose()
+
+    async def test_the_applications_default_app_keeps_its_own_fetcher(self, issuers: tuple[Issuer, Issuer]) -> None:
+        """An application that uses firebase-admin itself finds its default app as it left it."""
+        default = firebase_admin.initialize_app(options={"projectId": PROJECT})
+        fetcher = auth._get_client(default)._token_verifier.request
+        firebase = AdminFirebase(issuers[0].settings())
+        await firebase.open()
+        assert await issuers[0].is_trusted(firebase)
+        await firebase.aclose()
+        assert firebase_admin.get_app() is default
+        assert auth._get_client(default)._token_verifier.request is fetcher
+        firebase_admin.delete_app(default)
+
+    async def test_calls_at_both_services(self, issuers: tuple[Issuer, Issuer]) -> None:
+        """A token for one service is accepted there, once, and refused at the other, which accepts its own."""
+        product, billing = (
+            TokenVerifier(name, issuer.settings(), replay=MemoryReplayStore(), firebase=KnownIdentities(issuer))
+            for name, issuer in zip(("product", "billing"), issuers, strict=True)
+        )
+        async with product, billing:
+            for verifier, issuer in ((product, issuers[0]), (billing, issuers[1])):
+                claims = ServiceClaims.fresh("user", verifier.audience, minted_at=time.time())
+                good = token(
+                    issuer.keys,
+                    sub=claims.uid,
+                    firebase={"sign_in_provider": "custom", "identities": {}},
+                    **claims.as_developer_claims(),
+                )
+                for other in {product, billing} - {verifier}:
+                    assert await verdict(other, good) == "token_untrusted"
+                assert await verdict(verifier, good) == "accepted"
+                assert await verdict(verifier, good) == "token_replayed"
+
+
+class KnownIdentities(AdminFirebase):
+    """firebase-admin, with an identity status for every uid, for which it would need the network."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        super().__init__(issuer.settings())
+
+    async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
+        return {uid: IdentityStatus(disabled=False, valid_since=0) for uid in uids}
+
+
+async def verdict(verifier: TokenVerifier, service_token: str) -> str:
+    """Return the code of the refusal of a call by User, or "accepted"."""
+    call = Call("GET", "/", [service_token], proofs=[], authorizations=[])
+    try:
+        await verifier.authorize(Admission.of(False, {"user"}), call)
+    except Refusal as refusal:
+        return refusal.code
+    return "accepted"
 
 
 async def test_a_look_up_while_google_is_down_is_an_outage(firebase: AdminFirebase) -> None:
@@ -260,11 +427,3 @@ def test_other_errors_are_raised_as_they_are() -> None:
     """An error of neither library is a defect in the program."""
     with pytest.raises(ZeroDivisionError):
         refusal_for(ZeroDivisionError())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def forget_the_app() -> Iterator[None]:
-    """Delete the apps of these tests, so that no other test uses their credentials."""
-    yield
-    for name in [name for name in firebase_admin._apps if PROJECT in name]:
-        firebase_admin.delete_app(firebase_admin.get_app(name))

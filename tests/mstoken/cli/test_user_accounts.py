@@ -8,7 +8,7 @@ import pytest
 from firebase_admin import auth
 
 from mstoken import Settings
-from mstoken.admin import admin_app
+from mstoken.admin import AdminApp
 from mstoken.cli.user_accounts import AdminUserAccounts
 
 
@@ -59,5 +59,6 @@ def test_sessions_end(auth_emulator: Settings, email: str) -> None:
     while time.time() < valid_since:  # The Auth emulator takes the time of the call instead.
         time.sleep(0.05)
     accounts.end_sessions(account.uid, valid_since)
-    status = auth.get_user(account.uid, admin_app(auth_emulator))
+    admin = AdminApp(auth_emulator)
+    status = auth.get_user(account.uid, admin.get())
     assert status.tokens_valid_after_timestamp >= valid_since * 1000

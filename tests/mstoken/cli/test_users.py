@@ -11,7 +11,7 @@ from firebase_admin import auth, exceptions
 from typing_extensions import override
 
 from mstoken import Settings
-from mstoken.admin import admin_app
+from mstoken.admin import AdminApp
 from mstoken.cli.errors import UNREACHABLE, CommandError
 from mstoken.cli.user_accounts import UserAccount, UserAccounts
 from mstoken.cli.users import change_role, find_user
@@ -164,7 +164,8 @@ def test_a_role_at_the_emulator(run: Run, auth_emulator: Settings) -> None:
     """A role is given, shown and removed. The custom claims that the user has besides stay."""
     env = {"GOOGLE_CLOUD_PROJECT": auth_emulator.project_id, AUTH_EMULATOR_VARIABLE: str(auth_emulator.emulator_host)}
     email = f"{secrets.token_hex(8)}@example.com"
-    app = admin_app(auth_emulator)
+    admin = AdminApp(auth_emulator)
+    app = admin.get()
     uid = auth.create_user(email=email, app=app).uid
     auth.set_custom_user_claims(uid, {"team": "tea"}, app)
     project = auth_emulator.project_id

@@ -10,7 +10,7 @@ import pytest
 from firebase_admin import auth
 
 from mstoken import Settings, UserCaller
-from mstoken.admin import admin_app
+from mstoken.admin import AdminApp
 from mstoken.errors import SettingsError
 from mstoken.problem import Problem
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
@@ -168,7 +168,8 @@ async def test_the_emulators_disabled_account(
 ) -> None:
     """A disabled account can neither log in nor refresh. The answer is that of a wrong password."""
     session = await toolkit.sign_up(email, PASSWORD, None)
-    auth.update_user(session.uid, disabled=True, app=admin_app(auth_emulator))
+    admin = AdminApp(auth_emulator)
+    auth.update_user(session.uid, disabled=True, app=admin.get())
     assert (await sessions.status(session.uid)).disabled
     with pytest.raises(CredentialsInvalid):
         await toolkit.log_in(email, PASSWORD)
