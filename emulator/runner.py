@@ -18,7 +18,7 @@ from emulator.demo.trace import trace_first_call
 from emulator.run.catalogue import add_catalogue
 from emulator.run.errors import Interrupted, ProcessDied, RunnerError, Unexpected
 from emulator.run.processes import Supervisor
-from emulator.run.stack import Stack
+from emulator.run.stack import Stack, use_no_proxy
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -113,5 +113,6 @@ class Runner:
 
 
 def use_emulator(stack: Stack) -> None:
-    """Make this process use the stack's Auth emulator. firebase-admin reads its address only from the environment."""
+    """Make this process use the stack's Auth emulator, and no proxy. firebase-admin reads only the environment."""
     os.environ[AUTH_EMULATOR_VARIABLE] = stack.auth_host
+    use_no_proxy(os.environ)

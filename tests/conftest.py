@@ -14,7 +14,7 @@ import pytest
 
 from emulator.run.ports import Ports, free_offset
 from emulator.run.processes import Supervisor
-from emulator.run.stack import Stack
+from emulator.run.stack import Stack, delete_proxies
 from mstoken import Settings
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from tests import needs
@@ -36,7 +36,8 @@ _watch = needs.Watch()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers."""
+    """Register the markers. Forget the proxies of the user's shell: all servers of the tests are on this machine."""
+    delete_proxies(os.environ)
     for name, meaning in needs.MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
 

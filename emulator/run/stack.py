@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import MutableMapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -293,5 +294,23 @@ def _is_token_service(token_url: str) -> bool:
 
 
 def _environment() -> dict[str, str]:
-    """Return the user's environment without the variables that the stack sets itself."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(SHOP_VARIABLES)}
+    """Return the user's environment without the variables that the stack sets itself, and without proxies."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(SHOP_VARIABLES)}
+    use_no_proxy(environment)
+    return environment
+
+
+def delete_proxies(environment: MutableMapping[str, str]) -> None:
+    """Delete the variables that name a proxy, or the exceptions from one, for clients of all kinds."""
+    for name in [name for name in environment if name.upper().endswith("_PROXY")]:
+        del environment[name]
+
+
+def use_no_proxy(environment: MutableMapping[str, str]) -> None:
+    """Change an environment so that its processes send no request through a proxy: the whole stack is on this machine.
+
+    NO_PROXY alone is not enough, because firebase-tools does not read it (firebase-tools#4386). But it is needed as
+    well: without any variable, Python's clients use the proxy of the system's settings (macOS, Windows).
+    """
+    delete_proxies(environment)
+    environment.update(NO_PROXY="*", no_proxy="*")

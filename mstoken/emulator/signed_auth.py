@@ -237,8 +237,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # The Auth emulator is on this machine or beside it, never behind the proxy that the environment may name.
         async with httpx.AsyncClient(
-            base_url=f"http://{upstream}", timeout=UPSTREAM_TIMEOUT_SECONDS, transport=transport
+            base_url=f"http://{upstream}", timeout=UPSTREAM_TIMEOUT_SECONDS, transport=transport, trust_env=False
         ) as client:
             app.state.signed_auth = SignedAuth(client, KeyRing(make_key=make_key))
             yield

@@ -19,6 +19,7 @@ from emulator.run.ports import HOST, Ports, free_offset
 from emulator.run.processes import is_alive
 from emulator.run.shop_client import logged_in
 from emulator.run.stack import ROOT, Stack
+from tests.recording_proxy import recording_proxy
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
@@ -111,6 +112,25 @@ def test_demo_shows_the_purchase_and_ends(start: Callable[..., RunningRunner], m
     assert re.search(r"a token with a forged signature .* 401 token_untrusted", runner.output)
     assert "eyJ" not in runner.output
     assert runner.output.endswith("Everything is stopped.\n")
+
+
+@pytest.mark.parametrize(
+    "exceptions",
+    [{}, {"NO_PROXY": "localhost,127.0.0.1", "no_proxy": "localhost,127.0.0.1"}],
+    ids=["no exceptions", "NO_PROXY"],
+)
+def test_no_request_of_the_shop_goes_through_a_proxy(
+    start: Callable[..., RunningRunner], exceptions: dict[str, str]
+) -> None:
+    """The demo works with every variable for a proxy set, and no process of it asks the proxy for anything.
+
+    This includes the Node.js processes of firebase-tools, which ignores NO_PROXY.
+    """
+    with recording_proxy() as proxy:
+        runner = start("demo", **proxy.variables(), **exceptions)
+        status = runner.end()
+        assert proxy.requests == []
+    assert status == 0, runner.output
 
 
 def test_run_stays_up_until_it_is_interrupted(start: Callable[..., RunningRunner]) -> None:

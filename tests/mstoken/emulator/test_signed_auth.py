@@ -19,6 +19,7 @@ from mstoken.emulator.keys import Key
 from mstoken.emulator.signed_auth import CERTIFICATES_PATH, STILL_PUBLISHED_SECONDS, KeyRing, TokenSpec, create_app
 from tests.clock import FakeClock
 from tests.mstoken.emulator.sockets import is_open
+from tests.recording_proxy import recording_proxy
 
 SIGN_IN = "/identitytoolkit.googleapis.com/v1/accounts:signInWithCustomToken"
 
@@ -116,6 +117,22 @@ async def test_requests_arrive_as_they_were_sent(proxy: httpx.AsyncClient, emula
     assert request.url.host == "127.0.0.1"
     assert request.headers["authorization"] == "Bearer owner"
     assert request.content == b"body"
+
+
+async def test_the_emulator_is_not_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables for proxies do not count, because the Auth emulator is on this machine."""
+    with recording_proxy() as recorder:
+        for name, value in recorder.variables().items():
+            monkeypatch.setenv(name, value)
+        app = create_app("127.0.0.1:1")
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1:9100") as client,
+        ):
+            response = await client.post(SIGN_IN, json={})
+        assert recorder.requests == []
+    assert response.status_code == 503
+    assert "ConnectError" in response.text
 
 
 async def test_other_answers_come_back_as_they_are(proxy: httpx.AsyncClient) -> None:
