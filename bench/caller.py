@@ -13,6 +13,7 @@ from typing_extensions import override
 from bench.issuer import PROJECT
 from bench.measure import measured
 from mstoken import ServiceIdentity, Settings
+from mstoken.caller.connections import Connections
 from mstoken.claims import ServiceClaims
 
 URL = "https://product.example.com/products?limit=20"
@@ -29,7 +30,7 @@ HEADERS = "a proof, and its headers on a request"
 class _Minter:
     """Makes custom tokens that are not verified."""
 
-    async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
+    async def mint(self, connections: Connections, claims: ServiceClaims) -> str:
         return "custom"
 
 

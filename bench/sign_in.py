@@ -8,9 +8,8 @@ import json
 import sys
 import time
 
-import httpx
-
 from mstoken import Settings
+from mstoken.caller.connections import Connections
 from mstoken.caller.minting import AdminMinter, BrokerMinter, Minter
 from mstoken.caller.signin import SignIn
 from mstoken.claims import ServiceClaims
@@ -25,12 +24,12 @@ async def main() -> tuple[list[float], list[float]]:
     minters: tuple[Minter, Minter] = AdminMinter(settings), BrokerMinter(settings, "billing")
     sign_in = SignIn(settings)
     took: tuple[list[float], list[float]] = [], []
-    async with httpx.AsyncClient() as client:
+    async with Connections() as connections:
         for turn in range(WARM_UP + SIGN_INS):
             for minter, times in zip(minters, took, strict=True):
                 began = time.perf_counter()
                 claims = ServiceClaims.fresh("billing", "product", minted_at=time.time())
-                await sign_in.exchange(client, claims.uid, await minter.mint(client, claims))
+                await sign_in.exchange(connections, claims.uid, await minter.mint(connections, claims))
                 if turn >= WARM_UP:
                     times.append(time.perf_counter() - began)
     return took

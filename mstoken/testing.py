@@ -22,6 +22,7 @@ from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.replay.store import ReplayStore
 from mstoken.callee.verifier import TokenVerifier
 from mstoken.caller.auth import ServiceAuth
+from mstoken.caller.connections import Connections
 from mstoken.caller.identity import ServiceIdentity
 from mstoken.claims import ServiceClaims, service_uid
 from mstoken.errors import TokenUntrusted, VerifierUnavailable
@@ -183,7 +184,7 @@ class _FakeMinter:
     def __init__(self, firebase: FakeFirebase) -> None:
         self._firebase = firebase
 
-    async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
+    async def mint(self, connections: Connections, claims: ServiceClaims) -> str:
         return self._firebase.mint(claims)
 
 

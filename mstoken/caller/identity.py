@@ -10,6 +10,7 @@ from typing import Self
 import httpx
 
 from mstoken.caller.auth import ServiceAuth
+from mstoken.caller.connections import Connections
 from mstoken.caller.minting import Minter, default_minter
 from mstoken.caller.process import ProcessTokens
 from mstoken.caller.signin import SignIn
@@ -48,6 +49,7 @@ class ServiceIdentity:
         self._sign_in = SignIn(settings, sleep=sleep)
         self._minter = minter or default_minter(settings, self.service, sleep)
         self._transport = transport
+        self._is_emulated = settings.emulator_host is not None
         self._clock = clock
         self._sleep = sleep
         self._tokens = PerProcess(self._make_tokens)
@@ -117,7 +119,7 @@ class ServiceIdentity:
             self.service,
             self._minter,
             self._sign_in,
-            transport=self._transport,
+            connections=Connections(transport=self._transport, may_use_proxies=not self._is_emulated),
             clock=self._clock,
             sleep=self._sleep,
         )

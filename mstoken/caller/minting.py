@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 import google.auth.exceptions
-import httpx
 from firebase_admin import auth, exceptions
 from typing_extensions import override
 
 from mstoken import strict_jwt
 from mstoken.admin import AdminApp
 from mstoken.blocking import DEADLINE_SECONDS, call_blocking
+from mstoken.caller.connections import Connections
 from mstoken.caller.credentials import Credential, GoogleIdentity, PrivateKeyCredential
 from mstoken.caller.signin import TokenExchange
 from mstoken.claims import ServiceClaims
@@ -29,12 +29,11 @@ from mstoken.wire import BEARER_SCHEME
 class Minter(Protocol):
     """Makes custom tokens for service identities."""
 
-    async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
-        """Return a custom token for `claims.uid` with these developer claims. `client` sends requests, if needed.
+    async def mint(self, connections: Connections, claims: ServiceClaims) -> str:
+        """Return a custom token for `claims.uid` with these developer claims. Requests are sent by `connections`.
 
         The time at which it is signed replaces `claims.minted_at`. The token service also replaces `claims.token_id` by
-        an id of its own. Raise `SignInRefused` if another
-        attempt cannot help, and `SignInUnavailable` if it may.
+        an id of its own. Raise `SignInRefused` if another attempt cannot help, and `SignInUnavailable` if it may.
         """
         ...
 
@@ -59,7 +58,7 @@ class AdminMinter(Minter):
         self._deadline_seconds = deadline_seconds
 
     @override
-    async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
+    async def mint(self, connections: Connections, claims: ServiceClaims) -> str:
         return await self.sign(claims)
 
     async def sign(self, claims: ServiceClaims) -> str:
@@ -109,7 +108,7 @@ class BrokerMinter(Minter):
         self._credential = credential
 
     @override
-    async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
+    async def mint(self, connections: Connections, claims: ServiceClaims) -> str:
         async def headers() -> Mapping[str, str]:
             return {"Authorization": f"{BEARER_SCHEME} {await self._credential.assertion(claims.uid)}"}
 
@@ -117,7 +116,7 @@ class BrokerMinter(Minter):
         if claims.key_thumbprint is not None:
             content["jkt"] = claims.key_thumbprint
         try:
-            token = await self._exchange.post(client, claims.uid, content, member="custom_token", headers=headers)
+            token = await self._exchange.post(connections, claims.uid, content, member="custom_token", headers=headers)
         except SignInRefused:
             self._credential.refused()
             raise

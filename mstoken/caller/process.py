@@ -9,21 +9,18 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 
-import httpx
-
 from mstoken.background import Background
 from mstoken.caller.bound import BoundToken
-from mstoken.caller.fresh import MAX_SIGN_INS, FreshTokens
+from mstoken.caller.connections import Connections
+from mstoken.caller.fresh import FreshTokens
 from mstoken.caller.minting import Minter
-from mstoken.caller.signin import TIMEOUT_SECONDS, SignIn
+from mstoken.caller.signin import SignIn
 from mstoken.claims import ServiceClaims, log_name, service_name, token_mode
 from mstoken.errors import SignInError
 from mstoken.log_events import log_event
 from mstoken.per_process import PerProcess
 from mstoken.proof import ProofKey
 from mstoken.wire import Mode
-
-_LIMITS = httpx.Limits(max_connections=2 * MAX_SIGN_INS, max_keepalive_connections=MAX_SIGN_INS)
 
 _log = logging.getLogger("mstoken.tokens")
 
@@ -37,16 +34,16 @@ class ProcessTokens:
         minter: Minter,
         sign_in: SignIn,
         *,
-        transport: httpx.AsyncBaseTransport | None,
+        connections: Connections,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
     ) -> None:
-        """`clock` returns seconds since the epoch. `transport` replaces the network."""
+        """`clock` returns seconds since the epoch. The `connections` are closed with this object."""
         self.key = ProofKey()
         self._service = service
         self._minter = minter
         self._sign_in = sign_in
-        self._client = httpx.AsyncClient(transport=transport, timeout=TIMEOUT_SECONDS, limits=_LIMITS)
+        self._connections = connections
         self._clock = clock
         self._sleep = sleep
         self._fresh: dict[str, FreshTokens] = {}
@@ -78,7 +75,7 @@ class ProcessTokens:
     def close(self) -> None:
         """End the background thread, and close the connections to Firebase."""
         _open.get().discard(self)
-        self._background.close(self._client.aclose())
+        self._background.close(self._connections.aclose())
 
     def _fresh_tokens(self, audience: str) -> FreshTokens:
         tokens = self._fresh.get(audience)
@@ -130,9 +127,9 @@ class ProcessTokens:
 
     async def _mint_and_sign_in(self, claims: ServiceClaims) -> str:
         began = time.perf_counter()
-        custom_token = await self._minter.mint(self._client, claims)
+        custom_token = await self._minter.mint(self._connections, claims)
         minted = time.perf_counter()
-        token = await self._sign_in.exchange(self._client, claims.uid, custom_token)
+        token = await self._sign_in.exchange(self._connections, claims.uid, custom_token)
         custom_token_ms = round((minted - began) * 1000, 1)
         sign_in_ms = round((time.perf_counter() - minted) * 1000, 1)
         log_event(

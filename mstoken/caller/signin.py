@@ -8,6 +8,9 @@ from typing import Any
 import httpx
 
 from mstoken.backoff import Backoff
+from mstoken.caller import answers
+from mstoken.caller.answers import json_member
+from mstoken.caller.connections import DIED, Connections
 from mstoken.errors import SignInRefused, SignInUnavailable
 from mstoken.settings import Settings
 from mstoken.wire import API_KEY_HEADER
@@ -15,7 +18,6 @@ from mstoken.wire import API_KEY_HEADER
 MAX_ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
-TIMEOUT_SECONDS = 5.0
 MAX_RETRY_AFTER_SECONDS = 3600.0
 """A server that asks for more is mistaken. A process must not pause for ever because of it."""
 _MAX_CODE_CHARACTERS = 80
@@ -45,29 +47,32 @@ class TokenExchange:
 
     async def post(
         self,
-        client: httpx.AsyncClient,
+        connections: Connections,
         uid: str,
         content: Mapping[str, Any],
         *,
         member: str,
-        headers: Callable[[], Awaitable[Mapping[str, str]]] | None = None,
+        headers: Callable[[], Awaitable[Mapping[str, str]]],
     ) -> str:
         """Send `content` and return the string in this `member` of the answer. `uid` is the identity that signs in.
 
-        After 429 or 5xx, try again: three attempts in all, each with new `headers`. The pause between two attempts is
-        that of the back-off, or the `Retry-After` of the answer if that is longer, but at most 2 s.
+        After an answer that stands for an error that passes (`answers`), try again: three attempts in all, each with
+        new `headers`. The pause between two attempts is that of the back-off, or longer if the answer asks for it, but
+        at most 2 s. If a connection dies before the answer, the attempt is made once more on a new connection: a
+        sign-in may be repeated.
 
-        Raise `SignInRefused` for another status. Raise `SignInUnavailable` after the last attempt, for a longer
-        `Retry-After`, and if the network fails; a request that the server may have handled is not sent again.
+        Raise `SignInRefused` for another answer. Raise `SignInUnavailable` after the last attempt, if a longer pause is
+        needed, and if the network fails.
         """
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            response = await self._send(client, uid, content, await headers() if headers else None)
+            response = await self._send(connections, uid, content, headers)
             if response.status_code == httpx.codes.OK:
                 return self._token(uid, response, member)
             reason = f"{self._server} answered {response.status_code} {self._code(response)}"
-            if response.status_code != httpx.codes.TOO_MANY_REQUESTS and not response.is_server_error:
+            pause_seconds = answers.pause_seconds(response)
+            if pause_seconds is None:
                 raise SignInRefused(uid, reason)
-            retry_after_seconds = _retry_after_seconds(response)
+            retry_after_seconds = max(pause_seconds, _retry_after_seconds(response))
             if attempt == MAX_ATTEMPTS or retry_after_seconds > LONGEST_PAUSE_SECONDS:
                 raise SignInUnavailable(uid, reason, retry_after_seconds=max(1.0, retry_after_seconds))
             await self._sleep(max(retry_after_seconds, self._backoff.delay_seconds(attempt)))
@@ -75,13 +80,16 @@ class TokenExchange:
 
     async def _send(
         self,
-        client: httpx.AsyncClient,
+        connections: Connections,
         uid: str,
         content: Mapping[str, Any],
-        headers: Mapping[str, str] | None,
+        headers: Callable[[], Awaitable[Mapping[str, str]]],
     ) -> httpx.Response:
         try:
-            return await client.post(self._url, json=content, headers=headers, timeout=TIMEOUT_SECONDS)
+            try:
+                return await connections.post(self._url, content, await headers())
+            except DIED:
+                return await connections.post(self._url, content, await headers(), new=True)
         except httpx.HTTPError as error:
             raise SignInUnavailable(uid, f"{self._server} could not be reached ({type(error).__name__})") from error
 
@@ -93,7 +101,7 @@ class TokenExchange:
 
     def _code(self, response: httpx.Response) -> str:
         code = json_member(response, *self._code_path)
-        # Firebase adds a text after some codes: "INVALID_CUSTOM_TOKEN : The custom token format is incorrect."
+        # Firebase adds a text after some codes, which may repeat the token.
         return "without a code" if code is None else str(code).partition(" :")[0][:_MAX_CODE_CHARACTERS]
 
 
@@ -116,27 +124,16 @@ class SignIn:
         self._exchange = TokenExchange("Firebase", url, code_path=("error", "message"), jitter=jitter, sleep=sleep)
         self._headers = {API_KEY_HEADER: settings.web_api_key}
 
-    async def exchange(self, client: httpx.AsyncClient, uid: str, custom_token: str) -> str:
+    async def exchange(self, connections: Connections, uid: str, custom_token: str) -> str:
         """Return the ID token for `custom_token`, whose uid is `uid`. Retry and raise as `TokenExchange.post` does.
 
         The refresh token in the answer is dropped: a refreshed token would have the same id.
         """
         content = {"token": custom_token, "returnSecureToken": True}
-        return await self._exchange.post(client, uid, content, member="idToken", headers=self._request_headers)
+        return await self._exchange.post(connections, uid, content, member="idToken", headers=self._request_headers)
 
     async def _request_headers(self) -> Mapping[str, str]:
         return self._headers
-
-
-def json_member(response: httpx.Response, *path: str) -> object:
-    """Return the value at `path` in the JSON of an answer, or None if there is no such value or no JSON."""
-    try:
-        value = response.json()
-        for name in path:
-            value = value[name]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return value
 
 
 def _retry_after_seconds(response: httpx.Response) -> float:

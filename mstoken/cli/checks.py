@@ -16,8 +16,8 @@ import httpx
 from pydantic import SecretStr
 
 from mstoken.callee.replay.factory import FUNCTIONS_EMULATOR_VARIABLE
+from mstoken.caller.answers import json_member, pause_seconds
 from mstoken.caller.credentials import PrivateKeyCredential
-from mstoken.caller.signin import json_member
 from mstoken.errors import SettingsError
 from mstoken.settings import AUTH_EMULATOR_VARIABLE, DEMO_PREFIX, Settings
 from mstoken.wire import API_KEY_HEADER
@@ -91,7 +91,7 @@ def _api_key_finding(name: str, response: httpx.Response, key: SecretStr) -> Fin
     if code == "INVALID_CUSTOM_TOKEN":
         return Finding(name, "ok", "Firebase accepts it")
     text = f"Firebase answered {response.status_code} {code}".rstrip()
-    if response.is_server_error or response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+    if pause_seconds(response) is not None:
         return Finding(name, "warning", f"{text}, so the key could not be checked", "Try again later.")
     if code == "CONFIGURATION_NOT_FOUND":
         return Finding(name, "error", text, "Enable Authentication for the project in the Firebase console.")

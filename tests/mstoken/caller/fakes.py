@@ -10,6 +10,7 @@ import httpx
 from typing_extensions import override
 
 from mstoken import ServiceIdentity
+from mstoken.caller.connections import Connections
 from mstoken.caller.minting import Minter
 from mstoken.claims import ServiceClaims
 from mstoken.strict_jwt import unverified
@@ -52,7 +53,7 @@ class FakeMinter(Minter):
         self._firebase = firebase
 
     @override
-    async def mint(self, client: httpx.AsyncClient, claims: ServiceClaims) -> str:
+    async def mint(self, connections: Connections, claims: ServiceClaims) -> str:
         return self._firebase.mint(claims)
 
 

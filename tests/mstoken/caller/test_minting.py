@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from typing_extensions import override
 
 from mstoken import ServiceIdentity, Settings
+from mstoken.caller.connections import Connections
 from mstoken.caller.credentials import Credential
 from mstoken.caller.minting import AdminMinter, BrokerMinter
 from mstoken.caller.signin import LONGEST_PAUSE_SECONDS
@@ -234,8 +235,8 @@ class Broker(Scripted):
         self._minter = BrokerMinter(settings(), "billing", credential=self.credential, sleep=RecordedSleep())
 
     async def mint(self, claims: ServiceClaims = FRESH) -> str:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(self)) as client:
-            return await self._minter.mint(client, claims)
+        async with Connections(transport=httpx.MockTransport(self)) as connections:
+            return await self._minter.mint(connections, claims)
 
 
 def settings(**changes: Any) -> Settings:

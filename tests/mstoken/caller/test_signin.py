@@ -2,15 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from mstoken.caller.signin import SignIn, TokenExchange, json_member
+from mstoken.caller.connections import DIED, Connections
+from mstoken.caller.signin import SignIn, TokenExchange
 from mstoken.errors import SettingsError, SignInError, SignInRefused, SignInUnavailable
 from mstoken.settings import Settings
 from tests.clock import ManualSleep
@@ -34,6 +32,10 @@ class NumberedHeaders:
         return {"Authorization": f"Bearer {SENT['headers']}-{self.made}"}
 
 
+async def no_headers() -> Mapping[str, str]:
+    return {}
+
+
 class Exchange:
     """One exchange for svc:billing with a server that gives these answers. Its back-off has a jitter of 0.5."""
 
@@ -44,14 +46,18 @@ class Exchange:
 
     async def __call__(self, server: Callable[[httpx.Request], httpx.Response] | None = None) -> str:
         exchange = TokenExchange("the server", URL, code_path=("code",), jitter=lambda: 0.5, sleep=self.sleep)
-        async with httpx.AsyncClient(transport=httpx.MockTransport(server or self.server)) as client:
+        async with Connections(transport=httpx.MockTransport(server or self.server)) as connections:
             return await exchange.post(
-                client,
+                connections,
                 "svc:billing",
                 {"one": SENT["content"], "two": 2},
                 member="token",
                 headers=self.headers,
             )
+
+
+def dead(kind: type[httpx.HTTPError]) -> httpx.HTTPError:
+    return kind("the connection ended")
 
 
 def answer(status: int, code: str = "", **headers: str) -> httpx.Response:
@@ -75,16 +81,6 @@ class TestRequest:
         assert json.loads(request.content) == {"one": "content-secret", "two": 2}
         assert set(request.extensions["timeout"].values()) == {5.0}
 
-    async def test_headers_are_optional(self) -> None:
-        """Without them, only the content is sent."""
-        server = Scripted([TOKEN])
-        async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as client:
-            exchange = TokenExchange("the server", URL, code_path=("code",))
-            assert await exchange.post(client, "svc:billing", {}, member="token") == "the-token"
-        (request,) = server.requests
-        assert request.url == URL
-        assert "Authorization" not in request.headers
-
     async def test_the_member_is_returned(self) -> None:
         """The other members of the answer are ignored, and there is no pause."""
         exchange = Exchange(TOKEN)
@@ -103,9 +99,9 @@ class TestRequest:
 
 
 class TestRetry:
-    """429 and 5xx are tried again."""
+    """Errors that pass are tried again."""
 
-    @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 599])
+    @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 599])
     async def test_the_request_is_sent_again(self, status: int) -> None:
         """After growing pauses, the same request is sent up to twice more."""
         exchange = Exchange(answer(status), answer(status), TOKEN)
@@ -149,8 +145,10 @@ class TestRetry:
         """A call that is cancelled sends no further request."""
         server, sleep = Scripted([answer(503), TOKEN]), ManualSleep()
         exchange = TokenExchange("the server", URL, code_path=("code",), sleep=sleep)
-        async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as client:
-            posting = asyncio.create_task(exchange.post(client, "svc:billing", {}, member="token"))
+        async with Connections(transport=httpx.MockTransport(server)) as connections:
+            posting = asyncio.create_task(
+                exchange.post(connections, "svc:billing", {}, member="token", headers=no_headers)
+            )
             await sleep.asked_seconds.get()
             posting.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -161,12 +159,34 @@ class TestRetry:
         """Processes that were refused at the same time do not all come back at the same time."""
         server, sleep = Scripted([answer(503), answer(503), TOKEN] * 20), RecordedSleep()
         exchange = TokenExchange("the server", URL, code_path=("code",), sleep=sleep)
-        async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as client:
+        async with Connections(transport=httpx.MockTransport(server)) as connections:
             for _ in range(20):
-                await exchange.post(client, "svc:billing", {}, member="token")
+                await exchange.post(connections, "svc:billing", {}, member="token", headers=no_headers)
         assert len(set(sleep.pauses)) > 30
         assert max(sleep.pauses[::2]) <= 0.1
         assert max(sleep.pauses[1::2]) <= 0.2
+
+
+class TestDeadConnection:
+    """A connection that ended before the answer."""
+
+    @pytest.mark.parametrize("kind", DIED)
+    async def test_the_request_is_sent_once_more(self, kind: type[httpx.HTTPError]) -> None:
+        """It has new headers, because the server may have spent the assertion in the old ones. There is no pause."""
+        exchange = Exchange(dead(kind), TOKEN)
+        assert await exchange() == "the-token"
+        assert [request.headers["Authorization"] for request in exchange.server.requests] == [
+            f"Bearer headers-secret-{number}" for number in (1, 2)
+        ]
+        assert exchange.sleep.pauses == []
+
+    @pytest.mark.parametrize("kind", DIED)
+    async def test_a_second_death_is_an_outage(self, kind: type[httpx.HTTPError]) -> None:
+        """A new connection that dies too is not the fault of an old one."""
+        exchange = Exchange(dead(kind), dead(kind))
+        with pytest.raises(SignInUnavailable, match=rf"the server could not be reached \({kind.__name__}\)$"):
+            await exchange()
+        assert len(exchange.server.requests) == 2
 
 
 class TestRetryAfter:
@@ -235,12 +255,12 @@ class TestFinalErrors:
             httpx.ConnectTimeout,
             httpx.ReadTimeout,
             httpx.PoolTimeout,
-            httpx.RemoteProtocolError,
+            httpx.LocalProtocolError,
             httpx.DecodingError,
         ],
     )
-    async def test_a_network_error_is_not_tried_again(self, kind: type[httpx.RequestError]) -> None:
-        """The server may have handled the request, so the caller decides whether to try again."""
+    async def test_other_network_errors_are_not_tried_again(self, kind: type[httpx.RequestError]) -> None:
+        """Waiting twice for a server that does not answer would make the call wait too long."""
         error = kind("x")
         exchange = Exchange(error)
         with pytest.raises(SignInUnavailable, match=rf"the server could not be reached \({kind.__name__}\)$") as caught:
@@ -284,43 +304,6 @@ async def test_errors_never_contain_what_was_sent(status: int | None) -> None:
     assert not [secret for secret in SENT.values() if secret in f"{caught.value} {caught.value!r}"]
 
 
-NAMES = st.sampled_from(["error", "message", "code", ""])
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES | st.text(), inner, max_size=3),
-)
-
-
-def value_at(value: Any, path: Sequence[str]) -> Any:
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
-class TestJsonMember:
-    """A value in the JSON of an answer."""
-
-    @given(value=JSON, path=st.lists(NAMES, max_size=3))
-    def test_any_json(self, value: Any, path: list[str]) -> None:
-        """It returns the value at the path, or None."""
-        found = json_member(httpx.Response(400, content=json.dumps(value).encode()), *path)
-        assert json.dumps(found) == json.dumps(value_at(value, path))
-
-    @given(body=st.binary() | st.text().map(str.encode), path=st.lists(NAMES, min_size=1, max_size=3))
-    def test_any_body(self, body: bytes, path: list[str]) -> None:
-        """It returns None if the body is not JSON."""
-        try:
-            value = json.loads(body)
-        except ValueError:
-            value = None
-        assert json_member(httpx.Response(400, content=body), *path) == value_at(value, path)
-
-    @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"code":' * 100_000, b'{"code":' + b"9" * 10_000 + b"}"])
-    def test_a_body_that_the_parser_rejects(self, body: bytes) -> None:
-        """It returns None for nesting and numbers that the parser does not accept."""
-        assert json_member(httpx.Response(400, content=body), "code") is None
-
-
 SETTINGS = Settings(project_id="demo-test", emulator_host="127.0.0.1:9099", api_key="web-key")
 
 
@@ -333,8 +316,8 @@ class SigningIn:
 
     async def __call__(self) -> str:
         sign_in = SignIn(SETTINGS, jitter=lambda: 0.5, sleep=self.sleep)
-        async with httpx.AsyncClient(transport=httpx.MockTransport(self.firebase)) as client:
-            return await sign_in.exchange(client, "svc:billing", "custom-token")
+        async with Connections(transport=httpx.MockTransport(self.firebase)) as connections:
+            return await sign_in.exchange(connections, "svc:billing", "custom-token")
 
 
 def firebase_error(status: int, message: str = "") -> httpx.Response:
@@ -367,6 +350,29 @@ class TestSignIn:
         signing_in = SigningIn(firebase_error(429), firebase_error(503), SIGNED_IN)
         assert await signing_in() == "id-token"
         assert signing_in.sleep.pauses == pytest.approx([0.075, 0.15])
+
+    @pytest.mark.parametrize(
+        ("status", "message"),
+        [(400, "QUOTA_EXCEEDED : Exceeded quota for verifying passwords."), (400, "TOO_MANY_ATTEMPTS_TRY_LATER")],
+    )
+    async def test_a_quota_is_not_a_refusal(self, status: int, message: str) -> None:
+        """Firebase answers 400 when a quota is used up. The call fails at once; its error says when to try again."""
+        signing_in = SigningIn(firebase_error(status, message))
+        with pytest.raises(SignInUnavailable, match=rf"Firebase answered 400 {message.partition(' ')[0]}$") as caught:
+            await signing_in()
+        assert caught.value.retry_after_seconds == 60.0
+        assert (len(signing_in.firebase.requests), signing_in.sleep.pauses) == (1, [])
+
+    async def test_a_rate_limit_is_not_a_refusal(self) -> None:
+        """Google's API gateway answers 403 with a reason when there are too many requests in a second."""
+        limit = {"message": "Rate Limit Exceeded", "errors": [{"domain": "usageLimits", "reason": "rateLimitExceeded"}]}
+        with pytest.raises(SignInUnavailable, match=r"Firebase answered 403 Rate Limit Exceeded$") as caught:
+            await SigningIn(httpx.Response(403, json={"error": limit}))()
+        assert caught.value.retry_after_seconds == 5.0
+
+    async def test_the_identity_that_another_process_created(self) -> None:
+        """Two processes may create the identity at the same time. The second one tries again."""
+        assert await SigningIn(firebase_error(400, "DUPLICATE_LOCAL_ID"), SIGNED_IN)() == "id-token"
 
     async def test_an_outage(self) -> None:
         """The error has Firebase's code without the text after it, which may repeat the token."""
