@@ -21,7 +21,7 @@ FILE_WARNING_SECONDS = 3 * 86_400
 
 _CERTIFICATES_URL = "https://www.googleapis.com/robot/v1/metadata/x509/securetoken@system.gserviceaccount.com"
 _ALLOW_HTTPS = "Allow HTTPS from this machine to www.googleapis.com, or set MSTOKEN_CERTIFICATES_FILE to a file."
-_SIGNED_EMULATOR = "Run the signed Auth emulator at this address: python -m mstoken.emulator.signed_auth"
+_SEE_EMULATOR = "Correct what the check of the emulator found."
 
 
 class Published(NamedTuple):
@@ -50,11 +50,11 @@ def check_certificates(
         expiry_times = _expiry_times(content)
     except httpx.HTTPStatusError as error:
         text = f"{settings.certificates_url} answered {error.response.status_code}"
-        advice = _SIGNED_EMULATOR if settings.emulator_host else _ALLOW_HTTPS
+        advice = _SEE_EMULATOR if settings.emulator_host else _ALLOW_HTTPS
         return Finding(name, "error", text, advice), published
     except httpx.HTTPError as error:
         text = f"{settings.certificates_url} could not be reached ({type(error).__name__})"
-        advice = _SIGNED_EMULATOR if settings.emulator_host else _ALLOW_HTTPS
+        advice = _SEE_EMULATOR if settings.emulator_host else _ALLOW_HTTPS
         return Finding(name, "error", text, advice), published
     except OSError as error:
         text = f"{file} cannot be read: {error.strerror}"

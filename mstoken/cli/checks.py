@@ -1,32 +1,24 @@
 """What `mstoken doctor` checks: one function for each part of the setup, with advice on what to do about an error.
 
-The certificates and the clock are in `mstoken.cli.certificate_checks`, the store of spent ids is in
-`mstoken.cli.replay_checks`.
+Larger parts have modules of their own: `emulator_checks`, `certificate_checks` (with the clock), `replay_checks` and
+`credential_checks`.
 """
 
-import json
-import stat
-from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 import httpx
 from pydantic import SecretStr
 
-from mstoken.callee.replay.factory import FUNCTIONS_EMULATOR_VARIABLE
 from mstoken.caller.answers import json_member, pause_seconds
-from mstoken.caller.credentials import PrivateKeyCredential
 from mstoken.errors import SettingsError
-from mstoken.settings import AUTH_EMULATOR_VARIABLE, DEMO_PREFIX, Settings
+from mstoken.settings import Settings
 from mstoken.wire import API_KEY_HEADER
 
 CheckState: TypeAlias = Literal["ok", "warning", "error"]
 
 NOT_A_TOKEN = "not-a-token"
 
-CREDENTIALS_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 CLOUD_RUN_VARIABLE = "K_SERVICE"
 """Set on Cloud Run and for Firebase functions, which run there (Cloud Run, "Container runtime contract")."""
 
@@ -48,21 +40,6 @@ def settings_finding(error: SettingsError | None) -> Finding:
     if error is None:
         return Finding("settings", "ok", "valid")
     return Finding("settings", "error", str(error), "Correct these variables. README.md lists all of them.")
-
-
-def check_emulator(environment: Mapping[str, str]) -> Finding:
-    """Check that signatures are verified: firebase-admin verifies none while the emulator's variable is set."""
-    name = "emulator"
-    host, project = environment.get(AUTH_EMULATOR_VARIABLE), environment.get("GOOGLE_CLOUD_PROJECT", "")
-    if not host:
-        return Finding(name, "ok", f"{AUTH_EMULATOR_VARIABLE} is not set, as required in production")
-    advice = f"Unset {AUTH_EMULATOR_VARIABLE}: while it is set, firebase-admin verifies no signatures."
-    if environment.get(CLOUD_RUN_VARIABLE) and environment.get(FUNCTIONS_EMULATOR_VARIABLE) != "true":
-        return Finding(name, "error", f"{AUTH_EMULATOR_VARIABLE} is {host} on Cloud Run", advice)
-    if not project.startswith(DEMO_PREFIX):
-        text = f"{AUTH_EMULATOR_VARIABLE} is {host}, but the project {project!r} may be a real one"
-        return Finding(name, "error", text, f"{advice} On a laptop, use a project id that begins with {DEMO_PREFIX!r}.")
-    return Finding(name, "ok", f"the project {project} uses the emulator at {host}")
 
 
 def check_api_key(settings: Settings, client: httpx.Client) -> Finding:
@@ -124,53 +101,6 @@ def check_token_service(settings: Settings, client: httpx.Client) -> Finding:
     if response.is_server_error:
         return Finding(name, "error", text, "Read the function's log: firebase functions:log --only token")
     return Finding(name, "error", text, "Set MSTOKEN_TOKEN_SERVICE_URL to the URL of the function token.")
-
-
-def check_credential(settings: Settings, service: str, environment: Mapping[str, str]) -> Finding:
-    """Check what this process authenticates to the token service with. No token is fetched."""
-    name = "credential"
-    key_file, file = settings.private_key_file, environment.get(CREDENTIALS_VARIABLE)
-    if settings.token_service_url is not None and key_file is not None:
-        return _key_file_finding(name, key_file, service, settings.token_service_url)
-    if file:
-        return _credentials_file_finding(name, Path(file), identity_tokens=settings.token_service_url is not None)
-    if settings.emulator_host and settings.token_service_url is None:
-        return Finding(name, "ok", "none: the emulator does not need one")
-    if settings.metadata_host and settings.emulator_host:
-        return Finding(name, "ok", f"the metadata emulator at {settings.metadata_host}")
-    text = "the metadata server, which exists on Google Cloud only"
-    if environment.get(CLOUD_RUN_VARIABLE):
-        return Finding(name, "ok", text)
-    advice = "Outside Google Cloud, create a key (mstoken keys add) and set MSTOKEN_PRIVATE_KEY_FILE."
-    return Finding(name, "warning", text, advice)
-
-
-def _key_file_finding(name: str, path: Path, service: str, token_service: str) -> Finding:
-    try:
-        PrivateKeyCredential(service, token_service, path)
-        mode = path.stat().st_mode
-    except SettingsError as error:
-        return Finding(name, "error", str(error), "Create a key: mstoken keys add")
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        text = f"the private key in {path}, which other users of this machine can read (mode {stat.S_IMODE(mode):04o})"
-        return Finding(name, "warning", text, f"chmod 600 {path}")
-    return Finding(name, "ok", f"the private key in {path}")
-
-
-def _credentials_file_finding(name: str, path: Path, *, identity_tokens: bool) -> Finding:
-    """Check the file that google-auth reads. Only a service account's key gives identity tokens (AIP-4110)."""
-    kind: object = None
-    try:
-        with suppress(ValueError):
-            content = json.loads(path.read_bytes())
-            kind = content.get("type") if isinstance(content, dict) else None
-    except OSError as error:
-        text = f"{CREDENTIALS_VARIABLE} is {path}, which cannot be read: {error.strerror}"
-        return Finding(name, "error", text, "Set it to another file, or unset it.")
-    if kind == "service_account" or (isinstance(kind, str) and not identity_tokens):
-        return Finding(name, "ok", f"{CREDENTIALS_VARIABLE}: {path}, of the type {kind}")
-    text = f"{CREDENTIALS_VARIABLE} is {path}, which is not the key of a service account"
-    return Finding(name, "error", text, "Unset it on Google Cloud. Elsewhere, create a key: mstoken keys add")
 
 
 def check_base_url(settings: Settings) -> Finding:

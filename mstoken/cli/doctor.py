@@ -9,7 +9,7 @@ import httpx
 import typer
 from rich.text import Text
 
-from mstoken.cli import certificate_checks, checks, replay_checks
+from mstoken.cli import certificate_checks, checks, credential_checks, emulator_checks, replay_checks
 from mstoken.cli.checks import Finding
 from mstoken.cli.errors import FAILED
 from mstoken.cli.options import JsonOption, valid_service_name
@@ -18,6 +18,8 @@ from mstoken.errors import SettingsError
 from mstoken.settings import Settings
 
 TIMEOUT_SECONDS = 10.0
+NEAR_TIMEOUT_SECONDS = 3.0
+"""The time-out for servers on this machine, and for the metadata server of its platform, in seconds."""
 STYLES = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
@@ -41,8 +43,11 @@ def doctor(
     are only warnings. It does not sign in. It spends one random id, to check the replay store.
     """
     transport = context.obj if isinstance(context.obj, httpx.BaseTransport) else None
-    with httpx.Client(transport=transport, timeout=TIMEOUT_SECONDS) as client:
-        findings = list(run_checks(service, client))
+    with (
+        httpx.Client(transport=transport, timeout=TIMEOUT_SECONDS) as client,
+        httpx.Client(transport=transport, timeout=NEAR_TIMEOUT_SECONDS, trust_env=False) as near,
+    ):
+        findings = list(run_checks(service, client, near))
     has_errors = any(finding.state == "error" for finding in findings)
     if as_json:
         described = [
@@ -56,15 +61,21 @@ def doctor(
         raise typer.Exit(FAILED)
 
 
-def run_checks(service: str, client: httpx.Client) -> Iterator[Finding]:
-    """Run every check, and yield what it finds. `client` makes the requests."""
+def run_checks(service: str, client: httpx.Client, near: httpx.Client) -> Iterator[Finding]:
+    """Run every check, and yield what it finds.
+
+    `client` makes the requests to Google, `near` those to this machine and to its metadata server, without a proxy.
+    """
     error, settings = None, None
     try:
         settings = Settings()
     except SettingsError as caught:
         error = caught
     yield checks.settings_finding(error)
-    yield checks.check_emulator(os.environ)
+    emulator = emulator_checks.check_emulator(os.environ)
+    if settings is not None and settings.emulator_host and emulator.state == "ok":
+        emulator = emulator_checks.check_emulator_address(settings, near)
+    yield emulator
     if settings is None:
         note("The other checks need valid settings, so they were skipped.")
         return
@@ -74,7 +85,9 @@ def run_checks(service: str, client: httpx.Client) -> Iterator[Finding]:
     yield replay_checks.check_replay_store(settings, service)
     yield checks.check_api_key(settings, client)
     yield checks.check_token_service(settings, client)
-    yield checks.check_credential(settings, service, os.environ)
+    credentials = credential_checks.find_google_credentials(os.environ, near, project=settings.project_id)
+    yield credential_checks.check_credential(settings, service, credentials)
+    yield credential_checks.check_google_credentials(settings, credentials)
     yield checks.check_base_url(settings)
 
 

@@ -10,18 +10,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mstoken.log_events import one_line
+
 PIPE_COLUMNS = 10_000
 """Maximum width of a table that does not go to a terminal, so that each row stays on one line."""
 
 
 def printable(text: str) -> str:
     """Return `text` with escapes in place of control and invisible characters, which a token may contain."""
-    return "".join(
-        character
-        if character.isprintable() or character == "\n"
-        else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
+    return "\n".join(one_line(line) for line in text.split("\n"))
 
 
 def say(text: str) -> None:

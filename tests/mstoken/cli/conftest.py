@@ -62,7 +62,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         transport: httpx.BaseTransport | None = None,
     ) -> Result:
         unset = dict.fromkeys((name for name in os.environ if name.startswith(VARIABLE_PREFIXES)), None)
-        result = CliRunner(env={**unset, **(env or {})}).invoke(
+        no_gcloud = {"CLOUDSDK_CONFIG": str(tmp_path / "gcloud")}
+        result = CliRunner(env={**unset, **no_gcloud, **(env or {})}).invoke(
             app, arguments, input=stdin, obj=transport, catch_exceptions=False, prog_name="mstoken"
         )
         assert "Traceback" not in result.output

@@ -1,24 +1,17 @@
 """What doctor checks."""
 
 import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from mstoken import Settings
 from mstoken.cli import checks
 from mstoken.cli.checks import Finding
-from mstoken.cli.key_files import write_private_key
 from mstoken.errors import SettingsError
 from tests.mstoken.cli.setups import laptop, network, production
 
 TOKEN_SERVICE = "https://token.example.com"
-
-
-HOST = {"FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:9100"}
 
 
 class TestSettings:
@@ -31,28 +24,6 @@ class TestSettings:
         finding = checks.settings_finding(SettingsError("MSTOKEN_MODE is 'x'."))
         assert (finding.state, finding.text) == ("error", "MSTOKEN_MODE is 'x'.")
         assert finding.advice
-
-
-class TestEmulator:
-    @pytest.mark.parametrize(
-        ("variables", "state"),
-        [
-            ({"GOOGLE_CLOUD_PROJECT": "real-shop"}, "ok"),
-            ({**HOST, "GOOGLE_CLOUD_PROJECT": "demo-shop"}, "ok"),
-            ({**HOST, "GOOGLE_CLOUD_PROJECT": "real-shop"}, "error"),
-            (HOST, "error"),
-            ({**HOST, "GOOGLE_CLOUD_PROJECT": "demo-shop", "K_SERVICE": "product"}, "error"),
-            (
-                {**HOST, "GOOGLE_CLOUD_PROJECT": "demo-shop", "K_SERVICE": "token", "FUNCTIONS_EMULATOR": "true"},
-                "ok",
-            ),
-        ],
-    )
-    def test_the_variable_of_the_emulator(self, variables: Mapping[str, str], state: str) -> None:
-        """It is an error in a project that may be real, and on Cloud Run in any project, but not on a laptop."""
-        finding = checks.check_emulator(variables)
-        assert finding.state == state
-        assert ("Unset FIREBASE_AUTH_EMULATOR_HOST" in finding.advice) == (state == "error")
 
 
 class TestApiKey:
@@ -141,55 +112,6 @@ class TestTokenService:
         unused = network(AssertionError())
         assert checks.check_token_service(production(), unused).state == "warning"
         assert checks.check_token_service(laptop(), unused).state == "ok"
-
-
-class TestCredential:
-    def check(self, settings: Settings, **variables: str) -> Finding:
-        return checks.check_credential(settings, "warehouse", variables)
-
-    def test_a_private_key(self, tmp_path: Path) -> None:
-        """The file must be readable, and there is a warning if other users can read it."""
-        path = tmp_path / "key.pem"
-        settings = production(token_service_url=TOKEN_SERVICE, private_key_file=path)
-        assert self.check(settings).state == "error"
-        write_private_key(path, ec.generate_private_key(ec.SECP256R1()))
-        assert self.check(settings).state == "ok"
-        for mode in (0o640, 0o604):
-            path.chmod(mode)
-            finding = self.check(settings)
-            assert (finding.state, finding.advice) == ("warning", f"chmod 600 {path}")
-        path.write_text("-----BEGIN PRIVATE KEY-----\ns3cret\n")
-        finding = self.check(settings)
-        assert (finding.state, "s3cret" in finding.text) == ("error", False)
-
-    def test_a_credentials_file_of_google(self, tmp_path: Path) -> None:
-        """Only a service account gives identity tokens. Other credentials are enough to sign custom tokens here."""
-        path = tmp_path / "credentials.json"
-        with_service, without = production(token_service_url=TOKEN_SERVICE), production()
-        variables = {"GOOGLE_APPLICATION_CREDENTIALS": str(path)}
-        assert self.check(with_service, **variables).state == "error"
-        for content, states in (
-            ({"type": "service_account", "private_key": "s3cret"}, ("ok", "ok")),
-            ({"type": "authorized_user"}, ("error", "ok")),
-            ({}, ("error", "error")),
-            ([], ("error", "error")),
-        ):
-            path.write_text(json.dumps(content))
-            findings = [self.check(settings, **variables) for settings in (with_service, without)]
-            assert tuple(finding.state for finding in findings) == states
-            assert not any("s3cret" in finding.text for finding in findings)
-        path.write_text("{")
-        assert self.check(without, **variables).state == "error"
-
-    def test_the_metadata_server(self) -> None:
-        """It exists on Google Cloud, and on a laptop as an emulator. No token is fetched."""
-        settings = production(token_service_url=TOKEN_SERVICE)
-        assert self.check(settings, K_SERVICE="product").state == "ok"
-        elsewhere = self.check(settings)
-        assert (elsewhere.state, "mstoken keys add" in elsewhere.advice) == ("warning", True)
-        assert self.check(laptop()).state == "ok"
-        emulated = self.check(laptop(token_service_url="http://127.0.0.1:5001/token", metadata_host="127.0.0.1:9103"))
-        assert (emulated.state, "127.0.0.1:9103" in emulated.text) == ("ok", True)
 
 
 def test_the_base_url() -> None:

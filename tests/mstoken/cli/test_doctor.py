@@ -17,7 +17,7 @@ KEY = Key()
 TOKEN_SERVICE = "https://token.example.com"
 NAMES = [
     *("settings", "emulator", "certificates", "clock", "replay store"),
-    *("API key", "token service", "credential", "base URL"),
+    *("API key", "token service", "credential", "Google credentials", "base URL"),
 ]
 
 
@@ -36,6 +36,8 @@ class Google(httpx.BaseTransport):
                 return httpx.Response(200, json={KEY.key_id: KEY.certificate}, headers={"Date": date})
             case "identitytoolkit.googleapis.com":
                 return httpx.Response(400, json={"error": {"message": "INVALID_CUSTOM_TOKEN"}})
+            case "metadata.google.internal":
+                return httpx.Response(200, json={"email": "product@x"}, headers={"Metadata-Flavor": "Google"})
         return httpx.Response(401, json={"code": "credential_missing"})
 
 
@@ -61,9 +63,14 @@ def test_a_correct_setup(run: Run, production: dict[str, str]) -> None:
     lines = [line for line in result.stdout.splitlines()[1:] if not line.startswith(" ")]
     assert [name for name, line in zip(NAMES, lines, strict=True) if line.startswith(name)] == NAMES
     states = [line.removeprefix(name).split()[0] for name, line in zip(NAMES, lines, strict=True)]
-    assert states == ["ok"] * 4 + ["warning"] + ["ok"] * 4
+    assert states == ["ok"] * 4 + ["warning"] + ["ok"] * 5
     assert "-> Use redis://host if there can be a second instance" in result.stdout
-    assert google.hosts == ["www.googleapis.com", "identitytoolkit.googleapis.com", "token.example.com"]
+    assert google.hosts == [
+        "www.googleapis.com",
+        "identitytoolkit.googleapis.com",
+        "token.example.com",
+        "metadata.google.internal",
+    ]
     assert "s3cret" not in result.output
 
 
@@ -92,7 +99,10 @@ def test_without_a_network(run: Run, production: dict[str, str]) -> None:
 
     result = run("doctor", "--json", env=production, transport=httpx.MockTransport(refuse))
     errors = [check["name"] for check in json.loads(result.stdout)["checks"] if check["state"] == "error"]
-    assert (result.exit_code, errors) == (1, ["certificates", "API key", "token service"])
+    assert (result.exit_code, errors) == (
+        1,
+        ["certificates", "API key", "token service", "credential", "Google credentials"],
+    )
 
 
 def test_the_emulators_variable_in_production(run: Run, production: dict[str, str]) -> None:
