@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -151,7 +151,7 @@ class Stack:
         # Functions open their store at the first call. A store that is new then would refuse this call.
         spent_ids = self.data / "functions-spent.db"
         SpentIdFile(spent_ids, wait_seconds=1, clock=time.time).create()
-        self.start_metadata(supervisor)
+        self.start_local_emulators(supervisor, f"{HOST}:{self.ports.auth}", IDENTITIES)
         process = supervisor.start(
             "firebase emulators:start",
             # `--only` leaves out the extensions emulator, which would ask the user to log in.
@@ -175,43 +175,33 @@ class Stack:
         )
         supervisor.wait_until(partial(process.has_logged, EMULATORS_READY), process.name, START_SECONDS)
         supervisor.wait_until(partial(_answers, self.function_url("health")), "The function health", START_SECONDS)
-        self.start_signed_auth(supervisor, f"{HOST}:{self.ports.auth}")
         supervisor.wait_until(
             partial(_is_token_service, self.function_url("token")), "The function token", START_SECONDS
         )
 
-    def start_signed_auth(self, supervisor: Supervisor, upstream: str) -> None:
-        """Start the proxy that signs the ID tokens of the Auth emulator at `upstream` (host:port).
+    def start_local_emulators(self, supervisor: Supervisor, upstream: str, services: Sequence[str] = ()) -> None:
+        """Start the signed Auth emulator for the Auth emulator at `upstream` (host:port), and wait until it is ready.
 
-        Raises RunnerError and Interrupted.
+        With it start the metadata servers of `services`. Raises RunnerError and Interrupted.
         """
+        # The accounts in functions/policy.toml belong to this project, whatever the project of the stack is.
         process = supervisor.start(
-            "signed Auth emulator",
+            "local emulators",
             [
-                *(sys.executable, "-m", "mstoken.emulator.signed_auth"),
-                *("--port", str(self.ports.signed_auth), "--upstream", upstream),
+                *(sys.executable, "-m", "mstoken.cli", "emulator", "--project", PROJECT),
+                *("--port", str(self.ports.signed_auth), "--auth", upstream),
+                *(part for name in services for part in ("--service", f"{name}={self._metadata_port(name)}")),
             ],
             env=_environment(),
             cwd=ROOT,
-            log=self.log("signed_auth"),
+            log=self.log("local_emulators"),
         )
         supervisor.wait_until(partial(_is_signed_auth, f"{HOST}:{self.ports.signed_auth}"), process.name, START_SECONDS)
 
-    def start_metadata(self, supervisor: Supervisor) -> None:
-        """Start the metadata emulator, and wait until it is ready. Raises RunnerError and Interrupted."""
-        ports = {name: getattr(self.ports, f"metadata_{name}") for name in IDENTITIES}
-        # The accounts in functions/policy.toml belong to this project, whatever the project of the stack is.
-        process = supervisor.start(
-            "metadata emulator",
-            [
-                *(sys.executable, "-m", "mstoken.emulator.metadata", "--project", PROJECT),
-                *(part for name, port in ports.items() for part in ("--service", f"{name}={port}")),
-            ],
-            env=_environment(),
-            cwd=ROOT,
-            log=self.log("metadata"),
-        )
-        supervisor.wait_until(partial(_answers, self.url("metadata_delivery")), process.name, START_SECONDS)
+    def _metadata_port(self, name: str) -> int:
+        """Return the port of a service's metadata server."""
+        port: int = getattr(self.ports, f"metadata_{name}")
+        return port
 
     def _firebase_config(self) -> dict[str, Any]:
         """Return firebase.json with our ports, and with paths that are relative to the data folder."""

@@ -64,6 +64,11 @@ class IdTokenVerifier:
             jwt = strict_jwt.unverified(token)
         except ValueError as error:
             raise TokenMalformed(f"The token is {error}.") from None
+        if not jwt.signature and jwt.header.get("alg") == "none":
+            raise TokenUntrusted(
+                "The token is not signed. If the Auth emulator made it: run `mstoken emulator`, and set "
+                "FIREBASE_AUTH_EMULATOR_HOST to the address that it prints, in the caller too."
+            )
         try:
             key_id = strict_jwt.rs256_key_id(jwt.header)
             # These are read before the token is verified, because google-auth computes with values of any type.

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mstoken.cli import emulator
 from mstoken.cli.doctor import doctor
 from mstoken.cli.errors import EXIT_STATUSES, CommandGroup
 from mstoken.cli.inspection import CONTEXT_SETTINGS, inspect
@@ -44,6 +45,7 @@ def _options(
 app.command("token", epilog=EXAMPLE)(token)
 app.command("inspect", context_settings=CONTEXT_SETTINGS)(inspect)
 app.command("doctor")(doctor)
+app.command("emulator", epilog=emulator.EXAMPLE, context_settings=emulator.CONTEXT_SETTINGS)(emulator.emulator)
 app.add_typer(services, name="services")
 app.add_typer(keys, name="keys")
 app.add_typer(policy, name="policy")

@@ -12,7 +12,7 @@ from mstoken.caller.answers import json_member
 from mstoken.cli.checks import CLOUD_RUN_VARIABLE, Finding
 from mstoken.settings import AUTH_EMULATOR_VARIABLE, DEMO_PREFIX, Settings
 
-SIGNED_AUTH = "python -m mstoken.emulator.signed_auth"
+SIGNED_AUTH = "mstoken emulator"
 """The command that starts the signed Auth emulator."""
 SIGNED_AUTH_HOST = "127.0.0.1:9100"
 EMULATOR_PORTS: Mapping[int, str] = {

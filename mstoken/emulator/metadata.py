@@ -1,4 +1,4 @@
-"""An emulator of Google's metadata server, for all services of the shop. google-auth uses it as it uses Google's.
+"""An emulator of Google's metadata server, for all services of a project. google-auth uses it as it uses Google's.
 
 On Google Cloud each machine has a metadata server of its own. From there a service gets the identity token that proves
 who it is. Here each service has a port of its own, because google-auth's variables GCE_METADATA_HOST and
@@ -19,26 +19,20 @@ It listens on 127.0.0.1 only. As Google does, it refuses requests without the he
 those that a proxy has passed on. It also refuses every request of a web page, and every request to a host other than
 localhost, 127.0.0.1 and [::1]: no page needs the identity token of a service (see web_pages). The status is 403.
 
-Run it with `python -m mstoken.emulator.metadata --service billing=9103 --service product=9102`, one process for all
-services. For development and tests only.
+`mstoken emulator --service billing=9103 --service product=9102` runs it. For development and tests only.
 
 Sources: what google-auth asks for is in its google/auth/compute_engine/_metadata.py and credentials.py; what Google
 answers is at https://cloud.google.com/compute/docs/metadata/overview and, for identity tokens, at
 https://cloud.google.com/compute/docs/instances/verifying-instance-identity.
 """
 
-import argparse
-import contextlib
 import hashlib
 import json
-import re
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from starlette.middleware.base import RequestResponseEndpoint
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -48,7 +42,6 @@ from mstoken.strict_jwt import base64url
 from . import web_pages
 from .keys import Key, make_jws
 
-HOST = "127.0.0.1"
 CERTIFICATES_PATH = "/oauth2/v1/certs"
 ACCOUNTS_PATH = "/computeMetadata/v1/instance/service-accounts"
 IDENTITY_PATH = f"{ACCOUNTS_PATH}/default/identity"
@@ -211,43 +204,3 @@ def create_app(services: Mapping[int, str], project: str) -> FastAPI:
     app.middleware("http")(answer_as_google)
     app.include_router(routes)
     return app
-
-
-def _service_and_port(text: str) -> tuple[str, int]:
-    match = re.fullmatch(r"([a-z][a-z0-9-]*)=([1-9][0-9]{0,4})", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f'"{text}" must be a service and its port, such as billing=9103')
-    return match[1], int(match[2])
-
-
-def main() -> None:
-    """Serve until interrupted."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {__package__}.metadata",
-        description="Emulate Google's metadata server for services on this machine.",
-    )
-    parser.add_argument(
-        "--service",
-        type=_service_and_port,
-        action="append",
-        required=True,
-        metavar="NAME=PORT",
-        help="a service and the port of its metadata server; repeat it for each service",
-    )
-    parser.add_argument(
-        "--project", default="demo-shop", metavar="ID", help="the project of the service accounts (default: demo-shop)"
-    )
-    arguments = parser.parse_args()
-    services = {port: service for service, port in arguments.service}
-    if len(services) < len(arguments.service):
-        parser.error("each service must have a port of its own")
-    sockets = [socket.create_server((HOST, port)) for port in services]
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(services, arguments.project), http="h11", ws="none", log_level="warning")
-    )
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after it has shut down
-        server.run(sockets=sockets)
-
-
-if __name__ == "__main__":
-    main()

@@ -19,11 +19,9 @@ request of a web page that is not at one of these hosts (see web_pages). The sta
 can sign in with Firebase's web SDK: the Auth emulator answers its CORS requests. No web page, local or not, may send
 requests to the control paths.
 
-Run it with `python -m mstoken.emulator.signed_auth --port 9100 --upstream 127.0.0.1:9099`.
-For development and tests only.
+`mstoken emulator` runs it. For development and tests only.
 """
 
-import argparse
 import asyncio
 import json
 import time
@@ -33,7 +31,6 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import httpx
-import uvicorn
 from fastapi import APIRouter, Body, FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.middleware.base import RequestResponseEndpoint
@@ -278,31 +275,3 @@ def _is_unsigned_id_token(text: str) -> bool:
         return False
     issuer = str(token.payload.get("iss", ""))
     return not token.signature and token.header.get("alg") == "none" and issuer.startswith(ISSUER)
-
-
-def main() -> None:
-    """Serve until interrupted."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {__package__}.signed_auth",
-        description="Run a proxy in front of the Auth emulator that signs its ID tokens.",
-    )
-    parser.add_argument("--port", type=int, default=9100, help="the port to listen on (default: 9100)")
-    parser.add_argument(
-        "--upstream",
-        default="127.0.0.1:9099",
-        metavar="HOST:PORT",
-        help="where the Auth emulator listens (default: 127.0.0.1:9099)",
-    )
-    arguments = parser.parse_args()
-    uvicorn.run(
-        create_app(arguments.upstream),
-        host="127.0.0.1",
-        port=arguments.port,
-        http="h11",
-        ws="none",
-        log_level="warning",
-    )
-
-
-if __name__ == "__main__":
-    main()

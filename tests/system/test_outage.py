@@ -38,7 +38,7 @@ class Shop:
 
     def start_signed_auth(self) -> None:
         self._signed_auth = Supervisor()
-        self.stack.start_signed_auth(self._signed_auth, self._upstream)
+        self.stack.start_local_emulators(self._signed_auth, self._upstream)
 
     def hang_signed_auth(self) -> None:
         os.kill(self._signed_auth.processes[0].popen.pid, signal.SIGSTOP)

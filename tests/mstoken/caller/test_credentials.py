@@ -238,8 +238,10 @@ def refusing_host() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of Billing's metadata server in the metadata emulator."""
-    supervisor, port = Supervisor(), Ports.shifted(free_offset()).metadata_billing
-    command = [sys.executable, "-m", "mstoken.emulator.metadata", "--service", f"billing={port}"]
+    supervisor, ports = Supervisor(), Ports.shifted(free_offset())
+    port = ports.metadata_billing
+    command = [sys.executable, "-m", "mstoken.cli", "emulator", "--project", "demo-shop"]
+    command += ["--port", str(ports.signed_auth), "--service", f"billing={port}"]
     log = tmp_path_factory.mktemp("metadata") / "metadata.log"
     try:
         supervisor.start("metadata", command, env=dict(os.environ), cwd=ROOT, log=log)

@@ -16,7 +16,6 @@ from cryptography import x509
 from fastapi import FastAPI
 from google.auth import jwt
 
-from emulator.run.errors import ProcessDied
 from emulator.run.ports import HOST, Ports, free_offset
 from emulator.run.processes import Supervisor
 from mstoken.emulator.metadata import ACCOUNTS_PATH, CERTIFICATES_PATH, IDENTITY_PATH, create_app, email_of
@@ -110,14 +109,15 @@ Start = Callable[..., Supervisor]
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts `python -m mstoken.emulator.metadata` with arguments. The processes end with this module."""
+    """Starts `mstoken emulator` with arguments. The processes end with this module."""
     supervisors: list[Supervisor] = []
 
     def start_metadata(*arguments: str) -> Supervisor:
         supervisors.append(supervisor := Supervisor())
-        command = [sys.executable, "-m", "mstoken.emulator.metadata", *arguments]
+        port = Ports.shifted(free_offset()).signed_auth
+        command = [sys.executable, "-m", "mstoken.cli", "emulator", "--project", "demo-shop", "--port", str(port)]
         log = tmp_path_factory.mktemp("metadata") / "metadata.log"
-        supervisor.start("metadata", command, env=dict(os.environ), cwd=ROOT, log=log)
+        supervisor.start("metadata", [*command, *arguments], env=dict(os.environ), cwd=ROOT, log=log)
         return supervisor
 
     yield start_metadata
@@ -395,51 +395,3 @@ async def test_certificates_are_public(app: FastAPI) -> None:
     (pem,) = asked[0].json().values()
     subject = x509.load_pem_x509_certificate(pem.encode()).subject
     assert subject.rfc4514_string() == "CN=federated-signon.system.gserviceaccount.com"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "the following arguments are required: --service"),
-        (["--service", "billing"], '"billing" must be a service and its port, such as billing=9103'),
-        (["--service", "billing=0"], '"billing=0" must be a service and its port, such as billing=9103'),
-        (["--service", "billing=9103", "--service", "product=9103"], "each service must have a port of its own"),
-    ],
-)
-@pytest.mark.process
-def test_a_wrong_option_is_named(start: Start, arguments: list[str], message: str) -> None:
-    """With a wrong option the process ends and says what was expected."""
-    supervisor = start(*arguments)
-    with pytest.raises(ProcessDied) as caught:
-        supervisor.check(WAIT_SECONDS)
-    assert message in caught.value.last_lines
-
-
-@pytest.mark.process
-def test_a_port_in_use_is_named(start: Start, running: dict[str, str]) -> None:
-    """If a port is in use, the process ends and names the port."""
-    port = running["billing"].rpartition(":")[2]
-    supervisor = start("--service", f"user={port}")
-    with pytest.raises(ProcessDied) as caught:
-        supervisor.check(WAIT_SECONDS)
-    assert port in caught.value.last_lines
-
-
-@pytest.mark.process
-def test_the_project_can_be_set(start: Start, ports: Ports) -> None:
-    """With `--project` the accounts belong to that project."""
-    supervisor = start("--service", f"user={ports.user}", "--project", "demo-test")
-    url = f"http://{HOST}:{ports.user}"
-    supervisor.wait_until(partial(answers, url), "metadata", WAIT_SECONDS)
-    assert httpx.get(f"{url}{ACCOUNTS_PATH}/default/email", headers=FLAVOR).text == email_of("user", "demo-test")
-
-
-@pytest.mark.process
-def test_it_ends_when_it_is_interrupted(start: Start, ports: Ports) -> None:
-    """The process ends with status 0 and no output when it is interrupted."""
-    supervisor = start("--service", f"user={ports.auth}")
-    supervisor.wait_until(partial(answers, f"http://{HOST}:{ports.auth}"), "metadata", WAIT_SECONDS)
-    (process,) = supervisor.processes
-    process.ask_to_end()
-    assert process.exited.wait(WAIT_SECONDS)
-    assert (process.popen.returncode, process.last_lines()) == (0, "")
