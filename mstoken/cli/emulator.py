@@ -34,8 +34,8 @@ ANSWER_SECONDS = 5.0
 ENV_FILE_HEADER = "# Written by mstoken emulator."
 EXAMPLE = """\b
 Example:
-  mstoken emulator --env-file .env.emulator -- firebase emulators:start --only auth
-  uvicorn --env-file .env.emulator app:app"""
+  mstoken emulator --env-file .env.local -- firebase emulators:start
+  uvicorn --env-file .env.local app:app"""
 
 
 def emulator(

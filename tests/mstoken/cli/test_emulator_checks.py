@@ -119,7 +119,7 @@ class TestAddress:
         """The finding says what is at the address, and what to set the variable to."""
         finding = self.check(answer, address)
         assert (finding.state, text in finding.text, address in finding.text) == ("error", True, True), finding.text
-        assert "python -m mstoken.emulator.signed_auth" in finding.advice
+        assert "mstoken emulator" in finding.advice
         assert "FIREBASE_AUTH_EMULATOR_HOST" in finding.advice
         assert "127.0.0.1:9100" in finding.advice
 
