@@ -19,7 +19,7 @@ from mstoken import Settings
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from tests import needs
 from tests.postgresql import PostgresServer, running_postgresql
-from tests.redis_server import RedisServer, running_redis
+from tests.redis_server import RedisClusterServers, RedisServer, running_redis, running_redis_cluster
 
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 2**30
@@ -165,3 +165,17 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis for one test, which may end it."""
     with running_redis(tmp_path) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisClusterServers]:
+    """A Redis Cluster of three nodes that tests share. None of them ends a node."""
+    with running_redis_cluster(tmp_path_factory.mktemp("redis-cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def own_redis_cluster(tmp_path: Path) -> Iterator[RedisClusterServers]:
+    """A Redis Cluster of three nodes for one test, which may end them."""
+    with running_redis_cluster(tmp_path) as cluster:
+        yield cluster

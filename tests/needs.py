@@ -17,6 +17,8 @@ FIXTURES = {
     "own_postgresql": "postgresql",
     "redis_server": "redis",
     "own_redis": "redis",
+    "redis_cluster": "redis",
+    "own_redis_cluster": "redis",
 }
 """Fixture -> the marker of every test that uses it, directly or through another fixture."""
 MARKERS = {

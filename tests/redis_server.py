@@ -1,11 +1,12 @@
-"""A Redis server that the tests start themselves."""
+"""Redis servers and clusters that the tests start themselves."""
 
 import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ MISSING = "redis-server is not installed (Debian: apt install redis-server)"
 class RedisServer:
     """A server on a free port, with its files in `folder`. `kill` ends it."""
 
-    def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+    def __init__(self, folder: Path, *options: str) -> None:
+        """`options` are those of redis-server with which the server always starts."""
+        self.port = _free_port()
         self._folder = folder
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -30,11 +32,12 @@ class RedisServer:
         """The address of its database 0."""
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self, *options: str) -> None:
+    def start(self, *options: str, configuration: Path | None = None) -> None:
         """Start the server with these options of redis-server, and return when it answers."""
         self._process = subprocess.Popen(
             [
                 "redis-server",
+                *([configuration] if configuration else []),
                 "--port",
                 str(self.port),
                 "--bind",
@@ -43,6 +46,7 @@ class RedisServer:
                 "",
                 "--dir",
                 self._folder,
+                *self._options,
                 *options,
             ],
             stdout=subprocess.DEVNULL,
@@ -81,6 +85,75 @@ class RedisServer:
         self._process.send_signal(signal.SIGCONT)
 
 
+class RedisNode(RedisServer):
+    """A node of a Redis Cluster. It keeps its place in the cluster when it is killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bus_port = _free_port()
+        super().__init__(folder, "--cluster-enabled", "yes", "--cluster-port", str(self.bus_port))
+
+    @property
+    def node_id(self) -> str:
+        return str(self.command("CLUSTER", "MYID").decode())
+
+    def knows(self, nodes: int) -> bool:
+        """Return whether the node serves, and knows this many nodes."""
+        facts = self.command("CLUSTER", "INFO").decode().split()
+        return {"cluster_state:ok", f"cluster_known_nodes:{nodes}"} <= set(facts)
+
+
+class RedisClusterServers:
+    """A Redis Cluster of several primaries on free ports, each with its part of the hash slots and no replica."""
+
+    SLOTS = 16384
+
+    def __init__(self, nodes: list[RedisNode]) -> None:
+        self.nodes = nodes
+
+    @property
+    def url(self) -> str:
+        """The address of one node."""
+        return self.nodes[0].url
+
+    def join(self) -> None:
+        """Make the nodes, which have just started, one cluster."""
+        for number, node in enumerate(self.nodes):
+            first, after = (self.SLOTS * n // len(self.nodes) for n in (number, number + 1))
+            node.command("CLUSTER", "ADDSLOTSRANGE", str(first), str(after - 1))
+            node.command("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
+            if number:
+                first_node = self.nodes[0]
+                node.command("CLUSTER", "MEET", "127.0.0.1", str(first_node.port), str(first_node.bus_port))
+        self.wait_until_complete()
+
+    def wait_until_complete(self) -> None:
+        """Return when every node says that the cluster serves all slots."""
+        _wait_until(lambda: all(node.knows(len(self.nodes)) for node in self.nodes))
+
+    def node_of(self, key: str) -> RedisNode:
+        """Return the node that has the hash slot of `key`, if no slot was moved."""
+        slot = redis.crc.key_slot(key.encode())
+        return self.nodes[(slot * len(self.nodes) + len(self.nodes) - 1) // self.SLOTS]
+
+    def flush(self) -> None:
+        """Delete all keys."""
+        for node in self.nodes:
+            node.command("FLUSHALL")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until the condition holds. Redis does not tell when that is, so it is asked again and again."""
+    end = time.monotonic() + START_SECONDS
+    while not condition():
+        assert time.monotonic() < end, "the Redis Cluster is not complete in time"
+        time.sleep(0.02)
+
+
 @contextmanager
 def running_redis(folder: Path) -> Iterator[RedisServer]:
     """Run a server until the end of the block. Skips the test if Redis is not installed."""
@@ -92,3 +165,22 @@ def running_redis(folder: Path) -> Iterator[RedisServer]:
         yield server
     finally:
         server.kill()
+
+
+@contextmanager
+def running_redis_cluster(folder: Path, nodes: int = 3) -> Iterator[RedisClusterServers]:
+    """Run a Redis Cluster until the end of the block. Skips the test if Redis is not installed."""
+    if shutil.which("redis-server") is None:
+        pytest.skip(MISSING)
+    with ExitStack() as ending:
+        servers = []
+        for number in range(nodes):
+            own_folder = folder / str(number)
+            own_folder.mkdir()
+            server = RedisNode(own_folder)
+            ending.callback(server.kill)
+            server.start()
+            servers.append(server)
+        cluster = RedisClusterServers(servers)
+        cluster.join()
+        yield cluster

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 import redis
 
-from mstoken.callee.replay.redis import MEMORY_KEY, RedisReplayStore
+from mstoken.callee.replay.redis import RedisReplayStore, memory_key
 from mstoken.errors import SettingsError, StoreIsNew, VerifierUnavailable
 from mstoken.wire import CLOCK_SKEW_SECONDS
 from tests.clock import FakeClock
@@ -121,7 +121,7 @@ class Losses(NamedTuple):
         self.server.command("FLUSHDB", "ASYNC")
 
     def delete_the_description_of_the_memory(self) -> None:
-        self.server.command("DEL", MEMORY_KEY)
+        self.server.command("DEL", memory_key("spent"))
 
     def restart_without_persistence(self) -> None:
         self.server.kill()
