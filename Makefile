@@ -51,4 +51,4 @@ lock:
 	@$(COMPILE) -c requirements.txt functions/requirements.in -o functions/requirements.txt
 
 clean:
-	@rm -rf .venv node_modules functions/venv functions/packed .data .coverage .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv node_modules examples/node-callee/node_modules functions/venv functions/packed .data .coverage .mypy_cache .pytest_cache .ruff_cache

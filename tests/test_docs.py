@@ -7,7 +7,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("services/**/*.md"), ROOT / "functions/README.md"]
+    [
+        *(page for folder in (".", "docs", "examples") for page in (ROOT / folder).glob("*.md")),
+        *ROOT.glob("services/**/*.md"),
+        ROOT / "functions/README.md",
+    ]
 )
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
 FOLDERS = ["", "mstoken", "services/billing", "services/product", "emulator"]

@@ -1,4 +1,6 @@
-"""`make setup`: makes what the shop and the tests need inside the checkout: `.venv`, `node_modules`, `functions/venv`.
+"""`make setup`: makes what the shop and the tests need inside the checkout.
+
+The parts are `.venv`, `functions/venv`, `node_modules`, and the packages of the example in `examples/node-callee`.
 
 The machine's own Python (3.11 or newer) runs this file, so it uses only the standard library. Each part has a stamp, a
 file with a digest of what the part was made from, which is written last. A part whose stamp is current is left alone;
@@ -58,7 +60,7 @@ class Part:
 
 
 def parts(root: Path) -> list[Part]:
-    """Return the three environments of the checkout at `root`. Raises SetupError as `node_version` does."""
+    """Return the environments of the checkout at `root`. Raises SetupError as `node_version` does."""
     node = node_version()
     pyproject = tomllib.loads((root / "pyproject.toml").read_text())
     packaging = json.dumps([pyproject["build-system"], pyproject["project"], pyproject["tool"]["hatch"]])
@@ -90,13 +92,20 @@ def parts(root: Path) -> list[Part]:
                 f"{site_packages}/mstoken": "../../../../../mstoken",
             },
         ),
-        Part(
-            "node_modules",
-            root / "node_modules",
-            digest(node, root / "package.json", root / "package-lock.json"),
-            [["npm", "ci", "--prefix", root, "--ignore-scripts", "--no-audit", "--no-fund"]],
-        ),
+        _node_modules("node_modules", root, node),
+        # Without Firestore and Storage, which are optional: 65 packages in place of 185.
+        _node_modules("examples/node-callee/node_modules", root / "examples" / "node-callee", node, "--omit=optional"),
     ]
+
+
+def _node_modules(name: str, folder: Path, node: str, *options: str) -> Part:
+    """Return the part with the packages of `package-lock.json` in `folder`. `node` is the version of Node.js."""
+    return Part(
+        name,
+        folder / "node_modules",
+        digest(node, *options, folder / "package.json", folder / "package-lock.json"),
+        [["npm", "ci", "--prefix", folder, "--ignore-scripts", "--no-audit", "--no-fund", *options]],
+    )
 
 
 def _environment(folder: Path, requirements: Path) -> list[Sequence[str | Path]]:

@@ -352,12 +352,12 @@ def sequences(cases: Cases) -> None:
         request(service(token, "a.b.c"), refused("proof_invalid")),
         request(service(token), accepted()),
     )
-    token = fresh(minted=5)
+    token = fresh(minted=4)
     cases.add(
         "sequences",
         "an id is kept for as long as any clock can accept its token",
-        request(service(token), accepted()),
-        request(service(token), replayed, at=65),
+        request(service(token), accepted(), at=-1),
+        request(service(token), replayed, at=64),
     )
     holder, other = Holder(forge, BASE_URL), Holder(forge, BASE_URL)
     proof = holder.proof(jti="the same id")
@@ -406,12 +406,6 @@ def admissions(cases: Cases) -> None:
         admits=needs_proof,
     )
     add("a user", user(forge.signed(forge.user_claims("maya"))), accepted("user:maya", None))
-    add(
-        "a user, and a route for services",
-        user(forge.signed(forge.user_claims("maya"))),
-        refused("caller_not_allowed"),
-        admits=only_billing,
-    )
     admin = {"users": ["admin"], "services": []}
     for role, verdict in (("admin", accepted("user:maya", None)), ("clerk", refused("caller_not_allowed"))):
         token = forge.signed(forge.user_claims("maya") | {"role": role})

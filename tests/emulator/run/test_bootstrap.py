@@ -92,10 +92,14 @@ def checkout(tmp_path: Path) -> Path:
     """A small checkout with the real bootstrap.py, and a folder `bin` to put commands into."""
     (tmp_path / "emulator" / "run").mkdir(parents=True)
     shutil.copy(bootstrap.__file__, tmp_path / "emulator" / "run")
-    (tmp_path / "functions").mkdir()
+    for folder in ("functions", "examples/node-callee"):
+        (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text("[build-system]\n[project]\n[tool.hatch]\n")
-    for name in ("requirements.txt", "functions/requirements.txt", "package.json", "package-lock.json"):
+    for name in ("requirements.txt", "functions/requirements.txt"):
         (tmp_path / name).touch()
+    for packages in (tmp_path, tmp_path / "examples" / "node-callee"):
+        (packages / "package.json").touch()
+        (packages / "package-lock.json").touch()
     (tmp_path / "bin").mkdir()
     return tmp_path
 
@@ -106,6 +110,7 @@ def checkout(tmp_path: Path) -> Path:
         ("requirements.txt", "a==2", {".venv"}),
         ("functions/requirements.txt", "a==2", {"functions/venv"}),
         ("package-lock.json", "{}", {"node_modules"}),
+        ("examples/node-callee/package-lock.json", "{}", {"examples/node-callee/node_modules"}),
         ("pyproject.toml", "[build-system]\n[project]\nversion = '2'\n[tool.hatch]\n", {".venv"}),
         ("pyproject.toml", "[build-system]\n[project]\n[tool.hatch]\n[tool.ruff]\nfix = true\n", set()),
     ],
