@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -63,7 +64,16 @@ class SQLiteReplayStore(ReplayStore):
 
     @override
     async def ready(self) -> str | None:
-        await self._use(lambda connection: self._check_is_remembered(connection, int(self._clock())))
+        def check(connection: Connection) -> None:
+            # A full disk can be read, so something must be written.
+            probe = secrets.token_bytes(16)
+            connection.sql.execute("BEGIN IMMEDIATE")
+            connection.sql.execute("INSERT INTO spent (id, expires_at) VALUES (?, 0)", (probe,))
+            connection.sql.execute("DELETE FROM spent WHERE id = ?", (probe,))
+            connection.sql.execute("COMMIT")
+            self._check_is_remembered(connection, int(self._clock()))
+
+        await self._use(check)
         return None
 
     @override

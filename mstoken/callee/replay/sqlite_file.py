@@ -77,10 +77,10 @@ class SpentIdFile:
                         raise BusyError from error
                     self._discard(damaged=code in _DAMAGE)
                     if code not in _DAMAGE:
-                        raise _unavailable(error) from error
+                        raise self._unavailable(error) from error
                     continue
                 except OSError as error:
-                    raise _unavailable(error) from error
+                    raise self._unavailable(error) from error
                 # After the change: only then no other process can have begun a new file before it.
                 if connection.inodes == self._inodes():
                     return result
@@ -124,7 +124,7 @@ class SpentIdFile:
             return self._connect()
 
     def _connect(self) -> Connection:
-        is_new = not self._path.exists()
+        is_new = self._is_missing_or_empty()
         if is_new:
             # If there is a log of a lost database, SQLite deletes it, because this database is empty.
             make_private_file(self._path)
@@ -141,6 +141,11 @@ class SpentIdFile:
         except BaseException:
             sql.close()
             raise
+
+    def _is_missing_or_empty(self) -> bool:
+        """Return whether there is no file, or one that was just made, in which a full disk allowed no tables."""
+        inode, log_inode = self._inodes()
+        return inode is None or (log_inode is None and self._path.stat().st_size == 0)
 
     def _check_tables(self, sql: sqlite3.Connection) -> None:
         """Raise sqlite3.DatabaseError if the tables are not those of this module: also if there are none.
@@ -195,6 +200,11 @@ class SpentIdFile:
             with contextlib.suppress(FileNotFoundError):
                 os.replace(file, f"{self._path}.damaged{suffix}")
 
+    def _unavailable(self, error: Exception) -> VerifierUnavailable:
+        return VerifierUnavailable(
+            f"The file of spent ids cannot be used ({type(error).__name__}: {error}). Its path is {self._path}."
+        )
+
     @contextlib.contextmanager
     def _folder_locked(self) -> Iterator[None]:
         """Let one worker at a time open the file, or set it aside."""
@@ -219,7 +229,3 @@ def _inode(file: str) -> int | None:
         return os.stat(file).st_ino
     except FileNotFoundError:
         return None
-
-
-def _unavailable(error: Exception) -> VerifierUnavailable:
-    return VerifierUnavailable(f"The store of spent ids cannot be used ({type(error).__name__}: {error}).")

@@ -1,12 +1,13 @@
 """The file of spent ids: whatever happens to it, no id is accepted twice, and the store works again by itself."""
 
+import asyncio
 import os
 import resource
 import shutil
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ import pytest
 from mstoken.callee.replay.sqlite import SQLiteReplayStore
 from mstoken.callee.replay.sqlite_file import Connection, SpentIdFile
 from mstoken.errors import StoreIsNew, VerifierUnavailable
+from mstoken.wire import CLOCK_SKEW_SECONDS
 from tests.clock import FakeClock
+from tests.mstoken.callee.harness import Product
 from tests.mstoken.callee.replay.test_store import (
     begin,
     in_processes,
@@ -264,35 +267,111 @@ async def test_the_database_of_something_else_is_not_touched(path: Path, clock: 
 
 
 @pytest.mark.process
-async def test_a_full_disk_is_an_outage_until_there_is_room(tmp_path: Path) -> None:
-    """While ids cannot be written, they are not spent. As soon as there is room, they are."""
-    assert await in_processes(1, spends_with_a_full_disk, str(tmp_path / "spent.db"), 0) == [1]
+@pytest.mark.parametrize("name", ["spend_with_a_full_disk", "start_with_a_full_disk", "answer_with_a_full_disk"])
+async def test_a_full_disk_is_an_outage_until_there_is_room(tmp_path: Path, name: str) -> None:
+    """While ids cannot be written, they are not spent, and the store is not ready. As soon as there is room, it is."""
+    assert await in_processes(1, globals()[name], str(tmp_path / "spent.db"), 0) == [1]
 
 
-def spends_with_a_full_disk(path: str, number: int) -> int:
-    """Return 1 if ids are refused exactly while the largest size of files keeps them from being written."""
-    import asyncio
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Keep this process from writing more than 1,024 bytes to a file, as a full disk does."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    async def run() -> bool:
+
+def spend_with_a_full_disk(path: str, _number: int) -> int:
+    """Return 1 if the store refuses ids exactly while the disk is full."""
+
+    async def run() -> None:
         clock = FakeClock()
         store = SQLiteReplayStore(path, clock=clock)
         await begin(store)
         clock.advance(60)
         assert await spend(store, "before", clock)
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
-        for _ in range(3):
-            with pytest.raises(VerifierUnavailable, match="cannot be used"):
-                await spend(store, "while full", clock)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        with full_disk():
+            for _ in range(3):
+                with pytest.raises(VerifierUnavailable, match=f"cannot be used.*Its path is {path}"):
+                    await spend(store, "while full", clock)
+                with pytest.raises(VerifierUnavailable, match="cannot be used"):
+                    await store.ready()
+        assert await store.ready() is None
         assert not await spend(store, "before", clock)
         assert await spend(store, "while full", clock)
         assert not await spend(store, "while full", clock)
         await store.aclose()
-        return True
 
-    return int(asyncio.run(run()))
+    asyncio.run(run())
+    return 1
+
+
+def start_with_a_full_disk(path: str, _number: int) -> int:
+    """Return 1 if a store can begin its memory as soon as there is room for the file, and sets no file aside."""
+
+    async def run() -> None:
+        clock = FakeClock()
+        with full_disk():
+            for _ in range(2):
+                store = SQLiteReplayStore(path, clock=clock)
+                for _ in range(2):
+                    with pytest.raises(VerifierUnavailable, match="cannot be used"):
+                        await store.ready()
+        with pytest.raises(StoreIsNew):
+            await store.ready()
+        clock.advance(CLOCK_SKEW_SECONDS + 1)
+        assert await store.ready() is None
+        assert await spend(store, "one", clock)
+        await store.aclose()
+        assert [file.name for file in files(Path(path))] == ["spent.db"]
+
+    asyncio.run(run())
+    return 1
+
+
+def answer_with_a_full_disk(path: str, _number: int) -> int:
+    """Return 1 if a service answers 503 while the disk of its file is full, and works again afterwards."""
+
+    async def run() -> None:
+        product = Product()
+        store = SQLiteReplayStore(path, clock=product.clock)
+        product.verifier = product.firebase.verifier("product", replay=store)
+        await begin(store)
+        product.clock.advance(60)
+        token = product.service_token()
+        with full_disk():
+            with pytest.raises(VerifierUnavailable) as caught:
+                await product.call(token)
+            assert (caught.value.status, caught.value.retry_after_seconds) == (503, 1)
+        assert await product.code(token) == "accepted"
+        assert await product.code(token) == "token_replayed"
+        await product.verifier.aclose()
+
+    asyncio.run(run())
+    return 1
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, delete_all, delete_the_folder])
+async def test_a_service_whose_file_is_deleted(path: Path, lose: Callable[[Path], object]) -> None:
+    """It answers 503 with the seconds to wait, and then accepts calls again. No token is accepted twice."""
+    product = Product()
+    product.verifier = product.firebase.verifier("product", replay=SQLiteReplayStore(path, clock=product.clock))
+    await product.verifier.open()
+    product.clock.advance(60)
+    used, unused = product.service_token(), product.service_token()
+    assert await product.code(used) == "accepted"
+    lose(path)
+    for token in (used, unused):
+        with pytest.raises(StoreIsNew) as caught:
+            await product.call(token)
+        assert (caught.value.status, caught.value.retry_after_seconds) == (503, CLOCK_SKEW_SECONDS + 1)
+    product.clock.advance(CLOCK_SKEW_SECONDS + 1)
+    assert await product.code(used) == await product.code(unused) == "token_stale"
+    assert await product.code(product.service_token()) == "accepted"
+    assert await product.verifier.ready() == []
+    await product.verifier.aclose()
 
 
 def test_a_file_that_is_replaced_again_and_again_is_an_outage(path: Path, clock: FakeClock) -> None:
