@@ -90,10 +90,14 @@ async def call_blocking(function: Callable[..., T], *args: Any, deadline_seconds
     Raises TimeoutError after `deadline_seconds`. The thread goes on then, and also if the task is cancelled; its result
     is dropped.
     """
-    run_in_context = partial(contextvars.copy_context().run, function)
-    future = _threads.get().submit(run_in_context, *args)
     async with asyncio.timeout(deadline_seconds):
-        return await asyncio.wrap_future(future)
+        return await asyncio.wrap_future(start_blocking(function, *args))
+
+
+def start_blocking(function: Callable[..., T], *args: Any) -> "Future[T]":
+    """Start `function(*args)` in a daemon thread, and return its future."""
+    run_in_context = partial(contextvars.copy_context().run, function)
+    return _threads.get().submit(run_in_context, *args)
 
 
 def _call(future: "Future[T]", function: Callable[[], T]) -> None:

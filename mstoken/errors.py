@@ -6,6 +6,7 @@
     ├── SignInError               caller: no service token could be obtained
     │   ├── SignInRefused         Firebase refused: correct the identity, the API key or the permissions
     │   └── SignInUnavailable     Firebase did not answer: try again later
+    ├── CallNotRepeatable         caller: the callee did nothing; make the call again, or pass its body as bytes
     └── Refusal (a Problem)       callee: this call is refused
         ├── ServiceTokenRefused   401, about X-MS-TOKEN
         │   ├── TokenMissing            token_missing
@@ -93,7 +94,11 @@ class PolicyError(MsTokenError):
 
 
 class SignInError(MsTokenError):
-    """No service token could be obtained for `identity`, the Firebase uid that tried to sign in."""
+    """No service token could be obtained for `identity`, the Firebase uid that tried to sign in.
+
+    A call of an HTTP client raises a subclass that is an error of that client too: of httpx and httpx2
+    `HttpxSignInRefused` and `HttpxSignInUnavailable` (`mstoken.caller.auth`).
+    """
 
     retry_after_seconds: float = 0.0
 
@@ -113,6 +118,21 @@ class SignInUnavailable(SignInError):
     def __init__(self, identity: str, reason: str, *, retry_after_seconds: float = 1.0) -> None:
         super().__init__(identity, reason)
         self.retry_after_seconds = retry_after_seconds
+
+
+class CallNotRepeatable(MsTokenError):
+    """The service `audience` refused a call before it did anything, and the call cannot be sent again by itself.
+
+    Its body is a stream that can be read only once. `code` is the refusal.
+    """
+
+    def __init__(self, audience: str, code: str) -> None:
+        super().__init__(
+            f"{audience} refused the call ({code}) and did nothing. The call needs a new token or proof, but its body "
+            "is a stream that can be read only once. Make the call again, or pass the body as bytes."
+        )
+        self.audience = audience
+        self.code = code
 
 
 class Refusal(MsTokenError, Problem):

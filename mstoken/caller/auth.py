@@ -1,95 +1,151 @@
-"""An `httpx.Auth` that puts a service token on every request, with a proof if the token is bound to a key."""
+"""An `httpx.Auth` that puts a service token on every request, with a proof if the token is bound to a key.
 
-import re
-from collections.abc import AsyncGenerator, Generator
-from typing import Protocol
+If httpx2 is installed, the same object is an `httpx2.Auth` too, and its errors are errors of httpx2 too.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from typing_extensions import override
 
-from mstoken.claims import service_name, token_mode
-from mstoken.wire import NONCE_HEADER, PROOF_HEADER, PROOF_SCHEME, SERVICE_SCHEME, SERVICE_TOKEN_HEADER, Mode
+from mstoken.caller.calls import Answer, Call, Headers, ServiceCalls, TokenSource
+from mstoken.errors import CallNotRepeatable, MsTokenError, SignInRefused, SignInUnavailable
+from mstoken.wire import Mode
 
-RETRIED_ERRORS = frozenset({"token_stale", "token_replayed", "use_dpop_nonce"})
-"""Refusals after which a call is sent again: the callee has done nothing yet, and a new token or proof may help."""
-SIGN_IN_AGAIN_ERRORS = frozenset({"token_expired", "token_untrusted", "identity_disabled"})
-"""Refusals of a bound token that stay until there is a new token."""
+if TYPE_CHECKING:
+    import httpx2
+    from httpx import RequestError as _RequestError
+    from httpx import TransportError as _TransportError
 
-_ERROR = re.compile(rf'(?:{SERVICE_SCHEME}|{PROOF_SCHEME}) realm="[^"]*", error="([a-z_]+)"')
+    class _Auth(httpx.Auth, httpx2.Auth):  # type: ignore[misc]  # their requests are of different classes
+        pass
+else:
+    _LIBRARIES = [httpx]
+    with suppress(ImportError):
+        _LIBRARIES.append(import_module("httpx2"))
 
+    def _of_each_library(name: str) -> type:
+        return type(name, tuple(getattr(library, name) for library in _LIBRARIES), {})
 
-class TokenSource(Protocol):
-    """Gives tokens and proofs: a `ServiceIdentity`, or a fake in tests."""
-
-    async def token(self, audience: str, mode: Mode, *, new: bool = False) -> str:
-        """Return a service token for `audience`. With `new`, a fresh one is signed in now. Raise `SignInError`."""
-        ...
-
-    def token_sync(self, audience: str, mode: Mode, *, new: bool = False) -> str:
-        """Return what `token` returns, outside of an event loop."""
-        ...
-
-    def proof(self, method: str, url: str, token: str, nonce: str | None) -> str:
-        """Return a proof for one call with the bound `token`."""
-        ...
-
-    def refused(self, audience: str, token: str) -> None:
-        """Note that `audience` no longer accepts the bound `token`."""
-        ...
+    _Auth = _of_each_library("Auth")
+    _RequestError = _of_each_library("RequestError")
+    _TransportError = _of_each_library("TransportError")
 
 
-class ServiceAuth(httpx.Auth):
-    """Puts a service token for `audience` on each request, in `httpx.Client` and `httpx.AsyncClient`.
+class HttpxSignInRefused(SignInRefused, _RequestError):
+    """`SignInRefused`, raised by a call of httpx or httpx2. It is a `RequestError` of that library too."""
+
+
+class HttpxSignInUnavailable(SignInUnavailable, _TransportError):
+    """`SignInUnavailable`, raised by a call of httpx or httpx2. It is a `TransportError` of that library too."""
+
+
+class HttpxCallNotRepeatable(CallNotRepeatable, _RequestError):
+    """`CallNotRepeatable`, raised by a call of httpx or httpx2. It is a `RequestError` of that library too."""
+
+
+class ServiceAuth(_Auth):
+    """Puts a service token on each request, in the clients of httpx and httpx2, both sync and async.
 
     In the mode `fresh`, each request has a new token in `X-MS-TOKEN`. In the mode `proof`, the token stays the same for
     an hour, and each request has a new proof in `DPoP`.
 
     If the callee refuses a call as stale or replayed, or because it requires a nonce, the call is sent once more with a
-    new token or proof. A fresh token is signed in for then, because those in stock may be as stale. A body that can be
-    sent only once (a stream) is not sent again. If signing in fails, the call raises `SignInError`.
+    new token or proof. A fresh token is signed in for then, because those in stock may be as stale. If the body of such
+    a call can be sent only once (a generator, or a file as `content`), the call raises `HttpxCallNotRepeatable`.
+
+    If signing in fails, the call raises `HttpxSignInRefused` or `HttpxSignInUnavailable`. Code around a call that
+    catches `httpx.HTTPError` catches these errors too. So does code that catches `SignInError`.
 
     Leave `follow_redirects` off, as it is by default in httpx: after a redirect to another host, httpx removes only the
     header `Authorization`, so the other host would receive the token.
     """
 
     def __init__(self, source: TokenSource, audience: str, mode: Mode) -> None:
-        self._source = source
-        self.audience = service_name(audience)
-        self.mode = token_mode(mode)
-        self._nonce: str | None = None
+        """Raise ValueError for an invalid name or an unknown mode."""
+        self._calls = ServiceCalls(source, audience, mode)
+
+    @property
+    def audience(self) -> str:
+        """The service that is called."""
+        return self._calls.audience
+
+    @property
+    def mode(self) -> Mode:
+        """The mode of the calls."""
+        return self._calls.mode
 
     @override
-    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        token = self._source.token_sync(self.audience, self.mode)
-        self._set_headers(request, token)
-        response = yield request
-        if self._should_retry(request, token, response):
-            self._set_headers(request, self._source.token_sync(self.audience, self.mode, new=True))
-            yield request
+    def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
+        call = self._begin(request)
+        try:
+            headers: Headers | None = call.start_sync()
+        except MsTokenError as error:
+            raise _as_httpx_error(error, request) from error
+        while headers is not None:
+            request.headers.update(headers)
+            response = yield request
+            try:
+                headers = call.answered_sync(_answer(response))
+            except MsTokenError as error:
+                raise _as_httpx_error(error, request) from error
 
     @override
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        token = await self._source.token(self.audience, self.mode)
-        self._set_headers(request, token)
-        response = yield request
-        if self._should_retry(request, token, response):
-            self._set_headers(request, await self._source.token(self.audience, self.mode, new=True))
-            yield request
+    async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
+        call = self._begin(request)
+        try:
+            headers: Headers | None = await call.start()
+        except MsTokenError as error:
+            raise _as_httpx_error(error, request) from error
+        while headers is not None:
+            request.headers.update(headers)
+            response = yield request
+            try:
+                headers = await call.answered(_answer(response))
+            except MsTokenError as error:
+                raise _as_httpx_error(error, request) from error
 
-    def _set_headers(self, request: httpx.Request, token: str) -> None:
-        request.headers[SERVICE_TOKEN_HEADER] = token
-        if self.mode == "proof":
-            request.headers[PROOF_HEADER] = self._source.proof(request.method, str(request.url), token, self._nonce)
+    def _begin(self, request: Any) -> Call:
+        return self._calls.begin(request.method, str(request.url), is_repeatable=is_repeatable(request))
 
-    def _should_retry(self, request: httpx.Request, token: str, response: httpx.Response) -> bool:
-        """Return whether to send the request again. Keep a nonce, and report a token that is no longer accepted."""
-        if response.status_code != httpx.codes.UNAUTHORIZED:
-            return False
-        found = _ERROR.search(response.headers.get("WWW-Authenticate", ""))
-        error = found.group(1) if found else None
-        if self.mode == "proof" and error in SIGN_IN_AGAIN_ERRORS:
-            self._source.refused(self.audience, token)
-        if error == "use_dpop_nonce":
-            # Later calls use this nonce too (RFC 9449, section 8.2).
-            self._nonce = response.headers.get(NONCE_HEADER)
-        return error in RETRIED_ERRORS and isinstance(request.stream, httpx.ByteStream)
+
+def is_repeatable(request: Any) -> bool:
+    """Return whether httpx can send the body of `request` twice: bytes, forms, and files that can be rewound.
+
+    A multipart body is rewound by httpx. Other bodies can be sent again if they are not used up by being read once.
+    """
+    stream: object = request.stream
+    if isinstance(fields := getattr(stream, "fields", None), list):
+        return all(_can_be_rewound(getattr(part, "file", b"")) for part in fields)
+    body = getattr(stream, "_stream", None)
+    return body is not None and not hasattr(body, "read") and not isinstance(body, Iterator | AsyncIterator)
+
+
+def _can_be_rewound(file: object) -> bool:
+    if isinstance(file, str | bytes):
+        return True
+    seekable = getattr(file, "seekable", None)
+    return bool(seekable()) if callable(seekable) else hasattr(file, "seek")
+
+
+def _answer(response: Any) -> Answer:
+    return Answer(response.status_code, response.headers.get_list)
+
+
+def _as_httpx_error(error: MsTokenError, request: Any) -> MsTokenError:
+    """Return the error as one that code around a call of httpx or httpx2 catches too."""
+    found: HttpxSignInUnavailable | HttpxSignInRefused | HttpxCallNotRepeatable
+    match error:
+        case SignInUnavailable():
+            found = HttpxSignInUnavailable(error.identity, error.reason, retry_after_seconds=error.retry_after_seconds)
+        case SignInRefused():
+            found = HttpxSignInRefused(error.identity, error.reason)
+        case CallNotRepeatable():
+            found = HttpxCallNotRepeatable(error.audience, error.code)
+        case _:
+            return error
+    found.request = request
+    return found

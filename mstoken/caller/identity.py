@@ -9,6 +9,8 @@ from typing import Self
 
 import httpx
 
+from mstoken.background import wait_for
+from mstoken.blocking import start_blocking
 from mstoken.caller.auth import ServiceAuth
 from mstoken.caller.connections import Connections
 from mstoken.caller.minting import Minter, default_minter
@@ -24,8 +26,8 @@ from mstoken.wire import Mode
 class ServiceIdentity:
     """The Firebase identity `svc:<service>`, which gets a service token for each call.
 
-    One instance serves a whole process with all its threads and event loops. A forked child signs in for itself. Close
-    it with `close` or `aclose`, or use it in `with` or `async with`.
+    One instance serves a whole process with all its threads and event loops, those of asyncio and those of trio. A
+    forked child signs in for itself. Close it with `close` or `aclose`, or use it in `with` or `async with`.
     """
 
     def __init__(
@@ -78,11 +80,8 @@ class ServiceIdentity:
         if token is not None:
             return token
         try:
-            return await asyncio.wrap_future(tokens.sign_in(audience, mode))
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
+            return await wait_for(tokens.sign_in(audience, mode))
+        except CancelledError:
             raise self._closed_error() from None
 
     def token_sync(self, audience: str, mode: Mode = "fresh", *, new: bool = False) -> str:
@@ -112,7 +111,7 @@ class ServiceIdentity:
 
     async def aclose(self) -> None:
         """Do what `close` does, without blocking the event loop."""
-        await asyncio.to_thread(self.close)
+        await wait_for(start_blocking(self.close))
 
     def _make_tokens(self) -> ProcessTokens:
         return ProcessTokens(

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from mstoken.caller import answers
 from mstoken.caller.answers import json_member
 from mstoken.caller.connections import DIED, Connections
 from mstoken.errors import SignInRefused, SignInUnavailable
+from mstoken.header_fields import retry_after_seconds
 from mstoken.settings import Settings
 from mstoken.wire import API_KEY_HEADER
 
@@ -34,11 +36,13 @@ class TokenExchange:
         code_path: Sequence[str],
         jitter: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """`server` is the name of the server in errors, `code_path` the place of the code in its error answers.
 
-        `jitter` returns a number from 0 to 1.
+        `jitter` returns a number from 0 to 1, `clock` seconds since the epoch.
         """
+        self._clock = clock
         self._server = server
         self._url = url
         self._code_path = code_path
@@ -72,10 +76,10 @@ class TokenExchange:
             pause_seconds = answers.pause_seconds(response)
             if pause_seconds is None:
                 raise SignInRefused(uid, reason)
-            retry_after_seconds = max(pause_seconds, _retry_after_seconds(response))
-            if attempt == MAX_ATTEMPTS or retry_after_seconds > LONGEST_PAUSE_SECONDS:
-                raise SignInUnavailable(uid, reason, retry_after_seconds=max(1.0, retry_after_seconds))
-            await self._sleep(max(retry_after_seconds, self._backoff.delay_seconds(attempt)))
+            wait_seconds = max(pause_seconds, self._retry_after_seconds(response))
+            if attempt == MAX_ATTEMPTS or wait_seconds > LONGEST_PAUSE_SECONDS:
+                raise SignInUnavailable(uid, reason, retry_after_seconds=max(1.0, wait_seconds))
+            await self._sleep(max(wait_seconds, self._backoff.delay_seconds(attempt)))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _send(
@@ -98,6 +102,10 @@ class TokenExchange:
         if not isinstance(token, str) or not token:
             raise SignInUnavailable(uid, f"{self._server} answered 200 without a member {member}")
         return token
+
+    def _retry_after_seconds(self, response: httpx.Response) -> float:
+        lines = response.headers.get_list
+        return min(retry_after_seconds(lines("Retry-After"), lines("Date"), self._clock()), MAX_RETRY_AFTER_SECONDS)
 
     def _code(self, response: httpx.Response) -> str:
         code = json_member(response, *self._code_path)
@@ -134,9 +142,3 @@ class SignIn:
 
     async def _request_headers(self) -> Mapping[str, str]:
         return self._headers
-
-
-def _retry_after_seconds(response: httpx.Response) -> float:
-    """Return the seconds of `Retry-After` (RFC 9110, section 10.2.3), at most an hour; 0 if it is absent or a date."""
-    value = response.headers.get("Retry-After", "")
-    return min(float(value), MAX_RETRY_AFTER_SECONDS) if value.isascii() and value.isdigit() else 0.0

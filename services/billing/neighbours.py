@@ -17,7 +17,8 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from mstoken import ServiceIdentity
-from mstoken.errors import SignInRefused, SignInUnavailable
+from mstoken.errors import SignInError, SignInRefused, SignInUnavailable
+from mstoken.header_fields import retry_after_seconds
 from mstoken.log_events import log_event
 from services.billing.errors import (
     NeighbourFailed,
@@ -133,7 +134,7 @@ class Neighbours:
             async with within(self._deadline_seconds):
                 response = await neighbour.retries.call(attempt)
         except (TryAgain, CircuitOpen, httpx.PoolTimeout, TimeoutError, SignInUnavailable) as error:
-            reason = error.reason if isinstance(error, TryAgain) else type(error).__name__
+            reason = error.reason if isinstance(error, TryAgain | SignInUnavailable) else type(error).__name__
             log_failure(service, reason, level=logging.WARNING)
             raise neighbour.unavailable from error
         except SignInRefused as error:
@@ -153,14 +154,14 @@ class Neighbours:
         try:
             async with within(self._deadline_seconds / 2):
                 response = await neighbour.client.send(request)
-        except httpx.PoolTimeout:
+        except (httpx.PoolTimeout, SignInError):
             raise
         except (httpx.TransportError, TimeoutError) as error:
             outcome.failed()
             raise TryAgain(type(error).__name__) from error
         if response.status_code in _DOWN:
             outcome.failed()
-            raise TryAgain(f"status {response.status_code}", after_seconds=_retry_after_seconds(response))
+            raise TryAgain(f"status {response.status_code}", after_seconds=_retry_after(response))
         outcome.succeeded()
         return response
 
@@ -185,10 +186,9 @@ async def _add_headers(request: httpx.Request) -> None:
     request.headers[DEADLINE_HEADER] = str(max(0, int(remaining_seconds() * 1000)))
 
 
-def _retry_after_seconds(response: httpx.Response) -> float:
-    """Return the seconds in `Retry-After` (RFC 9110, section 10.2.3); 0 if it is missing or a date."""
-    seconds = response.headers.get("Retry-After", "")
-    return float(seconds) if seconds.isdecimal() else 0.0
+def _retry_after(response: httpx.Response) -> float:
+    lines = response.headers.get_list
+    return retry_after_seconds(lines("Retry-After"), lines("Date"), time.time())
 
 
 def parse(response: httpx.Response, shape: type[Answer], failed: type[NeighbourFailed]) -> Answer:

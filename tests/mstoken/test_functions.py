@@ -102,7 +102,9 @@ def delivery(firebase: FakeFirebase) -> Delivery:
 def with_proof(firebase: FakeFirebase, url: str) -> httpx.Headers:
     """Return the headers of a call from Billing to `url`, in proof mode."""
     auth = firebase.service_auth("billing", to="delivery", mode="proof")
-    return next(auth.sync_auth_flow(httpx.Request("GET", url))).headers
+    request = httpx.Request("GET", url)
+    next(auth.sync_auth_flow(request))
+    return request.headers
 
 
 def test_a_caller_reaches_the_function(firebase: FakeFirebase, delivery: Delivery) -> None:

@@ -3,20 +3,34 @@
 Most tests drive the generators of httpx.Auth with `next` and `send`, without a client and a network.
 """
 
+import io
+import pickle
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
 
 import httpx
+import httpx2
 import pytest
 from typing_extensions import override
 
-from mstoken.caller.auth import ServiceAuth, TokenSource
+from mstoken.caller.auth import (
+    HttpxCallNotRepeatable,
+    HttpxSignInRefused,
+    HttpxSignInUnavailable,
+    ServiceAuth,
+)
+from mstoken.caller.calls import TokenSource
 from mstoken.errors import (
+    CallNotRepeatable,
     IdentityDisabled,
+    MsTokenError,
     ProofInvalid,
     ProofMissing,
     ProofNonceRequired,
     ProofReplayed,
     Refusal,
+    SignInError,
+    SignInRefused,
     SignInUnavailable,
     TokenExpired,
     TokenMalformed,
@@ -66,9 +80,13 @@ class NumberedTokens(TokenSource):
 class NoTokens(NumberedTokens):
     """A token source that cannot sign in."""
 
+    def __init__(self, error: SignInError) -> None:
+        super().__init__()
+        self._error = error
+
     @override
     def token_sync(self, audience: str, mode: Mode, *, new: bool = False) -> str:
-        raise SignInUnavailable("svc:billing", "Firebase is away")
+        raise self._error
 
 
 Flow = Callable[..., Awaitable[list[httpx.Headers]]]
@@ -185,8 +203,9 @@ class TestHeaders:
 
     async def test_without_a_token_nothing_is_sent(self, drive: Flow) -> None:
         """If signing in fails, the call raises the error."""
+        error = SignInUnavailable("svc:billing", "Firebase is away")
         with pytest.raises(SignInUnavailable):
-            await drive(ServiceAuth(NoTokens(), "product", "fresh"), get(), OK)
+            await drive(ServiceAuth(NoTokens(error), "product", "fresh"), get(), OK)
 
 
 class TestRetry:
@@ -238,6 +257,10 @@ class TestRetry:
             (f'MsToken realm="product", {STALE}',),
             ('Bearer realm="product"', STALE),
             (STALE, 'DPoP realm="product", algs="ES256"'),
+            ("mstoken error=token_stale",),
+            ('MSTOKEN  ERROR = "token\\_stale" , realm=x',),
+            ('Negotiate YWJj==, ,MsToken error="token_stale",realm="a\\"b, c"',),
+            ('Digest qop="auth, auth-int", nonce="error=", MsToken algs=ES256, error=token_stale',),
         ],
     )
     async def test_the_error_is_found_among_several_challenges(
@@ -276,6 +299,9 @@ class TestNoRetry:
             challenged('Bearer realm="x", error="token_stale"'),
             challenged('MsToken realm="x", error="token_stale_or_so"'),
             challenged('MsToken realm="x", error="use_dpop_nonce'),
+            challenged('Basic realm="MsToken error=token_stale"'),
+            challenged("MsToken token_stale"),
+            challenged('MsToken error_description="x, error=token_stale"'),
         ],
     )
     async def test_other_answers_are_final(
@@ -284,36 +310,44 @@ class TestNoRetry:
         """After any other answer, the call is not sent again."""
         assert len(await drive(ServiceAuth(tokens, "product", mode), get(), response)) == 1
 
-    async def test_a_stream_is_not_sent_twice(self, fresh: ServiceAuth) -> None:
-        """A generator as a body is used up by the first attempt."""
-
-        def chunks() -> Iterator[bytes]:
-            yield b"once"
-
-        request = httpx.Request("POST", URL, content=chunks())
-        assert len(await driven_sync(fresh, request, challenged(STALE))) == 1
-
-    async def test_an_async_stream_is_not_sent_twice(self, fresh: ServiceAuth) -> None:
-        """An async generator as a body is used up by the first attempt too."""
-
-        async def chunks() -> AsyncIterator[bytes]:
-            yield b"once"
-
-        request = httpx.Request("POST", URL, content=chunks())
-        assert len(await driven_async(fresh, request, challenged(STALE))) == 1
-
     async def test_the_nonce_for_a_stream_is_kept(
         self, proof: ServiceAuth, tokens: NumberedTokens, drive: Flow
     ) -> None:
         """The call with the stream fails for lack of a nonce, and the next call has the nonce."""
-
-        def chunks() -> Iterator[bytes]:
-            yield b"once"
-
-        request = httpx.Request("POST", URL, content=chunks())
-        assert len(await drive(proof, request, refused(ProofNonceRequired("nonce-1")))) == 1
+        with pytest.raises(HttpxCallNotRepeatable):
+            await drive(proof, httpx.Request("POST", URL, content=chunks()), refused(ProofNonceRequired("nonce-1")))
         await drive(proof, get(), OK)
         assert tokens.proofs[-1][-1] == "nonce-1"
+
+
+class TestNonces:
+    """The nonce for the next proof, which any answer may have (RFC 9449, section 8.2)."""
+
+    @pytest.mark.parametrize("status", [200, 204, 302, 401, 403, 404, 500, 503])
+    async def test_it_is_taken_from_any_answer(
+        self, proof: ServiceAuth, tokens: NumberedTokens, drive: Flow, status: int
+    ) -> None:
+        """A callee that hands out the next nonce in time need not refuse a call for it."""
+        await drive(proof, get(), httpx.Response(status, headers={"dpop-nonce": " nonce-1 "}))
+        await drive(proof, get(), OK)
+        assert [nonce for *_, nonce in tokens.proofs] == [None, "nonce-1"]
+
+    async def test_the_newest_one_counts(self, proof: ServiceAuth, tokens: NumberedTokens, drive: Flow) -> None:
+        """The answer to the second request may have another one."""
+        answers = refused(ProofNonceRequired("nonce-1")), httpx.Response(200, headers={"DPoP-Nonce": "nonce-2"})
+        await drive(proof, get(), *answers)
+        await drive(proof, get(), OK)
+        assert [nonce for *_, nonce in tokens.proofs] == [None, "nonce-1", "nonce-2"]
+
+    @pytest.mark.parametrize("values", [["a", "b"], [""], ["two words"], ['"quoted"'], ["b\\s"], ["n" * 513], ["\xe9"]])
+    async def test_other_values_are_no_nonce(
+        self, proof: ServiceAuth, tokens: NumberedTokens, drive: Flow, values: list[str]
+    ) -> None:
+        """Two lines, and characters that a nonce cannot have, are ignored (section 8.1)."""
+        headers = [(b"DPoP-Nonce", value.encode("latin-1")) for value in values]
+        await drive(proof, get(), httpx.Response(200, headers=headers))
+        await drive(proof, get(), OK)
+        assert [nonce for *_, nonce in tokens.proofs] == [None, None]
 
 
 class TestReporting:
@@ -361,39 +395,180 @@ class TestReporting:
         assert tokens.refusals == []
 
 
+def chunks() -> Iterator[bytes]:
+    yield b"once"
+
+
+async def async_chunks() -> AsyncIterator[bytes]:
+    yield b"once"
+
+
+class Chunks:
+    """An iterable that begins anew each time."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        return chunks()
+
+
+class AsyncChunks:
+    """An async iterable that begins anew each time."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return async_chunks()
+
+
+class Pipe(io.BytesIO):
+    """A file that cannot be rewound."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        raise io.UnsupportedOperation
+
+
 class OnceStale:
     """A callee that refuses the first request as stale, and answers the second with its body."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self.bodies: list[bytes] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.seen.append(request.headers["X-MS-TOKEN"])
+        self.bodies.append(request.content)
         return challenged(STALE) if len(self.seen) == 1 else httpx.Response(200, content=request.content)
 
 
+class OnceStaleHttpx2:
+    """The same for httpx2."""
+
+    def __init__(self, callee: OnceStale) -> None:
+        self._callee = callee
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        answer = self._callee(
+            httpx.Request(request.method, str(request.url), headers=request.headers.raw, content=request.content)
+        )
+        return httpx2.Response(answer.status_code, headers=answer.headers.raw, content=answer.content)
+
+
+Post = Callable[..., Awaitable[str]]
+
+
+def poster(library: str, auth: ServiceAuth, callee: OnceStale) -> Post:
+    """Return a function that sends a POST with a client of the library, and returns the text of the answer."""
+
+    async def post(**body: Any) -> str:
+        match library:
+            case "httpx":
+                with httpx.Client(transport=httpx.MockTransport(callee), auth=auth) as client:
+                    return client.post(URL, **body).text  # noqa: ASYNC212 - it does not block: the transport is a function
+            case "httpx async":
+                async with httpx.AsyncClient(transport=httpx.MockTransport(callee), auth=auth) as async_client:
+                    return (await async_client.post(URL, **body)).text
+            case "httpx2":
+                transport = httpx2.MockTransport(OnceStaleHttpx2(callee))
+                with httpx2.Client(transport=transport, auth=auth) as client2:
+                    return client2.post(URL, **body).text
+            case _:
+                transport = httpx2.MockTransport(OnceStaleHttpx2(callee))
+                async with httpx2.AsyncClient(transport=transport, auth=auth) as async_client2:
+                    return (await async_client2.post(URL, **body)).text
+
+    return post
+
+
+@pytest.mark.parametrize("library", ["httpx", "httpx async", "httpx2", "httpx2 async"])
 class TestClients:
-    """`ServiceAuth` in the clients of httpx."""
+    """The same `ServiceAuth` in the clients of httpx and of httpx2."""
 
-    def test_a_sync_client_sends_the_call_again(self, fresh: ServiceAuth) -> None:
-        """`httpx.Client` sends the second request with the same body."""
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {},
+            {"content": b"bill"},
+            {"content": "bill"},
+            {"json": {"bill": 1}},
+            {"data": {"bill": "1"}},
+            {"files": {"bill": b"bill"}},
+            {"files": {"bill": ("bill.txt", "bill", "text/plain"), "copy": ("copy.txt", b"copy")}, "data": {"a": "b"}},
+            {"files": {"bill": io.BytesIO(b"bill")}},
+            {"content": Chunks()},
+        ],
+        ids=str,
+    )
+    async def test_a_body_is_sent_twice(self, fresh: ServiceAuth, library: str, body: dict[str, Any]) -> None:
+        """The second request has a new token and the same body."""
         callee = OnceStale()
-        with httpx.Client(transport=httpx.MockTransport(callee), auth=fresh) as client:
-            assert client.post(URL, content=b"bill").text == "bill"
+        if library.endswith("async") and isinstance(body.get("content"), Chunks):
+            body = {"content": AsyncChunks()}
+        await poster(library, fresh, callee)(**body)
         assert callee.seen == ["product-fresh-1", "product-fresh-2"]
+        first, second = callee.bodies
+        assert first == second
+        assert bool(first) == bool(body)
 
-    async def test_an_async_client_sends_the_call_again(self, fresh: ServiceAuth) -> None:
-        """`httpx.AsyncClient` sends the second request with the same body."""
+    @pytest.mark.parametrize("kind", ["generator", "iterator", "file", "pipe"])
+    async def test_a_stream_is_not_sent_twice(self, fresh: ServiceAuth, library: str, kind: str) -> None:
+        """The error says why, and what to do. It is one of the library too."""
         callee = OnceStale()
-        async with httpx.AsyncClient(transport=httpx.MockTransport(callee), auth=fresh) as client:
-            assert (await client.post(URL, content=b"bill")).text == "bill"
-        assert callee.seen == ["product-fresh-1", "product-fresh-2"]
+        is_async = library.endswith("async")
+        bodies: dict[str, dict[str, Any]] = {
+            "generator": {"content": async_chunks() if is_async else chunks()},
+            "iterator": {"content": aiter(async_chunks()) if is_async else iter([b"once"])},
+            "file": {"content": async_chunks() if is_async else io.BytesIO(b"once")},
+            "pipe": {"files": {"bill": Pipe(b"once")}},
+        }
+        base = httpx2.RequestError if library.startswith("httpx2") else httpx.RequestError
+        with pytest.raises(base, match="pass the body as bytes") as caught:
+            await poster(library, fresh, callee)(**bodies[kind])
+        assert isinstance(caught.value, CallNotRepeatable)
+        assert (caught.value.audience, caught.value.code) == ("product", "token_stale")
+        assert callee.seen == ["product-fresh-1"]
 
-    async def test_a_failed_sign_in_is_raised_by_the_call(self) -> None:
-        """Without a token, the client sends nothing and raises the error."""
+    @pytest.mark.parametrize(
+        ("error", "kind"),
+        [
+            (SignInUnavailable("svc:billing", "Firebase is away", retry_after_seconds=7), HttpxSignInUnavailable),
+            (SignInRefused("svc:billing", "no"), HttpxSignInRefused),
+        ],
+    )
+    async def test_a_failed_sign_in_is_an_error_of_the_call(
+        self, library: str, error: SignInError, kind: type[SignInError]
+    ) -> None:
+        """Code around a call that catches `HTTPError` of its library catches it. Nothing is sent."""
         callee = OnceStale()
-        auth = ServiceAuth(NoTokens(), "product", "proof")
-        async with httpx.AsyncClient(transport=httpx.MockTransport(callee), auth=auth) as client:
-            with pytest.raises(SignInUnavailable):
-                await client.get(URL)
+        auth = ServiceAuth(NoTokens(error), "product", "proof")
+        base = httpx2.HTTPError if library.startswith("httpx2") else httpx.HTTPError
+        with pytest.raises(base) as caught:
+            await poster(library, auth, callee)()
+        found: Any = caught.value
+        assert (type(found), found.request.url) == (kind, URL)
+        assert isinstance(found, type(error))
+        assert str(found) == str(error)
+        assert (found.identity, found.reason) == (error.identity, error.reason)
+        assert found.retry_after_seconds == error.retry_after_seconds
+        assert found.__cause__ is error
         assert callee.seen == []
+
+    async def test_only_an_outage_is_an_error_of_the_transport(self, library: str) -> None:
+        """Code that tries again after a `TransportError` does so after an outage of Firebase, not after a refusal."""
+        transport_error = httpx2.TransportError if library.startswith("httpx2") else httpx.TransportError
+        assert issubclass(HttpxSignInUnavailable, transport_error)
+        assert not issubclass(HttpxSignInRefused, transport_error)
+        assert not issubclass(HttpxCallNotRepeatable, transport_error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        HttpxSignInUnavailable("svc:billing", "x", retry_after_seconds=7),
+        HttpxSignInRefused("svc:billing", "x"),
+        HttpxCallNotRepeatable("product", "token_stale"),
+    ],
+)
+def test_the_errors_can_be_pickled(error: MsTokenError) -> None:
+    """A process pool can return them."""
+    restored = pickle.loads(pickle.dumps(error))
+    assert (type(restored), str(restored), restored.__dict__) == (type(error), str(error), error.__dict__)

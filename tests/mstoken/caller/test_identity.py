@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import trio
 
 from mstoken import ServiceIdentity, Settings, TokenVerifier
 from mstoken.callee.callers import Admission, Call, ServiceCaller
@@ -612,6 +613,70 @@ class TestClients:
         async with httpx.AsyncClient(transport=httpx.MockTransport(product), auth=auth) as client:
             await client.get(f"{PRODUCT_URL}/products")
         assert (await product.caller(project.firebase)).mode == mode
+
+
+@pytest.mark.parametrize("mode", ["fresh", "proof"])
+class TestTrio:
+    """An event loop of trio."""
+
+    def test_an_async_client(self, project: Project, mode: Mode) -> None:
+        """The callee accepts a request of `httpx.AsyncClient`, also if asyncio has used the identity before."""
+        product = Recorder()
+        asyncio.run(project.identity.token("product", mode))
+
+        async def call() -> None:
+            auth = project.identity.to("product", mode)
+            async with httpx.AsyncClient(transport=httpx.MockTransport(product), auth=auth) as client:
+                await client.get(f"{PRODUCT_URL}/products")
+            await project.identity.aclose()
+
+        trio.run(call)
+        assert asyncio.run(product.caller(project.firebase)).mode == mode
+
+    def test_a_failed_sign_in(self, project: Project, mode: Mode) -> None:
+        """The error is that of asyncio too."""
+        project.transport.error = UNREACHABLE
+        with pytest.raises(SignInUnavailable):
+            trio.run(project.identity.token, "product", mode)
+
+    def test_cancelling_a_call(self, project: Project, mode: Mode) -> None:
+        """A fresh sign-in for which no call waits any more does not go on."""
+        project.transport.hold()
+
+        async def cancel() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(project.identity.token, "product", mode)
+                await trio.to_thread.run_sync(project.transport.wait_for_requests, 1)
+                nursery.cancel_scope.cancel()
+
+        trio.run(cancel)
+        if mode == "fresh":
+            project.transport.wait_for_ends(1)
+
+    def test_closing_while_a_task_waits(self, project: Project, mode: Mode) -> None:
+        """The waiting task raises `SignInUnavailable`, and is not cancelled."""
+        project.transport.hold()
+
+        async def wait() -> None:
+            with pytest.raises(SignInUnavailable, match="the identity was closed"):
+                await project.identity.token("product", mode)
+
+        async def close() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait)
+                await trio.to_thread.run_sync(project.transport.wait_for_requests, 1)
+                await project.identity.aclose()
+
+        trio.run(close)
+
+
+def test_another_kind_of_event_loop_is_refused_at_once(project: Project) -> None:
+    """The error names the event loops that work, and what else there is. No sign-in goes on."""
+    project.transport.hold()
+    with pytest.raises(RuntimeError, match=r"Use asyncio or trio, or the sync methods"):
+        project.identity.token("product").send(None)  # as the loop of another library begins a coroutine
+    project.identity.close()
+    assert project.transport.requests <= 1
 
 
 async def test_a_stolen_token_is_worth_nothing_without_the_key(project: Project) -> None:
