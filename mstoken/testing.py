@@ -22,6 +22,7 @@ from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.replay.store import ReplayStore
 from mstoken.callee.verifier import TokenVerifier
 from mstoken.caller.auth import ServiceAuth
+from mstoken.caller.calls import TokenSource
 from mstoken.caller.connections import Connections
 from mstoken.caller.identity import ServiceIdentity
 from mstoken.claims import ServiceClaims, service_uid
@@ -76,7 +77,11 @@ class FakeFirebase(Firebase):
 
     def service_auth(self, service: str, *, to: str, mode: Mode | None = None) -> ServiceAuth:
         """Return an `httpx.Auth` like that of `identity(service).to(to, mode)`, but without sign-ins."""
-        return ServiceAuth(_FakeTokens(self, service, self._clock), to, mode or self.settings().mode)
+        return ServiceAuth(self.token_source(service), to, mode or self.settings().mode)
+
+    def token_source(self, service: str) -> TokenSource:
+        """Return tokens and proofs of `service` without sign-ins, for the adapters of HTTP clients."""
+        return _FakeTokens(self, service, self._clock)
 
     def user_headers(
         self, uid: str, *, role: str | None = None, email: str | None = None, name: str | None = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from typing_extensions import override
 
-from mstoken.caller.calls import Answer, Call, Headers, ServiceCalls, TokenSource
+from mstoken.caller.calls import Answer, Headers, OutgoingCall, ServiceCalls, TokenSource
 from mstoken.errors import CallNotRepeatable, MsTokenError, SignInRefused, SignInUnavailable
 from mstoken.wire import Mode
 
@@ -108,7 +108,7 @@ class ServiceAuth(_Auth):
             except MsTokenError as error:
                 raise _as_httpx_error(error, request) from error
 
-    def _begin(self, request: Any) -> Call:
+    def _begin(self, request: Any) -> OutgoingCall:
         return self._calls.begin(request.method, str(request.url), is_repeatable=is_repeatable(request))
 
 

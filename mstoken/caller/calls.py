@@ -1,7 +1,7 @@
 """The calls to one service: which headers each request carries, and when it is sent again. This module sends nothing.
 
-Each HTTP client has an adapter, which asks a `Call` for the headers of a request, sends the request, and tells the call
-what was answered: `mstoken.caller.auth` for httpx and httpx2, `mstoken.requests`, `mstoken.aiohttp`.
+Each HTTP client has an adapter, which asks an `OutgoingCall` for the headers of a request, sends the request, and tells
+the call what was answered: `mstoken.caller.auth` for httpx and httpx2, `mstoken.requests`, `mstoken.aiohttp`.
 """
 
 import re
@@ -81,9 +81,9 @@ class ServiceCalls:
         self.mode = token_mode(mode)
         self._nonce: str | None = None
 
-    def begin(self, method: str, url: str, *, is_repeatable: bool) -> "Call":
+    def begin(self, method: str, url: str, *, is_repeatable: bool) -> "OutgoingCall":
         """Return a new call. `is_repeatable` says whether the body of the request can be sent twice."""
-        return Call(self, self._steps(method, url, is_repeatable=is_repeatable))
+        return OutgoingCall(self, self._steps(method, url, is_repeatable=is_repeatable))
 
     def _steps(self, method: str, url: str, *, is_repeatable: bool) -> _Steps:
         token = yield _TokenNeeded(new=False)
@@ -108,7 +108,7 @@ class ServiceCalls:
         """Return the error after which the request is sent again. Keep a nonce. Report a token that is not accepted."""
         assert isinstance(token, str)  # noqa: S101 - the answer to `_TokenNeeded`
         assert isinstance(answer, Answer)  # noqa: S101 - the answer to `_Send`
-        # Any answer may have the nonce for the next proof (RFC 9449, section 8.2). Two of them are no nonce (8.1).
+        # Any answer may have the nonce for the next proof (RFC 9449, section 8.2). Two lines do not count (8.1).
         nonces = answer.lines(NONCE_HEADER)
         if len(nonces) == 1 and _NONCE.fullmatch(nonces[0].strip(" \t")):
             self._nonce = nonces[0].strip(" \t")
@@ -124,7 +124,7 @@ class ServiceCalls:
         return min(found & RETRIED_ERRORS, default=None)
 
 
-class Call:
+class OutgoingCall:
     """One call. `start` returns the headers of its first request; `answered` those of the next one, or None."""
 
     def __init__(self, calls: ServiceCalls, steps: _Steps) -> None:
