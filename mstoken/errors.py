@@ -3,6 +3,7 @@
     MsTokenError
     ├── SettingsError             correct the configuration; nothing was started
     ├── PolicyError               correct the policy file; nothing was started
+    ├── NotProtected              correct the program: no app above the route was passed to `protect`
     ├── SignInError               caller: no service token could be obtained
     │   ├── SignInRefused         Firebase refused: correct the identity, the API key or the permissions
     │   └── SignInUnavailable     Firebase did not answer: try again later
@@ -91,6 +92,17 @@ class PolicyError(MsTokenError):
         )
         self.file = file
         self.errors = tuple(errors)
+
+
+class NotProtected(MsTokenError):
+    """A route asks who is calling, and no app that it belongs to has a verifier."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A route has a dependency made by allow(), and its app has no verifier, so every call fails. Call "
+            'protect(app, TokenVerifier("…")) from mstoken.fastapi with the app of the route, or with an app in which '
+            "it is mounted."
+        )
 
 
 class SignInError(MsTokenError):

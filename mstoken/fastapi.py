@@ -14,33 +14,27 @@ from contextlib import asynccontextmanager
 from copy import deepcopy
 from functools import cache
 from typing import Annotated, Any
-from urllib.parse import quote
 
-from fastapi import FastAPI, Request, Security
-from fastapi.security import APIKeyHeader, HTTPBearer
-from fastapi.security.http import HTTPAuthorizationCredentials
+from fastapi import FastAPI, Security
+from fastapi.openapi.models import APIKey, APIKeyIn
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
+from fastapi.openapi.models import SecurityBase as SecurityModel
+from fastapi.security.base import SecurityBase
 from pydantic import BaseModel, ConfigDict
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket, WebSocketState
 
-from mstoken.callee.callers import Admission, Call, Caller
+from mstoken.callee.callers import Admission, Caller
 from mstoken.callee.verifier import TokenVerifier
+from mstoken.guard import Allow, Guard, realm_of
 from mstoken.problem import PROBLEM_MEDIA_TYPE, Problem, problem_details, problem_headers
-from mstoken.wire import PROOF_HEADER, SERVICE_TOKEN_HEADER
+from mstoken.wire import SERVICE_TOKEN_HEADER
 
-_SERVICE_TOKEN = APIKeyHeader(
-    name=SERVICE_TOKEN_HEADER,
-    scheme_name="ServiceToken",
-    description="A Firebase ID token of a service identity, made for this service. It is either valid for one call, or "
-    "bound to a key; then each call also needs a new proof of that key in the header `DPoP` (RFC 9449).",
-    auto_error=False,
-)
-_USER_TOKEN = HTTPBearer(
-    scheme_name="UserToken",
-    bearerFormat="JWT",
-    description="A Firebase ID token of a signed-in user.",
-    auto_error=False,
-)
-
+_POLICY_VIOLATION = 1008
+_TRY_AGAIN_LATER = 1013
+"""Codes that close a WebSocket (RFC 6455, section 7.4.1; IANA, "WebSocket Close Code Number Registry")."""
+_SERVER_ERROR = 500
 
 HTTPTOOLS_MODULE = "uvicorn.protocols.http.httptools_impl"
 """The module of uvicorn that parses requests with httptools."""
@@ -74,9 +68,6 @@ def documented_problem(description: str) -> dict[str, Any]:
     return {"description": description, "content": {PROBLEM_MEDIA_TYPE: {"schema": deepcopy(_problem_schema())}}}
 
 
-_ServiceToken = Annotated[str | None, Security(_SERVICE_TOKEN)]
-_UserToken = Annotated[HTTPAuthorizationCredentials | None, Security(_USER_TOKEN)]
-
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: documented_problem("The token is missing, not valid, expired, or was used before."),
     403: documented_problem("The token is valid, but this caller may not make this call."),
@@ -85,63 +76,110 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 """The refusals of a route with `allow`, for its `responses`."""
 
 
+class _Scheme(SecurityBase):
+    """A security scheme for the OpenAPI document. It reads no header: the verifier does that."""
+
+    def __init__(self, name: str, model: SecurityModel) -> None:
+        self.scheme_name = name
+        self.model = model
+
+    async def __call__(self) -> None:
+        """Do nothing. FastAPI's own schemes expect a request, which a WebSocket is not."""
+
+
+_SERVICE_TOKEN = _Scheme(
+    "ServiceToken",
+    APIKey.model_validate(
+        {
+            "in": APIKeyIn.header,
+            "name": SERVICE_TOKEN_HEADER,
+            "description": "A Firebase ID token of a service identity, made for this service. It is either valid for "
+            "one call, or bound to a key; then each call also needs a new proof of that key in the header `DPoP` "
+            "(RFC 9449).",
+        }
+    ),
+)
+_USER_TOKEN = _Scheme(
+    "UserToken", HTTPBearerModel(bearerFormat="JWT", description="A Firebase ID token of a signed-in user.")
+)
+
+
+# FastAPI reads the security schemes of a route from the parameters of its dependencies.
+
+
+class _AllowUsers(Allow):
+    async def __call__(self, connection: HTTPConnection, _user: Annotated[None, Security(_USER_TOKEN)]) -> Caller:
+        return await self.caller(connection)
+
+
+class _AllowServices(Allow):
+    async def __call__(self, connection: HTTPConnection, _service: Annotated[None, Security(_SERVICE_TOKEN)]) -> Caller:
+        return await self.caller(connection)
+
+
+class _AllowBoth(Allow):
+    async def __call__(
+        self,
+        connection: HTTPConnection,
+        _user: Annotated[None, Security(_USER_TOKEN)],
+        _service: Annotated[None, Security(_SERVICE_TOKEN)],
+    ) -> Caller:
+        return await self.caller(connection)
+
+
 def allow(
-    *, users: bool | Collection[str] = False, services: Collection[str] = (), proof: bool = False
+    *,
+    users: bool | Collection[str] = False,
+    services: Collection[str] = (),
+    proof: bool = False,
+    acting_for_user: bool = False,
 ) -> Callable[..., Awaitable[Caller]]:
     """Return a dependency that verifies a call and returns its `Caller`, or refuses the call.
 
     `users` is True to admit every signed-in user, or the set of roles (custom claim `role`) to admit. `services` are
     the names of the services to admit. With `proof` they must send a proof with each call, even if this service does
-    not require proofs elsewhere. Raises ValueError when the route is made, if no caller could ever be admitted.
+    not require proofs elsewhere. With `acting_for_user` they may send the token of a user in `Authorization` beside
+    their own; then the caller's `user` is that user, whose token must be valid. Without it, `Authorization` beside a
+    service token is not looked at.
+
+    The dependency is for HTTP and WebSocket routes, routers and apps. A call is verified and spent once, however many
+    of them it passes. All of them must admit the caller, or nothing is spent. The call is verified before the path, the
+    query and the body are looked at: without a valid token, a wrong body is a 401. Two results of `allow` with the same
+    arguments are equal.
+
+    Raises ValueError when the route is made, if no caller could ever be admitted.
     """
-    admission = Admission.of(users, services, proof=proof)
-
-    async def caller(request: Request) -> Caller:
-        verifier: TokenVerifier = request.app.state.mstoken_verifier
-        call = Call(
-            method=request.method,
-            path=_path(request),
-            service_tokens=request.headers.getlist(SERVICE_TOKEN_HEADER),
-            proofs=request.headers.getlist(PROOF_HEADER),
-            authorizations=request.headers.getlist("Authorization"),
-        )
-        return await verifier.authorize(admission, call)
-
-    # The unused parameters put the security schemes into the OpenAPI document.
+    admission = Admission.of(users, services, proof=proof, acting_for_user=acting_for_user)
     if not admission.services:
-
-        async def user_only(request: Request, _user: _UserToken) -> Caller:
-            return await caller(request)
-
-        return user_only
-    if not admission.users:
-
-        async def service_only(request: Request, _service: _ServiceToken) -> Caller:
-            return await caller(request)
-
-        return service_only
-
-    async def user_or_service(request: Request, _user: _UserToken, _service: _ServiceToken) -> Caller:
-        return await caller(request)
-
-    return user_or_service
+        return _AllowUsers(admission)
+    return _AllowBoth(admission) if admission.users else _AllowServices(admission)
 
 
 def protect(app: FastAPI, verifier: TokenVerifier) -> None:
     """Use `verifier` for the `allow` dependencies of the app, and open and close it with the app.
 
+    It also serves the apps that are mounted in this one, except those that `protect` gives a verifier of their own.
+
     Every `Problem` is answered as `application/problem+json`: this library's refusals, and the application's own
     errors that derive from it. A handler that the application registers for a class below `Problem` takes precedence
-    (Starlette, "Exceptions"). Call this once, before the app serves.
+    (Starlette, "Exceptions"). Call this before the app serves. A second call replaces the verifier, for tests.
     """
-    app.state.mstoken_verifier = verifier
-    app.add_exception_handler(Problem, _answer)
+    guard = Guard.of(app, _answer)  # type: ignore[arg-type] # it answers requests and WebSockets
+    is_first = guard.verifier is None
+    guard.verifier = verifier
+    if is_first:
+        _open_with(app, guard)
+
+
+def _open_with(app: FastAPI, guard: Guard) -> None:
+    """Open and close the verifier of the guard with the app."""
     inner = app.router.lifespan_context
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
         _warn_about_parser(sys.modules)
-        async with verifier, inner(app) as state:
+        assert guard.verifier is not None  # noqa: S101 - `protect` has set it
+        async with guard.verifier, inner(app) as state:
             yield state
 
     app.router.lifespan_context = lifespan
@@ -165,19 +203,16 @@ def problem_response(problem: Problem, realm: str) -> JSONResponse:
     return JSONResponse(problem_details(problem), problem.status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
-def _path(request: Request) -> str:
-    """Return the path as it was sent, without the root path of the server, which a proxy may have added.
-
-    Source: ASGI, "HTTP Connection Scope", `raw_path` and `root_path`.
-    """
-    scope = request.scope
-    sent: str = (scope.get("raw_path") or quote(scope["path"]).encode()).decode("latin-1")
-    # If an app is mounted in another one, Starlette keeps the root path of the server in app_root_path.
-    root: str = scope.get("app_root_path", scope.get("root_path", "")).rstrip("/")
-    return sent.removeprefix(root) if sent.startswith(f"{root}/") else sent
-
-
-async def _answer(request: Request, problem: Exception) -> JSONResponse:
+async def _answer(connection: HTTPConnection, problem: Exception) -> JSONResponse | None:
     assert isinstance(problem, Problem)  # noqa: S101 - the handler is registered for problems only
-    verifier: TokenVerifier = request.app.state.mstoken_verifier
-    return problem_response(problem, verifier.audience)
+    response = problem_response(problem, realm_of(connection))
+    if not isinstance(connection, WebSocket):
+        return response
+    is_handshake = connection.application_state is WebSocketState.CONNECTING
+    if is_handshake and "websocket.http.response" in (connection.scope.get("extensions") or {}):
+        await connection.send_denial_response(response)
+    elif connection.application_state is not WebSocketState.DISCONNECTED:
+        # Before the handshake is accepted, the server answers this with 403 (ASGI, "Websocket", "Close").
+        is_ours = problem.status >= _SERVER_ERROR
+        await connection.close(_TRY_AGAIN_LATER if is_ours else _POLICY_VIOLATION, problem.code)
+    return None

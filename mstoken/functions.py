@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Coroutine
 from functools import wraps
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
-from urllib.parse import quote
 
 from flask import Request, Response
 
+from mstoken import uri
 from mstoken.background import Background
 from mstoken.callee.callers import Admission, Call, Caller
 from mstoken.callee.verifier import TokenVerifier
@@ -26,9 +26,6 @@ from mstoken.issuer.service import TokenService
 from mstoken.per_process import PerProcess
 from mstoken.problem import PROBLEM_MEDIA_TYPE, Problem, problem_details, problem_headers
 from mstoken.wire import PROOF_HEADER, SERVICE_TOKEN_HEADER
-
-_PATH = "/:@!$&'()*+,;=~"
-"""The characters, beside letters and digits, that need no escape in a path (RFC 3986, section 3.3)."""
 
 T = TypeVar("T")
 Resource = TypeVar("Resource", bound=TokenVerifier | TokenService)
@@ -48,7 +45,12 @@ class Callee:
         self._verifier = _InBackground(make_verifier or (lambda: TokenVerifier(service)), f"mstoken {service}")
 
     def allow(
-        self, *, users: bool | Collection[str] = False, services: Collection[str] = (), proof: bool = False
+        self,
+        *,
+        users: bool | Collection[str] = False,
+        services: Collection[str] = (),
+        proof: bool = False,
+        acting_for_user: bool = False,
     ) -> Callable[[Callable[[Request, Caller], Response]], Function]:
         """Return a decorator for a function that gets a request and its verified `Caller`.
 
@@ -56,7 +58,7 @@ class Callee:
         function is not called. A `Problem` that the function raises is answered in the same way. Raises ValueError
         when the function is decorated, if no caller could ever be admitted.
         """
-        admission = Admission.of(users, services, proof=proof)
+        admission = Admission.of(users, services, proof=proof, acting_for_user=acting_for_user)
 
         def decorate(function: Callable[[Request, Caller], Response]) -> Function:
             @wraps(function)
@@ -133,8 +135,8 @@ class _InBackground(Generic[Resource]):
 
 def _call(request: Request, function: str) -> Call:
     # The path as it was sent, with its escapes. gunicorn and werkzeug have different names for it.
-    uri = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or quote(request.path, safe=_PATH)
-    path = str(uri).partition("?")[0]
+    sent = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or uri.escaped(request.path)
+    path = str(sent).partition("?")[0]
     return Call(
         method=request.method,
         # The platform removes the name of the function from the path.

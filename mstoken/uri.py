@@ -6,7 +6,7 @@ that need none, or writes escapes in upper case, and proofs from other implement
 
 import re
 from ipaddress import IPv6Address
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 _URI = re.compile(
     r"(?P<scheme>https?)://(?P<host>[a-z0-9\-._~!$&'()*+,;=]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{0,9}))?"
@@ -15,6 +15,8 @@ _URI = re.compile(
 )
 _TO_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-._~!$&'()*+,;=:@/\[\]]")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_BARE = "/:@!$&'()*+,;=~"
+"""The characters, beside letters, digits and -._, that need no escape in a path (RFC 3986, section 3.3)."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LARGEST_PORT = 65535
 
@@ -47,6 +49,15 @@ def has_dot_segments(path: str) -> bool:
     result. So the normal form of such a path can be that of another resource.
     """
     return not {".", ".."}.isdisjoint(unquote(path).split("/"))
+
+
+def escaped(path: str) -> str:
+    """Return a path that a server has decoded, with escapes where they are needed: in normal form.
+
+    The result is the path that was sent, unless that had an escape that it did not need to have, such as `%40`, or one
+    of `/`. A server that passes on the decoded path only does not say.
+    """
+    return quote(path, safe=_BARE, errors="surrogateescape")
 
 
 def _with_normal_escapes(path: str) -> str:

@@ -71,7 +71,8 @@ export class Callee {
   }
 
   async #user(authorizations, admits) {
-    if (authorizations.length === 0) {
+    // A route for services only does not look at Authorization, which can belong to others (section 12).
+    if (authorizations.length === 0 || !admits.users) {
       throw new Refusal(admits.services.length ? 'token_missing' : 'user_token_missing', undefined, { usersToo: !!admits.users });
     }
     const [scheme, token] = authorizations[0].split(/ +/);

@@ -26,7 +26,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class UserCaller:
-    """A signed-in user. Times are seconds since the epoch. `role` is the custom claim of that name."""
+    """A signed-in user. Times are seconds since the epoch. `role` is the custom claim of that name.
+
+    Do not decide by `email` alone: anyone can sign up with an address that belongs to somebody else. Firebase sets
+    `email_verified` when the user has followed a link in a mail to that address, or when the sign-in provider, such as
+    Google, vouches for it (Firebase, "Manage users").
+    """
 
     uid: str
     role: str | None
@@ -34,10 +39,14 @@ class UserCaller:
     name: str | None
     issued_at: int
     auth_time: int
+    email_verified: bool = False
 
     @classmethod
     def from_claims(cls, claims: Mapping[str, Any]) -> Self:
-        """Return the user of a verified ID token with these `claims`. An optional claim that is not text is ignored."""
+        """Return the user of a verified ID token with these `claims`.
+
+        An optional claim of the wrong type is ignored: only `true` means that the e-mail address is verified.
+        """
 
         def text(name: str) -> str | None:
             value = claims.get(name)
@@ -50,6 +59,7 @@ class UserCaller:
             name=text("name"),
             issued_at=claims["iat"],
             auth_time=claims["auth_time"],
+            email_verified=claims.get("email_verified") is True,
         )
 
     def __str__(self) -> str:
@@ -58,7 +68,7 @@ class UserCaller:
 
 @dataclass(frozen=True, slots=True)
 class ServiceCaller:
-    """A service that calls `audience`; on behalf of `user` if the request also has a user's token.
+    """A service that calls `audience`; for `user` if the route admits that, and the request also has a user's token.
 
     `one_time_id` is the id that this call spends: that of a fresh token, or the thumbprint of a key and the id of a
     proof. `issued_at` is when the fresh token was minted or the proof was made, in seconds since the epoch.
@@ -84,19 +94,29 @@ class Admission:
     """The callers that a route admits.
 
     `users` is True for all users, False for none, or the set of roles that are admitted. `services` are the names of
-    the services that are admitted; with `proof` they must send a proof with each call.
+    the services that are admitted; with `proof` they must send a proof with each call. With `acting_for_user` they may
+    send the token of a user beside their own. Without it, `Authorization` of a service is not looked at: it can belong
+    to a gateway, or to another library.
     """
 
     users: bool | frozenset[str]
     services: frozenset[str]
     proof: bool = False
+    acting_for_user: bool = False
 
     @classmethod
-    def of(cls, users: bool | Collection[str], services: Collection[str], *, proof: bool = False) -> Self:
+    def of(
+        cls,
+        users: bool | Collection[str],
+        services: Collection[str],
+        *,
+        proof: bool = False,
+        acting_for_user: bool = False,
+    ) -> Self:
         """Return a checked admission. Call it when the route is made, so that a mistake is found at the start.
 
         Raises ValueError if no caller could ever be admitted, if a string is passed in place of a collection of
-        strings, and if proofs are required but no service is admitted.
+        strings, and if `proof` or `acting_for_user` is set but no service is admitted.
         """
         if isinstance(users, str) or isinstance(services, str):
             raise ValueError("users and services must be sets of names, such as {'billing'}, not a string")
@@ -104,15 +124,36 @@ class Admission:
             users if isinstance(users, bool) else frozenset(users),
             frozenset(service_name(name) for name in services),
             proof,
+            acting_for_user,
         )
         if not admission.users and not admission.services:
             raise ValueError("this route would refuse every caller: allow users, services, or both")
         if proof and not admission.services:
             raise ValueError("only services send proofs: name the services, or leave proof out")
+        if acting_for_user and not admission.services:
+            raise ValueError("only services act for a user: name the services, or leave acting_for_user out")
         return admission
+
+    def __and__(self, other: "Admission") -> "Admission":
+        """Return the admission of the callers that both admit, with what either asks of them."""
+        return Admission(
+            _in_both(self.users, other.users),
+            self.services & other.services,
+            self.proof or other.proof,
+            self.acting_for_user or other.acting_for_user,
+        )
 
     def admits(self, caller: Caller) -> bool:
         """Return whether the route admits `caller`. A service that acts for a user is admitted as the service only."""
         if isinstance(caller, ServiceCaller):
             return caller.service in self.services
         return self.users if isinstance(self.users, bool) else caller.role in self.users
+
+
+def _in_both(users: bool | frozenset[str], others: bool | frozenset[str]) -> bool | frozenset[str]:
+    """Return the users that are among `users` and among `others`."""
+    if isinstance(users, bool):
+        return others if users else False
+    if isinstance(others, bool):
+        return users if others else False
+    return users & others

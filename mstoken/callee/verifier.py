@@ -12,7 +12,8 @@
 8. The id of the token or of the proof is spent (`replay`).
 
 Spending is last, so that a refused call spends nothing. A user's token in `Authorization: Bearer` passes the checks
-1, 2, 5 and 7.
+1, 2, 5 and 7. It is looked at if the route admits users and the call has no service token, or if the route admits
+services that act for a user.
 """
 
 import time
@@ -107,10 +108,8 @@ class TokenVerifier:
         """
         record = CallRecord(self.audience, call)
         try:
-            caller = await self._authenticate(admission, call)
-            record.caller = caller
-            if not admission.admits(caller):
-                raise CallerNotAllowed(str(caller))
+            record.caller = await self._authenticate(admission, call)
+            caller = await self._admit(admission, record.caller, call)
             if isinstance(caller, ServiceCaller):
                 await self._spend(caller)
         except Refusal as refusal:
@@ -118,6 +117,19 @@ class TokenVerifier:
             raise
         record.write(self._clock())
         return caller
+
+    async def admit(self, admission: Admission, caller: Caller, call: Call) -> Caller:
+        """Return the `caller` of a call that was authorized before, as a part of the program with `admission` sees it.
+
+        This makes check 7 only. Raises the `Refusal` that says what is wrong, and writes a record of it.
+        """
+        try:
+            return await self._admit(admission, caller, call)
+        except Refusal as refusal:
+            record = CallRecord(self.audience, call)
+            record.caller = caller
+            record.write(self._clock(), refusal)
+            raise
 
     async def ready(self) -> list[str]:
         """Check that tokens can be verified now. Return warnings, such as "Certificates: the last fetch failed".
@@ -165,18 +177,31 @@ class TokenVerifier:
         await self.aclose()
 
     async def _authenticate(self, admission: Admission, call: Call) -> Caller:
+        """Make checks 1 to 6 for the service token of the call, or for its user's token if it has no service token."""
         if call.service_tokens:
-            service = await self._authenticate_service(admission, call)
-            if not call.authorizations:
-                return service
-            return replace(service, user=await self._authenticate_user(call.authorizations))
+            return await self._authenticate_service(call)
+        if not admission.users:
+            raise TokenMissing
         if not call.authorizations:
-            raise TokenMissing(users_too=bool(admission.users)) if admission.services else UserTokenMissing
+            raise TokenMissing(users_too=True) if admission.services else UserTokenMissing
         if call.proofs:
             raise ProofInvalid("The request has a proof, but no service token.")
         return await self._authenticate_user(call.authorizations)
 
-    async def _authenticate_service(self, admission: Admission, call: Call) -> ServiceCaller:
+    async def _admit(self, admission: Admission, caller: Caller, call: Call) -> Caller:
+        """Make check 7. The user of a service that acts for one is in the result only if the route admits that."""
+        if isinstance(caller, ServiceCaller):
+            if admission.proof and caller.mode == "fresh":
+                raise _proof_missing()
+            if admission.acting_for_user and call.authorizations and caller.user is None:
+                caller = replace(caller, user=await self._authenticate_user(call.authorizations))
+            elif not admission.acting_for_user and caller.user is not None:
+                caller = replace(caller, user=None)
+        if not admission.admits(caller):
+            raise CallerNotAllowed(str(caller))
+        return caller
+
+    async def _authenticate_service(self, call: Call) -> ServiceCaller:
         """Make checks 1 to 6."""
         if len(call.service_tokens) != 1:
             raise TokenMalformed(f"The request has more than one {SERVICE_TOKEN_HEADER} header line.")
@@ -193,8 +218,8 @@ class TokenVerifier:
         else:
             if call.proofs:
                 raise ProofInvalid("The request has a proof, but its service token is not bound to a key.")
-            if admission.proof or self._require_proof:
-                raise ProofMissing("This call needs a service token that is bound to a key, and a proof of that key.")
+            if self._require_proof:
+                raise _proof_missing()
             assert ms.token_id is not None  # noqa: S101 - a token without a key has an id
             one_time_id, issued_at = ms.token_id, ms.minted_at
         return ServiceCaller(ms.service, ms.uid, ms.audience, ms.mode, one_time_id, issued_at)
@@ -279,3 +304,7 @@ class TokenVerifier:
             raise
         if not is_first_use:
             raise TokenReplayed if is_fresh else ProofReplayed
+
+
+def _proof_missing() -> ProofMissing:
+    return ProofMissing("This call needs a service token that is bound to a key, and a proof of that key.")

@@ -116,14 +116,26 @@ def test_a_caller_reaches_the_function(firebase: FakeFirebase, delivery: Deliver
     assert [str(caller) for caller in delivery.callers] == ["svc:billing", "user:anna"]
 
 
-def test_a_service_acts_for_a_user(firebase: FakeFirebase, delivery: Delivery) -> None:
-    """Both headers are read, and the caller is the service, on behalf of the user."""
+def test_a_service_acts_for_a_user(firebase: FakeFirebase) -> None:
+    """If the function admits that, both headers are read, and the caller is the service, for the user."""
+    delivery = Delivery(firebase, services={"billing"}, acting_for_user=True)
     headers = firebase.service_headers("billing", to="delivery") | firebase.user_headers("anna")
     delivery.estimate(request_to(headers=headers))
     (caller,) = delivery.callers
     assert isinstance(caller, ServiceCaller)
     assert caller.user is not None
     assert caller.user.uid == "anna"
+
+
+def test_a_foreign_authorization_beside_a_service_token_does_not_matter(
+    firebase: FakeFirebase, delivery: Delivery
+) -> None:
+    """It belongs to a proxy or to another library, and is not looked at, although the function admits users too."""
+    user = firebase.user_headers("anna")["Authorization"]
+    for foreign in "Basic YTpi", "Bearer a.b.SIGNATURE_REMOVED_BY_GOOGLE", user:
+        headers = firebase.service_headers("billing", to="delivery") | {"Authorization": foreign}
+        assert delivery.estimate(request_to(headers=headers)).status_code == 200
+    assert {caller.user if isinstance(caller, ServiceCaller) else caller for caller in delivery.callers} == {None}
 
 
 def test_a_decorated_function_keeps_its_name(delivery: Delivery) -> None:
@@ -261,7 +273,7 @@ def test_a_proof_is_for_the_functions_url(
     assert response.status_code == 200, body_of(response)
 
 
-@pytest.mark.parametrize("path", ["/", "/of/a", "/of/a%2520b%20c", "/of/%C3%B6"])
+@pytest.mark.parametrize("path", ["/", "/of/a", "/of/a%2520b%20c", "/of/%C3%B6", "/of/a:b@c;d=e,f!$&'()*+~-._"])
 def test_a_proof_behind_a_server_that_removes_escapes(firebase: FakeFirebase, delivery: Delivery, path: str) -> None:
     """If the server passes on only the decoded path, the path is escaped again."""
     headers = with_proof(firebase, f"{PLATFORM}/estimate{path.rstrip('/')}")

@@ -15,6 +15,7 @@ BILLING = Admission.of(False, {"billing"})
 USERS = Admission.of(True, ())
 USERS_AND_BILLING = Admission.of(True, {"billing"})
 ADMINS = Admission.of({"admin"}, ())
+BILLING_FOR_A_USER = Admission.of(False, {"billing"}, acting_for_user=True)
 URL = "https://product.example.com"
 
 

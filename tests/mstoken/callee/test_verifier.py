@@ -14,7 +14,7 @@ from mstoken.callee.replay.sqlite import SQLiteReplayStore
 from mstoken.errors import MsTokenError, Refusal, StoreIsNew, TokenStale, VerifierUnavailable
 from mstoken.testing import FakeFirebase
 from mstoken.wire import CLOCK_SKEW_SECONDS, FRESH_TOKEN_MAX_AGE_SECONDS
-from tests.mstoken.callee.harness import ADMINS, BILLING, USERS, USERS_AND_BILLING, Product
+from tests.mstoken.callee.harness import ADMINS, BILLING, BILLING_FOR_A_USER, USERS, USERS_AND_BILLING, Product
 from tests.mstoken.callee.replay.fakes import ForgetfulReplayStore
 
 
@@ -34,11 +34,47 @@ async def test_a_user_is_admitted(product: Product) -> None:
 
 
 async def test_a_service_acts_for_a_user(product: Product) -> None:
-    """If a call has both tokens, the caller is the service, and knows the user."""
-    caller = await product.call(product.service_token(), user=f"bearer {product.user_token()}", admission=BILLING)
+    """If the route admits that, and a call has both tokens, the caller is the service, and knows the user."""
+    user = f"bearer {product.user_token()}"
+    caller = await product.call(product.service_token(), user=user, admission=BILLING_FOR_A_USER)
     assert isinstance(caller, ServiceCaller)
     assert caller.user is not None
     assert caller.user.uid == "anna"
+    caller = await product.call(product.service_token(), admission=BILLING_FOR_A_USER)
+    assert isinstance(caller, ServiceCaller)
+    assert caller.user is None
+
+
+FOREIGN = ["", "Basic YTpi", "Bearer a.b.SIGNATURE_REMOVED_BY_GOOGLE", "Bearer not-a-jwt", "Negotiate TlRMTVNTUA=="]
+"""Values of Authorization that belong to others: to a proxy, a gateway, another library or Google's front end."""
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+@pytest.mark.parametrize("admission", [BILLING, USERS_AND_BILLING])
+async def test_a_foreign_authorization_beside_a_service_token_does_not_matter(
+    product: Product, admission: Admission, foreign: str
+) -> None:
+    """The service is admitted. The header can be there twice."""
+    assert await product.code(product.service_token(), user=foreign, admission=admission) == "accepted"
+    call = Call("GET", "/products", [product.service_token()], [], authorizations=[foreign, foreign])
+    assert str(await product.verifier.authorize(admission, call)) == "svc:billing"
+
+
+async def test_the_token_of_a_user_beside_a_service_token_does_not_matter(product: Product) -> None:
+    """The caller is the service alone, unless the route admits that it acts. The token may be invalid."""
+    for token in product.user_token(), product.user_token(exp=1), "nonsense":
+        caller = await product.call(product.service_token(), user=f"Bearer {token}")
+        assert isinstance(caller, ServiceCaller)
+        assert caller.user is None
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+async def test_a_route_for_services_does_not_look_at_authorization(product: Product, foreign: str) -> None:
+    """Without a service token, the token is missing, whatever is in Authorization: a user's token too."""
+    for authorization in foreign, f"Bearer {product.user_token()}":
+        assert await product.code(user=authorization, admission=BILLING) == "token_missing"
+        assert await product.code(user=authorization, admission=BILLING_FOR_A_USER) == "token_missing"
+    assert product.firebase.look_ups == 0
 
 
 @pytest.mark.parametrize(
@@ -148,7 +184,6 @@ async def test_the_time_of_a_call_with_a_fresh_token_is_that_of_its_minting(prod
 async def test_check_7_a_caller_that_the_route_does_not_admit_is_refused(product: Product) -> None:
     """A customer, another service, and a service on a route for users are known, and not admitted."""
     assert await product.code(user=f"Bearer {product.user_token()}", admission=ADMINS) == "caller_not_allowed"
-    assert await product.code(user=f"Bearer {product.user_token()}", admission=BILLING) == "caller_not_allowed"
     assert await product.code(product.service_token("user")) == "caller_not_allowed"
     assert await product.code(product.service_token(), admission=ADMINS) == "caller_not_allowed"
 
@@ -252,13 +287,13 @@ async def test_a_refused_call_spends_nothing(product: Product) -> None:
     """A token that was refused for another reason is accepted by a route that admits its caller."""
     token = product.service_token()
     assert await product.code(token, admission=ADMINS) == "caller_not_allowed"
-    assert await product.code(token, user="Bearer nonsense") == "user_token_invalid"
+    assert await product.code(token, user="Bearer nonsense", admission=BILLING_FOR_A_USER) == "user_token_invalid"
     assert await product.code(token) == "accepted"
 
 
-async def test_a_call_with_two_tokens_needs_two_valid_tokens(product: Product) -> None:
+async def test_a_service_that_acts_for_a_user_needs_two_valid_tokens(product: Product) -> None:
     """An invalid user's token is refused, although the service token beside it is valid."""
-    code = await product.code(product.service_token(), user="Bearer nonsense", admission=BILLING)
+    code = await product.code(product.service_token(), user="Bearer nonsense", admission=BILLING_FOR_A_USER)
     assert code == "user_token_invalid"
 
 

@@ -183,11 +183,11 @@ async def test_an_event_of_an_unknown_delivery(shop: Shop) -> None:
 
 
 async def test_only_the_delivery_service_reports(shop: Shop) -> None:
-    """Customers, administrators and other services may not report events."""
+    """Customers, administrators and other services may not report events. A user's token is not looked at."""
     delivery = answered(await deliver(shop, await shop.bill(), {"address": ADDRESS}), 202)
     path, body = f"/deliveries/{delivery['id']}/events", {"status": "delivered"}
     for headers in shop.maya, shop.admin:
-        refused(await shop.billing.post(path, json=body, headers=headers), 403, "caller_not_allowed")
+        refused(await shop.billing.post(path, json=body, headers=headers), 401, "token_missing")
     product = shop.firebase.service_auth("product", to="billing")
     refused(await shop.billing.post(path, json=body, auth=product), 403, "caller_not_allowed")
     refused(await shop.billing.post(path, json=body), 401, "token_missing")

@@ -278,11 +278,11 @@ async def test_an_invalid_reservation(api: ProductApi, change: dict[str, Any]) -
 
 
 async def test_reservations_are_for_billing(api: ProductApi, firebase: FakeFirebase) -> None:
-    """Users, administrators and other services may not use reservations."""
+    """Users, administrators and other services may not use reservations. A user's token is not looked at."""
     path = f"/reservations/{new_id()}"
     for method, where in ("POST", "/reservations"), ("POST", f"{path}/commit"), ("DELETE", path):
         admin, user = firebase.user_headers("ines", role="admin"), firebase.service_auth("user", to="product")
-        refused(await api.product.request(method, where, headers=admin), 403, "caller_not_allowed")
+        refused(await api.product.request(method, where, headers=admin), 401, "token_missing")
         refused(await api.product.request(method, where, auth=user), 403, "caller_not_allowed")
 
 

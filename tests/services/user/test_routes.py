@@ -249,9 +249,9 @@ async def test_billing_reads_an_unknown_user(user: httpx.AsyncClient, project: F
 
 
 async def test_only_billing_may_read_users(user: httpx.AsyncClient, project: FakeProject) -> None:
-    """Users, administrators and other services may not read users."""
+    """Users, administrators and other services may not read users. A user's token is not looked at."""
     admin = project.firebase.user_headers("ines", role="admin")
-    refused(await user.get("/users/uid-0", headers=admin), 403, "caller_not_allowed")
+    refused(await user.get("/users/uid-0", headers=admin), 401, "token_missing")
     product = project.firebase.service_auth("product", to="user")
     refused(await user.get("/users/uid-0", auth=product), 403, "caller_not_allowed")
     refused(await user.get("/users/uid-0"), 401, "token_missing")
