@@ -6,7 +6,7 @@ PARALLEL := --numprocesses logical --dist loadgroup --no-loadscope-reorder
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: run demo unit check format test chaos bench lint types setup lock clean
+.PHONY: run demo unit check format test chaos bench lint types docs setup lock clean
 
 run demo: setup
 	@exec $(BIN)/python -m emulator $@ $(ARGS)
@@ -40,15 +40,20 @@ lint: setup
 types: setup
 	@$(BIN)/mypy && exec $(BIN)/mypy --python-executable functions/venv/bin/python functions
 
+# The documentation site, in .data/docs/site. Warnings and broken links are errors.
+docs: setup
+	@exec $(BIN)/python -m docs.site.build
+
 setup:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "$(PYTHON) is not Python 3.11 or newer. Name another one, for example: make PYTHON=python3.12" >&2; exit 1; }
 	@exec $(PYTHON) emulator/run/bootstrap.py
 
-# Make both files of exact versions from pyproject.toml and functions/requirements.in. uv must be on the PATH.
+# Make the three files of exact versions from pyproject.toml and functions/requirements.in. uv must be on the PATH.
 lock:
 	@$(COMPILE) --all-extras --group shop --group dev pyproject.toml -o requirements.txt
 	@$(COMPILE) -c requirements.txt functions/requirements.in -o functions/requirements.txt
+	@$(COMPILE) --group docs -o docs/site/requirements.txt
 
 clean:
 	@rm -rf .venv node_modules examples/node-callee/node_modules functions/venv functions/packed .data .coverage .mypy_cache .pytest_cache .ruff_cache

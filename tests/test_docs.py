@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
     [
-        *(page for folder in (".", "docs", "examples") for page in (ROOT / folder).glob("*.md")),
+        *(page for pattern in ("*.md", "docs/**/*.md", "examples/*.md") for page in ROOT.glob(pattern)),
         *ROOT.glob("services/**/*.md"),
         ROOT / "functions/README.md",
     ]
@@ -26,10 +26,10 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_in_the_index() -> None:
-    """The index of the docs links to each page beside it."""
+    """The index of the docs links to each other page in the folder and below it."""
     index = (ROOT / "docs/README.md").read_text()
-    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
-    assert pages <= set(re.findall(r"\]\(([\w-]+\.md)\)", index))
+    pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")} - {"README.md"}
+    assert pages <= set(re.findall(r"\]\(([\w/-]+\.md)\)", index))
 
 
 def test_the_architecture_names_files_that_exist() -> None:

@@ -74,7 +74,7 @@ def parts(root: Path) -> list[Part]:
             venv,
             digest(python, packaging, root / "requirements.txt"),
             [
-                *_environment(venv, root / "requirements.txt"),
+                *virtual_environment(venv, root / "requirements.txt"),
                 [*_pip(venv), "--no-build-isolation", "--no-deps", "--editable", root],
             ],
         ),
@@ -82,7 +82,7 @@ def parts(root: Path) -> list[Part]:
             "functions/venv",
             functions / "venv",
             digest(python, functions / "requirements.txt"),
-            _environment(functions / "venv", functions / "requirements.txt"),
+            virtual_environment(functions / "venv", functions / "requirements.txt"),
             links={
                 # firebase-tools starts the functions with the command that firebase.json's runtime names (python311:
                 # python3.11) inside this environment. An environment of a newer Python has no command of that name.
@@ -108,7 +108,7 @@ def _node_modules(name: str, folder: Path, node: str, *options: str) -> Part:
     )
 
 
-def _environment(folder: Path, requirements: Path) -> list[Sequence[str | Path]]:
+def virtual_environment(folder: Path, requirements: Path) -> list[Sequence[str | Path]]:
     """Return the commands that make a virtual environment with exactly these requirements."""
     return [
         [sys.executable, "-m", "venv", "--clear", folder],
