@@ -129,7 +129,11 @@ class _InBackground(Generic[Resource]):
     def _open(self) -> tuple[Background, Resource]:
         resource = self._make()
         background = Background(self._name)
-        background.submit(resource.open()).result()
+        try:
+            background.submit(resource.open()).result()
+        except BaseException:
+            background.close(resource.aclose())
+            raise
         return background, resource
 
 

@@ -13,7 +13,7 @@ import pytest
 from emulator.run.ports import HOST, Ports, free_offset
 from emulator.run.processes import Supervisor
 from emulator.run.stack import ROOT, Stack
-from mstoken.settings import AUTH_EMULATOR_VARIABLE
+from mstoken.settings import AUTH_EMULATOR_VARIABLE, Settings
 
 README = (ROOT / "README.md").read_text()
 
@@ -24,7 +24,7 @@ def samples(tmp_path: Path) -> Path:
     named = re.findall(r"\(`(\w+\.py)`\)[^`]*(?:`[^`]*`[^`]*)*?```python\n(.*?)```", README, re.DOTALL)
     for name, text in named:
         (tmp_path / name).write_text(text)
-    assert {path.name for path in tmp_path.iterdir()} == {"product.py", "billing.py"}
+    assert {path.name for path in tmp_path.iterdir()} == {"product.py", "billing.py", "test_product.py"}
     return tmp_path
 
 
@@ -77,6 +77,16 @@ def test_the_caller_reaches_the_callee(samples: Path, environment: dict[str, str
     done = _run_billing(samples, environment, product_url)
     assert done.stdout == "['a teapot, for svc:billing']\n", done.stderr
     assert httpx.get(f"{product_url}/products").json()["code"] == "token_missing"
+
+
+@pytest.mark.process
+def test_the_callee_is_tested_without_any_settings(samples: Path) -> None:
+    """Importing the app reads no environment, and the test's own verifier takes the place of the app's."""
+    settings = {str(field.validation_alias) for field in Settings.model_fields.values()}
+    environment = {name: value for name, value in os.environ.items() if name not in settings}
+    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_product.py"]
+    done = subprocess.run(run, cwd=samples, env=environment, capture_output=True, text=True, timeout=60)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_links_lead_somewhere() -> None:

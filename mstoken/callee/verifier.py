@@ -19,7 +19,7 @@ services that act for a user.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from mstoken import strict_jwt, uri
@@ -54,6 +54,7 @@ from mstoken.errors import (
     UserTokenRevoked,
     VerifierUnavailable,
 )
+from mstoken.per_process import PerProcess
 from mstoken.proof import Proof, ProofVerifier
 from mstoken.settings import Settings
 from mstoken.wire import (
@@ -67,10 +68,48 @@ from mstoken.wire import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a verifier works with, as its settings say."""
+
+    base_url: str | None
+    require_proof: bool
+    nonces: Nonces | None
+    firebase: Firebase
+    replay: ReplayStore
+    id_tokens: IdTokenVerifier
+    status: StatusCache
+    proofs: ProofVerifier
+
+    @classmethod
+    def of(
+        cls,
+        audience: str,
+        settings: Settings,
+        firebase: Firebase | None,
+        replay: ReplayStore | None,
+        clock: Callable[[], float],
+    ) -> Self:
+        """Return new parts. Raises `SettingsError` for wrong settings."""
+        secret = settings.nonce_secret
+        firebase = firebase or AdminFirebase(settings)
+        return cls(
+            base_url=settings.base_url,
+            require_proof=settings.require_proof,
+            nonces=Nonces(secret.get_secret_value(), audience) if secret else None,
+            firebase=firebase,
+            replay=replay or replay_store(settings, audience),
+            id_tokens=IdTokenVerifier(firebase, clock),
+            status=StatusCache(firebase),
+            proofs=ProofVerifier(),
+        )
+
+
 class TokenVerifier:
     """Tells who calls the service `audience`, and refuses callers that a route does not admit.
 
     Make one instance for each worker, and use it in one event loop. Open it with `async with`; the adapters do that.
+    Making it reads nothing, so a module may do that. The settings are read when it is opened or first used.
     """
 
     def __init__(
@@ -85,21 +124,19 @@ class TokenVerifier:
         """`audience` is the name of this service. `settings` are read from the environment if they are left out.
 
         `firebase` takes the place of firebase-admin, `replay` that of the store that the settings name. `clock`
-        returns seconds since the epoch. Raises `SettingsError` for wrong settings, and ValueError if `audience` is not
-        a service name.
+        returns seconds since the epoch. Raises ValueError if `audience` is not a service name.
         """
         self.audience = service_name(audience)
-        settings = settings or Settings()
-        self._base_url = settings.base_url
-        self._require_proof = settings.require_proof
-        secret = settings.nonce_secret
-        self._nonces = Nonces(secret.get_secret_value(), self.audience) if secret else None
-        self._firebase = firebase or AdminFirebase(settings)
-        self._replay = replay or replay_store(settings, self.audience)
         self._clock = clock
-        self._id_tokens = IdTokenVerifier(self._firebase, clock)
-        self._status = StatusCache(self._firebase)
-        self._proofs = ProofVerifier()
+        self._is_closed = False
+        self._parts = PerProcess(lambda: _Parts.of(self.audience, settings or Settings(), firebase, replay, clock))
+
+    def prepare(self) -> None:
+        """Read the settings now, so that a mistake is found before an event loop runs. `open` does it too.
+
+        Raises `SettingsError`.
+        """
+        self._parts.get()
 
     async def authorize(self, admission: Admission, call: Call) -> Caller:
         """Return the caller of one request. The id of its service token or proof is spent.
@@ -137,24 +174,27 @@ class TokenVerifier:
         Raises `VerifierUnavailable`, whose reason says what is missing. Reasons and problems are for operators: they
         may name servers. The parts, before the colon, may be told to anyone.
         """
-        certificates_warning = self._firebase.ready()
-        replay_warning = await self._replay.ready()
+        parts = self._parts.get()
+        certificates_warning = parts.firebase.ready()
+        replay_warning = await parts.replay.ready()
         warnings = {
             "Certificates": certificates_warning,
-            "Identity status": self._status.last_error,
+            "Identity status": parts.status.last_error,
             "Replay store": replay_warning,
         }
         return [f"{part}: {warning}" for part, warning in warnings.items() if warning]
 
     def forget(self, uid: str) -> None:
         """Look the status of `uid` up again at its next call, so that a log-out here takes effect here at once."""
-        self._status.forget(uid)
+        self._parts.get().status.forget(uid)
 
     async def aclose(self) -> None:
-        """End the background work and close the replay store."""
-        await self._status.aclose()
-        await self._firebase.aclose()
-        await self._replay.aclose()
+        """End the background work and close the replay store. The verifier can be opened again."""
+        self._is_closed = True
+        if parts := self._parts.peek():
+            await parts.status.aclose()
+            await parts.firebase.aclose()
+            await parts.replay.aclose()
 
     async def open(self) -> None:
         """Fetch the certificates, and begin the memory of a new replay store.
@@ -162,12 +202,16 @@ class TokenVerifier:
         From now on, refresh the certificates and the status of identities in the background.
 
         An outage is not an error here: calls are refused with 503 until it is over. A verifier that was not opened
-        fetches what it needs when the first token arrives.
+        fetches what it needs when the first token arrives. Raises `SettingsError` for wrong settings.
         """
-        await self._firebase.open()
-        await self._status.open()
+        if self._is_closed:
+            self._parts.pop()
+            self._is_closed = False
+        parts = self._parts.get()
+        await parts.firebase.open()
+        await parts.status.open()
         with suppress(VerifierUnavailable):
-            await self._replay.ready()
+            await parts.replay.ready()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -205,11 +249,12 @@ class TokenVerifier:
         """Make checks 1 to 6."""
         if len(call.service_tokens) != 1:
             raise TokenMalformed(f"The request has more than one {SERVICE_TOKEN_HEADER} header line.")
-        token = await self._id_tokens.verify(call.service_tokens[0].strip(strict_jwt.OPTIONAL_WHITESPACE))
+        parts = self._parts.get()
+        token = await parts.id_tokens.verify(call.service_tokens[0].strip(strict_jwt.OPTIONAL_WHITESPACE))
         ms = ServiceClaims.parse(token.claims)
         if ms.audience != self.audience:
             raise TokenWrongAudience(ms.audience, self.audience)
-        if not await self._status.is_alive(ms.uid, token.claims["auth_time"], ms.minted_at):
+        if not await parts.status.is_alive(ms.uid, token.claims["auth_time"], ms.minted_at):
             raise IdentityDisabled(ms.uid)
         self._check_token_age(ms, token.claims)
         if ms.key_thumbprint is not None:
@@ -218,7 +263,7 @@ class TokenVerifier:
         else:
             if call.proofs:
                 raise ProofInvalid("The request has a proof, but its service token is not bound to a key.")
-            if self._require_proof:
+            if parts.require_proof:
                 raise _proof_missing()
             assert ms.token_id is not None  # noqa: S101 - a token without a key has an id
             one_time_id, issued_at = ms.token_id, ms.minted_at
@@ -245,22 +290,23 @@ class TokenVerifier:
 
     def _check_proof(self, call: Call, token: IdToken, key_thumbprint: str) -> Proof:
         """Make check 6 for a bound token. `ProofVerifier` checks the age of the proof."""
-        if self._base_url is None:
+        parts = self._parts.get()
+        if parts.base_url is None:
             raise VerifierUnavailable("MSTOKEN_BASE_URL is not set, so proofs cannot be checked.")
         if uri.has_dot_segments(call.path):
             raise ProofInvalid("The path of this request has a segment '.' or '..'. Send the path that it stands for.")
         now = self._clock()
-        proof = self._proofs.verify(
+        proof = parts.proofs.verify(
             call.proofs,
             method=call.method,
-            url=self._base_url + call.path,
+            url=parts.base_url + call.path,
             token_sha256=token.sha256,
             key_thumbprint=key_thumbprint,
             now=now,
             clock_skew_seconds=CLOCK_SKEW_SECONDS,
         )
-        if self._nonces is not None and not self._nonces.accepts(proof.nonce, now):
-            raise ProofNonceRequired(self._nonces.issue(now))
+        if parts.nonces is not None and not parts.nonces.accepts(proof.nonce, now):
+            raise ProofNonceRequired(parts.nonces.issue(now))
         return proof
 
     async def _authenticate_user(self, authorizations: Sequence[str]) -> UserCaller:
@@ -269,14 +315,15 @@ class TokenVerifier:
             encoded = strict_jwt.bearer_token(authorizations)
         except ValueError as error:
             raise UserTokenInvalid(str(error)) from None
+        parts = self._parts.get()
         try:
-            token = await self._id_tokens.verify(encoded)
+            token = await parts.id_tokens.verify(encoded)
         except ServiceTokenRefused as error:
             raise UserTokenInvalid(error.title.replace("service token", "token") + ".") from error
         claims = token.claims
         if SERVICE_CLAIM in claims or claims["sub"].startswith(UID_PREFIX):
             raise UserTokenInvalid("The token is that of a service, not of a user.")
-        if not await self._status.is_alive(claims["sub"], claims["auth_time"]):
+        if not await parts.status.is_alive(claims["sub"], claims["auth_time"]):
             raise UserTokenRevoked
         return UserCaller.from_claims(claims)
 
@@ -294,7 +341,7 @@ class TokenVerifier:
         keep_seconds = max_age_seconds + 2 * CLOCK_SKEW_SECONDS + 1
         now = self._clock()
         try:
-            is_first_use = await self._replay.spend(
+            is_first_use = await self._parts.get().replay.spend(
                 caller.one_time_id, issued_at=caller.issued_at, expires_at=now + keep_seconds
             )
         except StoreIsNew as error:

@@ -81,7 +81,9 @@ def build(
     """Return an app that serves `router` to the callers that `verifier` admits.
 
     Before it serves, the app migrates and opens the database, and then opens `resources`. It closes them at its end.
+    Raises `SettingsError` if the settings of the verifier are wrong.
     """
+    verifier.prepare()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -353,7 +353,8 @@ def test_other_errors_of_a_function_are_not_caught(firebase: FakeFirebase) -> No
 
 
 def test_settings_are_read_at_the_first_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Functions can be imported without settings, as firebase-tools does."""
+    """Functions can be imported without settings, as firebase-tools does. Wrong ones leave no thread behind."""
+    before = threading.active_count()
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "No Project")
     (tmp_path / "policy.toml").write_text(POLICY)
 
@@ -366,6 +367,7 @@ def test_settings_are_read_at_the_first_call(monkeypatch: pytest.MonkeyPatch, tm
         estimate(request_to())
     with pytest.raises(SettingsError, match="GOOGLE_CLOUD_PROJECT"):
         token(request_to(method="POST"))
+    assert threading.active_count() == before
 
 
 @pytest.mark.process

@@ -372,7 +372,7 @@ def test_an_outage_does_not_hold_up_the_end_of_a_callee(
 
         async def main():
             async with TokenVerifier("product") as verifier:
-                calling = asyncio.create_task(verifier._status.status("svc:billing"))
+                calling = asyncio.create_task(verifier._parts.get().status.status("svc:billing"))
                 await call_blocking(sys.stdin.readline)
                 calling.cancel()
                 with contextlib.suppress(asyncio.CancelledError):

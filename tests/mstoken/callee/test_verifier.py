@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from mstoken import ServiceCaller, TokenVerifier, UserCaller
+from mstoken import ServiceCaller, Settings, TokenVerifier, UserCaller
 from mstoken.callee.callers import Admission, Call
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.replay.sqlite import SQLiteReplayStore
-from mstoken.errors import MsTokenError, Refusal, StoreIsNew, TokenStale, VerifierUnavailable
+from mstoken.errors import MsTokenError, Refusal, SettingsError, StoreIsNew, TokenStale, VerifierUnavailable
 from mstoken.testing import FakeFirebase
 from mstoken.wire import CLOCK_SKEW_SECONDS, FRESH_TOKEN_MAX_AGE_SECONDS
 from tests.mstoken.callee.harness import ADMINS, BILLING, BILLING_FOR_A_USER, USERS, USERS_AND_BILLING, Product
@@ -376,6 +376,52 @@ def test_the_audience_must_be_a_service_name() -> None:
     """A typing error in the name of this service is found at the start."""
     with pytest.raises(ValueError, match="not a service name"):
         FakeFirebase().verifier("Product")
+
+
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment without any of the settings."""
+    for field in Settings.model_fields.values():
+        monkeypatch.delenv(str(field.validation_alias), raising=False)
+
+
+@pytest.mark.usefixtures("no_settings")
+async def test_settings_are_read_when_a_verifier_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module can make one without any environment. If a setting is missing, it does not open, and says which."""
+    firebase = FakeFirebase()
+    verifier = TokenVerifier("product", firebase=firebase)
+    for use in verifier.open, verifier.ready:
+        with pytest.raises(SettingsError, match="GOOGLE_CLOUD_PROJECT is not set"):
+            await use()
+    with pytest.raises(SettingsError, match="GOOGLE_CLOUD_PROJECT is not set"):
+        verifier.prepare()
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", firebase.project_id)
+    monkeypatch.setenv("MSTOKEN_REPLAY_URL", "memory:")
+    async with verifier:
+        assert verifier._parts.get().replay is not None
+
+
+@pytest.mark.usefixtures("no_settings")
+async def test_closing_a_verifier_that_was_not_used_reads_nothing() -> None:
+    """An app whose start failed can still be closed."""
+    await TokenVerifier("product").aclose()
+
+
+def test_a_verifier_can_be_opened_again_in_another_event_loop(tmp_path: Path) -> None:
+    """A test client runs each of its lifespans in a loop of its own. What was spent before stays spent."""
+    product = Product()
+    settings = product.firebase.settings(replay_url=f"sqlite:///{tmp_path / 'spent.db'}")
+    verifier = product.verifier = TokenVerifier("product", settings, firebase=product.firebase, clock=product.clock)
+
+    async def codes(*tokens: str) -> list[str]:
+        async with verifier:
+            return [await product.code(token) for token in tokens]
+
+    asyncio.run(codes())  # The memory of the store begins.
+    product.clock.advance(CLOCK_SKEW_SECONDS + 1)
+    token = product.service_token()
+    assert asyncio.run(codes(token)) == ["accepted"]
+    assert asyncio.run(codes(token, product.service_token())) == ["token_replayed", "accepted"]
 
 
 async def test_closing_a_verifier_closes_its_store() -> None:
