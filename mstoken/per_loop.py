@@ -31,6 +31,11 @@ class PerLoop(Generic[T]):
             value = values[loop] = self._make()
         return value
 
+    def peek(self) -> T | None:
+        """Return the value of the running event loop, or None if it has not been made."""
+        values = self._values.peek()
+        return values.get(asyncio.get_running_loop()) if values is not None else None
+
     def pop(self) -> T | None:
         """Forget the value of the running event loop and return it, or None if it has not been made."""
         values = self._values.peek()

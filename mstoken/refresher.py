@@ -4,12 +4,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from mstoken.per_loop import PerLoop
+
 PAUSE_AFTER_DEFECT_SECONDS = 10.0
 """Pause after an exception that the refreshing code did not expect."""
 
 
 class Refresher:
-    """Calls `refresh` again and again in a background task of the running event loop.
+    """Calls `refresh` again and again in a background task of each event loop that starts it.
 
     `refresh` returns the seconds to wait until its next call. If it raises an exception, which is a defect, the
     exception is logged to `log` with the text `message`, and the next call follows after 10 s.
@@ -26,22 +28,24 @@ class Refresher:
     ) -> None:
         """`name` is the name of the task."""
         self._refresh = refresh
-        self._name = name
         self._log = log
         self._message = message
         self._sleep = sleep
-        self._task: asyncio.Task[None] | None = None
+        self._task = PerLoop(lambda: asyncio.create_task(self._run(), name=name))
 
     def start(self) -> None:
-        """Start the task."""
-        self._task = asyncio.create_task(self._run(), name=self._name)
+        """Start the task of the running event loop, unless it is running."""
+        task = self._task.peek()
+        if task is not None and task.done():
+            self._task.pop()
+        self._task.get()
 
     async def aclose(self) -> None:
-        """Cancel the task and wait for its end."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
+        """Cancel the task of the running event loop, if there is one, and wait for its end."""
+        task = self._task.pop()
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
 
     async def _run(self) -> None:
         while True:

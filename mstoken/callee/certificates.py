@@ -94,7 +94,8 @@ class CertificateFile(CertificateSource):
 class CertificateCache(transport.Request):
     """The certificates of one source, refreshed in the background and kept through an outage of the source.
 
-    As a google-auth transport it answers every request with the certificates in memory. Use it in one event loop.
+    As a google-auth transport it answers every request with the certificates in memory. All event loops and threads of
+    a process share them. In a loop that has not opened it, and in a forked child, calls start the refreshes.
     """
 
     def __init__(
@@ -156,6 +157,9 @@ class CertificateCache(transport.Request):
         self._drop_expired()
         if key_id not in self._public_keys and (self._fetches.is_running or self._may_fetch_for_unknown_key()):
             await self._fetches.join()
+        elif self._clock() >= self._refresh_at:
+            # Nothing refreshes them in the background: the event loop that did has ended, or is in the parent process.
+            self._fetches.start()
         self.ready()
 
     def ready(self) -> None:

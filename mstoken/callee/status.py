@@ -6,6 +6,7 @@ all identities in use at once, and an identity that calls for the first time joi
 
 import asyncio
 import logging
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,8 @@ from itertools import islice
 from mstoken.callee.firebase import IdentityDirectory, IdentityStatus
 from mstoken.errors import VerifierUnavailable
 from mstoken.log_events import log_event
+from mstoken.per_loop import PerLoop
+from mstoken.per_process import PerProcess
 from mstoken.refresher import Refresher
 from mstoken.single_flight import SingleFlight
 
@@ -45,7 +48,11 @@ class _KnownIdentity:
 
 
 class StatusCache:
-    """The status of the identities in use. Use it in one event loop. `open` starts the look-ups in the background."""
+    """The status of the identities in use, for all event loops and threads of a process.
+
+    `open` starts the look-ups in the background. In a loop that has not opened it, and in a forked child, calls start
+    them.
+    """
 
     def __init__(
         self,
@@ -58,10 +65,12 @@ class StatusCache:
         self._directory = directory
         self._clock = clock
         self._known: OrderedDict[str, _KnownIdentity] = OrderedDict()
-        self._queue: set[str] = set()
-        """The identities that the next look-up is for."""
-        self._in_flight: set[str] = set()
-        """The identities whose status the look-up under way will store."""
+        self._queue: PerLoop[set[str]] = PerLoop(set)
+        """The identities that the next look-up of an event loop is for."""
+        self._in_flight: dict[int, set[str]] = {}
+        """The identities whose status each look-up under way will store."""
+        self._lock = PerProcess(threading.Lock)
+        """Keeps a look-up from storing what `forget` makes another thread forget at that moment."""
         self._look_ups = SingleFlight(self._look_up_batch, "mstoken identity look-up")
         self._failed_at: float | None = None
         self.last_error: str | None = None
@@ -89,7 +98,7 @@ class StatusCache:
         none.
         """
         while not self._is_fresh(uid) and not self._just_failed(uid):
-            self._queue.add(uid)
+            self._queue.get().add(uid)
             await self._look_ups.join()
         known = self._last_known(uid)
         if known is None:
@@ -98,9 +107,14 @@ class StatusCache:
         return known.status
 
     def forget(self, uid: str) -> None:
-        """Look `uid` up again at its next call. The result of a look-up that is under way is ignored for it."""
-        self._known.pop(uid, None)
-        self._in_flight.discard(uid)
+        """Look `uid` up again at its next call. The result of a look-up that is under way is ignored for it.
+
+        Any thread may call this.
+        """
+        with self._lock.get():
+            self._known.pop(uid, None)
+            for batch in list(self._in_flight.values()):
+                batch.discard(uid)
 
     async def open(self) -> None:
         """Look up the identities in use in the background from now on."""
@@ -127,28 +141,33 @@ class StatusCache:
     async def _refresh(self) -> float:
         """Look up the identities in use, and drop those out of use. Return the seconds until the next time."""
         now = self._clock()
-        for uid in [uid for uid, known in self._known.items() if now - known.used_at >= OUTAGE_SECONDS]:
-            del self._known[uid]
-        self._queue.update(uid for uid, known in self._known.items() if now - known.used_at < IN_USE_SECONDS)
-        while self._queue:
+        queue = self._queue.get()
+        for uid, known in list(self._known.items()):
+            if now - known.used_at >= OUTAGE_SECONDS:
+                self._known.pop(uid, None)
+            elif now - known.used_at < IN_USE_SECONDS:
+                queue.add(uid)
+        while queue:
             await self._look_ups.join()
         return REFRESH_SECONDS
 
     async def _look_up_batch(self) -> None:
-        batch = list(islice(self._queue, LARGEST_LOOK_UP))
-        self._queue.difference_update(batch)
-        self._in_flight.update(batch)
+        queue = self._queue.get()
+        batch = set(islice(queue, LARGEST_LOOK_UP))
+        queue.difference_update(batch)
+        self._in_flight[id(batch)] = batch
         began_at = self._clock()
         try:
-            found = await self._directory.look_up(batch)
+            found = await self._directory.look_up(list(batch))
         except VerifierUnavailable as outage:
             self._note_failure(outage)
         else:
             self._note_success()
-            for uid in self._in_flight:
-                self._keep(uid, found.get(uid), began_at)
+            with self._lock.get():
+                for uid in batch:
+                    self._keep(uid, found.get(uid), began_at)
         finally:
-            self._in_flight.clear()
+            del self._in_flight[id(batch)]
 
     def _keep(self, uid: str, status: IdentityStatus | None, looked_up_at: float) -> None:
         before = self._known.pop(uid, None)
@@ -162,7 +181,7 @@ class StatusCache:
             log_event(_log, logging.WARNING, event, f"{event}: {outage.reason}", error=outage.reason)
         self._failed_at, self.last_error = self._clock(), outage.reason
         # Calls that wait go on with the last known status, and queue up again if they need another look-up.
-        self._queue.clear()
+        self._queue.get().clear()
 
     def _note_success(self) -> None:
         if self._failed_at is not None:

@@ -7,6 +7,7 @@ import pytest
 
 from mstoken.refresher import PAUSE_AFTER_DEFECT_SECONDS, Refresher
 from tests.clock import ManualSleep
+from tests.elsewhere import in_own_loop
 
 log = logging.getLogger("tests.refresher")
 
@@ -68,3 +69,37 @@ async def test_closing_ends_it() -> None:
     await sleep.asked_seconds.get()
     await refreshing.aclose()
     assert [task for task in asyncio.all_tasks() if task.get_name() == "work"] == []
+
+
+async def test_starting_twice_starts_one_task() -> None:
+    """A second start changes nothing, unless the task has been cancelled meanwhile."""
+    work, sleep = Work(), ManualSleep()
+    refreshing = refresher(work, sleep)
+    refreshing.start()
+    refreshing.start()
+    await sleep.asked_seconds.get()
+    (task,) = [task for task in asyncio.all_tasks() if task.get_name() == "work"]
+    task.cancel()
+    await asyncio.wait([task])
+    refreshing.start()
+    await sleep.asked_seconds.get()
+    assert work.runs == 2
+    await refreshing.aclose()
+
+
+async def test_each_event_loop_has_a_task_of_its_own() -> None:
+    """A loop that ended without closing it does not keep another loop from starting or closing it."""
+    work = Work()
+    refreshing = Refresher(work, name="work", log=log, message="the work failed")
+
+    async def start_and_leave() -> int:
+        refreshing.start()
+        await asyncio.sleep(0)
+        return work.runs
+
+    assert [await in_own_loop(start_and_leave), await in_own_loop(start_and_leave)] == [1, 2]
+    await refreshing.aclose()
+    refreshing.start()
+    await in_own_loop(refreshing.aclose)
+    assert [task.get_name() for task in asyncio.all_tasks() if task.get_name() == "work"] == ["work"]
+    await refreshing.aclose()

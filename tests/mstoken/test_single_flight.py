@@ -2,10 +2,12 @@
 
 import asyncio
 import gc
+import threading
 
 import pytest
 
 from mstoken.single_flight import SingleFlight
+from tests.elsewhere import in_own_loop
 
 
 class Work:
@@ -135,3 +137,25 @@ def test_a_run_of_another_loop_is_not_waited_for() -> None:
     first.run_until_complete(asyncio.sleep(0))
     first.close()
     second.close()
+
+
+async def test_loops_in_two_threads_have_a_run_each() -> None:
+    """Each loop waits for its own run, and a close in one loop does not reach the other."""
+    together = threading.Barrier(2)
+
+    async def run() -> int:
+        await asyncio.to_thread(together.wait, 20)
+        return threading.get_ident()
+
+    flight = SingleFlight(run, "work")
+
+    async def join() -> bool:
+        return await flight.join() == threading.get_ident()
+
+    assert list(await asyncio.gather(in_own_loop(join), in_own_loop(join))) == [True, True]
+    work = Work()
+    other = SingleFlight(work, "work")
+    other.start()
+    await in_own_loop(other.aclose)
+    assert other.is_running
+    await other.aclose()

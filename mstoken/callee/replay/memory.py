@@ -11,7 +11,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from mstoken.callee.replay.store import ReplayStore, check_is_remembered
-from mstoken.errors import SettingsError
+from mstoken.errors import SettingsError, VerifierUnavailable
 from mstoken.wire import CLOCK_SKEW_SECONDS
 
 try:
@@ -23,7 +23,8 @@ except ImportError:  # Windows, where no server forks
 class MemoryReplayStore(ReplayStore):
     """Spent ids in the memory of this process, for tests and for services with one worker.
 
-    The ids are kept in one set for each minute in which ids expire, so that a minute is deleted in one step.
+    The ids are kept in one set for each minute in which ids expire, so that a minute is deleted in one step. A forked
+    child refuses all ids, because its parent may accept the same ones. A store that was closed still knows its ids.
     """
 
     _SLOT_SECONDS = 60
@@ -45,12 +46,14 @@ class MemoryReplayStore(ReplayStore):
         self._clock = clock
         self._lock = threading.Lock()
         self._slots: dict[int, set[bytes]] = {}
+        self._process_id = os.getpid()
 
     @override
     async def spend(self, one_time_id: str, *, issued_at: float, expires_at: float) -> bool:
-        self._check_is_remembered(issued_at)
+        self._check_process()
         key = one_time_id.encode()
         with self._lock:
+            self._check_is_remembered(issued_at)
             current_slot = int(self._clock() // self._SLOT_SECONDS)
             for expired in [slot for slot in self._slots if slot < current_slot]:
                 del self._slots[expired]
@@ -61,13 +64,23 @@ class MemoryReplayStore(ReplayStore):
 
     @override
     async def ready(self) -> str | None:
-        self._check_is_remembered(int(self._clock()))
+        self._check_process()
+        with self._lock:
+            self._check_is_remembered(int(self._clock()))
         return None
 
     @override
     async def aclose(self) -> None:
-        with self._lock:
-            self._slots.clear()
+        """Do nothing: an id that was forgotten here would be accepted again."""
+
+    def _check_process(self) -> None:
+        # First of all, since the child may have inherited a lock that a thread of its parent holds.
+        if os.getpid() != self._process_id:
+            raise VerifierUnavailable(
+                "The spent ids are in the memory of the process that this one was forked from: both would accept the "
+                "same token. Set MSTOKEN_REPLAY_URL to sqlite:///path or redis://host, or make the verifier after the "
+                "fork."
+            )
 
     def _check_is_remembered(self, issued_at: float) -> None:
         now = self._clock()
@@ -80,7 +93,8 @@ class SoleMemoryReplayStore(MemoryReplayStore):
     """Spent ids in memory, for a worker that is certain to be the only one of its service. Its memory begins now.
 
     Raises `SettingsError` in a worker of a process manager. The workers of uvicorn are children of `multiprocessing`.
-    The workers of managers that fork compete for a lock file that is named for their parent, and the first gets it.
+    The workers of managers that fork compete for a lock file that is named for their parent, and the first gets it. A
+    store that was closed competes again when it is used again, and its memory begins then.
     """
 
     def __init__(
@@ -91,23 +105,49 @@ class SoleMemoryReplayStore(MemoryReplayStore):
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(complete_since=clock(), clock_skew_seconds=clock_skew_seconds, clock=clock)
-        problem = "one of several workers" if multiprocessing.parent_process() else None
-        if problem is None and fcntl is not None:
-            path = Path(tempfile.gettempdir()) / f"mstoken-{os.getuid()}-{os.getppid()}-{audience}.lock"
-            self._lock_file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(self._lock_file)
-                problem = "not the only worker of its parent process"
-        if problem:
-            raise SettingsError(
-                f"MSTOKEN_REPLAY_URL is 'memory:', and this process of {audience} is {problem}: each worker would "
-                "accept the same token once. Use sqlite:///path or redis://host."
-            )
+        self._audience = audience
+        self._sole_worker: int | None = None
+        """The lock file, which is open while this process has the lock."""
+        self._compete()
 
     @override
     async def aclose(self) -> None:
-        await super().aclose()
-        if fcntl is not None:
-            os.close(self._lock_file)
+        with self._lock:
+            self._is_closed = True
+            if fcntl is not None and self._sole_worker is not None:
+                # Not only by closing the file, which a forked child may have open too.
+                fcntl.flock(self._sole_worker, fcntl.LOCK_UN)
+                os.close(self._sole_worker)
+                self._sole_worker = None
+
+    @override
+    def _check_process(self) -> None:
+        super()._check_process()
+        with self._lock:
+            if self._is_closed:
+                try:
+                    self._compete()
+                except SettingsError as error:
+                    raise VerifierUnavailable(str(error)) from None
+                # Another worker may have been the only one meanwhile.
+                self._complete_since = self._clock()
+
+    def _compete(self) -> None:
+        """Take the lock of the only worker. Raise `SettingsError` if this process may not be the only one."""
+        problem = "one of several workers" if multiprocessing.parent_process() else None
+        if problem is None and fcntl is not None:
+            path = Path(tempfile.gettempdir()) / f"mstoken-{os.getuid()}-{os.getppid()}-{self._audience}.lock"
+            lock_file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock_file)
+                problem = "not the only worker of its parent process"
+            else:
+                self._sole_worker = lock_file
+        if problem:
+            raise SettingsError(
+                f"MSTOKEN_REPLAY_URL is 'memory:', and this process of {self._audience} is {problem}: each worker "
+                "would accept the same token once. Use sqlite:///path or redis://host."
+            )
+        self._is_closed = False

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,8 @@ class SQLiteReplayStore(ReplayStore):
     To spend an id is one insert, which takes about ten microseconds on the event loop. If another worker is writing at
     that moment, the insert is repeated in a thread, on a connection of its own, and waits there. The file holds a few
     minutes of ids. A missing or damaged file is made anew, and its memory begins then.
+
+    One store serves all threads and event loops of a process, and a forked child goes on with connections of its own.
     """
 
     _WAIT_SECONDS = 2.0
@@ -46,7 +49,7 @@ class SQLiteReplayStore(ReplayStore):
         self._without_waiting = SpentIdFile(Path(path), wait_seconds=0, clock=clock)
         self._with_waiting = SpentIdFile(Path(path), wait_seconds=self._WAIT_SECONDS, clock=clock)
         self._purge_at = clock() + self._PURGE_INTERVAL_SECONDS
-        self._purging: asyncio.Future[None] | None = None
+        self._purging: threading.Thread | None = None
 
     @override
     async def spend(self, one_time_id: str, *, issued_at: float, expires_at: float) -> bool:
@@ -79,7 +82,7 @@ class SQLiteReplayStore(ReplayStore):
     @override
     async def aclose(self) -> None:
         if self._purging is not None:
-            await asyncio.wait([self._purging])
+            await asyncio.to_thread(self._purging.join)
         self._without_waiting.close()
         self._with_waiting.close()
 
@@ -102,9 +105,12 @@ class SQLiteReplayStore(ReplayStore):
 
     def _purge_if_due(self) -> None:
         now = self._clock()
-        if now >= self._purge_at and (self._purging is None or self._purging.done()):
+        # In a forked child, the thread of its parent counts as ended.
+        if now >= self._purge_at and (self._purging is None or not self._purging.is_alive()):
             self._purge_at = now + self._PURGE_INTERVAL_SECONDS
-            self._purging = asyncio.get_running_loop().run_in_executor(None, self._purge, int(now))
+            # A thread that no event loop waits for: the loop may end before the purge.
+            self._purging = threading.Thread(target=self._purge, args=(int(now),), name="mstoken purge", daemon=True)
+            self._purging.start()
 
     def _purge(self, now: int) -> None:
         """Delete the ids that expired before `now`, in batches, so that ids can be spent between two batches."""

@@ -3,11 +3,13 @@
 import contextlib
 import os
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from weakref import WeakSet
 
 from mstoken.errors import VerifierUnavailable
 from mstoken.private_files import make_private_file, make_private_folder
@@ -46,7 +48,10 @@ class Connection:
 
 
 class SpentIdFile:
-    """One connection to the file of spent ids. It is opened at its first use: a forked worker must not inherit one.
+    """One connection to the file of spent ids. It is opened at its first use.
+
+    It is closed before each fork, and opened again afterwards: a process must not have a connection that its parent has
+    opened, not even to close it (SQLite, "How To Corrupt An SQLite Database File", section 2.6).
 
     The memory of the file begins anew if the file is missing or damaged, if it is a copy, and after a restart of the
     machine, because SQLite does not wait for the disk. A damaged file is not deleted: it gets the ending `.damaged`.
@@ -60,6 +65,7 @@ class SpentIdFile:
         self._clock = clock
         self._lock = threading.Lock()
         self._connection: Connection | None = None
+        _files.add(self)
 
     def use(self, work: Callable[[Connection], T]) -> T:
         """Return the result of `work`, which makes one change. It is called again if the file was lost meanwhile.
@@ -96,6 +102,15 @@ class SpentIdFile:
         """Close the connection. It is opened again at the next use."""
         with self._lock:
             self._close()
+
+    def begin_fork(self) -> None:
+        """Close the connection, and let no thread open it until `end_fork`."""
+        self._lock.acquire()
+        self._close()
+
+    def end_fork(self) -> None:
+        """Let threads use the file again, in the parent or in the child."""
+        self._lock.release()
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -229,3 +244,22 @@ def _inode(file: str) -> int | None:
         return os.stat(file).st_ino
     except FileNotFoundError:
         return None
+
+
+_files: "WeakSet[SpentIdFile]" = WeakSet()
+_files_during_fork: list[SpentIdFile] = []
+
+
+def _before_fork() -> None:
+    _files_during_fork.extend(_files)
+    for file in _files_during_fork:
+        file.begin_fork()
+
+
+def _after_fork() -> None:
+    while _files_during_fork:
+        _files_during_fork.pop().end_fork()
+
+
+if sys.platform != "win32":  # Windows cannot fork.
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -24,6 +24,7 @@ from mstoken.callee.certificates import (
 from mstoken.emulator.keys import CERTIFICATE_DAYS, Key
 from mstoken.errors import VerifierUnavailable
 from tests.clock import FakeClock, ManualSleep, SkippingSleep
+from tests.elsewhere import in_own_loop
 
 DAY_SECONDS = 86_400
 HOUR_SECONDS = 3_600
@@ -273,6 +274,24 @@ async def test_without_background_work_the_first_token_causes_a_fetch(keys: list
     cache = CertificateCache(FakeSource(keys[0]))
     await cache.ensure_key(keys[0].key_id)
     assert certificates(cache)
+    await cache.aclose()
+
+
+async def test_calls_start_the_refreshes_that_no_background_work_makes(keys: list[Key], clock: FakeClock) -> None:
+    """After the end of the loop that opened the cache, as after a fork, a key that Google withdraws is not kept on."""
+    source = FakeSource(keys[0], keys[1])
+    cache = CertificateCache(source, clock=clock)
+    await in_own_loop(cache.open)
+    del source.keys[1]
+    await cache.ensure_key(keys[1].key_id)
+    assert source.fetches == 1
+    clock.advance(0.75 * HOUR_SECONDS)
+    await cache.ensure_key(keys[1].key_id)
+    await cache.ensure_key(keys[0].key_id)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert source.fetches == 2
+    assert certificates(cache).keys() == {keys[0].key_id}
     await cache.aclose()
 
 

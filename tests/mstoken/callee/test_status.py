@@ -359,3 +359,44 @@ async def test_the_cache_is_bounded(firebase: GatedFirebase, cache: StatusCache)
     assert firebase.look_ups == asked
     await cache.is_alive("u0", 0)
     assert firebase.look_ups == asked + 1
+
+
+async def test_a_look_up_of_a_loop_that_ended_is_forgotten(firebase: GatedFirebase, clock: FakeClock) -> None:
+    """What it would have answered is not taken for an answer, so its identities do not count as deleted."""
+    known(firebase, "svc:billing", "svc:user")
+    cache, left = StatusCache(firebase, clock=clock), asyncio.new_event_loop()
+    firebase.gate.clear()
+
+    async def begin_and_leave() -> None:
+        asking = asyncio.ensure_future(cache.status("svc:billing"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not asking.done()
+
+    await asyncio.to_thread(left.run_until_complete, begin_and_leave())
+    assert firebase.asked == [{"svc:billing"}]
+    firebase.gate.set()
+    assert await cache.is_alive("svc:user", 0)
+    assert await cache.is_alive("svc:billing", 0)
+    await asyncio.to_thread(left.run_until_complete, cancel_all())
+    left.close()
+
+
+async def cancel_all() -> None:
+    """Cancel all other tasks of the loop, as the end of a program does."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+async def test_any_thread_may_make_the_cache_forget(firebase: GatedFirebase, cache: StatusCache) -> None:
+    """A route in a thread forgets an identity while a look-up is under way: its old status is not stored."""
+    known(firebase, "svc:billing")
+    firebase.gate.clear()
+    asking = asyncio.create_task(cache.is_alive("svc:billing", 0))
+    await firebase.was_asked.wait()
+    firebase.disable("svc:billing")
+    await asyncio.to_thread(cache.forget, "svc:billing")
+    firebase.gate.set()
+    assert await asking is False

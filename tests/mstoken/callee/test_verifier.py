@@ -426,11 +426,20 @@ def test_a_verifier_can_be_opened_again_in_another_event_loop(tmp_path: Path) ->
 
 async def test_closing_a_verifier_closes_its_store() -> None:
     """`async with` closes what the verifier opened."""
-    store = MemoryReplayStore()
+    store = StoreThatCloses()
     firebase = FakeFirebase()
     async with TokenVerifier("product", firebase.settings(), firebase=firebase, replay=store):
-        await store.spend("one", issued_at=4_000_000_000, expires_at=4_000_000_000)
-    assert await store.spend("one", issued_at=4_000_000_000, expires_at=4_000_000_000) is True
+        assert not store.is_closed
+    assert store.is_closed
+
+
+class StoreThatCloses(MemoryReplayStore):
+    """Remembers whether it was closed."""
+
+    is_closed = False
+
+    async def aclose(self) -> None:
+        self.is_closed = True
 
 
 def test_refusals_are_errors_of_this_library() -> None:

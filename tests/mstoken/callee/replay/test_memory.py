@@ -7,9 +7,10 @@ import pytest
 
 from mstoken.callee.replay.factory import replay_store
 from mstoken.callee.replay.memory import MemoryReplayStore, SoleMemoryReplayStore
-from mstoken.errors import SettingsError, StoreIsNew
+from mstoken.errors import SettingsError, StoreIsNew, VerifierUnavailable
 from mstoken.wire import CLOCK_SKEW_SECONDS
 from tests.clock import FakeClock
+from tests.elsewhere import in_forked_child
 from tests.mstoken.callee.replay.test_store import FAR_FUTURE, ReplayStoreContract, in_processes, megabytes_for, spend
 from tests.mstoken.cli.setups import laptop
 
@@ -35,6 +36,19 @@ class TestMemoryReplayStore(ReplayStoreContract):
         store = MemoryReplayStore()
         await store.ready()
         assert await store.spend("old", issued_at=time.time() - 3600, expires_at=FAR_FUTURE) is True
+
+    @pytest.mark.process
+    async def test_a_forked_child_is_told_why_it_is_refused(self, store: MemoryReplayStore, clock: FakeClock) -> None:
+        """Parent and child would accept the same token once each, so the child accepts none, and is not ready."""
+
+        async def in_child() -> int:
+            with pytest.raises(VerifierUnavailable, match=r"was forked from.*Set MSTOKEN_REPLAY_URL to sqlite:///path"):
+                await store.ready()
+            with pytest.raises(VerifierUnavailable, match="was forked from"):
+                await spend(store, "one", clock)
+            return 1
+
+        assert in_forked_child(in_child) == 1
 
     @pytest.mark.process
     @pytest.mark.slow
@@ -74,6 +88,25 @@ async def test_the_second_worker_of_a_forking_manager_is_refused() -> None:
     again = replay_store(settings, "test-sole")
     await again.aclose()
     await other.aclose()
+
+
+async def test_a_store_that_was_closed_begins_again() -> None:
+    """Another worker may have accepted tokens meanwhile, or is the only one by now."""
+    clock = FakeClock()
+    store = SoleMemoryReplayStore("test-again", clock=clock)
+    clock.advance(60)
+    issued_at = clock()
+    await store.aclose()
+    await store.aclose()
+    other = SoleMemoryReplayStore("test-again", clock=clock)
+    with pytest.raises(VerifierUnavailable, match="not the only worker"):
+        await store.spend("one", issued_at=issued_at, expires_at=clock() + 60)
+    await other.aclose()
+    with pytest.raises(StoreIsNew):
+        await store.spend("one", issued_at=issued_at, expires_at=clock() + 60)
+    clock.advance(CLOCK_SKEW_SECONDS + 1)
+    assert await store.spend("two", issued_at=clock(), expires_at=clock() + 60) is True
+    await store.aclose()
 
 
 async def test_the_memory_of_a_service_begins_when_it_starts() -> None:

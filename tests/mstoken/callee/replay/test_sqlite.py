@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import stat
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from mstoken.callee.replay.sqlite import SQLiteReplayStore
 from mstoken.errors import VerifierUnavailable
 from tests.clock import FakeClock
+from tests.elsewhere import in_own_loop
 from tests.mstoken.callee.replay.test_store import SharedReplayStoreContract, in_processes, megabytes_for, spend
 
 
@@ -63,6 +65,21 @@ class TestSQLiteReplayStore(SharedReplayStoreContract):
         await store.aclose()
         connection = sqlite3.connect(path)
         assert connection.execute("SELECT id FROM spent").fetchall() == [(b"new",)]
+        connection.close()
+
+    async def test_ids_are_deleted_also_if_the_loop_ends_at_once(
+        self, store: SQLiteReplayStore, path: Path, clock: FakeClock
+    ) -> None:
+        """A purge that a short-lived event loop started goes on, and the next loops start purges again."""
+        for _ in range(3):
+            clock.advance(120)
+            await in_own_loop(partial(spend, store, f"one-{clock()}", clock))
+            await store.aclose()  # Waits for the purge.
+        clock.advance(120)
+        await spend(store, "last", clock)
+        await store.aclose()
+        connection = sqlite3.connect(path)
+        assert connection.execute("SELECT id FROM spent").fetchall() == [(b"last",)]
         connection.close()
 
     @pytest.mark.parametrize("elapsed_seconds", [20, 40, 60])

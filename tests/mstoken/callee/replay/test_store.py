@@ -4,9 +4,11 @@ import asyncio
 import multiprocessing
 import resource
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
@@ -15,6 +17,7 @@ from mstoken.callee.replay.store import ReplayStore
 from mstoken.errors import StoreIsNew, VerifierUnavailable
 from mstoken.wire import CLOCK_SKEW_SECONDS
 from tests.clock import FakeClock
+from tests.elsewhere import in_forked_child, in_own_loop
 from tests.mstoken.cli.setups import laptop
 
 FAR_FUTURE = 5_000_000_000.0
@@ -146,6 +149,56 @@ class ReplayStoreContract:
         clock.advance(CLOCK_SKEW_SECONDS + 1)
         assert await spend(new_store, "one", clock) is True
 
+    async def test_two_event_loops_one_after_the_other(self, store: ReplayStore, clock: FakeClock) -> None:
+        """A second loop goes on where the first one ended, whether or not the first one closed the store."""
+        spend_one, spend_two = partial(spend, store, "one", clock), partial(spend, store, "two", clock)
+        assert await in_own_loop(spend_one) is True
+        assert await in_own_loop(spend_one) is False
+        assert await in_own_loop(store.ready) is None
+        await in_own_loop(store.aclose)
+        assert await in_own_loop(spend_two) is True
+        assert await spend_two() is False
+
+    async def test_twelve_threads_with_a_loop_each(self, store: ReplayStore, clock: FakeClock) -> None:
+        """If all of them spend the same twenty ids at the same time, each id is accepted once."""
+        together = threading.Barrier(12)
+
+        async def race() -> list[bool]:
+            together.wait(20)
+            won = [await spend(store, f"contested-{number}", clock) for number in range(20)]
+            await asyncio.sleep(0)
+            return won
+
+        won = await asyncio.gather(*(in_own_loop(race) for _ in range(12)))
+        assert [sum(column) for column in zip(*won, strict=True)] == [1] * 20
+
+    async def test_a_closed_store_can_be_used_again(self, store: ReplayStore, clock: FakeClock) -> None:
+        """It accepts no id that was used before it was closed."""
+        issued_at = clock()
+        assert await spend(store, "one", clock) is True
+        await store.aclose()
+        await store.aclose()
+        assert await replays_that_pass(store, ["one"], issued_at, clock) == []
+        clock.advance(CLOCK_SKEW_SECONDS + 1)
+        assert await replays_that_pass(store, ["one"], issued_at, clock) == []
+        assert await spend(store, "two", clock) is True
+        assert await spend(store, "two", clock) is False
+
+    @pytest.mark.process
+    async def test_a_forked_child_accepts_nothing_twice(self, store: ReplayStore, clock: FakeClock) -> None:
+        """What was spent before the fork is refused in the child, and an id is spent in the parent or in the child."""
+        assert await spend(store, "before", clock) is True
+
+        async def in_child() -> int:
+            before = await replays_that_pass(store, ["before"], clock(), clock)
+            return len(before) + 2 * len(await replays_that_pass(store, ["after"], clock(), clock))
+
+        spent_in_child = in_forked_child(in_child)
+        assert spent_in_child in (0, 2)
+        assert await spend(store, "before", clock) is False
+        assert await spend(store, "after", clock) is (spent_in_child == 0)
+        assert await spend(store, "last", clock) is True
+
 
 class SharedReplayStoreContract(ReplayStoreContract):
     """The tests of a store that processes share. A subclass also has a fixture `url`, which names the store."""
@@ -155,6 +208,20 @@ class SharedReplayStoreContract(ReplayStoreContract):
         """If four processes spend one id 250 times each, at the same time, exactly one spend succeeds."""
         won = await in_processes(4, race_for_one_id, url, 250)
         assert sum(won) == 1
+
+    @pytest.mark.process
+    async def test_a_forked_child_goes_on(self, store: ReplayStore, clock: FakeClock) -> None:
+        """A store that was used before a fork works in the child, with connections of its own, and in the parent."""
+        assert await spend(store, "one", clock) is True
+
+        async def in_child() -> int:
+            assert await store.ready() is None
+            spent = [await spend(store, name, clock) for name in ("one", "two", "three")]
+            await store.aclose()
+            return spent == [False, True, True]
+
+        assert in_forked_child(in_child) == 1
+        assert [await spend(store, name, clock) for name in ("one", "two", "three", "four")] == [*[False] * 3, True]
 
     @pytest.mark.process
     async def test_another_process_sees_what_was_spent(self, store: ReplayStore, url: str) -> None:
