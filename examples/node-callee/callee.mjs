@@ -65,9 +65,11 @@ export class Callee {
     if (!isBound && proofs.length > 0) throw new Refusal('proof_invalid', 'The token is not bound to a key.');
     if (!isBound && admits.proof) throw new Refusal('proof_missing');
     const proof = isBound ? this.#proof(proofs, { method, path, token: tokens[0], jkt: ms.jkt }) : null;
+    const actsForUser = admits.acting_for_user && authorizations.length > 0;
+    const user = actsForUser ? await this.#userClaims(authorizations) : null;
     if (!admits.services.includes(ms.svc)) throw new Refusal('caller_not_allowed');
     await this.#spend(proof ? { id: `${ms.jkt}.${proof.jti}`, issuedAt: proof.iat } : { id: ms.jti, issuedAt: ms.iat }, isBound);
-    return { caller: claims.sub, mode: isBound ? 'proof' : 'fresh' };
+    return { caller: claims.sub, mode: isBound ? 'proof' : 'fresh', ...(user && { user: user.sub }) };
   }
 
   async #user(authorizations, admits) {
@@ -75,6 +77,14 @@ export class Callee {
     if (authorizations.length === 0 || !admits.users) {
       throw new Refusal(admits.services.length ? 'token_missing' : 'user_token_missing', undefined, { usersToo: !!admits.users });
     }
+    const claims = await this.#userClaims(authorizations);
+    const isAdmitted = Array.isArray(admits.users) ? admits.users.includes(claims.role) : admits.users;
+    if (!isAdmitted) throw new Refusal('caller_not_allowed');
+    return { caller: `user:${claims.sub}` };
+  }
+
+  /** Section 12. */
+  async #userClaims(authorizations) {
     const [scheme, token] = authorizations[0].split(/ +/);
     if (authorizations.length > 1 || scheme.toLowerCase() !== 'bearer') throw new Refusal('user_token_invalid');
     const claims = await this.#idToken(token ?? '').catch((error) => {
@@ -82,9 +92,7 @@ export class Callee {
     });
     if ('ms' in claims || claims.sub.startsWith('svc:')) throw new Refusal('user_token_invalid', 'It is a service token.');
     if (!(await this.#isAlive(claims))) throw new Refusal('user_token_revoked');
-    const isAdmitted = Array.isArray(admits.users) ? admits.users.includes(claims.role) : admits.users;
-    if (!isAdmitted) throw new Refusal('caller_not_allowed');
-    return { caller: `user:${claims.sub}` };
+    return claims;
   }
 
   /** Section 7, checks 1 and 2. */

@@ -203,6 +203,10 @@ def attacks(cases: Cases) -> None:
         forge.begin(flaw.name)
         token = flaw.spoil(forge, forge.service_claims())
         cases.add(group, flaw.name, request(service(token), refused(flaw.code)))
+    for flaw in FLAWS:
+        forge.begin(f"user: {flaw.name}")
+        token = flaw.spoil(forge, forge.user_claims("maya"))
+        cases.add("user tokens", flaw.name, request(user(token), refused("user_token_invalid")))
     for proof_flaw in PROOF_FLAWS:
         forge.begin(proof_flaw.name)
         lines = proof_flaw.lines(Holder(forge, BASE_URL))
@@ -370,6 +374,25 @@ def sequences(cases: Cases) -> None:
         request(service(other.token, other.proof(jti="the same id")), bound, at=1),
         request(service(holder.token, holder.proof(jti="another id")), bound, at=2),
     )
+    forge.begin("captured")
+    holder = Holder(forge, BASE_URL)
+    call = service(holder.token, holder.proof())
+    invalid = refused("proof_invalid")
+    foreign = [("Host", "evil.example"), ("X-Forwarded-Host", "evil.example"), ("Forwarded", "host=evil.example")]
+    cases.add(
+        "sequences",
+        "a captured call counts once, and for no other call",
+        request(call, invalid, path="/products/kettle"),
+        request(call, invalid, method="POST"),
+        request([*call, *foreign], bound),
+        request(call, again),
+    )
+    wrong = holder.proof(htu=f"https://evil.example{PATH}")
+    cases.add(
+        "sequences",
+        "the host of a proof is not compared with what the request says",
+        request([*service(holder.token, wrong), *foreign], invalid),
+    )
     forge.begin("a later proof")
     holder = Holder(forge, BASE_URL)
     first = holder.proof(jti="the same id")
@@ -442,7 +465,44 @@ def admissions(cases: Cases) -> None:
     stale, unknown = refused("token_stale"), refused("verifier_unavailable")
     add("a store of spent ids that began after the minting", service(fresh()), stale, at=30, spent_ids_since=NOW + 10)
     add("a store of spent ids that has just begun", service(fresh()), unknown, spent_ids_since=NOW)
+    _authorization(cases)
     _nonces(cases)
+
+
+def _authorization(cases: Cases) -> None:
+    """Add what `Authorization` means beside a service token, and at a route for services."""
+    forge.begin("authorization")
+    only_billing = {"users": False, "services": ["billing"]}
+    acting = only_billing | {"acting_for_user": True}
+    maya = user(forge.signed(forge.user_claims("maya")))
+    expired = user(
+        forge.signed(forge.user_claims("maya") | {"iat": NOW - 3700, "auth_time": NOW - 3700, "exp": NOW - 100})
+    )
+    basic = [("Authorization", "Basic bWF5YTpzZWNyZXQ=")]
+
+    def add(name: str, headers: Sequence[tuple[str, str]], verdict: dict[str, Any], **more: Any) -> None:
+        cases.add("callers", name, request(headers, verdict), **more)
+
+    missing = refused("token_missing", users_too=False)
+    add("a user's token, and a route for services", maya, missing, admits=only_billing)
+    add(
+        "the token of a user who does not exist",
+        user(forge.signed(forge.user_claims("eve"))),
+        refused("user_token_revoked"),
+    )
+    add("another kind of Authorization beside a service token", [*service(fresh()), *basic], accepted())
+    add("a user's token beside a service token", [*service(fresh()), *maya], accepted())
+    with_user = accepted() | {"user": "maya"}
+    add("a service that acts for a user", [*service(fresh()), *maya], with_user, admits=acting)
+    add("a service that may act for a user, and does not", service(fresh()), accepted(), admits=acting)
+    invalid = refused("user_token_invalid")
+    add("a service that acts for a user with an expired token", [*service(fresh()), *expired], invalid, admits=acting)
+    add(
+        "another kind of Authorization where services act for a user",
+        [*service(fresh()), *basic],
+        invalid,
+        admits=acting,
+    )
 
 
 def _nonces(cases: Cases) -> None:

@@ -110,7 +110,10 @@ def callee(case: Case, settings: Settings, firebase: KnownIdentities, clock: Fak
 
     @app.api_route("/{path:path}", methods=["GET", "POST"])
     async def route(caller: Annotated[Caller, Depends(allow(**admits))]) -> dict[str, Any]:
-        return {"caller": str(caller)} | ({"mode": caller.mode} if isinstance(caller, ServiceCaller) else {})
+        if not isinstance(caller, ServiceCaller):
+            return {"caller": str(caller)}
+        user = {"user": caller.user.uid} if caller.user else {}
+        return {"caller": str(caller), "mode": caller.mode} | user
 
     return app
 
