@@ -170,12 +170,16 @@ class _SQLite(_Kind):
     reading: dict[str, Any] = {}  # noqa: RUF012 - never changed
     writing: dict[str, Any] = {"services_writes": True}  # noqa: RUF012
 
+    def __init__(self) -> None:
+        self._rolling_back: set[asyncio.Future[None]] = set()
+
     @override
     def engine(self, url: URL, *, patient: bool = False) -> AsyncEngine:
         # Without hide_parameters, errors would write customers' data to the log.
         engine = create_async_engine(url, hide_parameters=True)
         event.listen(engine.sync_engine, "connect", self._connected)
         event.listen(engine.sync_engine, "begin", self._begin)
+        event.listen(engine.sync_engine, "invalidate", self._roll_back)
         return engine
 
     @override
@@ -224,6 +228,22 @@ class _SQLite(_Kind):
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.close()
+
+    def _roll_back(self, connection: Any, _record: object, _error: object) -> None:
+        """Roll back before the connection is closed, which SQLAlchemy does after this if a statement was cancelled.
+
+        SQLite closes a connection only when its last statement is gone, and keeps the write lock until then (SQLite,
+        "sqlite3_close_v2"). The exception may keep the cursor and its statement for long. aiosqlite executes calls in
+        the order in which they are made, in a thread.
+        """
+        rolling_back = asyncio.ensure_future(connection.driver_connection.rollback())
+        self._rolling_back.add(rolling_back)
+        rolling_back.add_done_callback(self._rolled_back)
+
+    def _rolled_back(self, rolling_back: "asyncio.Future[None]") -> None:
+        self._rolling_back.discard(rolling_back)
+        if not rolling_back.cancelled() and (error := rolling_back.exception()):
+            _log.info("a connection that is closed could not be rolled back: %s", error)
 
     @staticmethod
     def _begin(connection: Connection) -> None:

@@ -39,6 +39,9 @@ async def main() -> None:
 
 asyncio.run(main())
 """
+SLOW_TO_THE_FIRST_ROW = text(
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000) SELECT i FROM n ORDER BY -i"
+)
 READ_VALUE = text("SELECT value FROM counter WHERE name = 'a'")
 
 
@@ -143,6 +146,63 @@ async def test_a_cancelled_transaction_leaves_its_connection_clean(database: Dat
         await writing
     async with asyncio.timeout(5), database.write() as connection:
         await connection.execute(text("UPDATE counter SET value = value + 1"))
+    assert await value(database) == 1
+
+
+@pytest.mark.parametrize("steps", range(10))
+async def test_a_request_that_is_cancelled_at_the_pool_leaks_no_connection(
+    database: Database, database_url: str, steps: int
+) -> None:
+    """A request is cancelled while it waits for a connection, or some steps of the loop after it could have one.
+
+    Afterwards all connections of the pool can be had at once.
+    """
+    connections = 15 if database_url.startswith("sqlite") else module.POOL_SIZE + module.POOL_OVERFLOW
+    free, taken = asyncio.Event(), asyncio.Barrier(connections + 1)
+
+    async def take() -> None:
+        async with database.read() as connection:
+            await connection.execute(READ_VALUE)
+            await taken.wait()
+            await free.wait()
+
+    async with asyncio.timeout(30):
+        holders = [asyncio.create_task(take()) for _ in range(connections)]
+        await taken.wait()
+        waiting = [asyncio.create_task(value(database)) for _ in range(3)]
+        await asyncio.sleep(0)
+        free.set()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*holders)
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(end == 0 or isinstance(end, asyncio.CancelledError) for end in ended)
+        holders = [asyncio.create_task(take()) for _ in range(connections)]
+        await taken.wait()
+        await asyncio.gather(*holders)
+
+
+async def test_a_writer_that_is_cancelled_in_a_statement_holds_up_no_other(database: Database) -> None:
+    """The lock is free at once, although something still has the exception, and with it the cursor."""
+    changed = asyncio.Event()
+
+    async def write() -> None:
+        async with database.write() as connection:
+            await connection.execute(text("UPDATE counter SET value = 5"))
+            changed.set()
+            await connection.execute(SLOW_TO_THE_FIRST_ROW)
+
+    writer = asyncio.create_task(write())
+    await changed.wait()
+    await asyncio.sleep(0.01)
+    writer.cancel()
+    (end,) = await asyncio.gather(writer, return_exceptions=True)
+    assert isinstance(end, asyncio.CancelledError)
+    async with asyncio.timeout(5), database.write() as connection:
+        assert (await connection.execute(READ_VALUE)).scalar_one() == 0
+        await connection.execute(text("UPDATE counter SET value = 1"))
     assert await value(database) == 1
 
 
