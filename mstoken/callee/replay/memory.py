@@ -89,6 +89,10 @@ class MemoryReplayStore(ReplayStore):
         check_is_remembered(issued_at, self._complete_since, self._clock_skew_seconds, now)
 
 
+_owners: dict[str, int] = {}
+"""The process that has an open store in memory, by service. A forked child knows that its parent has one."""
+
+
 class SoleMemoryReplayStore(MemoryReplayStore):
     """Spent ids in memory, for a worker that is certain to be the only one of its service. Its memory begins now.
 
@@ -108,12 +112,15 @@ class SoleMemoryReplayStore(MemoryReplayStore):
         self._audience = audience
         self._sole_worker: int | None = None
         """The lock file, which is open while this process has the lock."""
+        self._is_closed = True
         self._compete()
 
     @override
     async def aclose(self) -> None:
         with self._lock:
-            self._is_closed = True
+            if not self._is_closed:
+                self._is_closed = True
+                _owners.pop(self._audience, None)
             if fcntl is not None and self._sole_worker is not None:
                 # Not only by closing the file, which a forked child may have open too.
                 fcntl.flock(self._sole_worker, fcntl.LOCK_UN)
@@ -135,6 +142,8 @@ class SoleMemoryReplayStore(MemoryReplayStore):
     def _compete(self) -> None:
         """Take the lock of the only worker. Raise `SettingsError` if this process may not be the only one."""
         problem = "one of several workers" if multiprocessing.parent_process() else None
+        if _owners.get(self._audience, os.getpid()) != os.getpid():
+            problem = "forked from one that keeps spent ids in its own memory"
         if problem is None and fcntl is not None:
             path = Path(tempfile.gettempdir()) / f"mstoken-{os.getuid()}-{os.getppid()}-{self._audience}.lock"
             lock_file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -151,3 +160,4 @@ class SoleMemoryReplayStore(MemoryReplayStore):
                 "would accept the same token once. Use sqlite:///path or redis://host."
             )
         self._is_closed = False
+        _owners[self._audience] = os.getpid()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -15,8 +15,6 @@ from typing import Any
 import firebase_admin
 import google.auth.exceptions
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from firebase_admin import auth, exceptions
 
 from mstoken.callee.callers import Admission, Call
@@ -24,20 +22,17 @@ from mstoken.callee.certificates import CertificateCache, CertificateFile
 from mstoken.callee.firebase import (
     AdminDirectory,
     AdminFirebase,
-    IdentityStatus,
     refusal_for,
     use_certificate_cache,
 )
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.verifier import TokenVerifier
-from mstoken.claims import ServiceClaims
 from mstoken.emulator.signed_auth import KeyRing, TokenSpec
 from mstoken.errors import Refusal, SettingsError, TokenExpired, TokenUntrusted, VerifierUnavailable
 from mstoken.settings import Settings
+from tests.mstoken.production import PROJECT, Issuer, KnownIdentities, service_token, token, write_service_account
 from tests.mstoken.test_settings import environment
 from tests.silent_server import SilentServer
-
-PROJECT = "demo-production"
 
 
 @pytest.fixture(scope="module")
@@ -49,19 +44,7 @@ def keys() -> KeyRing:
 @pytest.fixture(scope="module")
 def credentials(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A made-up key file of a service account, which firebase-admin requires."""
-    private = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    account = {
-        "type": "service_account",
-        "project_id": PROJECT,
-        "private_key": private.decode(),
-        "client_email": f"product@{PROJECT}.iam.gserviceaccount.com",
-        "token_uri": "http://127.0.0.1:9/token",
-    }
-    path = tmp_path_factory.mktemp("credentials") / "account.json"
-    path.write_text(json.dumps(account))
-    return path
+    return write_service_account(tmp_path_factory.mktemp("credentials") / "account.json")
 
 
 @pytest.fixture
@@ -74,20 +57,6 @@ async def firebase(keys: KeyRing, credentials: Path, tmp_path: Path) -> AsyncIte
         await firebase.open()
         yield firebase
         await firebase.aclose()
-
-
-def token(keys: KeyRing, **changes: Any) -> str:
-    """Return a token as Firebase issues it, with `changes` to its payload."""
-    now = int(time.time())
-    payload = {
-        "iss": f"https://securetoken.google.com/{PROJECT}",
-        "aud": PROJECT,
-        "sub": "svc:billing",
-        "iat": now,
-        "auth_time": now,
-        "exp": now + 3600,
-    }
-    return keys.make(TokenSpec(payload=payload | changes))
 
 
 async def test_firebase_admin_verifies_with_the_certificates_in_memory(firebase: AdminFirebase, keys: KeyRing) -> None:
@@ -170,31 +139,6 @@ async def test_without_credentials_the_process_does_not_start(tmp_path: Path) ->
         pytest.raises(SettingsError, match="no credentials"),
     ):
         await AdminFirebase(Settings(project_id="demo-no-credentials")).open()
-
-
-class Issuer:
-    """Someone who signs ID tokens, and a file with the certificates that verify them."""
-
-    def __init__(self, keys: KeyRing, path: Path) -> None:
-        self._path = path
-        self.rotate(keys)
-
-    def rotate(self, keys: KeyRing) -> None:
-        """Sign with other keys from now on, and publish these."""
-        self.keys = keys
-        self._path.write_text(json.dumps(keys.published()))
-
-    def settings(self) -> Settings:
-        """Settings of a production project that takes its certificates from the file."""
-        return Settings(project_id=PROJECT, certificates_file=self._path)
-
-    async def is_trusted(self, firebase: AdminFirebase) -> bool:
-        """Return whether `firebase` accepts a token of this issuer. Raises `VerifierUnavailable`."""
-        try:
-            await firebase.verify(token(self.keys), self.keys.signing.key_id)
-        except TokenUntrusted:
-            return False
-        return True
 
 
 @pytest.fixture(scope="module")
@@ -291,32 +235,16 @@ class TestTwoVerifiersInOneProcess:
     async def test_calls_at_both_services(self, issuers: tuple[Issuer, Issuer]) -> None:
         """A token for one service is accepted there, once, and refused at the other, which accepts its own."""
         product, billing = (
-            TokenVerifier(name, issuer.settings(), replay=MemoryReplayStore(), firebase=KnownIdentities(issuer))
-            for name, issuer in zip(("product", "billing"), issuers, strict=True)
+            TokenVerifier(name, settings, replay=MemoryReplayStore(), firebase=KnownIdentities(settings))
+            for name, settings in zip(("product", "billing"), [issuer.settings() for issuer in issuers], strict=True)
         )
         async with product, billing:
             for verifier, issuer in ((product, issuers[0]), (billing, issuers[1])):
-                claims = ServiceClaims.fresh("user", verifier.audience, minted_at=time.time())
-                good = token(
-                    issuer.keys,
-                    sub=claims.uid,
-                    firebase={"sign_in_provider": "custom", "identities": {}},
-                    **claims.as_developer_claims(),
-                )
+                good = service_token(issuer.keys, "user", verifier.audience)
                 for other in {product, billing} - {verifier}:
                     assert await verdict(other, good) == "token_untrusted"
                 assert await verdict(verifier, good) == "accepted"
                 assert await verdict(verifier, good) == "token_replayed"
-
-
-class KnownIdentities(AdminFirebase):
-    """firebase-admin, with an identity status for every uid, for which it would need the network."""
-
-    def __init__(self, issuer: Issuer) -> None:
-        super().__init__(issuer.settings())
-
-    async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
-        return {uid: IdentityStatus(disabled=False, valid_since=0) for uid in uids}
 
 
 async def verdict(verifier: TokenVerifier, service_token: str) -> str:

@@ -90,6 +90,26 @@ async def test_the_second_worker_of_a_forking_manager_is_refused() -> None:
     await other.aclose()
 
 
+@pytest.mark.process
+async def test_a_forked_child_makes_no_store_beside_that_of_its_parent() -> None:
+    """Both would accept the same token. After the parent has closed its store, the child may have one."""
+    store = SoleMemoryReplayStore("test-fork")
+
+    async def in_child() -> int:
+        with pytest.raises(SettingsError, match="forked from one that keeps spent ids in its own memory"):
+            SoleMemoryReplayStore("test-fork")
+        await SoleMemoryReplayStore("test-fork-other").aclose()
+        return 1
+
+    async def in_later_child() -> int:
+        await SoleMemoryReplayStore("test-fork").aclose()
+        return 1
+
+    assert in_forked_child(in_child) == 1
+    await store.aclose()
+    assert in_forked_child(in_later_child) == 1
+
+
 async def test_a_store_that_was_closed_begins_again() -> None:
     """Another worker may have accepted tokens meanwhile, or is the only one by now."""
     clock = FakeClock()
