@@ -15,6 +15,7 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI
 from jwt.algorithms import ECAlgorithm
+from pydantic import SecretStr
 from typing_extensions import override
 
 from mstoken import Caller, ServiceCaller, Settings, TokenVerifier
@@ -92,17 +93,18 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         yield Settings(project_id=VECTORS["project"], certificates_file=certificates, base_url=VECTORS["base_url"])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def firebase(settings: Settings) -> KnownIdentities:
+    """firebase-admin for all cases, because reading its credentials takes longer than a case."""
     return KnownIdentities(settings)
 
 
 def callee(case: Case, settings: Settings, firebase: KnownIdentities, clock: FakeClock) -> FastAPI:
     """Return the service of a case. Its one route answers with the caller."""
-    secret = case.get("nonces", {}).get("secret")
     firebase.identities = VECTORS["identities"] | case.get("identities", {})
     replay = MemoryReplayStore(complete_since=case.get("spent_ids_since", 0), clock=clock)
-    settings = Settings(**(settings.model_dump() | {"nonce_secret": secret}))
+    if nonces := case.get("nonces"):
+        settings = settings.model_copy(update={"nonce_secret": SecretStr(nonces["secret"])})
     verifier = TokenVerifier(VECTORS["service"], settings, firebase=firebase, replay=replay, clock=clock)
     admits = case.get("admits", VECTORS["admits"])
     app = FastAPI()
@@ -166,6 +168,7 @@ def verdict(response: httpx.Response) -> dict[str, Any]:
     )
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("case", VECTORS["cases"], ids=name)
 async def test_the_callee_gives_the_expected_verdicts(
     case: Case, settings: Settings, firebase: KnownIdentities, clock: FakeClock
@@ -207,7 +210,7 @@ async def token_service(settings: Settings, clock: FakeClock, tmp_path: Path) ->
 
     return TokenService(
         Policy.model_validate({"services": _with_key_tables(part["policy"])}),
-        Settings(**(settings.model_dump() | {"token_service_url": part["url"]})),
+        settings.model_copy(update={"token_service_url": part["url"]}),
         sign=sign,
         status=StatusCache(FakeFirebase(clock=clock)),
         certificates=CertificateCache(CertificateFile(certificates), clock=clock),
