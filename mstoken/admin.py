@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import firebase_admin
 
+from mstoken.google_credentials import DefaultCredentials
 from mstoken.per_process import PerProcess
 from mstoken.settings import Settings
 
@@ -60,7 +61,7 @@ class AdminApp:
     def _make(self) -> "_Made":
         # firebase-admin knows its apps by their names.
         name = f"mstoken:{self._options['projectId']}:{next(_numbers)}"
-        app = firebase_admin.initialize_app(options=self._options, name=name)
+        app = firebase_admin.initialize_app(DefaultCredentials(), options=self._options, name=name)
         try:
             if self._prepare is not None:
                 self._prepare(app)

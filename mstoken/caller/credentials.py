@@ -1,6 +1,7 @@
 """How a service authenticates to the token service: with an identity token from its platform, or with its own key."""
 
 import logging
+import os
 import secrets
 import time
 from collections.abc import Callable
@@ -13,13 +14,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.auth.credentials import Credentials
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
-from google.auth.transport.requests import Request
 from google.oauth2 import id_token
 from typing_extensions import override
 
 from mstoken.blocking import DEADLINE_SECONDS, call_blocking
 from mstoken.claims import service_name
 from mstoken.errors import SettingsError, SignInUnavailable
+from mstoken.google_credentials import check_file, google_request
 from mstoken.jwk import public_jwk, thumbprint
 from mstoken.log_events import log_event
 from mstoken.single_flight import SingleFlight
@@ -55,7 +56,11 @@ class GoogleIdentity(Credential):
     """
 
     def __init__(self, audience: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
-        """`audience` is the URL of the token service. A token is waited for until the deadline."""
+        """`audience` is the URL of the token service. A token is waited for until the deadline.
+
+        Raise `SettingsError` if GOOGLE_APPLICATION_CREDENTIALS names a file that cannot be read.
+        """
+        check_file(os.environ)
         self._audience = audience
         self._deadline_seconds = deadline_seconds
         self._credentials: Credentials | None = None
@@ -90,7 +95,7 @@ class GoogleIdentity(Credential):
         return credentials
 
     def _fetch_blocking(self) -> Credentials:
-        request = Request()
+        request = google_request()
         credentials: Credentials = id_token.fetch_id_token_credentials(self._audience, request)
         credentials.refresh(request)
         return credentials

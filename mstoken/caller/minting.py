@@ -5,6 +5,7 @@ laptops and for the token service. All other services use `BrokerMinter`, which 
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
@@ -21,6 +22,7 @@ from mstoken.caller.credentials import Credential, GoogleIdentity, PrivateKeyCre
 from mstoken.caller.signin import TokenExchange
 from mstoken.claims import ServiceClaims
 from mstoken.errors import SettingsError, SignInError, SignInRefused, SignInUnavailable
+from mstoken.google_credentials import check_can_sign
 from mstoken.settings import Settings
 from mstoken.upstream_errors import Meaning, meaning_of
 from mstoken.wire import BEARER_SCHEME
@@ -52,7 +54,13 @@ class AdminMinter(Minter):
         clock: Callable[[], float] = time.time,
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> None:
-        """`clock` returns seconds since the epoch. A signature is waited for until the deadline."""
+        """`clock` returns seconds since the epoch. A signature is waited for until the deadline.
+
+        Raise `SettingsError` if the environment and the settings name different emulators, or if the credentials of
+        this process cannot sign.
+        """
+        if settings.emulator_host is None:
+            check_can_sign(os.environ)
         self._app = AdminApp(settings)
         self._clock = clock
         self._deadline_seconds = deadline_seconds

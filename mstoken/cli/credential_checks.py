@@ -12,7 +12,6 @@ Sources: `_init_signing_provider` in firebase-admin's `_token_gen.py`; `fetch_id
 
 import json
 import stat
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,11 +23,9 @@ from google.oauth2 import service_account
 from mstoken.caller.credentials import PrivateKeyCredential
 from mstoken.cli.checks import Finding
 from mstoken.errors import SettingsError
+from mstoken.google_credentials import CREDENTIALS_VARIABLE, gcloud_file
 from mstoken.settings import Settings
 
-CREDENTIALS_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
-GCLOUD_FOLDER_VARIABLE = "CLOUDSDK_CONFIG"
-GCLOUD_FILE = "application_default_credentials.json"
 QUOTA_PROJECT_VARIABLE = "GOOGLE_CLOUD_QUOTA_PROJECT"
 METADATA_HOST_VARIABLE = "GCE_METADATA_HOST"
 METADATA_HOST = "metadata.google.internal"
@@ -132,11 +129,11 @@ def find_google_credentials(
 
     `client` must not use a proxy: it asks the metadata server. `home` is the user's folder. No token is fetched.
     """
-    gcloud_file = _gcloud_file(environment, home or Path.home())
+    file_of_gcloud = gcloud_file(environment, home or Path.home())
     if name := environment.get(CREDENTIALS_VARIABLE):
         found = _from_file(Path(name), CREDENTIALS_VARIABLE, environment, project)
-    elif gcloud_file.is_file():
-        found = _from_file(gcloud_file, "gcloud", environment, project)
+    elif file_of_gcloud.is_file():
+        found = _from_file(file_of_gcloud, "gcloud", environment, project)
         # google-auth takes access tokens from this file, but no identity tokens.
         found = replace(found, identity_tokens=f"no, unless {CREDENTIALS_VARIABLE} names this file")
     else:
@@ -144,15 +141,6 @@ def find_google_credentials(
     if _is_no(found.identity_tokens) and not found.problem and (metadata := _from_metadata_server(environment, client)):
         return replace(found, identity_tokens=f"as {metadata.what}, from {metadata.where}")
     return found
-
-
-def _gcloud_file(environment: Mapping[str, str], home: Path) -> Path:
-    """Return the path of the file that `gcloud auth application-default login` writes."""
-    if folder := environment.get(GCLOUD_FOLDER_VARIABLE):
-        return Path(folder) / GCLOUD_FILE
-    if sys.platform == "win32" and (folder := environment.get("APPDATA")):
-        return Path(folder) / "gcloud" / GCLOUD_FILE
-    return home / ".config" / "gcloud" / GCLOUD_FILE
 
 
 def _from_file(path: Path, source: str, environment: Mapping[str, str], project: str) -> GoogleCredentials:

@@ -4,16 +4,12 @@ import asyncio
 import json
 import os
 import socket
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import httpx
@@ -39,6 +35,7 @@ from mstoken.errors import SettingsError
 from mstoken.strict_jwt import base64url, base64url_decode, unverified
 from tests.clock import FakeClock
 from tests.mstoken.caller.fakes import DEADLINE_SECONDS
+from tests.mstoken.metadata_server import Google, Machine, reports, token_of
 
 ROOT = Path(__file__).parents[3]
 URL = "https://tokens.example/token"
@@ -80,141 +77,6 @@ logging.getLogger("mstoken").setLevel(logging.DEBUG)
 BROKEN_KEY = {"private_key": "-----BEGIN PRIVATE KEY-----\nmade-up-secret\n-----END PRIVATE KEY-----\n"}
 
 
-class Google(ThreadingHTTPServer):
-    """A metadata server on a free port. It counts the requests for identity tokens, and gives a new one each time.
-
-    Tokens are valid for `seconds`. `answers` has other answers by path: status and body, or None for no answer at all.
-    Requests for a token wait while `released` is not set.
-    """
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__((HOST, 0), MetadataHandler)
-        self.seconds = 3600
-        self.answers: dict[str, tuple[int, str] | None] = {}
-        self.requests = 0
-        self.released = threading.Event()
-        self.released.set()
-        self._lock = threading.Lock()
-        self._request = threading.Semaphore(0)
-
-    @property
-    def host(self) -> str:
-        return f"{HOST}:{self.server_port}"
-
-    def count(self) -> int:
-        with self._lock:
-            self.requests += 1
-            self._request.release()
-            return self.requests
-
-    def wait_for_request(self) -> None:
-        assert self._request.acquire(timeout=DEADLINE_SECONDS)
-
-    def __enter__(self) -> "Google":
-        self._serving = threading.Thread(target=self.serve_forever)
-        self._serving.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.released.set()
-        self.shutdown()
-        self._serving.join()
-        self.server_close()
-
-
-class MetadataHandler(BaseHTTPRequestHandler):
-    """Answers as Google's metadata server does. See `mstoken.emulator.metadata`."""
-
-    server: Google
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        name = path.removeprefix("/computeMetadata/v1/instance/service-accounts/default") if path != "/" else ""
-        if name == "/identity":
-            self._identity()
-        elif name == "":
-            self._answer(self.server.answers.get(name, (200, "computeMetadata/")))
-        else:
-            account = json.dumps({"email": "billing@real-shop.iam.gserviceaccount.com"})
-            self._answer(self.server.answers.get(name, (200, account)), "application/json")
-
-    def _identity(self) -> None:
-        number = self.server.count()
-        assert self.server.released.wait(2 * DEADLINE_SECONDS)
-        if "/identity" in self.server.answers:
-            self._answer(self.server.answers["/identity"])
-        else:
-            claims = {"exp": int(time.time()) + self.server.seconds, "number": number}
-            self._answer((200, token_of(claims)))
-
-    def _answer(self, answer: tuple[int, str] | None, content_type: str = "text/plain") -> None:
-        if answer is None:
-            self.connection.settimeout(DEADLINE_SECONDS)
-            self.rfile.read(1)  # until the client gives up
-            return
-        status, body = answer
-        self.send_response(status)
-        self.send_header("Metadata-Flavor", "Google")
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
-        pass
-
-
-def token_of(claims: object) -> str:
-    """Return a JWT without a real signature: google-auth reads only the time of its end."""
-    return ".".join(base64url(json.dumps(part).encode()) for part in ({"alg": "RS256"}, claims)) + ".c2lnbmVk"
-
-
-def machine(host: str, folder: Path, **variables: str) -> dict[str, str]:
-    """Return the environment of a process that has a metadata server and no other credentials."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("GCE_", "GOOGLE_", "GCLOUD_"))}
-    ours = {"GCE_METADATA_HOST": host, "GCE_METADATA_IP": host, "CLOUDSDK_CONFIG": str(folder)}
-    return env | ours | {"NO_PROXY": HOST, "no_proxy": HOST} | variables
-
-
-class Machine:
-    """Starts processes that have a metadata server and no other credentials."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._started: list[subprocess.Popen[str]] = []
-
-    def start(self, script: str, host: str, **variables: str) -> "subprocess.Popen[str]":
-        """Start `script` in an interpreter of its own, because google-auth reads its variables at import."""
-        command = [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", "-c", PREAMBLE + dedent(script)]
-        env = machine(host, self._folder, **variables)
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(command, env=env, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-        self._started.append(process)
-        return process
-
-    def run(self, script: str, host: str, **variables: str) -> Any:
-        """Run `script`, and return what it reports last."""
-        return reports(self.start(script, host, **variables))[-1]
-
-    def __enter__(self) -> "Machine":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for process in self._started:
-            if process.returncode is None:
-                process.kill()
-                process.communicate()
-
-
-def reports(process: "subprocess.Popen[str]") -> list[Any]:
-    """Wait for the end of a process, and return what it has reported since the last `readline`."""
-    output, errors = process.communicate(timeout=4 * DEADLINE_SECONDS)
-    assert process.returncode == 0, errors
-    return [json.loads(line) for line in output.splitlines()]
-
-
 @pytest.fixture
 def google() -> Iterator[Google]:
     with Google() as google:
@@ -223,7 +85,7 @@ def google() -> Iterator[Google]:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Machine]:
-    with Machine(tmp_path) as machine:
+    with Machine(tmp_path, PREAMBLE) as machine:
         yield machine
 
 
@@ -405,18 +267,15 @@ class TestNoGoogleIdentity:
     @pytest.mark.parametrize(
         "content",
         [
-            "made-up-secret",
             '{"type": "service_account", "private_key": "made-up-secret"}',
             json.dumps({"type": "service_account", "client_email": "a@b", "token_uri": URL} | BROKEN_KEY),
-            None,
         ],
-        ids=["no JSON", "incomplete", "no key", "no file"],
+        ids=["incomplete", "no key"],
     )
-    def test_a_wrong_credentials_file(self, here: Machine, google: Google, tmp_path: Path, content: str | None) -> None:
+    def test_a_wrong_credentials_file(self, here: Machine, google: Google, tmp_path: Path, content: str) -> None:
         """The error names GOOGLE_APPLICATION_CREDENTIALS, and does not repeat the contents of the file."""
         file = tmp_path / "credentials.json"
-        if content is not None:
-            file.write_text(content)
+        file.write_text(content)
         error = here.run(REPORT_ERROR, google.host, GOOGLE_APPLICATION_CREDENTIALS=str(file))
         assert error["kind"] == "SignInUnavailable"
         assert "GOOGLE_APPLICATION_CREDENTIALS" in error["text"]
@@ -492,7 +351,7 @@ def outages(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
     answers: dict[str, tuple[int, str] | None] = {"answers 500": (500, "no"), "does not answer": None}
 
     def error_of(outage: str) -> Any:
-        with Google() as google, Machine(tmp_path_factory.getbasetemp()) as here:
+        with Google() as google, Machine(tmp_path_factory.getbasetemp(), PREAMBLE) as here:
             google.answers["/identity"] = answers[outage]
             return here.run(REPORT_ERROR, google.host, GCE_METADATA_TIMEOUT="1")
 

@@ -62,11 +62,10 @@ class Machine:
         """Write Application Default Credentials. Before that, the file does not exist."""
         self._file.write_text(json.dumps(credentials))
 
-    def set_proxies(self, *, http: int, https: int) -> None:
-        """Send requests to ports of this machine: http requests, to the metadata server, and https requests."""
-        self._variables.setenv("http_proxy", f"http://127.0.0.1:{http}")
+    def set_proxy(self, *, https: int) -> None:
+        """Send https requests, which go to Google, to a port of this machine."""
         self._variables.setenv("https_proxy", f"http://127.0.0.1:{https}")
-        for variable in ("no_proxy", "NO_PROXY"):
+        for variable in ("no_proxy", "NO_PROXY", "http_proxy"):
             self._variables.delenv(variable, raising=False)
 
 
@@ -84,13 +83,22 @@ def refusing_port() -> Iterator[int]:
         yield port
 
 
+@pytest.fixture(scope="module")
+def signing_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)
+
+
+ACCESS_TOKEN = '{"access_token": "access-secret", "expires_in": 3600, "token_type": "Bearer"}'
+
+
 @asynccontextmanager
-async def metadata_server(status: int, body: str) -> AsyncIterator[int]:
-    """Run a metadata server that gives this answer to every request. Yield its port."""
+async def token_server(status: int, body: str) -> AsyncIterator[int]:
+    """Run a server of access tokens that gives this answer to every request. Yield its port."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert b"/computeMetadata/v1/" in await reader.readuntil(b"\r\n\r\n")
-        writer.write(f"HTTP/1.1 {status} x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode())
+        assert b"POST /token" in await reader.readuntil(b"\r\n\r\n")
+        length = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
+        writer.write(f"HTTP/1.1 {status} x\r\n{length}\r\nConnection: close\r\n\r\n{body}".encode())
         await writer.drain()
         writer.close()
         await writer.wait_closed()
@@ -109,6 +117,18 @@ def service_account(key: rsa.RSAPrivateKey, token_port: int) -> dict[str, str]:
         "private_key_id": "1",
         "private_key": pem(key).decode(),
         "token_uri": f"http://127.0.0.1:{token_port}/token",
+    }
+
+
+def impersonated(key: rsa.RSAPrivateKey, token_port: int) -> dict[str, Any]:
+    """Return credentials that sign through IAM, with access tokens from `token_port`."""
+    return {
+        "type": "impersonated_service_account",
+        "source_credentials": service_account(key, token_port),
+        "service_account_impersonation_url": "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/"
+        f"{SIGNER}:generateAccessToken",
+        "delegates": [],
+        "quota_project_id": "real-shop",
     }
 
 
@@ -151,53 +171,62 @@ class TestAdminMinter:
             assert claims == BOUND.with_minted_at(clock()).as_developer_claims()
             clock.advance(3600)
 
-    async def test_a_service_account_signs_with_its_key(self, machine: Machine, refusing_port: int) -> None:
+    async def test_a_service_account_signs_with_its_key(
+        self, machine: Machine, refusing_port: int, signing_key: rsa.RSAPrivateKey
+    ) -> None:
         """A key file needs no request to sign."""
-        key = rsa.generate_private_key(65537, 2048)
-        machine.set_credentials(**service_account(key, refusing_port))
+        machine.set_credentials(**service_account(signing_key, refusing_port))
         token = await admin_minter("real-shop-with-key").sign(FRESH)
         audience = unverified(token).payload["aud"]
-        claims = jwt.decode(token, key.public_key(), ["RS256"], issuer=SIGNER, audience=audience, subject=SIGNER)
+        expected = {"issuer": SIGNER, "audience": audience, "subject": SIGNER}
+        claims = jwt.decode(token, signing_key.public_key(), ["RS256"], **expected)
         assert claims["uid"] == "svc:billing"
         assert claims["claims"] == FRESH.with_minted_at(claims["claims"]["ms"]["iat"]).as_developer_claims()
         assert 0 <= time.time() - claims["claims"]["ms"]["iat"] < DEADLINE_SECONDS
 
-    async def test_missing_credentials_are_final(self, machine: Machine) -> None:
-        """Without a credential that can sign, another attempt cannot help."""
-        with pytest.raises(SignInRefused, match=r"svc:billing could not sign in.*no credential to sign a custom token"):
-            await admin_minter("real-shop-without-credentials").sign(FRESH)
+    @pytest.mark.parametrize("content", [None, "{", json.dumps(USER)], ids=["no file", "no JSON", "of a person"])
+    def test_credentials_that_cannot_sign_are_reported_at_once(
+        self, machine: Machine, tmp_path: Path, content: str | None
+    ) -> None:
+        """The program does not start. firebase-admin would ask for a metadata server first, which is not there."""
+        if content is not None:
+            (tmp_path / "credentials.json").write_text(content)
+        with pytest.raises(SettingsError, match=r"credentials\.json"):
+            admin_minter("real-shop-without-credentials")
+        with pytest.raises(SettingsError):
+            ServiceIdentity("billing", Settings(project_id="real-shop", emulator_host=None, api_key="web-key"))
 
-    async def test_an_outage_of_the_metadata_server(self, machine: Machine, refusing_port: int) -> None:
-        """The metadata server, which names the account that signs, may answer the next attempt."""
+    def test_the_emulator_needs_no_credentials(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With the emulator, the credentials of a person are fine."""
+        monkeypatch.setenv(AUTH_EMULATOR_VARIABLE, "127.0.0.1:9099")
         machine.set_credentials(**USER)
-        machine.set_proxies(http=refusing_port, https=refusing_port)
-        with pytest.raises(SignInUnavailable, match=r"could not be signed \(TransportError\)"):
-            await admin_minter("real-shop-without-metadata").sign(FRESH)
+        AdminMinter(Settings(project_id="demo-minting"))
 
-    async def test_an_outage_of_iam(self, machine: Machine, refusing_port: int) -> None:
+    async def test_an_outage_of_iam(self, machine: Machine, refusing_port: int, signing_key: rsa.RSAPrivateKey) -> None:
         """IAM's signBlob may answer the next attempt."""
-        machine.set_credentials(**USER)
-        async with metadata_server(200, SIGNER) as port:
-            machine.set_proxies(http=port, https=refusing_port)
+        async with token_server(200, ACCESS_TOKEN) as port:
+            machine.set_credentials(**impersonated(signing_key, port))
+            machine.set_proxy(https=refusing_port)
             with pytest.raises(SignInUnavailable, match=r"could not be signed \(TokenSignError\)"):
                 await admin_minter("real-shop-without-iam").sign(FRESH)
 
-    async def test_a_signature_has_a_deadline(self, machine: Machine) -> None:
-        """A metadata server or IAM that never answers is an outage, and the call does not wait for it."""
-        machine.set_credentials(**USER)
+    async def test_a_signature_has_a_deadline(self, machine: Machine, signing_key: rsa.RSAPrivateKey) -> None:
+        """A server that never answers is an outage, and the call does not wait for it."""
         with SilentServer() as server:
-            machine.set_proxies(http=server.port, https=server.port)
+            machine.set_credentials(**impersonated(signing_key, server.port))
             minter = AdminMinter(Settings(project_id="real-shop-silent", emulator_host=None), deadline_seconds=0.1)
             with pytest.raises(SignInUnavailable, match=r"the custom token could not be signed within 0\.1 s"):
                 await asyncio.wait_for(minter.sign(FRESH), DEADLINE_SECONDS)
             server.wait_for_request()
 
-    async def test_minting_does_not_block_the_event_loop(self, machine: Machine, refusing_port: int) -> None:
-        """A metadata server in the same event loop can answer."""
-        machine.set_credentials(**USER)
-        async with metadata_server(404, "") as port:
-            machine.set_proxies(http=port, https=refusing_port)
-            with pytest.raises(SignInRefused, match="no credential to sign"):
+    async def test_minting_does_not_block_the_event_loop(
+        self, machine: Machine, refusing_port: int, signing_key: rsa.RSAPrivateKey
+    ) -> None:
+        """A token server in the same event loop can answer."""
+        async with token_server(403, "{}") as port:
+            machine.set_credentials(**impersonated(signing_key, port))
+            machine.set_proxy(https=refusing_port)
+            with pytest.raises(SignInError):
                 await asyncio.wait_for(admin_minter("real-shop-without-signer").sign(FRESH), DEADLINE_SECONDS)
 
     def test_environment_and_settings_must_name_the_same_emulator(self, machine: Machine) -> None:
