@@ -11,7 +11,6 @@ and X.509 certificates, valid for the `max-age` of its `Cache-Control`.
 import asyncio
 import json
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from typing_extensions import override
 
 from mstoken.backoff import Backoff
 from mstoken.errors import VerifierUnavailable
+from mstoken.header_fields import cache_directives, delta_seconds
 from mstoken.log_events import log_event
 from mstoken.refresher import Refresher
 from mstoken.single_flight import SingleFlight
@@ -71,8 +71,12 @@ class PublishedCertificates(CertificateSource):
 
     @override
     async def fetch(self) -> Fetched:
-        # A new client for each fetch: there are a few fetches a day, and a kept connection would be dead by then.
-        async with httpx.AsyncClient(transport=self._transport, timeout=FETCH_TIMEOUT_SECONDS) as client:
+        # A new client for each fetch: there are a few fetches a day, and a kept connection would be dead by then. A
+        # proxy does not reach the emulators, which are those that use plain HTTP.
+        uses_proxies = self._url.startswith("https:")
+        async with httpx.AsyncClient(
+            transport=self._transport, timeout=FETCH_TIMEOUT_SECONDS, trust_env=uses_proxies
+        ) as client:
             response = (await client.get(self._url)).raise_for_status()
         return Fetched(_pem_by_key_id(response.content), _max_age_seconds(response))
 
@@ -291,6 +295,9 @@ def _pem_by_key_id(content: bytes) -> dict[str, str]:
 
 def _max_age_seconds(response: httpx.Response) -> float:
     """Return `max-age` of `Cache-Control`, less `Age`, the time spent in caches (RFC 9111, sections 5.1, 5.2.2.1)."""
-    found = re.search(r"\bmax-age=(\d{1,9})\b", response.headers.get("Cache-Control", ""))
-    age = response.headers.get("Age", "")
-    return float(found.group(1)) - (float(age) if age.isdecimal() else 0.0) if found else 0.0
+    lines = response.headers.get_list
+    max_age = delta_seconds(cache_directives(lines("Cache-Control")).get("max-age", ""))
+    if max_age is None:
+        return 0.0
+    ages = lines("Age")
+    return max_age - ((delta_seconds(ages[0]) or 0.0) if ages else 0.0)

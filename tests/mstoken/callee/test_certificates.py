@@ -337,6 +337,10 @@ async def test_expired_certificates_are_not_accepted(keys: list[Key]) -> None:
         ({"Cache-Control": "public, max-age=19845", "Age": "845"}, 19000),
         ({"Cache-Control": "no-store"}, 0),
         ({"Cache-Control": "max-age=soon"}, 0),
+        ({"cache-control": 'PUBLIC,, Max-Age="19845"'}, 19845),
+        ({"Cache-Control": "x-max-age=5, max-age=7, max-age=9"}, 7),
+        ({"Cache-Control": 'private="max-age=5"'}, 0),
+        ({"Cache-Control": "max-age=60", "Age": "soon"}, 60),
         ({}, 0),
     ],
 )

@@ -82,6 +82,21 @@ async def test_a_new_connection_is_none_of_the_kept_ones(server: ForgetfulServer
             assert server.connections == number
 
 
+@pytest.mark.parametrize("new", [False, True])
+async def test_proxies(server: ForgetfulServer, url: str, monkeypatch: pytest.MonkeyPatch, new: bool) -> None:
+    """Variables for proxies are obeyed, but not if only emulators are asked."""
+    for variable in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nothing listens there
+    for variable in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    async with Connections(may_use_proxies=False) as connections:
+        assert (await connections.post(url, {}, {}, new=new)).status_code == 200
+    async with Connections() as connections:
+        with pytest.raises(httpx.ConnectError):
+            await connections.post(url, {}, {}, new=new)
+    assert server.requests == 1
+
+
 async def test_the_time_out() -> None:
     """Each request has a time-out of 5 s."""
     requests: list[httpx.Request] = []
