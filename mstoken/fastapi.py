@@ -162,8 +162,11 @@ def protect(app: FastAPI, verifier: TokenVerifier) -> None:
 
     Every `Problem` is answered as `application/problem+json`: this library's refusals, and the application's own
     errors that derive from it. A handler that the application registers for a class below `Problem` takes precedence
-    (Starlette, "Exceptions"). Call this before the app serves. A second call replaces the verifier, for tests.
+    (Starlette, "Exceptions"). Call this before the app serves; later it raises RuntimeError. A second call replaces the
+    verifier, for tests.
     """
+    if app.middleware_stack is not None and Problem not in app.exception_handlers:
+        raise RuntimeError("protect(app, …) must be called before the app serves, where the app is made.")
     guard = Guard.of(app, _answer)  # type: ignore[arg-type] # it answers requests and WebSockets
     is_first = guard.verifier is None
     guard.verifier = verifier

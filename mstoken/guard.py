@@ -6,7 +6,7 @@ dependency alone, a stranger would learn what is wrong with a request, and could
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import fastapi.routing
 from fastapi.dependencies.models import Dependant
@@ -31,6 +31,24 @@ _MAX_LAYERS = 100
 
 # Since FastAPI has included routers, this returns their routes too. Before, `include_router` copied the routes.
 _every_route: Callable[[Iterable[BaseRoute]], Iterator[Any]] = getattr(fastapi.routing, "iter_route_contexts", iter)
+
+
+class _Candidate(NamedTuple):
+    """A route that a router may select: how it matches a scope, its dependencies, and the app that handles it.
+
+    `matches` is None for a class of the app's own, which FastAPI asks with a scope that only FastAPI can make.
+    """
+
+    matches: Callable[[Scope], tuple[Match, Scope]] | None
+    dependant: Dependant | None
+    app: object
+
+    @classmethod
+    def of(cls, route: Any) -> "_Candidate":
+        """Return the candidate for a route as `_every_route` returns it."""
+        original = getattr(route, "original_route", route)
+        is_known = not isinstance(original, APIRoute) or type(original).matches is APIRoute.matches
+        return cls(route.matches if is_known else None, getattr(route, "dependant", None), getattr(route, "app", None))
 
 
 class _Protection:
@@ -66,7 +84,7 @@ class Allow:
         protection: _Protection | None = connection.scope.get(_SCOPE_KEY)
         if protection is None:
             raise NotProtected
-        also = _admissions_of(connection.scope.get("route"), connection.scope)
+        also = _admissions_of(getattr(connection.scope.get("route"), "dependant", None), connection.scope)
         return await protection.verification(connection).caller(self.admission, also)
 
 
@@ -84,6 +102,8 @@ class Guard:
         self._router = router
         self._answer = answer
         self._inner: ASGIApp = router.middleware_stack
+        self._candidates: list[_Candidate] = []
+        self._version: object = None
 
     @classmethod
     def of(cls, app: Starlette | Router, answer: ExceptionHandler) -> "Guard":
@@ -105,24 +125,29 @@ class Guard:
         await self._inner(scope, receive, send)
 
     async def _verify(self, scope: Scope) -> None:
-        route = self._selected(scope)
-        if getattr(route, "dependant", None) is None:
-            self._cover(getattr(route, "app", None))
+        selected = self._selected(scope)
+        if selected is None:
+            return
+        if selected.dependant is None:
+            self._cover(selected.app)
             return
         protection: _Protection | None = scope.get(_SCOPE_KEY)
-        admissions = _admissions_of(route, scope)
+        admissions = _admissions_of(selected.dependant, scope)
         first = next(admissions, None)
         if protection is not None and first is not None:
             await protection.verification(HTTPConnection(scope)).caller(first, admissions)
 
-    def _selected(self, scope: Scope) -> Any:
+    def _selected(self, scope: Scope) -> _Candidate | None:
         """Return the route that the router will select. Return None if there is none, and if it cannot be told."""
-        for route in _every_route(self._router.routes):
-            original = getattr(route, "original_route", route)
-            if isinstance(original, APIRoute) and type(original).matches is not APIRoute.matches:
-                return None  # FastAPI calls a method of the app's own with a scope that only FastAPI can make.
-            if route.matches(scope)[0] is Match.FULL:
-                return route
+        version = _version_of(self._router)
+        if version is None or version != self._version:
+            self._candidates = [_Candidate.of(route) for route in _every_route(self._router.routes)]
+            self._version = version
+        for candidate in self._candidates:
+            if candidate.matches is None:
+                return None
+            if candidate.matches(scope)[0] is Match.FULL:
+                return candidate
         return None
 
     def _cover(self, app: object) -> None:
@@ -140,9 +165,17 @@ def realm_of(connection: HTTPConnection) -> str:
     return protection.verifier.audience if protection else ""
 
 
-def _admissions_of(route: Any, scope: Scope) -> Iterator[Admission]:
+def _version_of(router: Router) -> object:
+    """Return what changes when a router gets a route, or None if FastAPI does not tell.
+
+    FastAPI keeps the routes of included routers by the same number.
+    """
+    version: Callable[[], int] | None = getattr(router, "_get_routes_version", None)
+    return (version(), len(router.routes)) if version is not None else None
+
+
+def _admissions_of(dependant: Dependant | None, scope: Scope) -> Iterator[Admission]:
     """Yield the admissions of the `Allow` dependencies of a route that are not overridden."""
-    dependant = getattr(route, "dependant", None)
     if dependant is not None:
         yield from _admissions(dependant, getattr(scope.get("app"), "dependency_overrides", {}))
 

@@ -80,6 +80,45 @@ async def test_a_401_is_a_problem_with_a_challenge(firebase: FakeFirebase, clien
     }
 
 
+def test_equal_calls_of_allow_are_equal() -> None:
+    """So FastAPI asks once for all of them, and an override of one is one of all."""
+    one = allow(users={"admin", "clerk"}, services=["billing"])
+    other = allow(users=["clerk", "admin"], services={"billing"})
+    assert (one, hash(one)) == (other, hash(other))
+    different = [
+        allow(users=True),
+        allow(users={"admin"}),
+        allow(services={"billing"}),
+        allow(services={"billing"}, proof=True),
+        allow(services={"billing"}, acting_for_user=True),
+        allow(users=True, services={"billing"}),
+    ]
+    assert len({*different, one}) == len(different) + 1
+
+
+async def test_a_second_call_of_protect_replaces_the_verifier(firebase: FakeFirebase) -> None:
+    """The one that was replaced is neither used nor opened."""
+    first, second = WatchedStore(), WatchedStore()
+    app = shop(firebase, verifier=firebase.verifier("other", replay=first))
+    protect(app, firebase.verifier("product", replay=second))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://product") as client,
+    ):
+        billing = firebase.service_headers("billing", to="product")
+        assert (await client.get("/services", headers=billing)).json() == "svc:billing"
+    assert (first.closed, second.closed) == (False, True)
+
+
+async def test_protect_is_too_late_when_the_app_serves(firebase: FakeFirebase) -> None:
+    """Starlette takes no exception handlers any more. So the mistake is an error, and not a 500 for each refusal."""
+    app = FastAPI()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://product") as client:
+        await client.get("/")
+    with pytest.raises(RuntimeError, match="before the app serves"):
+        protect(app, firebase.verifier("product"))
+
+
 async def test_a_call_without_a_token_gets_a_challenge_for_each_kind(client: httpx.AsyncClient) -> None:
     """The challenges name the tokens that the route accepts."""
     response = await client.get("/both")

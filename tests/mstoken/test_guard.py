@@ -1,13 +1,16 @@
 """A call is verified once, before its route runs: in routers, in mounted apps, and for WebSockets."""
 
+import asyncio
 import json
-from collections.abc import Callable, MutableMapping
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from contextlib import asynccontextmanager
 from functools import cache
 from itertools import product
 from typing import Annotated, Any
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, File, Form, Header, Query, Request, UploadFile, WebSocket
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -16,6 +19,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Host, Match, Mount
 from starlette.types import Message, Scope
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from mstoken import Caller, ServiceCaller, UserCaller
 from mstoken.errors import CallerNotAllowed, NotProtected, TokenReplayed
@@ -344,6 +349,22 @@ class TestBeforeTheBody:
         assert (await send(app, "/items", "POST")).status_code == 307
         assert (await send(app, "/openapi.json")).status_code == 200
 
+    async def test_a_route_that_is_added_while_the_app_serves(self, firebase: FakeFirebase) -> None:
+        """It is guarded too: on the app, and on a router that was included before."""
+        app, router, inner = FastAPI(), APIRouter(), APIRouter()
+        protect(app, firebase.verifier("product"))
+        router.include_router(inner)
+        app.include_router(router)
+        assert (await send(app, "/later", "POST")).status_code == 404
+
+        async def later(item: Item, caller: ForBilling) -> None: ...
+
+        app.post("/later")(later)
+        inner.post("/inner")(later)
+        app.router.routes.append(APIRoute("/appended", later, methods=["POST"]))
+        for path in "/later", "/inner", "/appended":
+            assert await verdict(app, path, method="POST", content=b"{") == "token_missing"
+
     async def test_a_route_class_that_chooses_its_requests_itself(self, firebase: FakeFirebase) -> None:
         """The guard does not guess which route such a class selects. The call is verified by the dependency."""
 
@@ -603,6 +624,39 @@ class TestWebSockets:
 
         with pytest.raises(NotProtected):
             await Handshake()(app, "/feed")
+
+
+@asynccontextmanager
+async def served(app: FastAPI) -> AsyncIterator[int]:
+    """Serve an app with uvicorn in this event loop, and yield the port."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, http="h11", log_config=None))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    await serving
+
+
+async def test_a_websocket_on_a_real_server(firebase: FakeFirebase) -> None:
+    """A server such as uvicorn offers to answer handshakes, and clients see the status and the challenge."""
+    app = FastAPI()
+    protect(app, firebase.verifier("product"))
+
+    @app.websocket("/feed")
+    async def feed(websocket: WebSocket, caller: ForBilling) -> None:
+        await websocket.accept()
+        await websocket.send_text(str(caller))
+        await websocket.close()
+
+    async with served(app) as port:
+        url = f"ws://127.0.0.1:{port}/feed"
+        async with connect(url, additional_headers=billing(firebase), proxy=None) as connection:
+            assert await connection.recv() == "svc:billing"
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(url, proxy=None)
+    assert refused.value.response.status_code == 401
+    assert refused.value.response.headers["WWW-Authenticate"] == 'MsToken realm="product"'
 
 
 class TestPaths:
