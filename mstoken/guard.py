@@ -211,5 +211,5 @@ def _path(scope: Scope) -> str:
     raw: bytes | None = scope.get("raw_path")
     sent = raw.decode("latin-1") if raw else uri.escaped(scope["path"])
     # If an app is mounted in another one, Starlette keeps the root path of the server in app_root_path.
-    root: str = scope.get("app_root_path", scope.get("root_path", "")).rstrip("/")
+    root = uri.escaped(scope.get("app_root_path", scope.get("root_path", "")).rstrip("/"))
     return sent.removeprefix(root) if sent.startswith(f"{root}/") else sent

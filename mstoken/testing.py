@@ -84,10 +84,20 @@ class FakeFirebase(Firebase):
         return _FakeTokens(self, service, self._clock)
 
     def user_headers(
-        self, uid: str, *, role: str | None = None, email: str | None = None, name: str | None = None
+        self,
+        uid: str,
+        *,
+        role: str | None = None,
+        email: str | None = None,
+        email_verified: bool | None = None,
+        name: str | None = None,
     ) -> dict[str, str]:
-        """Return the header of a user who has just logged in."""
-        optional_claims = {"role": role, "email": email, "name": name}
+        """Return the header of a user who has just logged in. By default Firebase has not verified the e-mail address.
+
+        Firebase sets `email_verified` for each user with an address, to false until the address is verified.
+        """
+        is_verified = email_verified or (None if email is None else False)
+        optional_claims = {"role": role, "email": email, "email_verified": is_verified, "name": name}
         claims: dict[str, Any] = {key: value for key, value in optional_claims.items() if value is not None}
         return {"Authorization": f"Bearer {self.issue(uid, provider='password', **claims)}"}
 

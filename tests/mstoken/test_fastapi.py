@@ -259,6 +259,14 @@ async def test_a_proof_behind_a_proxy_that_removes_a_prefix() -> None:
             assert (await client.get(path, headers=headers)).json() == "svc:billing"
 
 
+async def test_a_proof_behind_a_prefix_with_escapes() -> None:
+    """The root path is decoded, and the path that was sent is not."""
+    firebase = FakeFirebase(base_url="https://shop.example.com/our%20shop")
+    url = "https://shop.example.com/our%20shop/services"
+    response = await call_with_proof(shop(firebase), url, firebase, root_path="/our shop")
+    assert response.json() == "svc:billing"
+
+
 async def test_a_proof_for_a_mounted_app() -> None:
     """The path of the mount belongs to the path of the call."""
     firebase = FakeFirebase(base_url="http://product")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mstoken import UserCaller
 from mstoken.callee.callers import Admission, Call
 from mstoken.errors import Refusal, SignInRefused
 from mstoken.testing import FakeFirebase
@@ -31,6 +32,19 @@ async def test_verifiers_of_one_fake_do_not_share_spent_ids() -> None:
     token = firebase.service_headers("billing", to="product")["X-MS-TOKEN"]
     for _ in range(2):
         await firebase.verifier("product").authorize(BOTH, call_with(token))
+
+
+async def test_the_address_of_a_user_is_not_verified_unless_the_test_says_so() -> None:
+    """As in Firebase, where anyone can sign up with any address."""
+    firebase = FakeFirebase()
+    found = []
+    for verified in None, False, True:
+        headers = firebase.user_headers("maya", email="maya@example.com", email_verified=verified)
+        call = Call("GET", "/products", [], [], [headers["Authorization"]])
+        caller = await firebase.verifier("product").authorize(BOTH, call)
+        assert isinstance(caller, UserCaller)
+        found.append((caller.email, caller.email_verified))
+    assert found == [("maya@example.com", False)] * 2 + [("maya@example.com", True)]
 
 
 async def test_the_custom_token_of_another_project_is_refused() -> None:
