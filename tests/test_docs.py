@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from docs.site import build
+
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
     [
@@ -30,6 +32,13 @@ def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs/README.md").read_text()
     pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")} - {"README.md"}
     assert pages <= set(re.findall(r"\]\(([\w/-]+\.md)\)", index))
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """The navigation of the site, in docs/site/zensical.toml, has each page of docs/ and of the reference once."""
+    pages = {page if str(page) != "README.md" else Path("index.md") for page in build.page_files()}
+    reference = {Path("reference") / f"{name}.md" for name in build.REFERENCE}
+    assert sorted(build.navigation()) == sorted(pages | reference)
 
 
 def test_the_architecture_names_files_that_exist() -> None:
