@@ -4,7 +4,6 @@ Its settings are in the environment, and a token for its first call in PRELOADED
 """
 
 import asyncio
-import hashlib
 import os
 from typing import Annotated
 
@@ -12,11 +11,10 @@ from fastapi import Depends, FastAPI
 
 from mstoken import ServiceIdentity, Settings, TokenVerifier
 from mstoken.callee.callers import Admission, Call, Caller
+from mstoken.claims import log_name
 from mstoken.fastapi import allow, protect
 from mstoken.testing import FakeFirebase
-from tests.mstoken.production import KnownIdentities
-
-PRELOADED_TOKEN = "PRELOADED_TOKEN"
+from tests.mstoken.production import PRELOADED_TOKEN, KnownIdentities
 
 firebase = FakeFirebase()
 identity: ServiceIdentity = firebase.identity("product")
@@ -39,13 +37,13 @@ protect(app, verifier)
 
 
 @app.get("/products")
-async def list_products(_caller: Annotated[Caller, Depends(allow(services={"billing"}))]) -> int:
+async def list_products(_caller: Annotated[Caller, Depends(allow(services={"billing"}))]) -> dict[str, int]:
     """Return the number of this process."""
-    return os.getpid()
+    return {"process": os.getpid()}
 
 
 @app.get("/tokens")
 def tokens() -> dict[str, str | int]:
-    """Return what identifies the tokens of this process: the fresh one of this call, and the bound one."""
-    named = {mode: identity.token_sync("billing", mode) for mode in ("fresh", "proof")}
-    return {"process": os.getpid()} | {mode: hashlib.sha256(t.encode()).hexdigest() for mode, t in named.items()}
+    """Return the number of this process, and what identifies its next fresh token and its bound token."""
+    fresh, bound = identity.token_sync("billing", "fresh", new=True), identity.token_sync("billing", "proof")
+    return {"process": os.getpid(), "fresh": log_name(fresh), "proof": log_name(bound)}

@@ -16,6 +16,8 @@ from mstoken.errors import TokenUntrusted
 from mstoken.settings import Settings
 
 PROJECT = "demo-production"
+PRELOADED_TOKEN = "PRELOADED_TOKEN"
+"""The variable with the token that `preloaded.py` uses while it is imported."""
 
 
 def write_service_account(path: Path) -> Path:
