@@ -17,7 +17,7 @@ from flask import Request, Response
 
 from mstoken import uri
 from mstoken.background import Background
-from mstoken.callee.callers import Admission, Call, Caller
+from mstoken.callee.callers import Admission, Call, Caller, ServiceCaller
 from mstoken.callee.verifier import TokenVerifier
 from mstoken.claims import service_name
 from mstoken.errors import Refusal
@@ -25,7 +25,7 @@ from mstoken.issuer.policy import Policy
 from mstoken.issuer.service import TokenService
 from mstoken.per_process import PerProcess
 from mstoken.problem import PROBLEM_MEDIA_TYPE, Problem, problem_details, problem_headers
-from mstoken.wire import PROOF_HEADER, SERVICE_TOKEN_HEADER
+from mstoken.wire import NONCE_HEADER, PROOF_HEADER, SERVICE_TOKEN_HEADER
 
 T = TypeVar("T")
 Resource = TypeVar("Resource", bound=TokenVerifier | TokenService)
@@ -66,7 +66,7 @@ class Callee:
                 call = _call(request, function.__name__)
                 try:
                     caller = self._verifier.run(lambda verifier: verifier.authorize(admission, call))
-                    return function(request, caller)
+                    return _with_nonce(function(request, caller), caller)
                 except Problem as problem:
                     return _problem_response(problem, self._service)
 
@@ -158,6 +158,13 @@ def _header_lines(request: Request, name: str) -> list[str]:
     """
     value = request.environ.get(f"HTTP_{name.upper().replace('-', '_')}")
     return [] if value is None else str(value).split(",")
+
+
+def _with_nonce(response: Response, caller: Caller) -> Response:
+    """Return the answer with the next nonce, if the caller should use another one (RFC 9449, section 8.2)."""
+    if isinstance(caller, ServiceCaller) and caller.next_nonce is not None:
+        response.headers.setdefault(NONCE_HEADER, caller.next_nonce)
+    return response
 
 
 def _problem_response(problem: Problem, realm: str) -> Response:

@@ -12,9 +12,10 @@ import fastapi.routing
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, Match, Router
-from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
+from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
 from mstoken import uri
 from mstoken.callee.callers import Admission, Call, Caller
@@ -22,7 +23,7 @@ from mstoken.callee.verification import Verification
 from mstoken.callee.verifier import TokenVerifier
 from mstoken.errors import NotProtected
 from mstoken.problem import Problem
-from mstoken.wire import PROOF_HEADER, SERVICE_TOKEN_HEADER
+from mstoken.wire import NONCE_HEADER, PROOF_HEADER, SERVICE_TOKEN_HEADER
 
 _SCOPE_KEY = "mstoken"
 """The member of an ASGI scope that has the `_Protection` of a request."""
@@ -57,6 +58,18 @@ class _Protection:
     def __init__(self, verifier: TokenVerifier) -> None:
         self.verifier = verifier
         self._verification: Verification | None = None
+
+    def adding_nonce(self, send: Send) -> Send:
+        """Return `send` with the next nonce in the answer, if the caller should use another one (RFC 9449, 8.2)."""
+
+        async def send_with_nonce(message: Message) -> None:
+            nonce = self._verification.next_nonce if self._verification else None
+            if nonce is not None and message["type"] in ("http.response.start", "websocket.accept"):
+                message.setdefault("headers", [])
+                MutableHeaders(scope=message).setdefault(NONCE_HEADER, nonce)
+            await send(message)
+
+        return send_with_nonce
 
     def verification(self, connection: HTTPConnection) -> Verification:
         """Return the verification of this connection, the same one for all who ask.
@@ -120,7 +133,8 @@ class Guard:
         """Serve one connection (ASGI, "Applications")."""
         if scope["type"] in ("http", "websocket"):
             if self.verifier is not None:
-                scope[_SCOPE_KEY] = _Protection(self.verifier)
+                scope[_SCOPE_KEY] = protection = _Protection(self.verifier)
+                send = protection.adding_nonce(send)
             await self._verify(scope)
         await self._inner(scope, receive, send)
 

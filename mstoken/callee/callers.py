@@ -1,7 +1,7 @@
 """What the callee reads of a request, who can be calling, and which callers a route admits."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self, TypeAlias
 
 from mstoken.claims import service_name
@@ -72,6 +72,7 @@ class ServiceCaller:
 
     `one_time_id` is the id that this call spends: that of a fresh token, or the thumbprint of a key and the id of a
     proof. `issued_at` is when the fresh token was minted or the proof was made, in seconds since the epoch.
+    `next_nonce` is the nonce for its next proofs, if it should use another one: the answer carries it in `DPoP-Nonce`.
     """
 
     service: str
@@ -81,6 +82,7 @@ class ServiceCaller:
     one_time_id: str
     issued_at: float
     user: UserCaller | None = None
+    next_nonce: str | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return self.uid

@@ -7,6 +7,8 @@ from mstoken.strict_jwt import base64url, base64url_decode
 
 NONCE_SECONDS = 300
 """How long a nonce is accepted, in seconds."""
+RENEWAL_AGE_SECONDS = NONCE_SECONDS / 2
+"""Age from which an accepted nonce is answered with the next one. Callers that go on calling are never refused."""
 
 _TIME = struct.Struct(">Q")
 _TAG_BYTES = 16
@@ -27,16 +29,31 @@ class Nonces:
 
     def accepts(self, nonce: str | None, now: float) -> bool:
         """Return whether `nonce` is a nonce of this service that is not too old at `now`, seconds since the epoch."""
+        age_seconds = self._age_seconds(nonce, now)
+        return age_seconds is not None and age_seconds <= NONCE_SECONDS
+
+    def after(self, nonce: str | None, now: float) -> str | None:
+        """Return the nonce to use after `nonce`, which was accepted `now`, or None if it can be used again.
+
+        The caller gets it with the answer to its call (RFC 9449, section 8.2).
+        """
+        age_seconds = self._age_seconds(nonce, now)
+        return self.issue(now) if age_seconds is None or age_seconds >= RENEWAL_AGE_SECONDS else None
+
+    def _age_seconds(self, nonce: str | None, now: float) -> int | None:
+        """Return the age of a nonce of this service, or None for another text.
+
+        It is negative if a worker whose clock is ahead made the nonce.
+        """
         try:
             value = base64url_decode(nonce or "")
         except ValueError:
-            return False
+            return None
         time = value[: _TIME.size]
         if len(time) != _TIME.size or not hmac.compare_digest(value, self._with_tag(time)):
-            return False
-        # A nonce from a little in the future was made by a worker whose clock is ahead.
+            return None
         (issued_at,) = _TIME.unpack(time)
-        return bool(int(now) - issued_at <= NONCE_SECONDS)
+        return int(now) - int(issued_at)
 
     def _with_tag(self, time: bytes) -> bytes:
         return time + hmac.digest(self._key, time, "sha256")[:_TAG_BYTES]

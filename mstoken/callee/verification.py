@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import reduce
 from operator import and_
 
-from mstoken.callee.callers import Admission, Call, Caller
+from mstoken.callee.callers import Admission, Call, Caller, ServiceCaller
 from mstoken.callee.verifier import TokenVerifier
 from mstoken.errors import Refusal
 
@@ -21,6 +21,11 @@ class Verification:
         self._verifier = verifier
         self._outcome: Caller | Refusal | None = None
         self._lock = asyncio.Lock()
+
+    @property
+    def next_nonce(self) -> str | None:
+        """The nonce that the answer must carry, if the call was verified and its caller should use another one."""
+        return self._outcome.next_nonce if isinstance(self._outcome, ServiceCaller) else None
 
     async def caller(self, admission: Admission, also: Iterable[Admission] = ()) -> Caller:
         """Return the caller, as a part of the program with `admission` sees it.

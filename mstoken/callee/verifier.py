@@ -257,8 +257,10 @@ class TokenVerifier:
         if not await parts.status.is_alive(ms.uid, token.claims["auth_time"], ms.minted_at):
             raise IdentityDisabled(ms.uid)
         self._check_token_age(ms, token.claims)
+        next_nonce = None
         if ms.key_thumbprint is not None:
             proof = self._check_proof(call, token, ms.key_thumbprint)
+            next_nonce = parts.nonces.after(proof.nonce, self._clock()) if parts.nonces else None
             one_time_id, issued_at = f"{ms.key_thumbprint}.{proof.proof_id}", proof.issued_at
         else:
             if call.proofs:
@@ -267,7 +269,7 @@ class TokenVerifier:
                 raise _proof_missing()
             assert ms.token_id is not None  # noqa: S101 - a token without a key has an id
             one_time_id, issued_at = ms.token_id, ms.minted_at
-        return ServiceCaller(ms.service, ms.uid, ms.audience, ms.mode, one_time_id, issued_at)
+        return ServiceCaller(ms.service, ms.uid, ms.audience, ms.mode, one_time_id, issued_at, next_nonce=next_nonce)
 
     def _check_token_age(self, ms: ServiceClaims, claims: Mapping[str, Any]) -> None:
         """Make the part of check 6 that is about the token.

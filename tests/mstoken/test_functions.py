@@ -22,6 +22,7 @@ from werkzeug.test import EnvironBuilder
 
 from mstoken import Caller, ServiceCaller, Settings, TokenVerifier
 from mstoken.callee.certificates import CertificateCache
+from mstoken.callee.nonces import RENEWAL_AGE_SECONDS
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.status import StatusCache
 from mstoken.claims import ServiceClaims
@@ -32,6 +33,7 @@ from mstoken.issuer.policy import Policy
 from mstoken.issuer.service import TokenService
 from mstoken.problem import Problem
 from mstoken.testing import FakeFirebase
+from tests.clock import FakeClock
 from tests.mstoken.issuer.fakes import FakeSource
 
 ROOT = Path(__file__).parents[2]
@@ -328,6 +330,26 @@ def test_a_refusal_can_have_a_nonce() -> None:
     assert body_of(refused)["code"] == "use_dpop_nonce"
     again = flow.send(httpx.Response(401, headers=list(refused.headers.items())))
     assert delivery.estimate(request_to(headers=again.headers)).status_code == 200
+
+
+def test_an_answer_can_have_the_next_nonce() -> None:
+    """A caller that goes on calling gets it in time (RFC 9449, section 8.2)."""
+    clock = FakeClock()
+    firebase = FakeFirebase(clock=clock, base_url=PLATFORM, nonce_secret="n" * 32)
+    delivery = Delivery(firebase)
+    auth = firebase.service_auth("billing", to="delivery", mode="proof")
+    answers: list[tuple[int, bool]] = []
+
+    def deliver(request: httpx.Request) -> httpx.Response:
+        answer = delivery.estimate(request_to(headers=request.headers))
+        answers.append((answer.status_code, "DPoP-Nonce" in answer.headers))
+        return httpx.Response(answer.status_code, headers=list(answer.headers.items()))
+
+    with httpx.Client(transport=httpx.MockTransport(deliver), auth=auth) as client:
+        for _ in range(3):
+            client.get(f"{PLATFORM}/estimate")
+            clock.advance(RENEWAL_AGE_SECONDS)
+    assert answers == [(401, True), (200, False), (200, True), (200, True)]
 
 
 def test_a_function_that_admits_no_caller_is_an_error() -> None:

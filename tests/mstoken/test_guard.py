@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import httpx
 import pytest
 import uvicorn
-from fastapi import APIRouter, Depends, FastAPI, File, Form, Header, Query, Request, UploadFile, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, File, Form, Header, Query, Request, Response, UploadFile, WebSocket
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
@@ -23,10 +23,12 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from mstoken import Caller, ServiceCaller, UserCaller
+from mstoken.callee.nonces import RENEWAL_AGE_SECONDS
 from mstoken.errors import CallerNotAllowed, NotProtected, TokenReplayed
 from mstoken.fastapi import allow, protect
 from mstoken.problem import Problem
 from mstoken.testing import FakeFirebase
+from tests.clock import FakeClock
 
 ForBilling = Annotated[Caller, Depends(allow(services={"billing"}))]
 BILLING = Depends(allow(services={"billing"}))
@@ -698,6 +700,36 @@ class TestPaths:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=server)) as client:
             response = await client.get(f"http://product{sent}", auth=auth)
         assert response.json() == "svc:billing", response.text
+
+
+async def test_a_caller_that_goes_on_calling_is_refused_for_its_nonce_only_once() -> None:
+    """Answers carry the next nonce in time, also those that a route makes itself and those of a mounted app."""
+    clock = FakeClock()
+    firebase = FakeFirebase(clock=clock, base_url="http://product", nonce_secret="n" * 32)
+    app, mounted = FastAPI(), FastAPI()
+    protect(app, firebase.verifier("product"))
+    app.mount("/v2", mounted)
+
+    @app.get("/items")
+    async def items(caller: ForBilling) -> Response:
+        return Response("items")
+
+    @mounted.get("/items")
+    async def mounted_items(caller: ForBilling) -> str:
+        return "items"
+
+    answers: list[tuple[int, bool]] = []
+
+    async def note(response: httpx.Response) -> None:
+        answers.append((response.status_code, "DPoP-Nonce" in response.headers))
+
+    auth = firebase.service_auth("billing", to="product", mode="proof")
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, auth=auth, event_hooks={"response": [note]}) as client:
+        for path in ("/items", "/v2/items", "/items", "/v2/items"):
+            assert (await client.get(f"http://product{path}")).status_code == 200
+            clock.advance(RENEWAL_AGE_SECONDS)
+    assert answers == [(401, True), (200, False), (200, True), (200, True), (200, True)]
 
 
 async def test_users_are_known_to_routes_with_several_admissions(firebase: FakeFirebase) -> None:

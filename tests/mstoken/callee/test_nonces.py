@@ -29,6 +29,15 @@ def test_a_nonce_is_accepted_for_five_minutes() -> None:
     assert not NONCES.accepts(NONCE, NOW + 86_400)
 
 
+def test_the_next_nonce_comes_after_half_the_time() -> None:
+    """A caller that goes on calling gets it in time. Until then, it uses the nonce that it has."""
+    for age_seconds in (-5, 0, 1, 149):
+        assert NONCES.after(NONCE, NOW + age_seconds) is None
+    for age_seconds in (150, 300):
+        following = NONCES.after(NONCE, NOW + age_seconds)
+        assert following == NONCES.issue(NOW + age_seconds)
+
+
 def test_a_nonce_from_a_clock_that_is_ahead_is_accepted() -> None:
     """Workers whose clocks are a little behind accept it too."""
     assert NONCES.accepts(NONCES.issue(NOW + 5), NOW)

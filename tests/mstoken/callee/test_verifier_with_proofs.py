@@ -13,7 +13,7 @@ from jwt.algorithms import ECAlgorithm
 
 from mstoken import ServiceCaller
 from mstoken.callee.callers import Admission, Call, Caller
-from mstoken.callee.nonces import NONCE_SECONDS
+from mstoken.callee.nonces import NONCE_SECONDS, RENEWAL_AGE_SECONDS
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.verifier import TokenVerifier
 from mstoken.claims import ServiceClaims
@@ -272,3 +272,24 @@ async def test_a_callee_can_require_nonces() -> None:
     assert await bound.code(bound.call(nonce=nonce), at=another_worker) == "accepted"
     bound.clock.advance(NONCE_SECONDS + 1)
     assert await bound.code(bound.call(nonce=nonce)) == "use_dpop_nonce"
+
+
+async def test_the_next_nonce_is_handed_out_before_the_last_one_ends() -> None:
+    """A caller that goes on calling is refused for lack of a nonce only once."""
+    bound = ProductWithProofs(nonce_secret="s" * 32)
+    with pytest.raises(ProofNonceRequired) as caught:
+        await bound.verifier.authorize(BILLING, bound.call())
+    nonce = caught.value.nonce
+    for _ in range(10):
+        bound.clock.advance(RENEWAL_AGE_SECONDS - 1)
+        caller = await bound.verifier.authorize(BILLING, bound.call(nonce=nonce))
+        assert isinstance(caller, ServiceCaller)
+        nonce = caller.next_nonce or nonce
+
+
+async def test_a_callee_without_nonces_hands_out_none() -> None:
+    """The answers have no nonce then."""
+    bound = ProductWithProofs()
+    caller = await bound.verifier.authorize(BILLING, bound.call(nonce="made-up"))
+    assert isinstance(caller, ServiceCaller)
+    assert caller.next_nonce is None
