@@ -683,6 +683,8 @@ def caller() -> dict[str, Any]:
             answer("not allowed", "fresh", 403, {}),
             answer("unavailable", "fresh", 503, {"Retry-After": "1"}),
             answer("nonce required", "proof", 401, dpop("use_dpop_nonce", **nonce), again=True, nonce="a-nonce"),
+            answer("accepted, with the next nonce", "proof", 200, nonce, nonce="a-nonce"),
+            answer("not allowed, with the next nonce", "proof", 403, nonce, nonce="a-nonce"),
             answer("proof refused", "proof", 401, dpop("invalid_dpop_proof")),
             answer("bound token expired", "proof", 401, mstoken("token_expired"), new_token=True),
             answer("bound token not trusted", "proof", 401, mstoken("token_untrusted"), new_token=True),

@@ -294,14 +294,15 @@ class RecordingTokens:
 def test_the_caller_reacts_as_expected(case: Case) -> None:
     """It sends a call again, asks for a new token, or takes a nonce, as the file says."""
     tokens = RecordingTokens()
-    flow = ServiceAuth(tokens, "product", case["mode"]).sync_auth_flow(httpx.Request("GET", "http://product/products"))
+    auth = ServiceAuth(tokens, "product", case["mode"])
+    flow = auth.sync_auth_flow(httpx.Request("GET", "http://product/products"))
     next(flow)
+    again = True
     try:
         flow.send(httpx.Response(case["status"], headers=case["headers"]))
     except StopIteration:
         again = False
-    else:
-        again = True
     is_new = bool(tokens.refusals) or (again and case["mode"] == "fresh" and tokens.asked[-1])
+    next(auth.sync_auth_flow(httpx.Request("GET", "http://product/products")))
     nonce = tokens.nonces[-1] if tokens.nonces else None
     assert {"again": again, "new_token": is_new, "nonce": nonce} == case["reaction"]
