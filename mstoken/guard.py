@@ -27,6 +27,7 @@ from mstoken.wire import NONCE_HEADER, PROOF_HEADER, SERVICE_TOKEN_HEADER
 
 _SCOPE_KEY = "mstoken"
 """The member of an ASGI scope that has the `_Protection` of a request."""
+_HANDLERS_KEY = "starlette.exception_handlers"
 _MAX_LAYERS = 100
 """How many layers of middleware around a mounted app are looked through."""
 
@@ -135,6 +136,9 @@ class Guard:
             if self.verifier is not None:
                 scope[_SCOPE_KEY] = protection = _Protection(self.verifier)
                 send = protection.adding_nonce(send)
+            # A mounted app that has served before takes no more handlers. Starlette keeps those that it has here.
+            handlers, _ = scope.get(_HANDLERS_KEY, ({}, {}))
+            handlers.setdefault(Problem, self._answer)
             await self._verify(scope)
         await self._inner(scope, receive, send)
 

@@ -467,6 +467,16 @@ class TestMounted:
         app.mount("/v1", inner)
         assert await verdict(app, "/v1/items", billing(firebase)) == "svc:billing"
 
+    async def test_an_app_that_has_served_before(self, firebase: FakeFirebase) -> None:
+        """It served alone, or somebody has run its lifespan. Then Starlette takes no more exception handlers."""
+        inner, app = self.inner(), FastAPI()
+        with pytest.raises(NotProtected):
+            await send(inner, "/items")
+        protect(app, firebase.verifier("product"))
+        app.mount("/v1", inner)
+        assert await verdict(app, "/v1/items") == "token_missing"
+        assert await verdict(app, "/v1/sold-out") == "sold_out"
+
     async def test_a_problem_of_a_mounted_app_is_answered(self, firebase: FakeFirebase) -> None:
         """It is answered as in the outer app, unless the mounted app has a handler of its own."""
         inner, app = self.inner(), FastAPI()
