@@ -38,7 +38,7 @@ _every_route: Callable[[Iterable[BaseRoute]], Iterator[Any]] = getattr(fastapi.r
 class _Candidate(NamedTuple):
     """A route that a router may select: how it matches a scope, its dependencies, and the app that handles it.
 
-    `matches` is None for a class of the app's own, which FastAPI asks with a scope that only FastAPI can make.
+    `matches` is None if nothing but FastAPI can ask: an included route of a class with a method `matches` of its own.
     """
 
     matches: Callable[[Scope], tuple[Match, Scope]] | None
@@ -49,8 +49,13 @@ class _Candidate(NamedTuple):
     def of(cls, route: Any) -> "_Candidate":
         """Return the candidate for a route as `_every_route` returns it."""
         original = getattr(route, "original_route", route)
-        is_known = not isinstance(original, APIRoute) or type(original).matches is APIRoute.matches
-        return cls(route.matches if is_known else None, getattr(route, "dependant", None), getattr(route, "app", None))
+        matches = route.matches
+        is_known = (
+            not isinstance(original, APIRoute)
+            or type(original).matches is APIRoute.matches
+            or getattr(matches, "__self__", None) is original
+        )
+        return cls(matches if is_known else None, getattr(route, "dependant", None), getattr(route, "app", None))
 
 
 class _Protection:

@@ -367,8 +367,11 @@ class TestBeforeTheBody:
         for path in "/later", "/inner", "/appended":
             assert await verdict(app, path, method="POST", content=b"{") == "token_missing"
 
-    async def test_a_route_class_that_chooses_its_requests_itself(self, firebase: FakeFirebase) -> None:
-        """The guard does not guess which route such a class selects. The call is verified by the dependency."""
+    @pytest.mark.parametrize("is_included", [True, False])
+    async def test_a_route_class_that_chooses_its_requests_itself(
+        self, firebase: FakeFirebase, is_included: bool
+    ) -> None:
+        """The guard does not guess which route it selects. If it cannot ask, the dependency verifies the call."""
 
         class VersionedRoute(APIRoute):
             def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -376,23 +379,28 @@ class TestBeforeTheBody:
                 wanted = f"v{dict(scope['headers']).get(b'x-version', b'1').decode()}"
                 return (match, child_scope) if self.name == wanted else (Match.NONE, {})
 
-        router = APIRouter(route_class=VersionedRoute)
+        app = FastAPI()
+        protect(app, firebase.verifier("product"))
+        router = APIRouter() if is_included else app.router
+        router.route_class = VersionedRoute
 
         @router.post("/items", dependencies=[ADMINS])
-        async def v1() -> str:
+        async def v1(item: Item) -> str:
             return "for administrators"
 
         @router.post("/items", dependencies=[BILLING])
-        async def v2(caller: ForBilling) -> str:
+        async def v2(item: Item, caller: ForBilling) -> str:
             return f"for {caller}"
 
-        app = FastAPI()
-        protect(app, firebase.verifier("product"))
-        app.include_router(router, dependencies=[BILLING_OR_USER])
-        headers = billing(firebase)
-        assert await verdict(app, "/items", headers, "POST") == "caller_not_allowed"
-        assert await verdict(app, "/items", headers | {"X-Version": "2"}, "POST") == "for svc:billing"
-        assert await verdict(app, "/items", {"X-Version": "2"}, "POST") == "token_missing"
+        if is_included:
+            app.include_router(router, dependencies=[BILLING_OR_USER])
+        headers, right = billing(firebase), {"json": {"name": "tea", "price": 1}}
+        assert await verdict(app, "/items", headers, "POST", **right) == "caller_not_allowed"
+        assert await verdict(app, "/items", headers | {"X-Version": "2"}, "POST", **right) == "for svc:billing"
+        assert await verdict(app, "/items", {"X-Version": "2"}, "POST", **right) == "token_missing"
+        sent = {"X-Version": "2", "Content-Type": "application/json"}
+        wrong = await send(app, "/items", "POST", headers=sent, content=b"{")
+        assert wrong.status_code == (422 if is_included else 401)
 
 
 class TestMounted:

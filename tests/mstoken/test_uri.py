@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from mstoken.uri import escaped as uri_escaped
 from mstoken.uri import has_dot_segments, normalized
 
 RFC_3986 = json.loads((Path(__file__).parent / "vectors/rfc3986.json").read_text())
@@ -291,3 +292,17 @@ def test_without_dot_segments_a_path_is_the_one_that_is_routed(path: str) -> Non
     if not has_dot_segments(f"/{path}"):
         normal = normalized(f"https://product.example.com/{path}").removeprefix("https://product.example.com")
         assert unquote(normal) == unquote(f"/{path}")
+
+
+@given(st.text(st.characters(exclude_characters="?#", exclude_categories=["Cs"])))
+def test_a_decoded_path_gets_the_escapes_of_the_normal_form(path: str) -> None:
+    """It is decoded to the same path, and a proof for its URL is a proof for the URL that was sent."""
+    sent = uri_escaped(f"/{path}")
+    assert unquote(sent) == f"/{path}"
+    if not has_dot_segments(sent):
+        assert normalized(f"http://a{sent}") == f"http://a{sent}"
+
+
+def test_bytes_of_a_decoded_path_that_are_not_utf_8_keep_their_values() -> None:
+    """Some servers decode them to surrogates (PEP 383)."""
+    assert uri_escaped("/a\udcff") == "/a%FF"
