@@ -13,6 +13,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -95,6 +96,26 @@ class CertificateFile(CertificateSource):
         return Fetched(_pem_by_key_id(await asyncio.to_thread(self._path.read_bytes)), FILE_MAX_AGE_SECONDS)
 
 
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """Public keys in PEM, and when their certificates expire, by key id. Another thread sees all of it or nothing."""
+
+    public_keys: Mapping[str, str]
+    not_after: Mapping[str, float]
+    answer: bytes
+
+    @classmethod
+    def of(cls, public_keys: Mapping[str, str], not_after: Mapping[str, float]) -> Self:
+        return cls(public_keys, not_after, json.dumps(public_keys).encode())
+
+    def without_expired(self, now: float) -> Self:
+        """Return what is valid at `now`, in seconds since the epoch: the same object, if nothing has expired."""
+        not_after = {key_id: end for key_id, end in self.not_after.items() if end > now}
+        if len(not_after) == len(self.not_after):
+            return self
+        return self.of({key_id: self.public_keys[key_id] for key_id in not_after}, not_after)
+
+
 class CertificateCache(transport.Request):
     """The certificates of one source, refreshed in the background and kept through an outage of the source.
 
@@ -114,11 +135,12 @@ class CertificateCache(transport.Request):
         self._source = source
         self._clock = clock
         self._fetch_timeout_seconds = fetch_timeout_seconds
-        self._public_keys: dict[str, str] = {}
-        self._not_after: dict[str, float] = {}
-        self._answer = b"{}"
+        self._loaded = _Loaded.of({}, {})
         self._refresh_at = 0.0
         self._fetched_at = float("-inf")
+        self._ended: Future[None] = Future()
+        """Is done when the last fetch has ended, in whichever event loop it began."""
+        self._ended.set_result(None)
         self._failures = 0
         self._backoff = Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
         self.last_error: str | None = "they have not been fetched yet"
@@ -146,10 +168,10 @@ class CertificateCache(transport.Request):
 
         Raises `google.auth.exceptions.TransportError` while no certificates are loaded.
         """
-        self._drop_expired()
-        if not self._public_keys:
+        loaded = self._valid()
+        if not loaded.public_keys:
             raise exceptions.TransportError("No certificates are loaded.")
-        return _Answer(self._answer)
+        return _Answer(loaded.answer)
 
     async def ensure_key(self, key_id: str) -> None:
         """Fetch the certificates if `key_id` is unknown and a fetch is allowed. Wait for a fetch that is under way.
@@ -158,9 +180,11 @@ class CertificateCache(transport.Request):
         unknown key ids arrive, and all of them wait for the same fetch. Raises `VerifierUnavailable` if no
         certificates are loaded afterwards.
         """
-        self._drop_expired()
-        if key_id not in self._public_keys and (self._fetches.is_running or self._may_fetch_for_unknown_key()):
-            await self._fetches.join()
+        if key_id not in self._valid().public_keys:
+            if self._fetches.is_running or self._may_fetch_for_unknown_key():
+                await self._fetches.join()
+            else:
+                await self._wait_for_another_loop()
         elif self._clock() >= self._refresh_at:
             # Nothing refreshes them in the background: the event loop that did has ended, or is in the parent process.
             self._fetches.start()
@@ -168,8 +192,7 @@ class CertificateCache(transport.Request):
 
     def ready(self) -> None:
         """Raise `VerifierUnavailable`, with the reason, if no certificates are loaded."""
-        self._drop_expired()
-        if not self._public_keys:
+        if not self._valid().public_keys:
             raise VerifierUnavailable(f"No certificates to verify tokens are loaded: {self.last_error}.")
 
     async def open(self) -> None:
@@ -198,8 +221,21 @@ class CertificateCache(transport.Request):
             await self._fetches.join()
         return max(0.0, self._refresh_at - self._clock())
 
+    async def _wait_for_another_loop(self) -> None:
+        """Wait for the end of a fetch that another event loop has begun, for as long as a fetch may take."""
+        ended, remaining_seconds = self._ended, self._fetched_at + self._fetch_timeout_seconds - self._clock()
+        if not ended.done() and remaining_seconds > 0:
+            await asyncio.wait([asyncio.wrap_future(ended)], timeout=remaining_seconds)
+
     async def _fetch(self) -> None:
         self._fetched_at = self._clock()
+        ended = self._ended = Future()
+        try:
+            await self._fetch_now()
+        finally:
+            ended.set_result(None)
+
+    async def _fetch_now(self) -> None:
         try:
             async with asyncio.timeout(self._fetch_timeout_seconds):
                 fetched = await self._source.fetch()
@@ -223,8 +259,7 @@ class CertificateCache(transport.Request):
             message = f"certificates are back after {self._failures} failed fetches"
             log_event(_log, logging.WARNING, "certificates are back", message, failures=self._failures)
         self._failures, self.last_error = 0, None
-        self._public_keys, self._not_after = public_keys, not_after
-        self._answer = json.dumps(public_keys).encode()
+        self._loaded = _Loaded.of(public_keys, not_after)
         self._refresh_at = self._clock() + REFRESH_AFTER * max(MIN_MAX_AGE_SECONDS, fetched.max_age_seconds)
 
     def _note_failure(self, error: Exception, *, with_traceback: bool = False) -> None:
@@ -232,7 +267,7 @@ class CertificateCache(transport.Request):
         cause = f"{type(error).__name__}: {error}"
         self.last_error = f"the last fetch failed ({cause})"
         self._refresh_at = self._clock() + self._backoff.delay_seconds(self._failures)
-        loaded = len(self._public_keys)
+        loaded = len(self._loaded.public_keys)
         log_event(
             _log,
             logging.WARNING,
@@ -245,18 +280,17 @@ class CertificateCache(transport.Request):
         )
 
     def _may_fetch_for_unknown_key(self) -> bool:
-        pause_seconds = UNKNOWN_KEY_PAUSE_SECONDS if self._public_keys else FIRST_RETRY_SECONDS
+        pause_seconds = UNKNOWN_KEY_PAUSE_SECONDS if self._loaded.public_keys else FIRST_RETRY_SECONDS
         return self._clock() - self._fetched_at >= pause_seconds
 
-    def _drop_expired(self) -> None:
-        now = self._clock()
-        if any(end <= now for end in self._not_after.values()):
-            self._public_keys = {
-                key_id: pem for key_id, pem in self._public_keys.items() if self._not_after[key_id] > now
-            }
-            self._not_after = {key_id: self._not_after[key_id] for key_id in self._public_keys}
-            self._answer = json.dumps(self._public_keys).encode()
+    def _valid(self) -> _Loaded:
+        """Return the certificates that have not expired, and drop the others."""
+        before = self._loaded
+        loaded = before.without_expired(self._clock())
+        if loaded is not before:
+            self._loaded = loaded
             self.last_error = self.last_error or "they have expired"
+        return loaded
 
 
 def _public_key(certificate: x509.Certificate) -> str:

@@ -1,5 +1,6 @@
 """Firebase, as the callee uses it: it verifies ID tokens and looks up identities. Errors become refusals."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
@@ -138,18 +139,23 @@ class AdminFirebase(Firebase):
         self._certificates = CertificateCache(_certificate_source(settings))
         self._app = AdminApp(settings, self._use_certificates)
         self._directory = AdminDirectory(settings, self._app)
+        self._open_in: set[asyncio.AbstractEventLoop] = set()
 
     @override
     async def open(self) -> None:
         """Start the background work. Raise `SettingsError` if firebase-admin finds no credentials."""
+        self._open_in.add(asyncio.get_running_loop())
         with suppress(TimeoutError):
-            await self._admin_app()
+            await self._make_client()
         await self._certificates.open()
 
     @override
     async def aclose(self) -> None:
+        """End the background work of this event loop. Close the connections to Firebase if no other loop needs them."""
         await self._certificates.aclose()
-        self._app.close()
+        self._open_in.discard(asyncio.get_running_loop())
+        if all(loop.is_closed() for loop in list(self._open_in)):
+            self._app.close()
 
     @override
     def ready(self) -> str | None:
@@ -162,12 +168,13 @@ class AdminFirebase(Firebase):
         self._settings.check_process_environment()
         await self._certificates.ensure_key(key_id)
         try:
-            app = await self._admin_app()
+            if self._app.peek() is None:
+                await self._make_client()
             if self._settings.emulator_host:
                 self._verify_signature(token)
             if self._verifies_in_memory:
-                return _verify(token, app)
-            return await call_blocking(_verify, token, app)
+                return _verify(token, self._client)
+            return await call_blocking(_verify, token, self._client)
         except TimeoutError:
             raise VerifierUnavailable(f"Google did not answer within {DEADLINE_SECONDS:g} s.") from None
         except Exception as error:
@@ -178,11 +185,12 @@ class AdminFirebase(Firebase):
         return await self._directory.look_up(uids)
 
     def _use_certificates(self, app: firebase_admin.App) -> None:
-        self._verifies_in_memory = use_certificate_cache(app, self._certificates)
+        self._client = make_auth_client(app)
+        self._verifies_in_memory = use_certificate_cache(self._client, self._certificates)
 
-    async def _admin_app(self) -> firebase_admin.App:
-        """Return the app of this process. Making it may block, so that happens in a thread."""
-        return self._app.peek() or await call_blocking(self._app.get)
+    async def _make_client(self) -> None:
+        """Make the app and the client of this process. That may block, so it happens in a thread."""
+        await call_blocking(self._app.get)
 
     def _verify_signature(self, token: str) -> None:
         """Verify what firebase-admin skips with the emulator, by the google-auth function that it uses in production.
@@ -198,25 +206,34 @@ class AdminFirebase(Firebase):
         )
 
 
-def _verify(token: str, app: firebase_admin.App) -> dict[str, Any]:
-    claims: dict[str, Any] = auth.verify_id_token(token, app, clock_skew_seconds=CLOCK_SKEW_SECONDS)
+def _verify(token: str, client: auth.Client) -> dict[str, Any]:
+    claims: dict[str, Any] = client.verify_id_token(token, clock_skew_seconds=CLOCK_SKEW_SECONDS)
     return claims
 
 
-def use_certificate_cache(app: firebase_admin.App, certificates: CertificateCache) -> bool:
-    """Make firebase-admin take its certificates from `certificates`. Return False if this version cannot.
+def make_auth_client(app: firebase_admin.App) -> auth.Client:
+    """Return the client with which the functions of `firebase_admin.auth` serve `app`.
 
-    firebase-admin keeps its certificate fetcher on a private attribute and offers no other way. A test fails if a
-    release moves the attribute. Then firebase-admin fetches the certificates itself, and verifies in a thread.
-    Raises `SettingsError` if firebase-admin finds no credentials.
+    It can verify tokens also after the app was deleted, which another thread may do. Raises `SettingsError` if
+    firebase-admin finds no credentials.
     """
     try:
-        verifier = auth._get_client(app)._token_verifier
-        fetcher = verifier.request
+        return auth._get_client(app)
     except google.auth.exceptions.DefaultCredentialsError as error:
         raise SettingsError(
             f"firebase-admin finds no credentials, which it needs to look up identities: {error}"
         ) from error
+
+
+def use_certificate_cache(client: auth.Client, certificates: CertificateCache) -> bool:
+    """Make firebase-admin take its certificates from `certificates`. Return False if this version cannot.
+
+    firebase-admin keeps its certificate fetcher on a private attribute and offers no other way. A test fails if a
+    release moves the attribute. Then firebase-admin fetches the certificates itself, and verifies in a thread.
+    """
+    try:
+        verifier = client._token_verifier
+        fetcher = verifier.request
     except AttributeError:
         fetcher = None
     if not callable(fetcher):

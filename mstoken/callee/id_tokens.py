@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ class IdToken:
 
 
 class IdTokenVerifier:
-    """Verifies ID tokens of one Firebase project. Use it in one event loop.
+    """Verifies ID tokens of one Firebase project, for all event loops and threads of a process.
 
     A token that is valid for many calls is verified once and then remembered. A fresh service token is valid for one
     call, so it is not remembered.
@@ -45,7 +46,8 @@ class IdTokenVerifier:
         sha256 = token_sha256(token)
         claims = self._remembered.get(sha256)
         if claims is not None:
-            self._remembered.move_to_end(sha256)
+            with suppress(KeyError):  # Another thread may have made room.
+                self._remembered.move_to_end(sha256)
         else:
             claims = await self._verify(token)
             if not has_token_id(claims):

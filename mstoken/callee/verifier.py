@@ -108,8 +108,9 @@ class _Parts:
 class TokenVerifier:
     """Tells who calls the service `audience`, and refuses callers that a route does not admit.
 
-    Make one instance for each worker, and use it in one event loop. Open it with `async with`; the adapters do that.
-    Making it reads nothing, so a module may do that. The settings are read when it is opened or first used.
+    One instance serves all event loops and threads of a process, and a forked child goes on with connections of its
+    own. Open it with `async with`; the adapters do that. Making it reads nothing, so a module may do that. The settings
+    are read when it is opened or first used.
     """
 
     def __init__(

@@ -54,7 +54,7 @@ class ProvenService:
 
 
 class CredentialVerifier:
-    """Verifies credentials, and tells which service they belong to. It must be used in one event loop."""
+    """Verifies credentials, and tells which service they belong to."""
 
     def __init__(
         self,

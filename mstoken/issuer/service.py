@@ -107,7 +107,8 @@ class _AuditRecord:
 class TokenService:
     """Issues custom tokens to services that prove their identity, as far as the policy allows.
 
-    Use one instance for each process, in one event loop. Open it with `async with`; the adapter for functions does.
+    One instance serves all event loops and threads of a process. Open it with `async with`; the adapter for functions
+    does.
     """
 
     def __init__(

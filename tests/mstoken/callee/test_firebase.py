@@ -126,8 +126,9 @@ async def test_a_firebase_admin_with_another_fetcher_is_reported(
     """The log says that firebase-admin fetches the certificates itself."""
     with environment(GOOGLE_APPLICATION_CREDENTIALS=str(credentials)):
         app = firebase_admin.initialize_app(options={"projectId": PROJECT}, name="moved")
-        auth._get_client(app)._token_verifier = MovedAdmin()
-        assert use_certificate_cache(app, CertificateCache(CertificateFile(tmp_path / "none"))) is False
+        client = auth._get_client(app)
+        client._token_verifier = MovedAdmin()
+        assert use_certificate_cache(client, CertificateCache(CertificateFile(tmp_path / "none"))) is False
         firebase_admin.delete_app(app)
     assert "it fetches them itself" in caplog.text
 

@@ -1,13 +1,16 @@
 """ID tokens are read strictly, verified by Firebase, and checked for plausible times; most are remembered."""
 
+from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from mstoken.callee.callers import Call
-from mstoken.callee.id_tokens import MAX_REMEMBERED_TOKENS
+from mstoken.callee.id_tokens import MAX_REMEMBERED_TOKENS, IdTokenVerifier
 from mstoken.testing import FakeFirebase
-from tests.mstoken.callee.harness import USERS, Product, ProductWithProofs
+from tests.clock import FakeClock
+from tests.mstoken.callee.harness import USERS, CountingFirebase, Product, ProductWithProofs
 
 
 @pytest.mark.parametrize("token", ["", "no JWT", "a.b.c", "x" * 9216, "a.b,c.d"])
@@ -131,3 +134,22 @@ async def test_the_number_of_remembered_tokens_is_limited(bound: ProductWithProo
     assert bound.firebase.verifications == before
     await call("second")
     assert bound.firebase.verifications == before + 1
+
+
+class Contended(OrderedDict[bytes, Mapping[str, Any]]):
+    """Remembered tokens, of which another thread removes each just after it was found."""
+
+    def get(self, key: bytes, default: Any = None) -> Any:
+        return self.pop(key, default)
+
+
+async def test_another_thread_may_make_room_at_any_moment() -> None:
+    """A token that is no longer remembered when it was just found is accepted."""
+    clock = FakeClock()
+    firebase = CountingFirebase(clock=clock)
+    verifier = IdTokenVerifier(firebase, clock)
+    verifier._remembered = Contended()
+    token = firebase.issue("anna", provider="password")
+    for _ in range(4):
+        assert (await verifier.verify(token)).claims["sub"] == "anna"
+    assert firebase.verifications == 2

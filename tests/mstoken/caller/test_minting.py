@@ -143,7 +143,7 @@ USER = {
 
 
 def admin_minter(project_id: str) -> AdminMinter:
-    """Return a minter for production. Each test has its own project, since firebase-admin keeps an app for each."""
+    """Return a minter for production."""
     return AdminMinter(Settings(project_id=project_id, emulator_host=None))
 
 
