@@ -496,7 +496,7 @@ class TestClients:
             {"files": {"bill": io.BytesIO(b"bill")}},
             {"content": Chunks()},
         ],
-        ids=str,
+        ids=["nothing", "bytes", "text", "json", "form", "file", "files", "open file", "iterable"],
     )
     async def test_a_body_is_sent_twice(self, fresh: ServiceAuth, library: str, body: dict[str, Any]) -> None:
         """The second request has a new token and the same body."""
