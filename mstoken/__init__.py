@@ -5,22 +5,33 @@ A callee: `TokenVerifier("product")`, with `mstoken.fastapi` for FastAPI.
 """
 
 import importlib.metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mstoken.callee.callers import Caller, ServiceCaller, UserCaller
-from mstoken.callee.verifier import TokenVerifier
-from mstoken.caller.identity import ServiceIdentity
-from mstoken.settings import Settings
+from mstoken.lazy_exports import lazily
+
+if TYPE_CHECKING:
+    from mstoken.callee.callers import Caller, ServiceCaller, UserCaller
+    from mstoken.callee.verifier import TokenVerifier
+    from mstoken.caller.identity import ServiceIdentity
+    from mstoken.settings import Settings
+
+    __version__: str
+else:
+    _exported = lazily(
+        __name__,
+        {
+            "Caller": "mstoken.callee.callers",
+            "ServiceCaller": "mstoken.callee.callers",
+            "ServiceIdentity": "mstoken.caller.identity",
+            "Settings": "mstoken.settings",
+            "TokenVerifier": "mstoken.callee.verifier",
+            "UserCaller": "mstoken.callee.callers",
+        },
+    )
+
+    def __getattr__(name: str) -> Any:
+        # The version is read when it is asked for: deployed functions carry this package without its metadata.
+        return importlib.metadata.version("mstoken") if name == "__version__" else _exported(name)
+
 
 __all__ = ["Caller", "ServiceCaller", "ServiceIdentity", "Settings", "TokenVerifier", "UserCaller"]
-
-
-__version__: str
-
-if not TYPE_CHECKING:  # A type checker would believe that this module has every attribute.
-
-    def __getattr__(name: str) -> str:
-        # Read when it is asked for: deployed functions carry this package without its metadata.
-        if name == "__version__":
-            return importlib.metadata.version("mstoken")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -182,6 +182,22 @@ class Guard:
             app = getattr(app, "app", None)
 
 
+def guards_of(app: object) -> Iterator[Guard]:
+    """Yield the guard of an app and those of the apps that are mounted in it, if they have a verifier of their own."""
+    for _ in range(_MAX_LAYERS):
+        if isinstance(app, Starlette | Router):
+            break
+        app = getattr(app, "app", None)
+    else:
+        return
+    router = app.router if isinstance(app, Starlette) else app
+    guard = router.middleware_stack
+    if isinstance(guard, Guard) and guard.verifier is not None:
+        yield guard
+    for route in router.routes:
+        yield from guards_of(getattr(route, "app", None))
+
+
 def realm_of(connection: HTTPConnection) -> str:
     """Return the name of the service that serves a connection, or an empty text if no app has a verifier."""
     protection: _Protection | None = connection.scope.get(_SCOPE_KEY)

@@ -10,8 +10,9 @@ from emulator.run.processes import Supervisor
 from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
 from mstoken.emulator.keys import Key
-from tests.attacks.forge import Forge
-from tests.attacks.proofs import Holder
+from mstoken.testing.forge import Forge
+from mstoken.testing.proof_flaws import Holder
+from tests.attacks.emulator_forge import EmulatorForge
 from tests.needs import unmeasured
 
 
@@ -40,7 +41,7 @@ def forge(target: Stack, auth_emulator: Settings, own_key: Key) -> Forge:
     """A forge for tokens of existing services: Billing has signed in at least once."""
     with ServiceIdentity("billing", auth_emulator) as billing:
         billing.token_sync("product")
-    return Forge(f"http://{target.auth_host}", target.project, own_key)
+    return EmulatorForge(f"http://{target.auth_host}", target.project, own_key)
 
 
 @pytest.fixture

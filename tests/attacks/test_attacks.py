@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from emulator.run.stack import ROOT, Stack
+from mstoken.testing.forge import Forge
+from mstoken.testing.proof_flaws import PROOF_FLAWS
+from mstoken.testing.token_flaws import FLAWS, SERVICE_FLAWS, Flaw
 from tests.attacks import wire
-from tests.attacks.forge import Forge
-from tests.attacks.proofs import PROOF_FLAWS
-from tests.attacks.table import FLAWS, SERVICE_FLAWS, SMUGGLING, Flaw, Smuggling
+from tests.attacks.smuggling import SMUGGLING, Smuggling
 from tests.attacks.trailers import TRAILERS
 
 MAX_CPU_SECONDS = 0.05

@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from emulator.run.stack import Stack
+from mstoken.testing.forge import Forge
 from tests.attacks import wire
-from tests.attacks.forge import Forge
 
 BYTES = st.integers(0, 255).filter(lambda byte: byte not in b"\r\n").map(lambda byte: bytes([byte]))
 """All bytes but those that end a header line."""

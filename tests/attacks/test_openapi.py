@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
-from tests.attacks.forge import Forge
+from mstoken.testing.forge import Forge
 
 EXAMPLES = 25
 RUN_SECONDS = 240

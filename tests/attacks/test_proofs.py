@@ -8,8 +8,8 @@ import pytest
 
 from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
+from mstoken.testing.proof_flaws import PATH, PROOF_FLAWS, Holder, ProofFlaw, header_lines
 from tests.attacks import wire
-from tests.attacks.proofs import PATH, PROOF_FLAWS, Holder, ProofFlaw, header_lines
 from tests.attacks.wire import Answer
 
 

@@ -3,9 +3,9 @@
 import pytest
 
 from emulator.run.stack import Stack
+from mstoken.testing.forge import Forge
+from mstoken.testing.proof_flaws import Holder
 from tests.attacks import wire
-from tests.attacks.forge import Forge
-from tests.attacks.proofs import Holder
 from tests.attacks.trailers import TRAILERS, Trailer
 
 

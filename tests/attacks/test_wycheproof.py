@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from emulator.run.stack import Stack
+from mstoken.testing.proof_flaws import PATH, Holder
 from tests.attacks import wire
-from tests.attacks.proofs import PATH, Holder
 from tests.wycheproof import vectors
 
 

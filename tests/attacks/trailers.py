@@ -9,8 +9,8 @@ docs/threat-model.md has the same table. A test compares the two.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.attacks.forge import Forge
-from tests.attacks.proofs import Holder, header_lines
+from mstoken.testing.forge import Forge
+from mstoken.testing.proof_flaws import Holder, header_lines
 
 Lines = list[str]
 

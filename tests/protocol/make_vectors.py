@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from typing_extensions import override
 
 from mstoken.emulator.keys import Key, make_jws
-from tests.attacks.forge import Claims, Forge, KeyKind, PrivateKey, encode, signature
-from tests.attacks.proofs import PROOF_FLAWS, Holder, private_jwk, public_jwk
-from tests.attacks.table import FLAWS, SERVICE_FLAWS, SMUGGLING, Smuggling
+from mstoken.testing.forge import Claims, Forge, KeyKind, PrivateKey, encode, signature
+from mstoken.testing.proof_flaws import PROOF_FLAWS, Holder, private_jwk, public_jwk
+from mstoken.testing.token_flaws import FLAWS, SERVICE_FLAWS
+from tests.attacks.smuggling import SMUGGLING, Smuggling
 
 FILE = Path(__file__).parents[2] / "docs" / "vectors.json"
 KEYS = json.loads(Path(__file__).with_name("worthless_keys.json").read_text())
@@ -95,7 +96,7 @@ class OfflineForge(Forge):
     """A forge with the private key of Firebase, whose clock stands still, and whose ids and keys are not random."""
 
     def __init__(self) -> None:
-        super().__init__(auth_url="", project=PROJECT, own_key=ATTACKER)
+        super().__init__(PROJECT, ATTACKER)
         self.clock = NOW
         self.begin("")
 
@@ -131,12 +132,7 @@ class OfflineForge(Forge):
         return make_jws(FIREBASE.header | header, encode(text.encode("utf-8", "surrogateescape")), FIREBASE)
 
     @override
-    def with_text(self, claims: Claims, name: str, text: str) -> str:
-        marker = self.random_id()
-        return self.signed(json.dumps(claims | {name: marker}).replace(f'"{marker}"', text))
-
-    @override
-    def _certificates(self) -> dict[str, str]:
+    def certificates(self) -> dict[str, str]:
         return {FIREBASE.key_id: FIREBASE.certificate}
 
 

@@ -33,8 +33,9 @@ from mstoken.jwk import thumbprint
 from mstoken.proof import ProofKey
 from mstoken.strict_jwt import unverified
 from mstoken.testing import FakeFirebase
-from tests.attacks.proofs import PROOF_FLAWS
-from tests.attacks.table import FLAWS, SERVICE_FLAWS, SMUGGLING
+from mstoken.testing.proof_flaws import PROOF_FLAWS
+from mstoken.testing.token_flaws import FLAWS, SERVICE_FLAWS
+from tests.attacks.smuggling import SMUGGLING
 from tests.clock import FakeClock
 from tests.mstoken.test_settings import environment
 from tests.protocol import make_vectors

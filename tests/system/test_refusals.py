@@ -18,7 +18,8 @@ from emulator.run.shop_client import TIMEOUT_SECONDS, logged_in
 from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
 from mstoken.emulator.keys import Key
-from tests.attacks.forge import Forge
+from mstoken.testing.forge import Forge
+from tests.attacks.emulator_forge import EmulatorForge
 
 LOG_OUT_SECONDS = 15.0
 RACERS = 50
@@ -47,7 +48,7 @@ def answer(stack: Stack, *headers: tuple[str, str]) -> tuple[int, str]:
 
 def forge(stack: Stack) -> Forge:
     """Return what an attacker uses to forge tokens."""
-    return Forge(f"http://{stack.auth_host}", stack.project, Key())
+    return EmulatorForge(f"http://{stack.auth_host}", stack.project, Key())
 
 
 def claims_of(token: str) -> dict[str, Any]:

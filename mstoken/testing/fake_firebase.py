@@ -1,9 +1,4 @@
-"""A fake Firebase in memory, for the tests of services that use mstoken.
-
-firebase = FakeFirebase()
-protect(app, firebase.verifier("product"))
-client.get("/products", headers=firebase.service_headers("billing", to="product"))
-"""
+"""A fake Firebase in memory, for the tests of services that use mstoken."""
 
 import hashlib
 import hmac
@@ -32,13 +27,18 @@ from mstoken.settings import Settings
 from mstoken.strict_jwt import base64url, base64url_decode
 from mstoken.wire import ID_TOKEN_LIFETIME_SECONDS, SERVICE_TOKEN_HEADER, Mode
 
+ISSUER = "https://securetoken.google.com/"
+HEADER = {"alg": "RS256", "typ": "JWT", "kid": "fake"}
+MAX_UID_CHARACTERS = 128
+
 
 class FakeFirebase(Firebase):
     """A Firebase project in memory.
 
-    It signs tokens with a secret of this instance, and refuses tokens that it did not sign. Like the emulator, it does
-    not check times. While `down` is True, it refuses sign-ins and look-ups, and still verifies tokens, as a verifier
-    with certificates in memory does. `sign_ins` and `look_ups` count the requests of each kind.
+    It signs tokens with a secret of this instance, and checks what Firebase says that a verifier must check (Firebase,
+    "Verify ID tokens using a third-party JWT library"); the verifier itself checks the times. While `down` is True, it
+    refuses sign-ins and look-ups, and still verifies tokens, as a verifier with certificates in memory does. `sign_ins`
+    and `look_ups` count the requests of each kind.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class FakeFirebase(Firebase):
         self.down = False
         self.sign_ins = 0
         self.look_ups = 0
-        self._clock = clock
+        self.clock = clock
         self._secret = secrets.token_bytes(32)
         self._identities: dict[str, IdentityStatus] = {}
 
@@ -65,14 +65,14 @@ class FakeFirebase(Firebase):
 
     def verifier(self, audience: str, *, replay: ReplayStore | None = None, **settings: Any) -> TokenVerifier:
         """Return a verifier for the service `audience` that uses this Firebase. By default it spends ids in memory."""
-        replay = replay or MemoryReplayStore(clock=self._clock)
-        return TokenVerifier(audience, self.settings(**settings), firebase=self, replay=replay, clock=self._clock)
+        replay = replay or MemoryReplayStore(clock=self.clock)
+        return TokenVerifier(audience, self.settings(**settings), firebase=self, replay=replay, clock=self.clock)
 
     def identity(self, service: str, **settings: Any) -> ServiceIdentity:
         """Return the identity of `service`, which signs in to this Firebase."""
         transport = httpx.MockTransport(self._answer)
         return ServiceIdentity(
-            service, self.settings(**settings), minter=_FakeMinter(self), transport=transport, clock=self._clock
+            service, self.settings(**settings), minter=_FakeMinter(self), transport=transport, clock=self.clock
         )
 
     def service_auth(self, service: str, *, to: str, mode: Mode | None = None) -> ServiceAuth:
@@ -81,7 +81,7 @@ class FakeFirebase(Firebase):
 
     def token_source(self, service: str) -> TokenSource:
         """Return tokens and proofs of `service` without sign-ins, for the adapters of HTTP clients."""
-        return _FakeTokens(self, service, self._clock)
+        return _FakeTokens(self, service, self.clock)
 
     def user_headers(
         self,
@@ -103,15 +103,20 @@ class FakeFirebase(Firebase):
 
     def service_headers(self, service: str, *, to: str) -> dict[str, str]:
         """Return the header of a service that has just signed in for one call to the service `to`, in fresh mode."""
-        claims = ServiceClaims.fresh(service, to, minted_at=self._clock()).as_developer_claims()
+        claims = ServiceClaims.fresh(service, to, minted_at=self.clock()).as_developer_claims()
         return {SERVICE_TOKEN_HEADER: self.issue(service_uid(service), provider="custom", **claims)}
+
+    def bound_token(self, service: str, audience: str, key_thumbprint: str) -> str:
+        """Return the token of a service that has just signed in for an hour, bound to a key (RFC 7638)."""
+        claims = ServiceClaims.bound(service, audience, key_thumbprint, minted_at=self.clock()).as_developer_claims()
+        return self.issue(service_uid(service), provider="custom", **claims)
 
     def issue(self, uid: str, *, provider: str, header: Mapping[str, Any] | None = None, **claims: Any) -> str:
         """Return an ID token as Firebase issues it, with `claims` and `header` in place of its own."""
-        now = int(self._clock())
+        now = int(self.clock())
         self._identities.setdefault(uid, IdentityStatus(disabled=False, valid_since=0))
         payload = {
-            "iss": f"https://securetoken.google.com/{self.project_id}",
+            "iss": f"{ISSUER}{self.project_id}",
             "aud": self.project_id,
             "sub": uid,
             "iat": now,
@@ -119,7 +124,13 @@ class FakeFirebase(Firebase):
             "exp": now + ID_TOKEN_LIFETIME_SECONDS,
             "firebase": {"identities": {}, "sign_in_provider": provider},
         }
-        return self._sign({"alg": "RS256", "typ": "JWT", "kid": "fake", **(header or {})}, payload | claims)
+        return self.sign({**HEADER, **(header or {})}, json.dumps(payload | claims))
+
+    def sign(self, header: Mapping[str, Any], payload: str) -> str:
+        """Return a token with this header and this payload, as they are, and the signature of this Firebase."""
+        parts = (json.dumps(header).encode(), payload.encode("utf-8", "surrogateescape"))
+        body = ".".join(base64url(part) for part in parts)
+        return f"{body}.{self._signature(body)}"
 
     def disable(self, uid: str) -> None:
         """Disable `uid`, as an administrator does in the Firebase console."""
@@ -131,7 +142,7 @@ class FakeFirebase(Firebase):
 
     def revoke(self, uid: str) -> None:
         """Revoke every token of `uid` that was issued before the next second."""
-        self._identities[uid] = IdentityStatus(disabled=False, valid_since=int(self._clock()) + 1)
+        self._identities[uid] = IdentityStatus(disabled=False, valid_since=int(self.clock()) + 1)
 
     def _valid_since(self, uid: str) -> int:
         status = self._identities.get(uid)
@@ -151,7 +162,15 @@ class FakeFirebase(Firebase):
 
     @override
     async def verify(self, token: str, key_id: str) -> dict[str, Any]:
-        return self._claims(token)
+        if key_id != HEADER["kid"]:
+            raise TokenUntrusted("The token names a key that the fake Firebase does not have.")
+        claims = self._claims(token)
+        subject = claims.get("sub")
+        if claims.get("aud") != self.project_id or claims.get("iss") != f"{ISSUER}{self.project_id}":
+            raise TokenUntrusted("The token is for another project.")
+        if not isinstance(subject, str) or not 0 < len(subject) <= MAX_UID_CHARACTERS:
+            raise TokenUntrusted("The sub of the token cannot be a uid.")
+        return claims
 
     @override
     async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
@@ -162,8 +181,8 @@ class FakeFirebase(Firebase):
 
     def mint(self, claims: ServiceClaims) -> str:
         """Return a custom token for a sign-in to this Firebase. It is minted now, whatever `claims.minted_at` is."""
-        claims = claims.with_minted_at(self._clock())
-        return self._sign({"alg": "RS256"}, {"uid": claims.uid, "claims": claims.as_developer_claims()})
+        claims = claims.with_minted_at(self.clock())
+        return self.sign({"alg": "RS256"}, json.dumps({"uid": claims.uid, "claims": claims.as_developer_claims()}))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         """Answer a sign-in, as `accounts:signInWithCustomToken` of Identity Toolkit does."""
@@ -178,10 +197,6 @@ class FakeFirebase(Firebase):
             return httpx.Response(400, json={"error": {"message": "USER_DISABLED"}})
         token = self.issue(custom["uid"], provider="custom", **custom["claims"])
         return httpx.Response(200, json={"idToken": token, "refreshToken": "thrown-away", "expiresIn": "3600"})
-
-    def _sign(self, header: dict[str, Any], payload: dict[str, Any]) -> str:
-        body = ".".join(base64url(json.dumps(part).encode()) for part in (header, payload))
-        return f"{body}.{self._signature(body)}"
 
     def _signature(self, body: str) -> str:
         return base64url(hmac.digest(self._secret, body.encode(), hashlib.sha256))
@@ -216,13 +231,9 @@ class _FakeTokens:
         return self.token_sync(audience, mode)
 
     def token_sync(self, audience: str, mode: Mode, *, new: bool = False) -> str:
-        now = self._clock()
-        claims = (
-            ServiceClaims.fresh(self._service, audience, minted_at=now)
-            if mode == "fresh"
-            else ServiceClaims.bound(self._service, audience, self._key.thumbprint, minted_at=now)
-        )
-        return self._firebase.issue(claims.uid, provider="custom", **claims.as_developer_claims())
+        if mode == "proof":
+            return self._firebase.bound_token(self._service, audience, self._key.thumbprint)
+        return self._firebase.service_headers(self._service, to=audience)[SERVICE_TOKEN_HEADER]
 
     def proof(self, method: str, url: str, token: str, nonce: str | None) -> str:
         return self._key.proof(method, url, token, issued_at=self._clock(), nonce=nonce)

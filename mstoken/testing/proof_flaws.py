@@ -7,15 +7,14 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-from joserfc.jwk import import_key
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from mstoken.jwk import thumbprint
-from tests.attacks.forge import ABSENT, Claims, Forge, KeyKind, PrivateKey, encode, signature
+from mstoken.testing.forge import ABSENT, Claims, Forge, KeyKind, PrivateKey, encode, signature
 
 PATH = "/products"
 YEAR_SECONDS = 365 * 86_400
@@ -43,10 +42,17 @@ def public_jwk(key: PrivateKey) -> Claims:
 
 @dataclass
 class Holder:
-    """The holder of a key, with a token that is bound to it, for the service at `url`."""
+    """The service `service`, which holds a key and a token that is bound to it.
+
+    It calls the service `audience` at `url`, with `method` and `path`.
+    """
 
     forge: Forge
     url: str
+    service: str = "billing"
+    audience: str = "product"
+    method: str = "GET"
+    path: str = PATH
 
     def __post_init__(self) -> None:
         self.key = self.forge.new_key()
@@ -58,8 +64,8 @@ class Holder:
 
         `changes` are to its claims, and `ms` to the members of its ms claim.
         """
-        claims = self.forge.service_claims() | changes
-        members = {"v": 1, "svc": "billing", "aud": "product", "iat": self.forge.now(), "jkt": jkt}
+        claims = self.forge.service_claims(self.service, self.audience) | changes
+        members = {"v": 1, "svc": self.service, "aud": self.audience, "iat": self.forge.now(), "jkt": jkt}
         return self.forge.signed(claims | {"ms": members | (ms or {})})
 
     def claims(self) -> Claims:
@@ -67,8 +73,8 @@ class Holder:
         ath = encode(hashlib.sha256(self.token.encode()).digest())
         return {
             "jti": self.forge.random_id(),
-            "htm": "GET",
-            "htu": self.url + PATH,
+            "htm": self.method,
+            "htu": self.url + self.path,
             "iat": self.forge.now(),
             "ath": ath,
         }
@@ -78,6 +84,7 @@ class Holder:
         return self.signed(self.header() | (header or {}), self.claims() | changes)
 
     def header(self) -> Claims:
+        """Return the header of a valid proof."""
         return {"typ": "dpop+jwt", "alg": "ES256", "jwk": self.jwk}
 
     def signed(self, header: Claims, claims: Claims) -> str:
@@ -86,8 +93,19 @@ class Holder:
         return f"{body}.{encode(signature(self.key, body.encode()))}"
 
     def body(self, header: Claims, claims: Claims) -> str:
+        """Return the header and the payload of a proof, without a signature."""
         parts = [{name: value for name, value in part.items() if value is not ABSENT} for part in (header, claims)]
         return ".".join(encode(json.dumps(part).encode()) for part in parts)
+
+
+def _other(first: str, second: str, known: str) -> str:
+    """Return the second text, or the first if the second is `known` already."""
+    return first if second == known else second
+
+
+def _other_scheme(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{_other('http', 'https', scheme)}://{rest}"
 
 
 @dataclass(frozen=True)
@@ -131,13 +149,13 @@ def _jwk(**changes: object) -> Callable[[Holder], list[str]]:
 
 
 def _with_own_key(holder: Holder) -> list[str]:
-    thief = Holder(holder.forge, holder.url)
+    thief = replace(holder)
     thief.token = holder.token
     return header_lines(holder, thief.proof())
 
 
 def _with_own_key_and_the_holders_jwk(holder: Holder) -> list[str]:
-    thief = Holder(holder.forge, holder.url)
+    thief = replace(holder)
     thief.token, thief.jwk = holder.token, holder.jwk
     return header_lines(holder, thief.proof())
 
@@ -165,11 +183,18 @@ def _private(holder: Holder) -> list[str]:
     return header_lines(holder, holder.proof(header={"jwk": private_jwk(holder.key)}))
 
 
+def _thumbprint(jwk: Claims) -> str:
+    """Return the thumbprint of a key of any kind (RFC 7638, section 3.2; RFC 8037, section 2)."""
+    members = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x"), "RSA": ("e", "kty", "n")}[jwk["kty"]]
+    text = json.dumps({name: jwk[name] for name in members}, separators=(",", ":"))
+    return encode(hashlib.sha256(text.encode()).digest())
+
+
 def _with_another_kind_of_key(kind: KeyKind, alg: str) -> Callable[[Holder], list[str]]:
     def lines(holder: Holder) -> list[str]:
         holder.key = holder.forge.new_key(kind)
         holder.jwk = public_jwk(holder.key)
-        holder.token = holder.bound(import_key(holder.jwk).thumbprint())
+        holder.token = holder.bound(_thumbprint(holder.jwk))
         return header_lines(holder, holder.proof(header={"alg": alg}))
 
     return lines
@@ -195,7 +220,7 @@ def _old_token(ms: Claims | None = None, **ages: int) -> Callable[[Holder], list
 
 
 def _fresh_token(holder: Holder) -> list[str]:
-    holder.token = holder.forge.signed(holder.forge.service_claims())
+    holder.token = holder.forge.signed(holder.forge.service_claims(holder.service, holder.audience))
     return header_lines(holder, holder.proof())
 
 
@@ -240,9 +265,13 @@ PROOF_FLAWS = [
     ProofFlaw("a jwk of an unknown curve", "proof_invalid", _jwk(crv="P-999")),
     ProofFlaw("a jwk with a padded coordinate", "proof_invalid", lambda h: _jwk(x=h.jwk["x"] + "=")(h)),
     ProofFlaw("a jwk without y", "proof_invalid", _jwk(y=ABSENT)),
-    ProofFlaw("made for another method", "proof_invalid", _claim("htm", "POST")),
-    ProofFlaw("made for the method in lower case", "proof_invalid", _claim("htm", "get")),
-    ProofFlaw("made for another path", "proof_invalid", lambda h: _claim("htu", h.url + "/bills")(h)),
+    ProofFlaw("made for another method", "proof_invalid", lambda h: _claim("htm", _other("GET", "POST", h.method))(h)),
+    ProofFlaw("made for the method in lower case", "proof_invalid", lambda h: _claim("htm", h.method.lower())(h)),
+    ProofFlaw(
+        "made for another path",
+        "proof_invalid",
+        lambda h: _claim("htu", h.url + _other("/products", "/bills", h.path))(h),
+    ),
     *(
         ProofFlaw(f"{what} in the path", "proof_invalid", _made_for(to), path)
         for what, path, to in (
@@ -252,9 +281,13 @@ PROOF_FLAWS = [
             ("a segment of two escaped dots", "/products/%2E%2e", "/"),
         )
     ),
-    ProofFlaw("made for another host", "proof_invalid", _claim("htu", "http://evil.example" + PATH)),
-    ProofFlaw("made for another scheme", "proof_invalid", lambda h: _claim("htu", "https" + h.url[4:] + PATH)(h)),
-    ProofFlaw("made for a path without scheme and host", "proof_invalid", _claim("htu", PATH)),
+    ProofFlaw("made for another host", "proof_invalid", lambda h: _claim("htu", "http://evil.example" + h.path)(h)),
+    ProofFlaw(
+        "made for another scheme",
+        "proof_invalid",
+        lambda h: _claim("htu", _other_scheme(h.url) + h.path)(h),
+    ),
+    ProofFlaw("made for a path without scheme and host", "proof_invalid", lambda h: _claim("htu", h.path)(h)),
     ProofFlaw("made a minute ago", "proof_invalid", _aged(60)),
     ProofFlaw("made a minute in the future", "proof_invalid", _aged(-60)),
     ProofFlaw("iat of a proof is a string", "proof_invalid", lambda h: _claim("iat", str(h.forge.now()))(h)),
@@ -266,6 +299,6 @@ PROOF_FLAWS = [
     ProofFlaw("a proof id of 129 characters", "proof_invalid", _claim("jti", "x" * 129)),
     ProofFlaw("an empty proof id", "proof_invalid", _claim("jti", "")),
     ProofFlaw("a proof id that is a list", "proof_invalid", _claim("jti", ["x"])),
-    ProofFlaw("a NUL byte in a proof's htu", "proof_invalid", lambda h: _claim("htu", h.url + PATH + "\0")(h)),
+    ProofFlaw("a NUL byte in a proof's htu", "proof_invalid", lambda h: _claim("htu", h.url + h.path + "\0")(h)),
     ProofFlaw("a proof id that is a lone surrogate", "proof_invalid", _claim("jti", "\ud800")),
 ]

@@ -1,22 +1,20 @@
 """The tools of an attacker: valid tokens to change, own keys, and the published certificate."""
 
+import abc
 import base64
 import hashlib
 import hmac
 import json
 import secrets
 import time
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from jwt.utils import der_to_raw_signature
 
 from mstoken.emulator.keys import Key
-from mstoken.emulator.signed_auth import CERTIFICATES_PATH
 
 Claims = dict[str, Any]
 KeyKind: TypeAlias = Literal["P-256", "P-384", "Ed25519", "RSA"]
@@ -45,13 +43,25 @@ def signature(key: PrivateKey, message: bytes) -> bytes:
     return der_to_raw_signature(key.sign(message, ec.ECDSA(sha2, deterministic_signing=True)), key.curve)
 
 
-@dataclass
-class Forge:
-    """Makes tokens of `project`. The signed Auth emulator at `auth_url` signs its ID tokens."""
+class Forge(abc.ABC):
+    """Makes tokens of `project`, among them tokens that Firebase would never issue.
 
-    auth_url: str
-    project: str
-    own_key: Key
+    `own_key` is the key pair of the attacker.
+    """
+
+    def __init__(self, project: str, own_key: Key) -> None:
+        self.project = project
+        self.own_key = own_key
+
+    @abc.abstractmethod
+    def signed(self, claims: Claims | str, **header: Any) -> str:
+        """Return a token that is signed with the published key, with `header` in place of the usual header."""
+        ...
+
+    @abc.abstractmethod
+    def certificates(self) -> dict[str, str]:
+        """Return the published certificates in PEM, by key id. The first one belongs to the key that signs."""
+        ...
 
     def now(self) -> int:
         """Return the time, in whole seconds since the epoch."""
@@ -92,23 +102,13 @@ class Forge:
             "firebase": {"identities": {}, "sign_in_provider": provider},
         }
 
-    def signed(self, claims: Claims | str, **header: Any) -> str:
-        """Return a token that is signed with the published key, with `header` in place of the usual header."""
-        text = claims if isinstance(claims, str) else json.dumps(claims)
-        order = {"header": header, "payload_text": text, "key": "published"}
-        # Encoded here, because httpx does not escape surrogates, which stand for bytes that are not UTF-8.
-        body, kind = json.dumps(order), {"Content-Type": "application/json"}
-        answer = httpx.post(f"{self.auth_url}/_signed/tokens", content=body, headers=kind)
-        token: str = answer.raise_for_status().json()["token"]
-        return token
-
     def without(self, claims: Claims, name: str) -> str:
         """Return a signed token without the claim `name`."""
         return self.signed({key: value for key, value in claims.items() if key != name})
 
     def with_text(self, claims: Claims, name: str, text: str) -> str:
         """Return a signed token whose claim `name` has `text` as its JSON, which no JSON library would write."""
-        marker = secrets.token_hex(16)
+        marker = self.random_id()
         return self.signed(json.dumps(claims | {name: marker}).replace(f'"{marker}"', text))
 
     def unsigned(self, claims: Claims, alg: Any, signature: str = "") -> str:
@@ -130,11 +130,11 @@ class Forge:
 
     def key_id(self) -> str:
         """Return the id of the first published key, which signs tokens."""
-        return next(iter(self._certificates()))
+        return next(iter(self.certificates()))
 
     def certificate(self) -> bytes:
         """Return the published certificate, in PEM."""
-        return self._certificates()[self.key_id()].encode()
+        return self.certificates()[self.key_id()].encode()
 
     def public_key(self) -> bytes:
         """Return the public key of the published certificate, in PEM."""
@@ -151,7 +151,3 @@ class Forge:
         numbers = x509.load_pem_x509_certificate(self.own_key.certificate.encode()).public_key().public_numbers()  # type: ignore[union-attr]
         modulus: int = numbers.n  # type: ignore[union-attr]
         return {"kty": "RSA", "e": "AQAB", "n": encode(modulus.to_bytes(256, "big"))}
-
-    def _certificates(self) -> dict[str, str]:
-        found: dict[str, str] = httpx.get(f"{self.auth_url}{CERTIFICATES_PATH}").raise_for_status().json()
-        return found
