@@ -45,7 +45,11 @@ REFERENCE: Mapping[str, tuple[str, str, Sequence[str]]] = {
     ),
     "settings": ("Settings", "The settings of callers and callees.", ["mstoken.Settings"]),
     "errors": ("Errors", "What the library raises, and what a callee answers.", ["mstoken.errors", "mstoken.problem"]),
-    "testing": ("Testing", "A Firebase project in memory, for unit tests.", ["mstoken.testing.FakeFirebase"]),
+    "testing": (
+        "Testing",
+        "A Firebase project in memory, for unit tests.",
+        ["mstoken.testing.FirebaseProject", "mstoken.testing.FakeFirebase"],
+    ),
     "token-service": (
         "Token service",
         "The one service that signs custom tokens.",

@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +21,7 @@ from docs.site import build
 from emulator.run.stack import ROOT
 from mstoken.claims import ServiceClaims
 from mstoken.strict_jwt import unverified
-from mstoken.testing import FakeFirebase
+from mstoken.testing import FakeFirebase, FirebaseProject
 from tests.mstoken.test_settings import environment
 
 RUN_ELSEWHERE = {
@@ -88,13 +88,21 @@ def test_the_samples_of_a_page_run(page: str, offline: None, monkeypatch: pytest
             run(sample, vars(module))
             for name, function in list(vars(module).items()):
                 if name.startswith("test_"):
-                    result = function()
-                    if inspect.iscoroutine(result):
-                        asyncio.run(result)
+                    run_test(function)
         else:
             run(sample, namespace)
     if identity := namespace.get("identity"):
         identity.close()
+
+
+def run_test(function: Callable[..., Any]) -> None:
+    """Run a test as pytest does, with the fixtures of our plugin."""
+    project = FirebaseProject()
+    fixtures = {"firebase": project, "as_user": project.as_user, "as_service": project.as_service}
+    result = function(**{name: fixtures[name] for name in inspect.signature(function).parameters})
+    if inspect.iscoroutine(result):
+        asyncio.run(result)
+    project.release()
 
 
 def run(sample: str, namespace: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.claims import service_uid
 from mstoken.errors import Refusal, SignInRefused, SignInUnavailable, VerifierUnavailable
 from tests.mstoken.test_settings import environment
-from tests.mstoken.test_testing import call_with
+from tests.mstoken.testing.test_fake_firebase import call_with
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from mstoken.callee.callers import Admission
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from tests.mstoken.cli.conftest import Run
-from tests.mstoken.test_testing import call_with
+from tests.mstoken.testing.test_fake_firebase import call_with
 
 
 @pytest.fixture

@@ -1,0 +1,65 @@
+"""A Firebase project in memory takes the place of the Firebase of an app under test."""
+
+import pytest
+from fastapi import Depends, FastAPI
+from fastapi.testclient import TestClient
+
+from mstoken import TokenVerifier
+from mstoken.fastapi import allow, protect
+from mstoken.guard import Guard, guards_of
+from mstoken.testing import FirebaseProject
+from tests.mstoken.testing.conftest import AsService
+from tests.mstoken.testing.product_app import app
+
+
+def test_an_app_without_a_verifier(firebase: FirebaseProject) -> None:
+    """The error says which call is missing."""
+    with pytest.raises(ValueError, match=r"no verifier.*protect\(app, TokenVerifier"):
+        firebase.protect(FastAPI())
+
+
+def test_which_service_is_called(firebase: FirebaseProject, as_service: AsService) -> None:
+    """It is the only one under test, or the one that the test names."""
+    with pytest.raises(ValueError, match="No app is under test"):
+        as_service("billing")
+    other = FastAPI()
+    protect(other, TokenVerifier("user"))
+    firebase.protect(other)
+    firebase.protect(app)
+    with pytest.raises(ValueError, match=r"\(product, user\).*to='product'"):
+        as_service("billing")
+    client = TestClient(app)
+    assert client.get("/products", auth=as_service("billing", to="product")).is_success
+    assert client.get("/products", auth=as_service("billing", to="user")).json()["code"] == "token_wrong_audience"
+
+
+def test_mounted_apps_are_protected_too(firebase: FirebaseProject, as_service: AsService) -> None:
+    """An app that is mounted in the app under test has a verifier of this project, also behind middleware."""
+    outer, inner = FastAPI(), FastAPI()
+    protect(outer, TokenVerifier("shop"))
+    protect(inner, TokenVerifier("product"))
+    inner.get("/", dependencies=[Depends(allow(services={"billing"}))])(lambda: None)
+    outer.mount("/products", inner)
+    assert len(list(guards_of(outer))) == 2
+    client = TestClient(firebase.protect(outer))
+    assert client.get("/products/", auth=as_service("billing", to="product")).is_success
+    assert client.get("/products/", auth=as_service("billing", to="shop")).json()["code"] == "token_wrong_audience"
+
+
+def test_the_app_gets_its_verifier_back() -> None:
+    """After the test the app has the verifier that it had before."""
+    guard: Guard = next(guards_of(app))
+    before = guard.verifier
+    project = FirebaseProject()
+    project.protect(app)
+    project.protect(app)
+    assert guard.verifier is not before
+    project.release()
+    assert guard.verifier is before
+
+
+def test_settings_of_the_verifier(firebase: FirebaseProject, as_service: AsService) -> None:
+    """The app under test can be made to require proofs."""
+    client = TestClient(firebase.protect(app, require_proof=True))
+    assert client.get("/products", auth=as_service("billing")).json()["code"] == "proof_missing"
+    assert client.get("/products", auth=as_service("billing", mode="proof")).is_success
