@@ -38,6 +38,7 @@ def check_certificates(
     """Check that there are certificates to verify tokens with. Also return the response, if they were fetched."""
     name, published = "certificates", None
     file = settings.certificates_file
+    advice = _SEE_EMULATOR if settings.emulator_host else _ALLOW_HTTPS
     try:
         if file is None:
             requested_at = clock()
@@ -50,11 +51,9 @@ def check_certificates(
         expiry_times = _expiry_times(content)
     except httpx.HTTPStatusError as error:
         text = f"{settings.certificates_url} answered {error.response.status_code}"
-        advice = _SEE_EMULATOR if settings.emulator_host else _ALLOW_HTTPS
         return Finding(name, "error", text, advice), published
     except httpx.HTTPError as error:
         text = f"{settings.certificates_url} could not be reached ({type(error).__name__})"
-        advice = _SEE_EMULATOR if settings.emulator_host else _ALLOW_HTTPS
         return Finding(name, "error", text, advice), published
     except OSError as error:
         text = f"{file} cannot be read: {error.strerror}"

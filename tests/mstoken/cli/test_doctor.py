@@ -12,6 +12,7 @@ from emulator.run.stack import Stack
 from mstoken.emulator.keys import Key
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from tests.mstoken.cli.conftest import Run
+from tests.recording_proxy import recording_proxy
 
 KEY = Key()
 TOKEN_SERVICE = "https://token.example.com"
@@ -127,15 +128,29 @@ def test_the_service_to_check(run: Run, production: dict[str, str]) -> None:
     assert run("doctor", "--service", "Product!", env=env, transport=Google()).exit_code == 2
 
 
-def test_on_a_laptop(run: Run, emulators: Stack, tmp_path: Path) -> None:
-    """While the emulators run, there is no error."""
-    env = {
+@pytest.fixture
+def laptop(emulators: Stack, tmp_path: Path) -> dict[str, str]:
+    """Return the environment of a service on a laptop on which the emulators run."""
+    return {
         "GOOGLE_CLOUD_PROJECT": emulators.project,
         AUTH_EMULATOR_VARIABLE: emulators.auth_host,
         "MSTOKEN_REPLAY_URL": f"sqlite:///{tmp_path}/spent.db",
         "MSTOKEN_BASE_URL": "http://127.0.0.1:8003",
         **emulators.identity_environment("billing"),
     }
-    result = run("doctor", "--service", "billing", "--json", env=env)
+
+
+def test_on_a_laptop_with_a_proxy(run: Run, laptop: dict[str, str]) -> None:
+    """Requests to the emulators that the library sends itself use no proxy. Those of firebase-admin do: an error."""
+    with recording_proxy() as proxy:
+        env = laptop | proxy.variables("HTTP_PROXY", "http_proxy") | {"NO_PROXY": "", "no_proxy": ""}
+        answer = json.loads(run("doctor", "--service", "billing", "--json", env=env).stdout)
+    states = {check["name"]: check["state"] for check in answer["checks"]}
+    assert (states["emulator"], states["certificates"]) == ("error", "ok")
+
+
+def test_on_a_laptop(run: Run, laptop: dict[str, str]) -> None:
+    """While the emulators run, there is no error."""
+    result = run("doctor", "--service", "billing", "--json", env=laptop)
     states = {check["name"]: check["state"] for check in json.loads(result.stdout)["checks"]}
     assert (result.exit_code, states) == (0, dict.fromkeys(NAMES, "ok"))
