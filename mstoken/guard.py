@@ -174,28 +174,32 @@ class Guard:
         return None
 
     def _cover(self, app: object) -> None:
-        """Guard a mounted app, whatever middleware is around it."""
-        for _ in range(_MAX_LAYERS):
-            if isinstance(app, Starlette | Router):
-                self.of(app, self._answer)
-                return
-            app = getattr(app, "app", None)
+        """Guard a mounted app."""
+        inner = _without_middleware(app)
+        if inner is not None:
+            self.of(inner, self._answer)
 
 
 def guards_of(app: object) -> Iterator[Guard]:
     """Yield the guard of an app and those of the apps that are mounted in it, if they have a verifier of their own."""
-    for _ in range(_MAX_LAYERS):
-        if isinstance(app, Starlette | Router):
-            break
-        app = getattr(app, "app", None)
-    else:
+    inner = _without_middleware(app)
+    if inner is None:
         return
-    router = app.router if isinstance(app, Starlette) else app
+    router = inner.router if isinstance(inner, Starlette) else inner
     guard = router.middleware_stack
     if isinstance(guard, Guard) and guard.verifier is not None:
         yield guard
     for route in router.routes:
         yield from guards_of(getattr(route, "app", None))
+
+
+def _without_middleware(app: object) -> Starlette | Router | None:
+    """Return the app or the router in `app`, whatever middleware is around it, or None if there is none."""
+    for _ in range(_MAX_LAYERS):
+        if app is None or isinstance(app, Starlette | Router):
+            return app
+        app = getattr(app, "app", None)
+    return None
 
 
 def realm_of(connection: HTTPConnection) -> str:
