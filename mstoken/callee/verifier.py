@@ -18,19 +18,16 @@ services that act for a user.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Self
 
 from mstoken import strict_jwt, uri
 from mstoken.callee.call_log import CallRecord
 from mstoken.callee.callers import Admission, Call, Caller, ServiceCaller, UserCaller
-from mstoken.callee.firebase import AdminFirebase, Firebase
-from mstoken.callee.id_tokens import IdToken, IdTokenVerifier
-from mstoken.callee.nonces import Nonces
-from mstoken.callee.replay.factory import replay_store
+from mstoken.callee.firebase import Firebase
+from mstoken.callee.id_tokens import IdToken
+from mstoken.callee.parts import VerifierParts
 from mstoken.callee.replay.store import ReplayStore
-from mstoken.callee.status import StatusCache
 from mstoken.claims import ServiceClaims, service_name
 from mstoken.errors import (
     CallerNotAllowed,
@@ -55,7 +52,7 @@ from mstoken.errors import (
     VerifierUnavailable,
 )
 from mstoken.per_process import PerProcess
-from mstoken.proof import Proof, ProofVerifier
+from mstoken.proof import Proof
 from mstoken.settings import Settings
 from mstoken.wire import (
     BOUND_TOKEN_MAX_AGE_SECONDS,
@@ -66,43 +63,6 @@ from mstoken.wire import (
     SERVICE_TOKEN_HEADER,
     UID_PREFIX,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """What a verifier works with, as its settings say."""
-
-    base_url: str | None
-    require_proof: bool
-    nonces: Nonces | None
-    firebase: Firebase
-    replay: ReplayStore
-    id_tokens: IdTokenVerifier
-    status: StatusCache
-    proofs: ProofVerifier
-
-    @classmethod
-    def of(
-        cls,
-        audience: str,
-        settings: Settings,
-        firebase: Firebase | None,
-        replay: ReplayStore | None,
-        clock: Callable[[], float],
-    ) -> Self:
-        """Return new parts. Raises `SettingsError` for wrong settings."""
-        secret = settings.nonce_secret
-        firebase = firebase or AdminFirebase(settings)
-        return cls(
-            base_url=settings.base_url,
-            require_proof=settings.require_proof,
-            nonces=Nonces(secret.get_secret_value(), audience) if secret else None,
-            firebase=firebase,
-            replay=replay or replay_store(settings, audience),
-            id_tokens=IdTokenVerifier(firebase, clock),
-            status=StatusCache(firebase),
-            proofs=ProofVerifier(),
-        )
 
 
 class TokenVerifier:
@@ -130,7 +90,9 @@ class TokenVerifier:
         self.audience = service_name(audience)
         self._clock = clock
         self._is_closed = False
-        self._parts = PerProcess(lambda: _Parts.of(self.audience, settings or Settings(), firebase, replay, clock))
+        self._parts = PerProcess(
+            lambda: VerifierParts.of(self.audience, settings or Settings(), firebase, replay, clock)
+        )
 
     def prepare(self) -> None:
         """Read the settings now, so that a mistake is found before an event loop runs. `open` does it too.
@@ -175,15 +137,7 @@ class TokenVerifier:
         Raises `VerifierUnavailable`, whose reason says what is missing. Reasons and problems are for operators: they
         may name servers. The parts, before the colon, may be told to anyone.
         """
-        parts = self._parts.get()
-        certificates_warning = parts.firebase.ready()
-        replay_warning = await parts.replay.ready()
-        warnings = {
-            "Certificates": certificates_warning,
-            "Identity status": parts.status.last_error,
-            "Replay store": replay_warning,
-        }
-        return [f"{part}: {warning}" for part, warning in warnings.items() if warning]
+        return await self._parts.get().ready()
 
     def forget(self, uid: str) -> None:
         """Look the status of `uid` up again at its next call, so that a log-out here takes effect here at once."""
@@ -193,9 +147,7 @@ class TokenVerifier:
         """End the background work and close the replay store. The verifier can be opened again."""
         self._is_closed = True
         if parts := self._parts.peek():
-            await parts.status.aclose()
-            await parts.firebase.aclose()
-            await parts.replay.aclose()
+            await parts.aclose()
 
     async def open(self) -> None:
         """Fetch the certificates, and begin the memory of a new replay store.
@@ -208,11 +160,7 @@ class TokenVerifier:
         if self._is_closed:
             self._parts.pop()
             self._is_closed = False
-        parts = self._parts.get()
-        await parts.firebase.open()
-        await parts.status.open()
-        with suppress(VerifierUnavailable):
-            await parts.replay.ready()
+        await self._parts.get().open()
 
     async def __aenter__(self) -> Self:
         await self.open()
