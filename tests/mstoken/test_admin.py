@@ -3,12 +3,15 @@
 import gc
 import subprocess
 import sys
+import threading
 import weakref
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from textwrap import dedent
 
 import firebase_admin
 import pytest
+from firebase_admin import auth
 
 from mstoken.admin import AdminApp
 from mstoken.errors import SettingsError
@@ -93,6 +96,33 @@ def test_an_app_that_cannot_be_prepared_is_deleted() -> None:
     assert admin.get() is attempts[1]
 
 
+class EmptyEmulator(BaseHTTPRequestHandler):
+    """An Auth emulator without any user."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
+        pass
+
+
+def test_the_emulator_is_asked_without_a_proxy() -> None:
+    """A proxy does not reach this machine. Its variables are often set, and NO_PROXY is not."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), EmptyEmulator) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{server.server_port}"
+        nowhere = dict.fromkeys(["http_proxy", "HTTP_PROXY", "ALL_PROXY"], "http://127.0.0.1:9")
+        with environment(FIREBASE_AUTH_EMULATOR_HOST=host, NO_PROXY="", no_proxy="", **nowhere):
+            admin = AdminApp(Settings(project_id=PROJECT))
+            assert auth.get_users([auth.UidIdentifier("svc:billing")], admin.get()).users == []
+            admin.close()
+        server.shutdown()
+
+
 def test_another_emulator_in_the_environment_is_an_error() -> None:
     """firebase-admin reads the environment: with the emulator's variable set, it would not verify signatures."""
     with environment(FIREBASE_AUTH_EMULATOR_HOST="127.0.0.1:9099"), pytest.raises(SettingsError):
@@ -121,8 +151,9 @@ def test_a_forked_child_makes_an_app_of_its_own() -> None:
         app = admin.get()
         if not (child := os.fork()):
             own = admin.get()
+            shares_a_client = own._services["_auth"] is app._services["_auth"]
             admin.close()
-            print(own is not app, own.name != app.name, app._services == {}, flush=True)
+            print(own is not app, own.name != app.name, not shares_a_client, flush=True)
             os._exit(0)
         os.waitpid(child, 0)
         print(admin.get() is app)
