@@ -79,8 +79,9 @@ def run_checks(service: str, client: httpx.Client, near: httpx.Client) -> Iterat
     if settings is None:
         note("The other checks need valid settings, so they were skipped.")
         return
-    certificates_client = near if settings.emulator_host else client
-    certificates, published = certificate_checks.check_certificates(settings, certificates_client, time.time)
+    if settings.emulator_host:
+        client = near  # All servers are on this machine.
+    certificates, published = certificate_checks.check_certificates(settings, client, time.time)
     yield certificates
     yield certificate_checks.check_clock(published)
     yield replay_checks.check_replay_store(settings, service)

@@ -12,7 +12,7 @@ from mstoken.cli import emulator_checks as checks
 from mstoken.cli.checks import Finding
 from mstoken.emulator.keys import Key
 from mstoken.emulator.signed_auth import CERTIFICATES_PATH
-from tests.mstoken.cli.setups import laptop, network
+from tests.mstoken.cli.setups import network
 from tests.mstoken.test_settings import environment
 
 EMULATOR = {"FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:9100"}
@@ -58,7 +58,7 @@ class TestAddress:
     def check(
         self, answer: Exception | Callable[[httpx.Request], httpx.Response], address: str = "127.0.0.1:9100"
     ) -> Finding:
-        return checks.check_emulator_address(settings(address), network(answer), is_proxied=lambda _: False)
+        return checks.check_emulator_address(settings(address), network(answer))
 
     def test_the_signed_emulator(self) -> None:
         """With the Auth emulator behind it, everything is as it should be."""
@@ -128,19 +128,6 @@ class TestAddress:
         finding = self.check(program(CERTIFICATES, httpx.Response(503, json={"error": {"code": 503}})))
         assert (finding.state, "firebase emulators:start" in finding.advice) == ("error", True)
 
-    def test_a_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Requests to the emulator must not go through a proxy. Nothing is asked, and the advice is to except it."""
-        unused = network(AssertionError())
-        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
-            monkeypatch.delenv(name, raising=False)
-        for name in ("HTTP_PROXY", "all_proxy"):
-            with monkeypatch.context() as variables:
-                variables.setenv(name, "http://proxy.example.com:3128")
-                finding = checks.check_emulator_address(laptop(), unused)
-                assert (finding.state, finding.advice) == ("error", "Add 127.0.0.1 to NO_PROXY.")
-                variables.setenv("NO_PROXY", "localhost,127.0.0.1")
-                assert checks.check_emulator_address(laptop(), network(program(CERTIFICATES, AUTH))).state == "ok"
-
     def test_the_emulators_of_firebase(self, emulators: Stack) -> None:
         """On the running emulators, each address is told apart: signed, raw, another emulator, and nothing."""
         ports = emulators.ports
@@ -154,9 +141,6 @@ class TestAddress:
             ports.shifted(free_offset()).auth: "and nothing listens there",
         }
         with httpx.Client(trust_env=False, timeout=10) as client:
-            found = {
-                port: checks.check_emulator_address(settings(f"{HOST}:{port}"), client, is_proxied=lambda _: False)
-                for port in expected
-            }
+            found = {port: checks.check_emulator_address(settings(f"{HOST}:{port}"), client) for port in expected}
         assert {port: text for port, text in expected.items() if text not in found[port].text} == {}
         assert [port for port, finding in found.items() if finding.state == "ok"] == [ports.signed_auth]
