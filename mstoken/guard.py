@@ -103,7 +103,7 @@ class Allow:
         protection: _Protection | None = connection.scope.get(_SCOPE_KEY)
         if protection is None:
             raise NotProtected
-        also = _admissions_of(getattr(connection.scope.get("route"), "dependant", None), connection.scope)
+        also = _admissions_of(_dependant_of(connection.scope), connection.scope)
         return await protection.verification(connection).caller(self.admission, also)
 
 
@@ -215,6 +215,17 @@ def _version_of(router: Router) -> object:
     """
     version: Callable[[], int] | None = getattr(router, "_get_routes_version", None)
     return (version(), len(router.routes)) if version is not None else None
+
+
+def _dependant_of(scope: Scope) -> Dependant | None:
+    """Return the dependencies of the route that FastAPI has selected.
+
+    FastAPI tells of an included route in a member of the scope, and of files (`frontend`) not at all.
+    """
+    included = (scope.get("fastapi") or {}).get("effective_route_context")
+    files = getattr(getattr(scope.get("app"), "router", None), "_frontend_routes", None)
+    found = (getattr(place, "dependant", None) for place in (included, scope.get("route"), files))
+    return next((dependant for dependant in found if dependant is not None), None)
 
 
 def _admissions_of(dependant: Dependant | None, scope: Scope) -> Iterator[Admission]:

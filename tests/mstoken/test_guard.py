@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from functools import cache
 from itertools import product
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
@@ -152,6 +153,38 @@ class TestOnce:
             return "refused"
 
         assert await verdict(app, "/v1/batch", billing(firebase)) == "refused"
+
+    @pytest.mark.parametrize("is_included", [True, False])
+    async def test_files_that_a_router_serves(self, firebase: FakeFirebase, is_included: bool, tmp_path: Path) -> None:
+        """The admissions of the app and of the router hold for them, and a refused call spends nothing."""
+        (tmp_path / "index.html").write_text("hello")
+        verifier, headers = firebase.verifier("product"), firebase.service_headers("user", to="product")
+        for inner, status in (BILLING, 403), (BILLING_OR_USER, 200):
+            app = FastAPI(dependencies=[BILLING_OR_USER] if is_included else [BILLING_OR_USER, inner])
+            protect(app, verifier)
+            if is_included:
+                router = APIRouter(dependencies=[inner])
+                router.frontend("/", directory=tmp_path)
+                app.include_router(router)
+            else:
+                app.frontend("/", directory=tmp_path)
+            assert (await send(app, "/")).status_code == 401
+            assert (await send(app, "/", headers=headers)).status_code == status
+
+    async def test_an_included_route_that_chooses_its_requests_itself(self, firebase: FakeFirebase) -> None:
+        """Nor does a call that the inclusion admits, and the route does not, spend anything."""
+
+        class OwnRoute(APIRoute):
+            def matches(self, scope: Scope) -> tuple[Match, Scope]:
+                return super().matches(scope)
+
+        verifier, headers = firebase.verifier("product"), firebase.service_headers("user", to="product")
+        for inner, outcome in (BILLING, "caller_not_allowed"), (BILLING_OR_USER, "reached"):
+            app, router = FastAPI(), APIRouter(route_class=OwnRoute)
+            protect(app, verifier)
+            router.get("/items")(lambda: "reached")
+            app.include_router(router, dependencies=[BILLING_OR_USER, inner])
+            assert await verdict(app, "/items", headers) == outcome
 
 
 class TestOverrides:
