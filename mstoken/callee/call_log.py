@@ -33,13 +33,16 @@ class CallRecord:
         caller, mode, verdict = self.caller, self._mode(), refusal.code if refusal else "accepted"
         # The answer does not contain the reason, because it is for operators only.
         reason = refusal.reason if isinstance(refusal, VerifierUnavailable) else None
-        message = f"call {caller or 'unknown'} → {self._audience} {mode} {verdict}"
+        user = caller.user if isinstance(caller, ServiceCaller) else None
+        acting_for = f" for {user}" if user else ""
+        message = f"call {caller or 'unknown'}{acting_for} → {self._audience} {mode} {verdict}"
         log_event(
             _log,
             level,
             "call",
             f"{message}: {reason}" if reason else message,
             caller=str(caller) if caller else None,
+            user=str(user) if user else None,
             audience=self._audience,
             mode=mode,
             age_seconds=round(now - caller.issued_at, 1) if caller else None,

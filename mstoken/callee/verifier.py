@@ -109,7 +109,7 @@ class TokenVerifier:
         record = CallRecord(self.audience, call)
         try:
             record.caller = await self._authenticate(admission, call)
-            caller = await self._admit(admission, record.caller, call)
+            record.caller = caller = await self._admit(admission, record.caller, call)
             if isinstance(caller, ServiceCaller):
                 await self._spend(caller)
         except Refusal as refusal:

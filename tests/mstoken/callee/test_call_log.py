@@ -8,7 +8,7 @@ import pytest
 from mstoken import ServiceCaller
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.errors import VerifierUnavailable
-from tests.mstoken.callee.harness import Product, ProductWithProofs, log_name
+from tests.mstoken.callee.harness import BILLING_FOR_A_USER, Product, ProductWithProofs, log_name
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +74,15 @@ async def test_the_call_of_a_user(product: Product, caplog: pytest.LogCaptureFix
         "call user:anna → product user accepted",
         "call unknown → product user user_token_invalid",
     ]
+
+
+async def test_a_service_that_acts_for_a_user(product: Product, caplog: pytest.LogCaptureFixture) -> None:
+    """The record names both, the service as the caller."""
+    user = f"Bearer {product.user_token()}"
+    await product.call(product.service_token(), user=user, admission=BILLING_FOR_A_USER)
+    (record,) = map(vars, caplog.records)
+    assert (record["caller"], record["user"], record["mode"]) == ("svc:billing", "user:anna", "fresh")
+    assert record["message"] == "call svc:billing for user:anna → product fresh accepted"
 
 
 class BrokenStore(MemoryReplayStore):
