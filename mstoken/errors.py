@@ -72,7 +72,9 @@ class MsTokenError(Exception):
 
 def _restored(kind: type[MsTokenError], arguments: tuple[Any, ...]) -> MsTokenError:
     """Return an unpickled error, without calling its constructor, whose parameters are not the exception's `args`."""
-    return kind.__new__(kind, *arguments)
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments  # An error that is an OSError too sets them in its constructor.
+    return error
 
 
 class SettingsError(MsTokenError):

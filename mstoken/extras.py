@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 MODULES: Mapping[str, frozenset[str]] = {
+    "aiohttp": frozenset({"aiohttp"}),
     "cli": frozenset({"rich", "typer"}),
     "emulator": frozenset({"fastapi", "starlette", "uvicorn"}),
     "fastapi": frozenset({"fastapi", "starlette"}),
     "redis": frozenset({"redis"}),
+    "requests": frozenset({"requests"}),
 }
 """The modules that each extra installs, and that the library imports."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from typing_extensions import override
 
-from mstoken.caller.calls import Answer, Headers, OutgoingCall, ServiceCalls, TokenSource
+from mstoken.caller.calls import Answer, ClientErrors, Headers, OutgoingCall, ServiceCalls, TokenSource
 from mstoken.errors import CallNotRepeatable, MsTokenError, SignInRefused, SignInUnavailable
 from mstoken.wire import Mode
 
@@ -80,7 +80,7 @@ class ServiceAuth(_Auth):
 
     @override
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
-        call = self._begin(request)
+        call, can_repeat = self._begin(request), is_repeatable(request)
         try:
             headers: Headers | None = call.start_sync()
         except MsTokenError as error:
@@ -89,13 +89,13 @@ class ServiceAuth(_Auth):
             request.headers.update(headers)
             response = yield request
             try:
-                headers = call.answered_sync(_answer(response))
+                headers = call.answered_sync(_answer(response, can_repeat))
             except MsTokenError as error:
                 raise _as_httpx_error(error, request) from error
 
     @override
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
-        call = self._begin(request)
+        call, can_repeat = self._begin(request), is_repeatable(request)
         try:
             headers: Headers | None = await call.start()
         except MsTokenError as error:
@@ -104,12 +104,12 @@ class ServiceAuth(_Auth):
             request.headers.update(headers)
             response = yield request
             try:
-                headers = await call.answered(_answer(response))
+                headers = await call.answered(_answer(response, can_repeat))
             except MsTokenError as error:
                 raise _as_httpx_error(error, request) from error
 
     def _begin(self, request: Any) -> OutgoingCall:
-        return self._calls.begin(request.method, str(request.url), is_repeatable=is_repeatable(request))
+        return self._calls.begin(request.method, str(request.url))
 
 
 def is_repeatable(request: Any) -> bool:
@@ -131,21 +131,16 @@ def _can_be_rewound(file: object) -> bool:
     return bool(seekable()) if callable(seekable) else hasattr(file, "seek")
 
 
-def _answer(response: Any) -> Answer:
-    return Answer(response.status_code, response.headers.get_list)
+def _answer(response: Any, can_repeat: bool) -> Answer:
+    return Answer(response.status_code, response.headers.get_list, can_repeat)
+
+
+_ERRORS = ClientErrors(HttpxSignInUnavailable, HttpxSignInRefused, HttpxCallNotRepeatable)
 
 
 def _as_httpx_error(error: MsTokenError, request: Any) -> MsTokenError:
     """Return the error as one that code around a call of httpx or httpx2 catches too."""
-    found: HttpxSignInUnavailable | HttpxSignInRefused | HttpxCallNotRepeatable
-    match error:
-        case SignInUnavailable():
-            found = HttpxSignInUnavailable(error.identity, error.reason, retry_after_seconds=error.retry_after_seconds)
-        case SignInRefused():
-            found = HttpxSignInRefused(error.identity, error.reason)
-        case CallNotRepeatable():
-            found = HttpxCallNotRepeatable(error.audience, error.code)
-        case _:
-            return error
-    found.request = request
+    found = _ERRORS.of(error)
+    if isinstance(found, httpx.RequestError):
+        found.request = request
     return found

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Protocol, TypeAlias
 
 from mstoken.claims import service_name, token_mode
-from mstoken.errors import CallNotRepeatable
+from mstoken.errors import CallNotRepeatable, MsTokenError, SignInRefused, SignInUnavailable
 from mstoken.header_fields import challenges
 from mstoken.wire import NONCE_HEADER, PROOF_HEADER, PROOF_SCHEME, SERVICE_SCHEME, SERVICE_TOKEN_HEADER, Mode
 
@@ -47,10 +47,14 @@ class TokenSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a callee answered: the status, and a function that returns the lines of a header field."""
+    """What a callee answered: the status, and a function that returns the lines of a header field.
+
+    `is_repeatable` says whether the body of the request can be sent again.
+    """
 
     status: int
     lines: Callable[[str], Sequence[str]]
+    is_repeatable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +85,17 @@ class ServiceCalls:
         self.mode = token_mode(mode)
         self._nonce: str | None = None
 
-    def begin(self, method: str, url: str, *, is_repeatable: bool) -> "OutgoingCall":
-        """Return a new call. `is_repeatable` says whether the body of the request can be sent twice."""
-        return OutgoingCall(self, self._steps(method, url, is_repeatable=is_repeatable))
+    def begin(self, method: str, url: str) -> "OutgoingCall":
+        """Return a new call."""
+        return OutgoingCall(self, self._steps(method, url))
 
-    def _steps(self, method: str, url: str, *, is_repeatable: bool) -> _Steps:
+    def _steps(self, method: str, url: str) -> _Steps:
         token = yield _TokenNeeded(new=False)
         answer = yield _Send(self._headers(method, url, token))
         error = self._error_to_retry(token, answer)
         if error is None:
             return
-        if not is_repeatable:
+        if isinstance(answer, Answer) and not answer.is_repeatable:
             raise CallNotRepeatable(self.audience, error)
         token = yield _TokenNeeded(new=True)
         answer = yield _Send(self._headers(method, url, token))
@@ -122,6 +126,26 @@ class ServiceCalls:
         if self.mode == "proof" and found & SIGN_IN_AGAIN_ERRORS:
             self.source.refused(self.audience, token)
         return min(found & RETRIED_ERRORS, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientErrors:
+    """The errors that calls of one HTTP client raise. Each is an error of that client too."""
+
+    unavailable: Callable[..., SignInUnavailable]
+    refused: Callable[[str, str], SignInRefused]
+    not_repeatable: Callable[[str, str], CallNotRepeatable]
+
+    def of(self, error: MsTokenError) -> MsTokenError:
+        """Return the error of the client that says what `error` says."""
+        match error:
+            case SignInUnavailable():
+                return self.unavailable(error.identity, error.reason, retry_after_seconds=error.retry_after_seconds)
+            case SignInRefused():
+                return self.refused(error.identity, error.reason)
+            case CallNotRepeatable():
+                return self.not_repeatable(error.audience, error.code)
+        return error
 
 
 class OutgoingCall:

@@ -12,6 +12,7 @@ import httpx
 from mstoken.background import wait_for
 from mstoken.blocking import start_blocking
 from mstoken.caller.auth import ServiceAuth
+from mstoken.caller.calls import ServiceCalls
 from mstoken.caller.connections import Connections
 from mstoken.caller.minting import Minter, default_minter
 from mstoken.caller.process import ProcessTokens
@@ -67,6 +68,13 @@ class ServiceIdentity:
         Raise ValueError for an invalid name or an unknown mode.
         """
         return ServiceAuth(self, audience, mode or self._mode)
+
+    def calls(self, audience: str, mode: Mode | None = None) -> ServiceCalls:
+        """Return what the adapters of other HTTP clients need for calls to the service `audience`.
+
+        Raise ValueError as `to` does.
+        """
+        return ServiceCalls(self, audience, mode or self._mode)
 
     async def token(self, audience: str, mode: Mode = "fresh", *, new: bool = False) -> str:
         """Return a service token for `audience`: in the mode `fresh` a new one for one call, in `proof` the bound one.
