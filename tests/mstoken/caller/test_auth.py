@@ -5,7 +5,10 @@ Most tests drive the generators of httpx.Auth with `next` and `send`, without a 
 
 import io
 import pickle
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from textwrap import dedent
 from typing import Any
 
 import httpx
@@ -572,3 +575,19 @@ def test_the_errors_can_be_pickled(error: MsTokenError) -> None:
     """A process pool can return them."""
     restored = pickle.loads(pickle.dumps(error))
     assert (type(restored), str(restored), restored.__dict__) == (type(error), str(error), error.__dict__)
+
+
+@pytest.mark.process
+def test_httpx2_is_optional() -> None:
+    """Without it, `ServiceAuth` is an `httpx.Auth`, and its errors are those of httpx."""
+    script = """
+        import sys
+        sys.modules["httpx2"] = None  # as if it were not installed
+        import httpx
+        from mstoken.caller import auth
+        assert issubclass(auth.ServiceAuth, httpx.Auth)
+        assert issubclass(auth.HttpxSignInUnavailable, httpx.TransportError)
+        assert issubclass(auth.HttpxSignInRefused, httpx.RequestError)
+        """
+    ended = subprocess.run([sys.executable, "-c", dedent(script)], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
