@@ -9,8 +9,9 @@ import sys
 import time
 
 from mstoken import Settings
+from mstoken.caller.admin_minter import AdminMinter
 from mstoken.caller.connections import Connections
-from mstoken.caller.minting import AdminMinter, BrokerMinter, Minter
+from mstoken.caller.minting import BrokerMinter, Minter
 from mstoken.caller.signin import SignIn
 from mstoken.claims import ServiceClaims
 

@@ -4,7 +4,6 @@ A caller: `httpx.AsyncClient(auth=ServiceIdentity("billing").to("product"))`.
 A callee: `TokenVerifier("product")`, with `mstoken.fastapi` for FastAPI.
 """
 
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 from mstoken.lazy_exports import lazily
@@ -27,11 +26,16 @@ else:
             "TokenVerifier": "mstoken.callee.verifier",
             "UserCaller": "mstoken.callee.callers",
         },
+        {"TokenVerifier": "admin"},
     )
 
     def __getattr__(name: str) -> Any:
-        # The version is read when it is asked for: deployed functions carry this package without its metadata.
-        return importlib.metadata.version("mstoken") if name == "__version__" else _exported(name)
+        if name != "__version__":
+            return _exported(name)
+        # Read when it is asked for: deployed functions carry this package without its metadata.
+        from importlib.metadata import version
+
+        return version("mstoken")
 
 
 __all__ = ["Caller", "ServiceCaller", "ServiceIdentity", "Settings", "TokenVerifier", "UserCaller"]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import firebase_admin
 from firebase_admin import auth
 
-from mstoken.google_credentials import DefaultCredentials
+from mstoken.admin_credentials import DefaultCredentials
 from mstoken.per_process import PerProcess
 from mstoken.settings import AUTH_EMULATOR_VARIABLE, Settings
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 MODULES: Mapping[str, frozenset[str]] = {
+    "admin": frozenset({"firebase_admin"}),
     "aiohttp": frozenset({"aiohttp"}),
     "cli": frozenset({"rich", "typer"}),
     "emulator": frozenset({"fastapi", "starlette", "uvicorn"}),

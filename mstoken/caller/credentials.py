@@ -20,7 +20,8 @@ from typing_extensions import override
 from mstoken.blocking import DEADLINE_SECONDS, call_blocking
 from mstoken.claims import service_name
 from mstoken.errors import SettingsError, SignInUnavailable
-from mstoken.google_credentials import check_file, google_request
+from mstoken.google_credentials import check_file
+from mstoken.google_transport import GoogleRequest
 from mstoken.jwk import public_jwk, thumbprint
 from mstoken.log_events import log_event
 from mstoken.single_flight import SingleFlight
@@ -95,7 +96,7 @@ class GoogleIdentity(Credential):
         return credentials
 
     def _fetch_blocking(self) -> Credentials:
-        request = google_request()
+        request = GoogleRequest()
         credentials: Credentials = id_token.fetch_id_token_credentials(self._audience, request)
         credentials.refresh(request)
         return credentials

@@ -17,7 +17,7 @@ from mstoken.callee.replay.factory import replay_store
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.replay.store import ReplayStore
 from mstoken.callee.status import StatusCache
-from mstoken.caller.minting import AdminMinter
+from mstoken.caller.admin_minter import AdminMinter
 from mstoken.claims import ServiceClaims, is_thumbprint, log_name, service_name, service_uid
 from mstoken.errors import (
     AudienceNotAllowed,

@@ -29,9 +29,10 @@ from mstoken.callee.firebase import AdminDirectory, IdentityStatus
 from mstoken.callee.nonces import Nonces
 from mstoken.callee.replay.sqlite import SQLiteReplayStore
 from mstoken.callee.status import StatusCache
+from mstoken.caller.admin_minter import AdminMinter
 from mstoken.caller.connections import Connections
 from mstoken.caller.credentials import PrivateKeyCredential
-from mstoken.caller.minting import AdminMinter, BrokerMinter
+from mstoken.caller.minting import BrokerMinter
 from mstoken.claims import ServiceClaims
 from mstoken.emulator.signed_auth import KeyRing
 from mstoken.errors import Refusal, StoreIsNew

@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 from emulator.run.shop_client import TIMEOUT_SECONDS
 from emulator.run.stack import ROOT, Stack
 from mstoken import Settings
+from mstoken.caller.admin_minter import AdminMinter
 from mstoken.caller.credentials import PrivateKeyCredential
-from mstoken.caller.minting import AdminMinter
 from mstoken.claims import ServiceClaims
 from mstoken.cli.app import app as command_line
 from mstoken.cli.key_files import write_private_key

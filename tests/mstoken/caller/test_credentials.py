@@ -300,7 +300,7 @@ class TestNoGoogleIdentity:
     def test_a_fetch_has_a_deadline(self, here: Machine, google: Google) -> None:
         """A token that does not come in time is an outage. The process does not wait for it, not even to end."""
         google.released.clear()
-        script = f"credential = GoogleIdentity({URL!r}, deadline_seconds=0.2)" + REPORT_ERROR
+        script = f"credential = GoogleIdentity({URL!r}, deadline_seconds=1)" + REPORT_ERROR
         error = here.run(script, google.host)
         assert error["kind"] == "SignInUnavailable"
         assert error["text"].endswith("the platform provided no identity token (TimeoutError)")

@@ -257,13 +257,6 @@ def _key_file(folder: Path) -> str:
     return str(folder / "billing.pem")
 
 
-def _user_file(folder: Path) -> str:
-    """Write the credentials of a person, with which firebase-admin asks the metadata server and IAM to sign."""
-    user = {"type": "authorized_user", "client_id": "gcloud", "client_secret": "x", "refresh_token": "x"}
-    (folder / "user.json").write_text(json.dumps(user))
-    return str(folder / "user.json")
-
-
 EMULATED = {"GOOGLE_CLOUD_PROJECT": "demo-silence", "FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:9"}
 SILENCES = [
     Silence("Firebase", lambda host, _: EMULATED | {"FIREBASE_AUTH_EMULATOR_HOST": host}),
@@ -282,12 +275,12 @@ SILENCES = [
         ),
     ),
     Silence(
-        "the metadata server, for the name of the account that signs",
-        lambda host, folder: {
+        "the metadata server, for the account that signs through IAM",
+        lambda host, _: {
             "GOOGLE_CLOUD_PROJECT": "real-silence",
             "MSTOKEN_API_KEY": "made-up",
-            "GOOGLE_APPLICATION_CREDENTIALS": _user_file(folder),
-            "http_proxy": f"http://{host}",
+            "GCE_METADATA_HOST": host,
+            "GCE_METADATA_IP": host,
         },
     ),
 ]
