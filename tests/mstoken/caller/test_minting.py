@@ -39,6 +39,10 @@ CREDENTIALS_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 SIGNER = "signer@real-shop.iam.gserviceaccount.com"
 
 
+def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
 class NumberedAssertions(Credential):
     """A credential with a new assertion each time. It counts refusals, and raises `error` while that is set."""
 
@@ -310,7 +314,7 @@ def network(key: ec.EllipticCurvePrivateKey) -> Network:
 def billing(key: ec.EllipticCurvePrivateKey, network: Network, tmp_path: Path) -> Iterator[ServiceIdentity]:
     """The identity of Billing in production, with a private key."""
     file = tmp_path / "billing.pem"
-    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    file.write_bytes(pem(key))
     identity = ServiceIdentity("billing", settings(private_key_file=file), transport=network, sleep=network.sleep)
     with identity:
         yield identity
@@ -393,7 +397,7 @@ def test_a_forked_child_authenticates_itself(tmp_path: Path) -> None:
         logging.getLogger("asyncio").setLevel(logging.ERROR)
         key = ec.generate_private_key(ec.SECP256R1())
         file = Path({str(tmp_path)!r}) / "billing.pem"
-        file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        file.write_bytes(pem(key))
         network = Network(key.public_key())
         with ServiceIdentity("billing", settings(private_key_file=file), transport=network) as billing:
             billing.token_sync("product")
