@@ -33,7 +33,10 @@ REFERENCE: Mapping[str, tuple[str, str, Sequence[str]]] = {
     "caller": (
         "Caller",
         "The identity of a service that calls.",
-        ["mstoken.ServiceIdentity", "mstoken.caller.auth.ServiceAuth"],
+        [
+            *("mstoken.ServiceIdentity", "mstoken.caller.auth.ServiceAuth"),
+            *("mstoken.requests.RequestsAuth", "mstoken.aiohttp.AiohttpAuth"),
+        ],
     ),
     "callee": (
         "Callee",
