@@ -8,6 +8,7 @@ from itertools import count
 import pytest
 
 from mstoken.per_loop import PerLoop
+from tests.elsewhere import in_own_loop
 
 
 def numbered() -> PerLoop[int]:
@@ -72,6 +73,35 @@ async def test_a_failure_is_not_kept() -> None:
     with pytest.raises(OSError, match="down"):
         value.get()
     assert value.get() == 7
+
+
+async def test_a_value_is_closed_once() -> None:
+    """By its owner, or else at the end of its loop. A value that was never made is not closed."""
+    closed: list[int] = []
+    numbers = count(1)
+
+    async def close(number: int) -> None:
+        await asyncio.sleep(0)
+        closed.append(number)
+
+    value = PerLoop(lambda: next(numbers), close)
+    await value.aclose()
+
+    async def get_and_close() -> None:
+        value.get()
+        await value.aclose()
+        await value.aclose()
+
+    async def get_and_leave() -> None:
+        value.get()
+
+    await in_own_loop(get_and_close)
+    assert closed == [1]
+    await in_own_loop(get_and_leave)
+    assert closed == [1, 2]
+    assert value.get() == 3
+    await value.aclose()
+    assert closed == [1, 2, 3]
 
 
 @pytest.mark.process

@@ -100,7 +100,7 @@ class RedisReplayStore(ReplayStore):
         check_redis_url(url)
         self._clock_skew_seconds = clock_skew_seconds
         self._clock = clock
-        self._clients = PerLoop(lambda: RedisClient(url))
+        self._clients = PerLoop(lambda: RedisClient(url), RedisClient.aclose)
 
     @override
     async def spend(self, one_time_id: str, *, issued_at: float, expires_at: float) -> bool:
@@ -139,9 +139,7 @@ class RedisReplayStore(ReplayStore):
     @override
     async def aclose(self) -> None:
         """Close the connections of this event loop. Those of other loops end with their loops."""
-        client = self._clients.pop()
-        if client is not None:
-            await client.aclose()
+        await self._clients.aclose()
 
     async def _execute(
         self,

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any, Protocol
@@ -167,7 +167,6 @@ class RedisClient:
         self._url = url
         self._servers: RedisServers | None = None
         self._connecting = SingleFlight(self._connect, "mstoken Redis connection")
-        self._end: AsyncGenerator[None, None] | None = None
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[RedisServers]:
@@ -188,28 +187,12 @@ class RedisClient:
 
     async def aclose(self) -> None:
         """Close all connections. The next call opens new ones."""
-        end, self._end = self._end, None
-        if end is not None:
-            await end.aclose()
-
-    async def _close_at_the_end(self) -> AsyncGenerator[None, None]:
-        """Close all connections when this generator is closed.
-
-        An event loop closes the generators that were begun in it before it ends (PEP 525, "Asynchronous Generators").
-        So no connection outlives a loop that ends without closing the store, such as those of tests.
-        """
-        try:
-            yield
-        finally:
-            await self._connecting.aclose()
-            servers, self._servers = self._servers, None
-            if servers is not None:
-                await servers.aclose()
+        await self._connecting.aclose()
+        servers, self._servers = self._servers, None
+        if servers is not None:
+            await servers.aclose()
 
     async def _connect(self) -> RedisServers:
-        if self._end is None:
-            self._end = self._close_at_the_end()
-            await anext(self._end)
         server = OneServer(self._url)
         try:
             kind = await server.kind()
