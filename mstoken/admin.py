@@ -59,7 +59,7 @@ class AdminApp:
         if made is not None:
             made.delete()
 
-    def _make(self) -> "_Made":
+    def _make(self) -> "_OwnApp":
         # firebase-admin knows its apps by their names.
         name = f"mstoken:{self._options['projectId']}:{next(_numbers)}"
         app = firebase_admin.initialize_app(DefaultCredentials(), options=self._options, name=name)
@@ -73,10 +73,10 @@ class AdminApp:
             raise
         delete = weakref.finalize(self, _delete, app, os.getpid())
         delete.atexit = False
-        return _Made(app, delete)
+        return _OwnApp(app, delete)
 
 
-class _Made(NamedTuple):
+class _OwnApp(NamedTuple):
     """An app, and what deletes it: `AdminApp.close`, or the end of the `AdminApp`."""
 
     app: firebase_admin.App

@@ -9,6 +9,7 @@ MODULES: Mapping[str, frozenset[str]] = {
     "cli": frozenset({"rich", "typer"}),
     "emulator": frozenset({"fastapi", "starlette", "uvicorn"}),
     "fastapi": frozenset({"fastapi", "starlette"}),
+    "postgresql": frozenset({"asyncpg"}),
     "redis": frozenset({"redis"}),
     "requests": frozenset({"requests"}),
 }

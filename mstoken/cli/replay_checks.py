@@ -22,6 +22,8 @@ PROMISES = {
     "memory": f"After each start of the service, all calls fail for up to {PAUSE_SECONDS} s.",
     "sqlite": "Ids survive a restart of the service. If the machine restarts, or the file is lost or damaged, no id is "
     f"accepted twice, and calls fail for up to {PAUSE_SECONDS} s.",
+    "postgresql": "If PostgreSQL crashes or fails over, or if its tables are emptied or replaced, no id is accepted "
+    f"twice, and calls fail for up to {PAUSE_SECONDS} s. Ids survive a restart that is not a crash.",
     "redis": "If Redis restarts, with or without persistence, fails over, evicts ids or is emptied, no id is accepted "
     f"twice, and calls fail for up to {PAUSE_SECONDS} s.",
 }
@@ -48,7 +50,8 @@ def check_replay_store(
             advice = "Set MSTOKEN_REPLAY_URL to a file that this process can write: sqlite:////absolute/path."
         return Finding(_NAME, "error", _without_password(str(error), url), advice)
     except SettingsError as error:
-        advice = "Correct MSTOKEN_REPLAY_URL: sqlite:///path, redis://host, or memory: for a single process."
+        advice = "Correct MSTOKEN_REPLAY_URL: sqlite:///path, redis://host, postgresql://host/database, or memory: for "
+        "a single process."
         return Finding(_NAME, "error", _without_password(str(error), url), advice)
     return _finding(scheme, warning, settings, environment)
 
@@ -58,6 +61,8 @@ def _finding(scheme: str, warning: str | None, settings: Settings, environment: 
     if scheme == "memory":
         text = f"in memory: another process would accept a used token again. {PROMISES['memory']}"
         return Finding(_NAME, "warning", text, "Use sqlite:///path on one machine, or redis://host on several.")
+    if scheme in ("postgresql", "postgres"):
+        return Finding(_NAME, "ok", f"{scheme}: works. {PROMISES['postgresql']}")
     if scheme != "sqlite":
         text = f"{scheme}: works. {PROMISES['redis']}"
         if warning:

@@ -34,9 +34,10 @@ Lambda, "Defined runtime environment variables"; Amazon ECS, "Task metadata endp
 def replay_store(settings: Settings, audience: str, environment: Mapping[str, str] = os.environ) -> ReplayStore:
     """Return the store of the service `audience` that the settings name.
 
-    `settings.replay_url` is `memory:`, `sqlite:///relative/path`, `sqlite:////absolute/path`, or a `redis://`,
-    `rediss://` or `unix://` URL as redis-py reads it. Raises `SettingsError` for any other URL, for `memory:` if the
-    service has more than one worker, and for `memory:` and `sqlite:` on a platform whose instances have no common disk.
+    `settings.replay_url` is `memory:`, `sqlite:///relative/path`, `sqlite:////absolute/path`, a `redis://`, `rediss://`
+    or `unix://` URL as redis-py reads it, or a `postgresql://` URL as libpq reads it. Raises `SettingsError` for any
+    other URL, for `memory:` if the service has more than one worker, and for `memory:` and `sqlite:` on a platform
+    whose instances have no common disk.
     """
     scheme, colon, rest = settings.replay_url.partition(":")
     # With the emulator, all processes run on one machine, so they share its clock.
@@ -54,9 +55,18 @@ def replay_store(settings: Settings, audience: str, environment: Mapping[str, st
             except ImportError:
                 raise SettingsError(f"MSTOKEN_REPLAY_URL is {scheme}:…: install mstoken[redis] to use it.") from None
             return RedisReplayStore(settings.replay_url, clock_skew_seconds=clock_skew_seconds)
+        case "postgresql" | "postgres":
+            try:
+                from mstoken.callee.replay.postgresql import PostgreSQLReplayStore
+            except ImportError:
+                raise SettingsError(
+                    f"MSTOKEN_REPLAY_URL is {scheme}:…: install mstoken[postgresql] to use it."
+                ) from None
+            return PostgreSQLReplayStore(settings.replay_url, clock_skew_seconds=clock_skew_seconds)
     # The rest of the URL may contain a password.
     raise SettingsError(
-        f"MSTOKEN_REPLAY_URL begins with {scheme!r}: it must be memory:, sqlite:///path or redis://host."
+        f"MSTOKEN_REPLAY_URL begins with {scheme!r}: it must be memory:, sqlite:///path, redis://host or "
+        "postgresql://host/database."
     )
 
 
@@ -78,6 +88,6 @@ def _check_is_shared(settings: Settings, environment: Mapping[str, str]) -> None
     if platform and not settings.single_instance:
         raise SettingsError(
             f"MSTOKEN_REPLAY_URL is {settings.replay_url!r} on {platform}: instances there do not share a disk, so "
-            "each of them would accept the same token once. Use redis://host. If this service never has more than one "
-            "instance, set MSTOKEN_SINGLE_INSTANCE=true."
+            "each of them would accept the same token once. Use redis://host or postgresql://host/database. If this "
+            "service never has more than one instance, set MSTOKEN_SINGLE_INSTANCE=true."
         )

@@ -6,6 +6,7 @@ import pytest
 
 from mstoken.callee.replay.factory import PLATFORMS, replay_store
 from mstoken.callee.replay.memory import MemoryReplayStore
+from mstoken.callee.replay.postgresql import PostgreSQLReplayStore
 from mstoken.callee.replay.redis import RedisReplayStore
 from mstoken.callee.replay.sqlite import SQLiteReplayStore
 from mstoken.callee.replay.store import ReplayStore
@@ -26,6 +27,8 @@ CLOUD_RUN = {"K_SERVICE": "product"}
         ("redis://localhost:6379/0", RedisReplayStore),
         ("rediss://user:secret@redis.example.com", RedisReplayStore),
         ("unix:///run/redis.sock", RedisReplayStore),
+        ("postgresql://user:secret@db.example.com/ids", PostgreSQLReplayStore),
+        ("postgres:///ids?host=/run/postgresql", PostgreSQLReplayStore),
     ],
 )
 async def test_the_url_chooses_the_store(url: str, kind: type[ReplayStore]) -> None:
@@ -39,7 +42,7 @@ async def test_the_url_chooses_the_store(url: str, kind: type[ReplayStore]) -> N
 def test_any_other_url_is_a_settings_error(url: str) -> None:
     """The error names the variable and what was expected, and contains nothing that may be a password."""
     with pytest.raises(
-        SettingsError, match=r"MSTOKEN_REPLAY_URL begins with .*: it must be memory:, sqlite:///path or redis://host"
+        SettingsError, match=r"MSTOKEN_REPLAY_URL begins with .*: it must be memory:, sqlite:///path, redis://host or p"
     ) as caught:
         replay_store(laptop(replay_url=url), "test-store")
     assert "secret" not in str(caught.value)
