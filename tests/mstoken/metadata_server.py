@@ -53,7 +53,7 @@ class Google(ThreadingHTTPServer):
         assert self._request.acquire(timeout=DEADLINE_SECONDS)
 
     def __enter__(self) -> "Google":
-        self._serving = threading.Thread(target=self.serve_forever)
+        self._serving = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
         self._serving.start()
         return self
 

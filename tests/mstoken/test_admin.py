@@ -113,7 +113,7 @@ class EmptyEmulator(BaseHTTPRequestHandler):
 def test_the_emulator_is_asked_without_a_proxy() -> None:
     """A proxy does not reach this machine. Its variables are often set, and NO_PROXY is not."""
     with ThreadingHTTPServer(("127.0.0.1", 0), EmptyEmulator) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         host = f"127.0.0.1:{server.server_port}"
         nowhere = dict.fromkeys(["http_proxy", "HTTP_PROXY", "ALL_PROXY"], "http://127.0.0.1:9")
         with environment(FIREBASE_AUTH_EMULATOR_HOST=host, NO_PROXY="", no_proxy="", **nowhere):

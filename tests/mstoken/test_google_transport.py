@@ -47,7 +47,7 @@ class Proxy(ThreadingHTTPServer):
         self.asked: list[str] = []
 
     def __enter__(self) -> "Proxy":
-        self._serving = threading.Thread(target=self.serve_forever)
+        self._serving = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
         self._serving.start()
         return self
 

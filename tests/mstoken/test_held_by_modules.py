@@ -440,7 +440,7 @@ class _Answer(BaseHTTPRequestHandler):
 def test_a_forked_child_has_http_connections_of_its_own() -> None:
     """Parent and child would read each other's answers on a connection that both have."""
     with IdentityToolkit() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         host = f"127.0.0.1:{server.server_port}"
         with environment(FIREBASE_AUTH_EMULATOR_HOST=host):
             directory = AdminDirectory(Settings(project_id="demo-forking"))

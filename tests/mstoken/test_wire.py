@@ -8,7 +8,9 @@ import pytest
 from mstoken import wire
 
 LIBRARY = Path(wire.__file__).parent
-MODULES = sorted(path for path in LIBRARY.rglob("*.py") if path.name != "wire.py")
+ATTACKS = {"forge.py", "token_flaws.py", "proof_flaws.py"}
+"""The tables of attacks write what an attacker would send, and not what this library writes."""
+MODULES = [path for path in sorted(LIBRARY.rglob("*.py")) if path.name not in ATTACKS and path.name != "wire.py"]
 NAMES = {
     wire.SERVICE_TOKEN_HEADER,
     wire.PROOF_HEADER,

@@ -333,7 +333,7 @@ class TestOutages:
 def toolkit_host() -> Iterator[str]:
     """The address of a running Identity Toolkit."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Toolkit) as server:
-        serving = threading.Thread(target=server.serve_forever)
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         serving.start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
