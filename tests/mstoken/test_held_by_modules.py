@@ -14,8 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
+import aiohttp
 import httpx
 import pytest
+import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import Depends, FastAPI
@@ -23,6 +25,7 @@ from fastapi.testclient import TestClient
 from flask import Request, Response
 
 from mstoken import ServiceIdentity, Settings, TokenVerifier
+from mstoken.aiohttp import AiohttpAuth
 from mstoken.callee.callers import Admission, Call, Caller
 from mstoken.callee.certificates import CertificateCache, CertificateFile
 from mstoken.callee.firebase import AdminDirectory, IdentityStatus
@@ -42,6 +45,7 @@ from mstoken.issuer.policy import Policy
 from mstoken.issuer.service import TokenService
 from mstoken.jwk import public_jwk
 from mstoken.proof import ProofKey, ProofVerifier
+from mstoken.requests import RequestsAuth
 from mstoken.strict_jwt import unverified
 from mstoken.testing import FakeFirebase
 from mstoken.wire import SERVICE_TOKEN_HEADER, Mode
@@ -62,7 +66,9 @@ Use: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 class Surroundings:
     """What the objects need: a production project without Google, a fake project, and a file of spent ids."""
 
-    def __init__(self, folder: Path, keys: KeyRing, account: Path) -> None:
+    def __init__(self, folder: Path, keys: KeyRing, account: Path, echo_url: str) -> None:
+        """`echo_url` answers with the service token of the request."""
+        self.echo_url = echo_url
         self.folder = folder
         self.issuer = Issuer(keys, folder / "certificates.json")
         self.account = account
@@ -316,6 +322,32 @@ def identity_with_proofs(around: Surroundings) -> Use:
     return identity(around, "proof")
 
 
+def requests_adapter(around: Surroundings) -> Use:
+    """The adapter for requests, in a session that a module holds too."""
+    session = requests.Session()
+    session.auth = RequestsAuth(around.firebase.identity("billing"), "product")
+
+    async def use() -> None:
+        tokens = [(await asyncio.to_thread(session.get, around.echo_url)).text for _ in range(2)]
+        assert unverified(tokens[0]).payload["sub"] == "svc:billing"
+        assert tokens[0] != tokens[1]
+
+    return use
+
+
+def aiohttp_adapter(around: Surroundings) -> Use:
+    """The adapter for aiohttp. A session of aiohttp belongs to one event loop, and the adapter to none."""
+    auth = AiohttpAuth(around.firebase.identity("billing"), "product")
+
+    async def use() -> None:
+        async with aiohttp.ClientSession(middlewares=[auth]) as session:
+            tokens = [await (await session.get(around.echo_url)).text() for _ in range(2)]
+        assert unverified(tokens[0]).payload["sub"] == "svc:billing"
+        assert tokens[0] != tokens[1]
+
+    return use
+
+
 def proofs(around: Surroundings) -> Use:
     """A key for proofs, and the verifier of proofs and nonces."""
     key, verifier = ProofKey(), ProofVerifier()
@@ -354,6 +386,8 @@ HELD: list[Callable[[Surroundings], Use]] = [
     token_service,
     identity,
     identity_with_proofs,
+    requests_adapter,
+    aiohttp_adapter,
     proofs,
 ]
 
@@ -368,10 +402,28 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_service_account(tmp_path_factory.mktemp("account") / "account.json")
 
 
+class _Echo(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.headers[SERVICE_TOKEN_HEADER].encode())
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def echo_url() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
 @pytest.fixture
-def around(tmp_path: Path, keys: KeyRing, account: Path) -> Iterator[Surroundings]:
+def around(tmp_path: Path, keys: KeyRing, account: Path, echo_url: str) -> Iterator[Surroundings]:
     with environment(GOOGLE_APPLICATION_CREDENTIALS=str(account)):
-        yield Surroundings(tmp_path, keys, account)
+        yield Surroundings(tmp_path, keys, account, echo_url)
 
 
 @pytest.mark.parametrize("hold", HELD)
