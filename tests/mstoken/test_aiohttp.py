@@ -58,7 +58,7 @@ async def test_each_request_has_a_token(project: Project, mode: Mode) -> None:
         {"data": io.BytesIO(b"bill")},
         {"data": {"bill": io.BytesIO(b"bill")}},
     ],
-    ids=str,
+    ids=["no body", "bytes", "text", "a form", "JSON", "a file", "a file in a form"],
 )
 async def test_a_refused_call_is_sent_again(project: Project, body: dict[str, Any]) -> None:
     """The second request has a new token and the same body."""

@@ -62,7 +62,7 @@ def test_each_request_has_a_token(project: Project, session: requests.Session, m
         {"files": {"bill": io.BytesIO(b"bill")}},
         {"data": io.BytesIO(b"bill")},
     ],
-    ids=str,
+    ids=["no body", "bytes", "text", "a form", "JSON", "multipart of bytes", "multipart of a file", "a file"],
 )
 def test_a_refused_call_is_sent_again(project: Project, session: requests.Session, body: dict[str, Any]) -> None:
     """The second request has a new token and the same body. The first answer is in the history."""
