@@ -51,9 +51,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark the test. Later would be too late for pytest-xdist, which reads the groups when all tests are collected."""
     needs.mark(item)
     if " at 0x" in item.nodeid:
-        raise pytest.UsageError(
-            f"{item.nodeid}: use ids=. Each worker must collect the same names."
-        )
+        raise pytest.UsageError(f"{item.nodeid}: use ids=. Each worker must collect the same names.")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

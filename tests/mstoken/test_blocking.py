@@ -45,14 +45,16 @@ def stuck() -> Iterator[Stuck]:
 
 
 @pytest.fixture
-def threads() -> Iterator[DaemonThreads]:
-    threads = DaemonThreads(2, "test call")
+def threads(request: pytest.FixtureRequest) -> Iterator[DaemonThreads]:
+    """At most two threads. They have the name of the test, because those of an earlier test may not have ended yet."""
+    threads = DaemonThreads(2, request.node.name)
     yield threads
     threads.shutdown()
 
 
-def names() -> list[str]:
-    return [thread.name for thread in threading.enumerate()]
+def count(name: str) -> int:
+    """Return how many threads have the name."""
+    return [thread.name for thread in threading.enumerate()].count(name)
 
 
 class TestDaemonThreads:
@@ -85,13 +87,15 @@ class TestDaemonThreads:
         stuck.wait_until_begun()
         assert threads.submit(divmod, 7, 2).result(DEADLINE_SECONDS) == (3, 1)
 
-    def test_there_is_a_maximum_of_threads(self, threads: DaemonThreads, stuck: Stuck) -> None:
+    def test_there_is_a_maximum_of_threads(
+        self, request: pytest.FixtureRequest, threads: DaemonThreads, stuck: Stuck
+    ) -> None:
         """While all are busy, a call waits for a thread, and can be cancelled."""
         for _ in range(2):
             threads.submit(stuck)
             stuck.wait_until_begun()
         waiting, cancelled = threads.submit(divmod, 7, 2), threads.submit(divmod, 1, 0)
-        assert names().count("test call") == 2
+        assert count(request.node.name) == 2
         assert not waiting.running()
         assert cancelled.cancel()
         stuck.may_end.set()
