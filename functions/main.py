@@ -25,7 +25,7 @@ from typing_extensions import override
 # checkout's own mstoken, which is linked into functions/venv, must win over a copy that an earlier deployment left.
 sys.path.append(os.path.join(os.path.dirname(__file__), "packed"))
 
-from mstoken import Caller, ServiceIdentity
+from mstoken import Caller, ServiceIdentity, TokenVerifier
 from mstoken.functions import Callee, TokenEndpoint
 from mstoken.problem import Problem
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
@@ -89,7 +89,7 @@ _log = logging.getLogger("functions")
 # Service accounts of the project that the functions are deployed to; docs/production.md creates them. No function runs
 # as the project's default account.
 options.set_global_options(service_account=None if EMULATED else "delivery@")
-_delivery = Callee("delivery")
+_delivery = Callee(TokenVerifier("delivery"))
 _issue = TokenEndpoint(Path(__file__).with_name("policy.toml"))
 
 

@@ -101,9 +101,9 @@ class NotProtected(MsTokenError):
 
     def __init__(self) -> None:
         super().__init__(
-            "A route has a dependency made by allow(), and its app has no verifier, so every call fails. Call "
-            'protect(app, TokenVerifier("…")) from mstoken.fastapi with the app of the route, or with an app in which '
-            "it is mounted."
+            "A route uses allow(), and its app has no verifier, so every call fails. Call "
+            'protect(app, TokenVerifier("…")) of mstoken.fastapi, mstoken.starlette or mstoken.flask with the app of '
+            "the route, or with an app in which it is mounted."
         )
 
 

@@ -9,9 +9,11 @@ MODULES: Mapping[str, frozenset[str]] = {
     "cli": frozenset({"rich", "typer"}),
     "emulator": frozenset({"fastapi", "starlette", "uvicorn"}),
     "fastapi": frozenset({"fastapi", "starlette"}),
+    "flask": frozenset({"flask"}),
     "postgresql": frozenset({"asyncpg"}),
     "redis": frozenset({"redis"}),
     "requests": frozenset({"requests"}),
+    "starlette": frozenset({"starlette"}),
 }
 """The modules that each extra installs, and that the library imports."""
 

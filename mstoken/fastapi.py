@@ -7,39 +7,30 @@ protect(app, TokenVerifier("product"))
 async def list_products(caller: Annotated[Caller, Depends(allow(users=True, services={"billing"}))]): ...
 """
 
-import logging
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection
 from copy import deepcopy
 from functools import cache
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Security
-from fastapi.openapi.models import APIKey, APIKeyIn
-from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
-from fastapi.openapi.models import SecurityBase as SecurityModel
-from fastapi.security.base import SecurityBase
 from pydantic import BaseModel, ConfigDict
-from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse
-from starlette.websockets import WebSocket, WebSocketState
 
 from mstoken.callee.callers import Admission, Caller
-from mstoken.callee.verifier import TokenVerifier
-from mstoken.guard import Allow, Guard, realm_of
-from mstoken.problem import PROBLEM_MEDIA_TYPE, Problem, problem_details, problem_headers
+from mstoken.extras import needed_by
+from mstoken.problem import PROBLEM_MEDIA_TYPE
 from mstoken.wire import SERVICE_TOKEN_HEADER
 
-_POLICY_VIOLATION = 1008
-_TRY_AGAIN_LATER = 1013
-"""Codes that close a WebSocket (RFC 6455, section 7.4.1; IANA, "WebSocket Close Code Number Registry")."""
-_SERVER_ERROR = 500
+with needed_by("mstoken.fastapi", "fastapi"):
+    from fastapi import Security
+    from fastapi.openapi.models import APIKey, APIKeyIn
+    from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
+    from fastapi.openapi.models import SecurityBase as SecurityModel
+    from fastapi.security.base import SecurityBase
+    from starlette.requests import HTTPConnection
 
-HTTPTOOLS_MODULE = "uvicorn.protocols.http.httptools_impl"
-"""The module of uvicorn that parses requests with httptools."""
+    from mstoken.guard import Allow
+    from mstoken.starlette import problem_response, protect
 
-_log = logging.getLogger("mstoken.http")
+__all__ = ["REFUSALS", "ProblemDetails", "allow", "documented_problem", "problem_response", "protect"]
 
 
 class ProblemDetails(BaseModel):
@@ -153,69 +144,3 @@ def allow(
     if not admission.services:
         return _AllowUsers(admission)
     return _AllowBoth(admission) if admission.users else _AllowServices(admission)
-
-
-def protect(app: FastAPI, verifier: TokenVerifier) -> None:
-    """Use `verifier` for the `allow` dependencies of the app, and open and close it with the app.
-
-    It also serves the apps that are mounted in this one, except those that `protect` gives a verifier of their own.
-
-    Every `Problem` is answered as `application/problem+json`: this library's refusals, and the application's own
-    errors that derive from it. A handler that the application registers for a class below `Problem` takes precedence
-    (Starlette, "Exceptions"). Call this before the app serves; later it raises RuntimeError. A second call replaces the
-    verifier, for tests.
-    """
-    if app.middleware_stack is not None and Problem not in app.exception_handlers:
-        raise RuntimeError("protect(app, …) must be called before the app serves, where the app is made.")
-    guard = Guard.of(app, _answer)  # type: ignore[arg-type] # it answers requests and WebSockets
-    is_first = guard.verifier is None
-    guard.verifier = verifier
-    if is_first:
-        _open_with(app, guard)
-
-
-def _open_with(app: FastAPI, guard: Guard) -> None:
-    """Open and close the verifier of the guard with the app."""
-    inner = app.router.lifespan_context
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
-        _warn_about_parser(sys.modules)
-        assert guard.verifier is not None  # noqa: S101 - `protect` has set it
-        async with guard.verifier, inner(app) as state:
-            yield state
-
-    app.router.lifespan_context = lifespan
-
-
-def _warn_about_parser(modules: Container[str]) -> None:
-    """Log a warning if the server of this process is uvicorn with its parser httptools.
-
-    uvicorn imports the module of a parser only to use it. An application cannot tell a trailer from a header itself.
-    """
-    if HTTPTOOLS_MODULE in modules:
-        _log.warning(
-            "uvicorn parses requests with httptools, which takes trailers for headers and has no limit for the size of "
-            "a header. Start uvicorn with --http h11, or set UVICORN_HTTP=h11."
-        )
-
-
-def problem_response(problem: Problem, realm: str) -> JSONResponse:
-    """Return the answer to a request that failed with `problem`, as problem details of the service `realm`."""
-    headers = problem_headers(problem, realm)
-    return JSONResponse(problem_details(problem), problem.status, headers, media_type=PROBLEM_MEDIA_TYPE)
-
-
-async def _answer(connection: HTTPConnection, problem: Exception) -> JSONResponse | None:
-    assert isinstance(problem, Problem)  # noqa: S101 - the handler is registered for problems only
-    response = problem_response(problem, realm_of(connection))
-    if not isinstance(connection, WebSocket):
-        return response
-    is_handshake = connection.application_state is WebSocketState.CONNECTING
-    if is_handshake and "websocket.http.response" in (connection.scope.get("extensions") or {}):
-        await connection.send_denial_response(response)
-    elif connection.application_state is not WebSocketState.DISCONNECTED:
-        # Before the handshake is accepted, the server answers this with 403 (ASGI, "Websocket", "Close").
-        is_ours = problem.status >= _SERVER_ERROR
-        await connection.close(_TRY_AGAIN_LATER if is_ours else _POLICY_VIOLATION, problem.code)
-    return None

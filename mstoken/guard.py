@@ -1,38 +1,51 @@
-"""Verifies the calls of FastAPI's routes before they run. `mstoken.fastapi` is the adapter that apps use.
+"""Verifies the calls of an app of Starlette or FastAPI. `mstoken.starlette` and `mstoken.fastapi` are the adapters.
 
 FastAPI reads the body of a request, and looks at its path and its query, before or while it runs dependencies. With a
-dependency alone, a stranger would learn what is wrong with a request, and could make the app read a body.
+dependency alone, a stranger would learn what is wrong with a request, and could make the app read a body. So the guard
+verifies the calls of FastAPI's routes before they run. It does not import
+FastAPI: an app without it has no such routes.
 """
 
+import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple, TypeAlias
 
-import fastapi.routing
-from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, Match, Router
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
-from mstoken import uri
-from mstoken.callee.callers import Admission, Call, Caller
+from mstoken.asgi import call_of
+from mstoken.callee.callers import Admission, Caller
 from mstoken.callee.verification import Verification
 from mstoken.callee.verifier import TokenVerifier
 from mstoken.errors import NotProtected
 from mstoken.problem import Problem
-from mstoken.wire import NONCE_HEADER, PROOF_HEADER, SERVICE_TOKEN_HEADER
+from mstoken.wire import NONCE_HEADER
 
 _SCOPE_KEY = "mstoken"
 """The member of an ASGI scope that has the `_Protection` of a request."""
 _HANDLERS_KEY = "starlette.exception_handlers"
 _MAX_LAYERS = 100
 """How many layers of middleware around a mounted app are looked through."""
+_FASTAPI = "fastapi.routing"
+"""The module of FastAPI's routes. An app that has such routes has imported it."""
 
-# Since FastAPI has included routers, this returns their routes too. Before, `include_router` copied the routes.
-_every_route: Callable[[Iterable[BaseRoute]], Iterator[Any]] = getattr(fastapi.routing, "iter_route_contexts", iter)
+Dependant: TypeAlias = Any
+"""FastAPI's model of a dependency or of a route: `fastapi.dependencies.models.Dependant`."""
+
+
+def _every_route(routes: Iterable[BaseRoute]) -> Iterator[Any]:
+    """Yield routes, and those of the routers that FastAPI has included.
+
+    Before FastAPI had included routers, `include_router` copied their routes.
+    """
+    every: Callable[[Iterable[BaseRoute]], Iterator[Any]]
+    every = getattr(sys.modules.get(_FASTAPI), "iter_route_contexts", iter)
+    return every(routes)
 
 
 class _Candidate(NamedTuple):
@@ -50,9 +63,11 @@ class _Candidate(NamedTuple):
         """Return the candidate for a route as `_every_route` returns it."""
         original = getattr(route, "original_route", route)
         matches = route.matches
+        api_route = getattr(sys.modules.get(_FASTAPI), "APIRoute", None)
         is_known = (
-            not isinstance(original, APIRoute)
-            or type(original).matches is APIRoute.matches
+            api_route is None
+            or not isinstance(original, api_route)
+            or type(original).matches is api_route.matches
             or getattr(matches, "__self__", None) is original
         )
         return cls(matches if is_known else None, getattr(route, "dependant", None), getattr(route, "app", None))
@@ -82,7 +97,7 @@ class _Protection:
 
         A program can make another request of the scope of this one. That is another call.
         """
-        call = _call(connection)
+        call = call_of(connection.scope)
         if self._verification is None or self._verification.call != call:
             self._verification = Verification(self.verifier, call)
         return self._verification
@@ -98,13 +113,16 @@ class Allow:
 
     admission: Admission
 
-    async def caller(self, connection: HTTPConnection) -> Caller:
-        """Return the caller of a connection. Raises its `Refusal`, and `NotProtected` if no app has a verifier."""
+    async def caller(self, connection: HTTPConnection, also: Iterable[Admission] = ()) -> Caller:
+        """Return the caller of a connection. Raises its `Refusal`, and `NotProtected` if no app has a verifier.
+
+        `also` are further admissions that must admit the caller, or nothing is spent. Those of FastAPI are known.
+        """
         protection: _Protection | None = connection.scope.get(_SCOPE_KEY)
         if protection is None:
             raise NotProtected
-        also = _admissions_of(_dependant_of(connection.scope), connection.scope)
-        return await protection.verification(connection).caller(self.admission, also)
+        known = _admissions_of(_dependant_of(connection.scope), connection.scope)
+        return await protection.verification(connection).caller(self.admission, chain(also, known))
 
 
 class Guard:
@@ -134,6 +152,10 @@ class Guard:
         if not isinstance(app.middleware_stack, cls):
             app.middleware_stack = cls(app, answer)
         return app.middleware_stack
+
+    def replace(self, verifier: TokenVerifier) -> None:
+        """Use `verifier` from now on."""
+        self.verifier = verifier
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection (ASGI, "Applications")."""
@@ -241,29 +263,3 @@ def _admissions(dependant: Dependant, overrides: Mapping[Hashable, object]) -> I
         if isinstance(dependency.call, Allow):
             yield dependency.call.admission
         yield from _admissions(dependency, overrides)
-
-
-def _call(connection: HTTPConnection) -> Call:
-    headers = connection.headers
-    return Call(
-        # The handshake of a WebSocket is a GET (RFC 6455, section 4.1). Its scope does not say so.
-        method=connection.scope.get("method", "GET"),
-        path=_path(connection.scope),
-        service_tokens=headers.getlist(SERVICE_TOKEN_HEADER),
-        proofs=headers.getlist(PROOF_HEADER),
-        authorizations=headers.getlist("Authorization"),
-    )
-
-
-def _path(scope: Scope) -> str:
-    """Return the path as it was sent, without the root path of the server, which a proxy may have added.
-
-    A server need not tell how the path was sent. Then it has escapes where they are needed.
-
-    Source: ASGI, "HTTP Connection Scope", `raw_path` and `root_path`.
-    """
-    raw: bytes | None = scope.get("raw_path")
-    sent = raw.decode("latin-1") if raw else uri.escaped(scope["path"])
-    # If an app is mounted in another one, Starlette keeps the root path of the server in app_root_path.
-    root = uri.escaped(scope.get("app_root_path", scope.get("root_path", "")).rstrip("/"))
-    return sent.removeprefix(root) if sent.startswith(f"{root}/") else sent

@@ -1,12 +1,12 @@
 """Errors that are answered over HTTP as problem details (RFC 9457), with their header fields.
 
 `Problem` is the base class of all such errors: this library's refusals, and an application's own errors. It does not
-depend on a web framework: `problem_details` and `problem_headers` return the parts of the answer, and adapters make a
-response of them.
+depend on a web framework: `problem_answer` returns the parts of the answer, and adapters make a response of them.
 """
 
+import json
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from mstoken.wire import BEARER_SCHEME
 
@@ -90,3 +90,18 @@ def problem_headers(problem: Problem, realm: str) -> dict[str, str]:
     if problem.retry_after_seconds is not None:
         headers["Retry-After"] = str(problem.retry_after_seconds)
     return headers
+
+
+class ProblemAnswer(NamedTuple):
+    """The parts of an HTTP answer with problem details: the status, the header fields, and the body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def problem_answer(problem: Problem, realm: str) -> ProblemAnswer:
+    """Return the answer to a request that failed with `problem`, as problem details of the service `realm`."""
+    headers = {"Content-Type": PROBLEM_MEDIA_TYPE, **problem_headers(problem, realm)}
+    body = json.dumps(problem_details(problem), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return ProblemAnswer(problem.status, headers, body.encode())

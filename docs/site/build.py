@@ -40,10 +40,12 @@ REFERENCE: Mapping[str, tuple[str, str, Sequence[str]]] = {
     ),
     "callee": (
         "Callee",
-        "What a service that is called uses, with FastAPI and with Firebase functions.",
+        "What a service that is called uses, with each framework.",
         [
-            *("mstoken.TokenVerifier", "mstoken.fastapi.protect", "mstoken.fastapi.allow"),
-            *("mstoken.ServiceCaller", "mstoken.UserCaller", "mstoken.functions.Callee"),
+            *("mstoken.TokenVerifier", "mstoken.ServiceCaller", "mstoken.UserCaller"),
+            *("mstoken.fastapi.allow", "mstoken.starlette.protect", "mstoken.starlette.allow"),
+            *("mstoken.flask.protect", "mstoken.flask.allow", "mstoken.functions.Callee"),
+            *("mstoken.wsgi.WsgiVerifier", "mstoken.asgi.AsgiVerifier", "mstoken.callee.callers.Admission"),
         ],
     ),
     "settings": ("Settings", "The settings of callers and callees.", ["mstoken.Settings"]),

@@ -109,8 +109,8 @@ class Admission:
     @classmethod
     def of(
         cls,
-        users: bool | Collection[str],
-        services: Collection[str],
+        users: bool | Collection[str] = False,
+        services: Collection[str] = (),
         *,
         proof: bool = False,
         acting_for_user: bool = False,

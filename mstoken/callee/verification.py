@@ -1,13 +1,19 @@
 """The verification of one request: it is made once, and spends once, however many parts of a program ask for it."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from functools import reduce
 from operator import and_
+from typing import Any
 
 from mstoken.callee.callers import Admission, Call, Caller, ServiceCaller
 from mstoken.callee.verifier import TokenVerifier
 from mstoken.errors import Refusal
+from mstoken.problem import Problem, ProblemAnswer, problem_answer
+from mstoken.wire import NONCE_HEADER
+
+_KEY = "mstoken.verification"
+"""The member of a WSGI environment or of an ASGI scope that has the `Verification` of a request."""
 
 
 class Verification:
@@ -18,7 +24,7 @@ class Verification:
 
     def __init__(self, verifier: TokenVerifier, call: Call) -> None:
         self.call = call
-        self._verifier = verifier
+        self.verifier = verifier
         self._outcome: Caller | Refusal | None = None
         self._lock = asyncio.Lock()
 
@@ -38,10 +44,49 @@ class Verification:
                 self._outcome = await self._verify(reduce(and_, also, admission))
         if isinstance(self._outcome, Refusal):
             raise self._outcome
-        return await self._verifier.admit(admission, self._outcome, self.call)
+        return await self.verifier.admit(admission, self._outcome, self.call)
 
     async def _verify(self, admission: Admission) -> Caller | Refusal:
         try:
-            return await self._verifier.authorize(admission, self.call)
+            return await self.verifier.authorize(admission, self.call)
         except Refusal as refusal:
             return refusal
+
+
+class RequestVerifier:
+    """A verifier with what web applications need beside it: one verification for each request, and the answers.
+
+    A request is what its framework has of it: a WSGI environment or an ASGI scope. The verification is kept there.
+    """
+
+    def __init__(self, verifier: TokenVerifier) -> None:
+        """`verifier` may be made by a module: making it reads nothing."""
+        self.verifier = verifier
+
+    def replace(self, verifier: TokenVerifier) -> None:
+        """Use another verifier from now on, for tests."""
+        self.verifier = verifier
+
+    def verification(self, request: MutableMapping[str, Any], call: Call) -> Verification:
+        """Return the verification of this request, the same one for all who ask.
+
+        A program can make another request of the parts of this one. That is another call.
+        """
+        kept = request.get(_KEY)
+        if isinstance(kept, Verification) and kept.verifier is self.verifier and kept.call == call:
+            return kept
+        made = request[_KEY] = Verification(self.verifier, call)
+        return made
+
+    def headers(self, request: MutableMapping[str, Any]) -> dict[str, str]:
+        """Return the header fields for the answer to a request, whatever it is.
+
+        It is the next nonce, if the caller should use another one (RFC 9449, section 8.2).
+        """
+        kept = request.get(_KEY)
+        nonce = kept.next_nonce if isinstance(kept, Verification) else None
+        return {} if nonce is None else {NONCE_HEADER: nonce}
+
+    def answer(self, problem: Problem) -> ProblemAnswer:
+        """Return the answer to a request that failed with `problem`: a refusal, or an error of the application."""
+        return problem_answer(problem, self.verifier.audience)

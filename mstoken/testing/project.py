@@ -1,13 +1,31 @@
 """A Firebase project in memory with the apps under test that use it. The fixture `firebase` is one."""
 
-from typing import Any, TypeVar
+import sys
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeVar
 
-from mstoken.extras import needed_by
+from mstoken.callee.verification import RequestVerifier
+from mstoken.callee.verifier import TokenVerifier
+from mstoken.callee.views import CALLEE, EXTENSION
 from mstoken.testing.credentials import ServiceCredentials, UserCredentials
 from mstoken.testing.fake_firebase import FakeFirebase
 from mstoken.wire import Mode
 
 App = TypeVar("App")
+
+
+class VerifierHolder(Protocol):
+    """What has the verifier of an app, and takes another one."""
+
+    @property
+    def verifier(self) -> TokenVerifier | None:
+        """The verifier."""
+        ...
+
+    def replace(self, verifier: TokenVerifier) -> None:
+        """Use another verifier from now on."""
+        ...
+
 
 BASE_URL = "http://testserver"
 """The URL that Starlette's and FastAPI's `TestClient` call by default."""
@@ -20,38 +38,38 @@ class FirebaseProject(FakeFirebase):
         """The parameters are those of `FakeFirebase`."""
         super().__init__(*args, **settings)
         self._urls: dict[str, str] = {}
-        self._replaced: list[tuple[Any, Any]] = []
+        self._replaced: list[tuple[VerifierHolder, TokenVerifier]] = []
 
     def protect(self, app: App, *, base_url: str = BASE_URL, **settings: Any) -> App:
         """Make an app verify its calls with this Firebase, and return the app.
 
-        Every verifier that `mstoken.fastapi.protect` gave to the app, or to an app that is mounted in it, is replaced.
-        The service stays the same, spent ids are kept in memory, and the environment is not read. `settings` are
-        settings of the verifier, by field name, such as `require_proof=True`. Proofs are made for `base_url`.
+        `app` is an app of FastAPI, Starlette or Flask that was passed to `protect`, a `Callee` or one of its functions,
+        or what verifies the calls of another framework (`WsgiVerifier`, `AsgiVerifier`). Every verifier of the app, of
+        the apps that are mounted in it, and of its blueprints is replaced. The service stays the same, spent ids are
+        kept in memory, and the environment is not read. `settings` are settings of the verifier, by field name, such as
+        `require_proof=True`. Proofs are made for `base_url`.
 
         Raises ValueError if the app has no verifier: then `protect(app, TokenVerifier(...))` was not called.
         """
-        with needed_by("FirebaseProject.protect", "fastapi"):
-            from mstoken.guard import guards_of
-        guards = list(guards_of(app))
-        if not guards:
+        holders = [(holder, holder.verifier) for holder in _holders_of(app)]
+        if not holders:
             raise ValueError(
                 "This app has no verifier, so its routes could not tell who is calling. Call "
-                "protect(app, TokenVerifier(...)) where the app is made."
+                "protect(app, TokenVerifier(...)) of mstoken.fastapi, mstoken.starlette or mstoken.flask where the app "
+                "is made. For functions and other frameworks, pass the Callee, the WsgiVerifier or the AsgiVerifier."
             )
-        for guard in guards:
-            assert guard.verifier is not None  # noqa: S101 - `guards_of` yields those that have one
-            self._replaced.append((guard, guard.verifier))
-            audience = guard.verifier.audience
-            self._urls[audience] = base_url
-            guard.verifier = self.verifier(audience, base_url=base_url, **settings)
+        for holder, verifier in holders:
+            assert verifier is not None  # noqa: S101 - `_holders_of` returns those that have one
+            self._replaced.append((holder, verifier))
+            self._urls[verifier.audience] = base_url
+            holder.replace(self.verifier(verifier.audience, base_url=base_url, **settings))
         return app
 
     def release(self) -> None:
         """Give the apps the verifiers back that they had before."""
         while self._replaced:
-            guard, verifier = self._replaced.pop()
-            guard.verifier = verifier
+            holder, verifier = self._replaced.pop()
+            holder.replace(verifier)
         self._urls.clear()
 
     def as_user(self, uid: str = "maya", *, flaw: str | None = None, **claims: Any) -> UserCredentials:
@@ -98,3 +116,18 @@ class FirebaseProject(FakeFirebase):
             if self._urls
             else "No app is under test. Call firebase.protect(app), or name the service that is called: to='product'."
         )
+
+
+def _holders_of(app: object) -> Iterable[VerifierHolder]:
+    """Return what has the verifiers of an app. No framework is imported that the app does not use."""
+    callee = getattr(app, CALLEE, app)
+    if isinstance(callee, RequestVerifier):
+        return [callee]
+    extensions = getattr(app, "extensions", None)
+    if isinstance(extensions, dict):
+        return dict.fromkeys(extensions.get(EXTENSION, {}).values())
+    if "mstoken.guard" not in sys.modules:
+        return []
+    from mstoken.guard import guards_of
+
+    return guards_of(app)

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.routing import Match
 
 from mstoken.fastapi import documented_problem, problem_response
@@ -51,12 +51,12 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
 
 
-def response_to(problem: Problem) -> JSONResponse:
+def response_to(problem: Problem) -> Response:
     """Return the answer to a problem without a challenge, which needs no realm."""
     return problem_response(problem, realm="")
 
 
-def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:
+def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - what the handler is registered for
     headers = {"Allow": _allowed_methods(request)} if error.status_code == 405 else error.headers or {}
     return response_to(FrameworkError(error.status_code, headers))
@@ -72,7 +72,7 @@ def _allowed_methods(request: Request) -> str:
     return ", ".join(filter(is_allowed, _METHODS))
 
 
-def _answer_validation_error(_request: Request, error: Exception) -> JSONResponse:
+def _answer_validation_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what the handler is registered for
     return response_to(RequestInvalid([_field_error(details) for details in error.errors()[:_MAX_FIELD_ERRORS]]))
 

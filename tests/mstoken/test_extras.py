@@ -1,5 +1,7 @@
 """The sentence about an extra that is not installed."""
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -27,6 +29,35 @@ def test_another_error_stays(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, needed_by("RedisReplayStore", "redis"):
         raise error
     assert caught.value is error
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("module", "extra", "lacks"),
+    [
+        ("fastapi", "fastapi", ["fastapi"]),
+        ("fastapi", "fastapi", ["fastapi", "starlette"]),
+        ("starlette", "starlette", ["starlette"]),
+        ("flask", "flask", ["flask"]),
+        ("functions", "flask", ["flask"]),
+    ],
+)
+def test_an_adapter_without_its_extra(module: str, extra: str, lacks: list[str]) -> None:
+    """Importing it raises one sentence that names the extra."""
+    code = f"import sys; sys.modules.update(dict.fromkeys({lacks})); import mstoken.{module}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    sentence = f"mstoken.{module} needs the extra {extra}. Install it: pip install 'mstoken[{extra}]'"
+    assert done.stderr.splitlines()[-1] == f"mstoken.extras.MissingExtra: {sentence}"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("module", ["asgi", "starlette", "wsgi"])
+def test_adapters_import_no_other_framework(module: str) -> None:
+    """An app of one framework needs none of the others."""
+    others = {"django", "fastapi", "flask", "starlette"} - {module}
+    code = f"import mstoken.{module}, sys; print({others} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
 def test_every_extra_exists() -> None:

@@ -5,21 +5,26 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import pytest
 import uvicorn
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.responses import PlainTextResponse
+from typing_extensions import override
 
 from mstoken import Caller, TokenVerifier
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.errors import VerifierUnavailable
-from mstoken.fastapi import HTTPTOOLS_MODULE, REFUSALS, allow, protect
+from mstoken.fastapi import REFUSALS, allow, protect
 from mstoken.problem import Problem
+from mstoken.starlette import HTTPTOOLS_MODULE
 from mstoken.testing import FakeFirebase
 from mstoken.wire import CLOCK_SKEW_SECONDS
+from tests.mstoken.adapter_contract import ADMISSIONS, AdapterContract, Body, Lines, Site
 from tests.mstoken.caller.fakes import Project
+from tests.mstoken.test_starlette import send
 
 
 def shop(firebase: FakeFirebase, app: FastAPI | None = None, verifier: TokenVerifier | None = None) -> FastAPI:
@@ -363,3 +368,41 @@ async def test_after_a_store_lost_its_memory_the_retry_of_a_call_succeeds() -> N
     assert [call.status_code for call in calls] == [200] * stocked
     refusals = [[refusal.json()["code"] for refusal in call.history] for call in calls]
     assert refusals == [["token_stale"]] * stocked
+
+
+class FastAPISite(Site):
+    """An app of FastAPI. Its routes declare their body, which FastAPI reads."""
+
+    def __init__(self, verifier: TokenVerifier) -> None:
+        super().__init__(verifier)
+        self._app = FastAPI()
+        protect(self._app, verifier)
+        for name, admissions in ADMISSIONS.items():
+            *outer, innermost = [Depends(allow(**admission)) for admission in admissions]
+            route = self._route(name, innermost)
+            self._app.get(f"/{name}", dependencies=outer, response_class=PlainTextResponse)(route)
+            self._app.post(f"/{name}", dependencies=outer, response_class=PlainTextResponse)(route)
+
+    def _route(self, name: str, who: Any) -> Any:
+        def route(caller: Caller = who, body: dict[str, str] | None = None) -> str:
+            if name == "broken":
+                raise HTTPException(404)
+            return self.serve(name, caller)
+
+        return route
+
+    @property
+    @override
+    def protected(self) -> FastAPI:
+        return self._app
+
+    @override
+    def send(self, method: str, path: str, lines: Lines = (), body: Body | None = None) -> httpx.Response:
+        return send(self._app, method, path, lines, body)
+
+
+class TestFastAPI(AdapterContract):
+    """An app of FastAPI keeps the promises of every adapter."""
+
+    site_class = FastAPISite
+    head_status = 405

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from flask import Request, Response
 from jwt.algorithms import ECAlgorithm
+from typing_extensions import override
 from werkzeug.test import EnvironBuilder
 
 from mstoken import Caller, ServiceCaller, Settings, TokenVerifier
@@ -32,8 +34,9 @@ from mstoken.functions import Callee, TokenEndpoint
 from mstoken.issuer.policy import Policy
 from mstoken.issuer.service import TokenService
 from mstoken.problem import Problem
-from mstoken.testing import FakeFirebase
+from mstoken.testing import FakeFirebase, FirebaseProject
 from tests.clock import FakeClock
+from tests.mstoken.adapter_contract import ADMISSIONS, AdapterContract, Body, Lines, Site
 from tests.mstoken.issuer.fakes import FakeSource
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +83,7 @@ class Delivery:
 
     def __init__(self, firebase: FakeFirebase, **admission: Any) -> None:
         self.callers: list[Caller] = []
-        callee = Callee("delivery", lambda: firebase.verifier("delivery"))
+        callee = Callee(firebase.verifier("delivery"))
 
         @callee.allow(**(admission or {"users": True, "services": {"billing"}}))
         def estimate(request: Request, caller: Caller) -> Response:
@@ -156,7 +159,7 @@ class CountryUnknown(Problem):
 
 def test_a_problem_that_the_function_raises_is_answered(firebase: FakeFirebase) -> None:
     """The application's own `Problem` is answered with problem details, as a refusal is."""
-    callee = Callee("delivery", lambda: firebase.verifier("delivery"))
+    callee = Callee(firebase.verifier("delivery"))
 
     @callee.allow(services={"billing"})
     def estimate(request: Request, caller: Caller) -> Response:
@@ -355,16 +358,16 @@ def test_an_answer_can_have_the_next_nonce() -> None:
 def test_a_function_that_admits_no_caller_is_an_error() -> None:
     """The error is raised when the function is made, as is that about an invalid service name."""
     with pytest.raises(ValueError, match="refuse every caller"):
-        Callee("delivery").allow()
+        Callee(TokenVerifier("delivery")).allow()
     with pytest.raises(ValueError, match="must be sets of names"):
-        Callee("delivery").allow(services="billing")
+        Callee(TokenVerifier("delivery")).allow(services="billing")
     with pytest.raises(ValueError, match="not a service name"):
-        Callee("Delivery")
+        Callee(TokenVerifier("Delivery"))
 
 
 def test_other_errors_of_a_function_are_not_caught(firebase: FakeFirebase) -> None:
     """An exception that is not a `Problem` is left to the platform."""
-    callee = Callee("delivery", lambda: firebase.verifier("delivery"))
+    callee = Callee(firebase.verifier("delivery"))
 
     @callee.allow(users=True)
     def breaks(request: Request, caller: Caller) -> Response:
@@ -380,7 +383,7 @@ def test_settings_are_read_at_the_first_call(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "No Project")
     (tmp_path / "policy.toml").write_text(POLICY)
 
-    @Callee("delivery").allow(users=True)
+    @Callee(TokenVerifier("delivery")).allow(users=True)
     def estimate(request: Request, caller: Caller) -> Response:
         raise AssertionError("unreachable: no caller is verified")
 
@@ -422,15 +425,24 @@ class Slow:
                 assert self._begun.acquire(timeout=DEADLINE_SECONDS)
 
 
-def test_all_threads_share_one_verifier(firebase: FakeFirebase) -> None:
-    """If many threads need it at once, one verifier is made: two verifiers could each accept the same token."""
+class SlowToOpen(FakeFirebase):
+    """A Firebase that is not open until all threads have asked for it."""
+
+    def __init__(self, slow: Slow) -> None:
+        super().__init__()
+        self._slow = slow
+
+    @override
+    async def open(self) -> None:
+        self._slow.wait()
+
+
+def test_all_threads_share_one_verifier() -> None:
+    """If many threads need it at once, it is opened once."""
     slow = Slow(THREADS)
+    firebase = SlowToOpen(slow)
 
-    def make() -> TokenVerifier:
-        slow.wait()
-        return firebase.verifier("delivery")
-
-    @Callee("delivery", make).allow(services={"billing"})
+    @Callee(firebase.verifier("delivery")).allow(services={"billing"})
     def estimate(request: Request, caller: Caller) -> Response:
         return Response()
 
@@ -448,32 +460,29 @@ def test_all_threads_share_one_verifier(firebase: FakeFirebase) -> None:
 
 def test_the_functions_of_a_service_share_one_verifier(firebase: FakeFirebase) -> None:
     """A token that one function has accepted is refused by all of them."""
-    made: list[TokenVerifier] = []
-
-    def make() -> TokenVerifier:
-        made.append(firebase.verifier("delivery"))
-        return made[-1]
-
-    callee = Callee("delivery", make)
+    callee = Callee(firebase.verifier("delivery"))
     one, other = (callee.allow(services={"billing"})(lambda request, caller: Response()) for _ in range(2))
-    assert made == []
     headers = firebase.service_headers("billing", to="delivery")
     assert [one(request_to(headers=headers)).status_code, other(request_to(headers=headers)).status_code] == [200, 401]
-    assert len(made) == 1
 
 
 @pytest.mark.process
-def test_a_forked_child_makes_its_own_verifier() -> None:
+def test_a_forked_child_opens_the_verifier_again(tmp_path: Path) -> None:
     """The background thread of the parent does not exist in the child, so the child starts another."""
     script = """
         import os, signal
+        from pathlib import Path
         from flask import Response
+        from mstoken.callee.replay.sqlite import SQLiteReplayStore
         from mstoken.functions import Callee
         from mstoken.testing import FakeFirebase
         from tests.mstoken.test_functions import request_to
+        from tests.mstoken.test_preloaded import begin_memory
 
+        path = Path("%s")
+        begin_memory(path)
         firebase = FakeFirebase()
-        callee = Callee("delivery", lambda: firebase.verifier("delivery"))
+        callee = Callee(firebase.verifier("delivery", replay=SQLiteReplayStore(path)))
         estimate = callee.allow(services={"billing"})(lambda request, caller: Response(str(os.getpid())))
 
         def answer():
@@ -489,7 +498,7 @@ def test_a_forked_child_makes_its_own_verifier() -> None:
             os._exit(0)
         print(os.waitpid(child, 0)[1])
         """
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", dedent(script)]
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", dedent(script % (tmp_path / "spent.db"))]
     ended = subprocess.run(command, cwd=ROOT, timeout=60, capture_output=True, text=True)
     assert (ended.stdout, ended.stderr) == ("0\n", "")
 
@@ -638,3 +647,64 @@ def test_a_wrong_policy_is_an_error_at_import(tmp_path: Path, write: Callable[[P
     write(path)
     with pytest.raises(PolicyError, match=r"policy\.toml"):
         TokenEndpoint(path, token_service)
+
+
+class FunctionsSite(Site):
+    """The functions of a service. The platform chooses one by the first part of the path, and removes that."""
+
+    def __init__(self, verifier: TokenVerifier) -> None:
+        super().__init__(verifier)
+        self._callee = Callee(verifier)
+        self._functions: dict[str, Callable[[Request], Response]] = {}
+        for name, admissions in ADMISSIONS.items():
+            function = self._function(name)
+            for admission in reversed(admissions):
+                function = self._callee.allow(**admission)(function)
+            self._functions[name] = function
+
+    def _function(self, name: str) -> Any:
+        def function(request: Request, caller: Caller) -> Response:
+            request.get_data()
+            text = self.serve(name, caller)
+            return Response("not found", 404) if name == "broken" else Response(text)
+
+        function.__name__ = name
+        return function
+
+    @property
+    @override
+    def protected(self) -> Callee:
+        return self._callee
+
+    @override
+    def send(self, method: str, path: str, lines: Lines = (), body: Body | None = None) -> httpx.Response:
+        url = httpx.URL(path)
+        function = self._functions.get(url.path.strip("/"))
+        if function is None:
+            return httpx.Response(404)
+        request = request_to("/?" + url.query.decode(), list(lines), method=method)
+        if body is not None:
+            request.environ["wsgi.input"], request.environ["CONTENT_LENGTH"] = body, str(len(body.content))
+        answer = function(request)
+        content = b"" if method == "HEAD" else answer.get_data()
+        return httpx.Response(answer.status_code, headers=list(answer.headers), content=content)
+
+
+class TestFunctions(AdapterContract):
+    """Firebase functions keep the promises of every adapter."""
+
+    site_class = FunctionsSite
+    options_status = 401
+
+
+def test_the_plugin_takes_a_function(firebase: FakeFirebase, delivery: Delivery) -> None:
+    """`FirebaseProject.protect` takes one function too, also under the decorator of the platform."""
+    project = FirebaseProject()
+    on_request = wraps(delivery.estimate)(lambda request: delivery.estimate(request))
+    project.protect(on_request)
+    headers = project.as_service("billing").headers()
+    assert delivery.estimate(request_to(headers=headers)).status_code == 200
+    project.release()
+    assert (
+        delivery.estimate(request_to(headers=project.as_service("billing", to="delivery").headers())).status_code == 401
+    )

@@ -546,7 +546,7 @@ async def test_an_app_without_protect_says_what_to_do() -> None:
     @app.get("/items")
     async def items(caller: ForBilling) -> None: ...
 
-    with pytest.raises(NotProtected, match=r'Call protect\(app, TokenVerifier\("…"\)\) from mstoken\.fastapi'):
+    with pytest.raises(NotProtected, match=r'Call protect\(app, TokenVerifier\("…"\)\) of mstoken\.fastapi'):
         await send(app, "/items")
 
 

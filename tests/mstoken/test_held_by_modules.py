@@ -215,16 +215,15 @@ def _call_app(client: TestClient, token: str) -> None:
 
 def function(around: Surroundings) -> Use:
     """A Firebase function."""
-    store = around.store()
-    callee = Callee("product", lambda: around.verifier(store))
+    callee = Callee(around.verifier(around.store()))
 
     @callee.allow(services={"billing"})
     def estimate(request: Request, caller: Caller) -> Response:
         return Response(str(caller))
 
     async def use() -> None:
-        request = request_to(headers={SERVICE_TOKEN_HEADER: around.new_token()})
-        statuses = [(await asyncio.to_thread(estimate, request)).status_code for _ in range(2)]
+        headers = {SERVICE_TOKEN_HEADER: around.new_token()}
+        statuses = [(await asyncio.to_thread(estimate, request_to(headers=headers))).status_code for _ in range(2)]
         assert statuses == [200, 401]
 
     return use

@@ -1,0 +1,95 @@
+"""Calls in WSGI applications: the contract of adapters with the recipe for Django, and paths behind servers."""
+
+import io
+from typing import Any
+
+import pytest
+
+from mstoken.callee.callers import Admission
+from mstoken.errors import TokenReplayed
+from mstoken.testing import FakeFirebase
+from mstoken.wsgi import WsgiVerifier, call_of, header_lines
+from tests.mstoken.adapter_contract import AdapterContract
+from tests.mstoken.django_site import DjangoSite
+
+BILLING = Admission.of(services={"billing"})
+
+
+class TestDjango(AdapterContract):
+    """A project of Django with the recipe keeps the promises of every adapter."""
+
+    site_class = DjangoSite
+    options_status = 401
+
+
+def environ(path: str = "/", root: str = "", **variables: str) -> dict[str, Any]:
+    """Return the environment of a request, as PEP 3333 says: each character of a path is a byte."""
+    return {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": root.encode().decode("latin-1"),
+        "PATH_INFO": path.encode().decode("latin-1"),
+        "wsgi.input": io.BytesIO(),
+        **variables,
+    }
+
+
+@pytest.mark.parametrize("name", ["RAW_URI", "REQUEST_URI"])
+@pytest.mark.parametrize(
+    ("sent", "root", "path", "of_call"),
+    [
+        ("/a%2520b%20c%2Fd?q=%20", "", "/a%20b c/d", "/a%2520b%20c%2Fd"),
+        ("/product/a%20b", "/product", "/a b", "/a%20b"),
+        ("/our%20shop/%C3%B6", "/our shop", "/ö", "/%C3%B6"),
+        ("/product", "/product", "", ""),
+        ("/a", "/product", "/a", "/a"),
+        ("/product/a", "/product", "/product/a", "/product/a"),
+        ("/products", "/product", "s", "/products"),
+    ],
+    ids=["escapes", "below", "escapes below", "itself", "removed by a proxy", "said by a proxy", "not below"],
+)
+def test_the_path_as_it_was_sent(name: str, sent: str, root: str, path: str, of_call: str) -> None:
+    """It has its escapes. The path of the application is removed where the request was sent to a path below it."""
+    assert call_of(environ(path, root, **{name: sent})).path == of_call
+
+
+@pytest.mark.parametrize(("path", "of_call"), [("/a b/ö", "/a%20b/%C3%B6"), ("/a:b@c", "/a:b@c"), ("", "")])
+def test_the_path_behind_a_server_that_decodes(path: str, of_call: str) -> None:
+    """If the server does not say what was sent, the path gets escapes where they are needed."""
+    assert call_of(environ(path, "/product")).path == of_call
+
+
+def test_a_path_that_is_not_utf_8() -> None:
+    """Each byte gets an escape."""
+    assert call_of(environ() | {"PATH_INFO": "/\xff"}).path == "/%FF"
+
+
+@pytest.mark.parametrize(("path", "of_call"), [("/", "/estimate"), ("/of/a", "/estimate/of/a")])
+def test_a_prefix_that_a_platform_removed(path: str, of_call: str) -> None:
+    """It comes before the path."""
+    assert call_of(environ(path), "/estimate").path == of_call
+
+
+def test_header_lines() -> None:
+    """WSGI joins lines with a comma, with or without a space. An empty line is a line."""
+    assert header_lines(environ(), "X-MS-TOKEN") == []
+    assert header_lines(environ(HTTP_X_MS_TOKEN=""), "X-MS-TOKEN") == [""]
+    assert header_lines(environ(HTTP_X_MS_TOKEN="a,b, c"), "X-MS-TOKEN") == ["a", "b", " c"]
+
+
+def test_another_call_with_the_parts_of_a_request() -> None:
+    """A program that makes a second request of the environment makes another call, whose token is used."""
+    firebase = FakeFirebase()
+    product = WsgiVerifier(firebase.verifier("product"))
+    token = firebase.service_headers("billing", to="product")["X-MS-TOKEN"]
+    request = environ("/a", HTTP_X_MS_TOKEN=token)
+    assert [str(product.caller(request, BILLING)) for _ in range(2)] == ["svc:billing"] * 2
+    with pytest.raises(TokenReplayed):
+        product.caller(request | {"PATH_INFO": "/b"}, BILLING)
+    product.close()
+
+
+def test_the_readiness_of_a_verifier() -> None:
+    """`ready` tells what `TokenVerifier.ready` does."""
+    product = WsgiVerifier(FakeFirebase().verifier("product"))
+    assert product.ready() == []
+    product.close()
