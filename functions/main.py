@@ -195,6 +195,6 @@ def _billing() -> httpx.Client:
     It is made for the first task, because firebase-tools imports this file, without any settings, to list the
     functions.
     """
-    identity = ServiceIdentity("delivery")
+    identity = ServiceIdentity("delivery").prepare()
     url = os.environ.get("BILLING_URL") or "http://127.0.0.1:8003"
     return httpx.Client(base_url=url, auth=identity.to("billing"), timeout=TIMEOUT)

@@ -3,7 +3,7 @@
 If httpx2 is installed, the same object is an `httpx2.Auth` too, and its errors are errors of httpx2 too.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -64,8 +64,11 @@ class ServiceAuth(_Auth):
     header `Authorization`, so the other host would receive the token.
     """
 
-    def __init__(self, source: TokenSource, audience: str, mode: Mode) -> None:
-        """Raise ValueError for an invalid name or an unknown mode."""
+    def __init__(self, source: TokenSource, audience: str, mode: Mode | Callable[[], Mode]) -> None:
+        """`mode` may be a function that tells the mode when it is needed.
+
+        Raise ValueError for an invalid name or an unknown mode.
+        """
         self._calls = ServiceCalls(source, audience, mode)
 
     @property

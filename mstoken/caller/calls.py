@@ -78,12 +78,20 @@ _Steps: TypeAlias = Generator[_TokenNeeded | _Send, str | Answer | None, None]
 class ServiceCalls:
     """The calls of one service identity to the service `audience`, in one mode. Any number of threads may use it."""
 
-    def __init__(self, source: TokenSource, audience: str, mode: Mode) -> None:
-        """Raise ValueError for an invalid name or an unknown mode."""
+    def __init__(self, source: TokenSource, audience: str, mode: Mode | Callable[[], Mode]) -> None:
+        """`mode` may be a function that tells the mode when it is needed.
+
+        Raise ValueError for an invalid name or an unknown mode.
+        """
         self.source = source
         self.audience = service_name(audience)
-        self.mode = token_mode(mode)
+        self._mode = mode if callable(mode) else token_mode(mode)
         self._nonce: str | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """The mode of the calls."""
+        return self._mode() if callable(self._mode) else self._mode
 
     def begin(self, method: str, url: str) -> "OutgoingCall":
         """Return a new call."""

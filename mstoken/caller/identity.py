@@ -13,10 +13,8 @@ from mstoken.background import wait_for
 from mstoken.blocking import start_blocking
 from mstoken.caller.auth import ServiceAuth
 from mstoken.caller.calls import ServiceCalls
-from mstoken.caller.connections import Connections
-from mstoken.caller.minting import Minter, default_minter
-from mstoken.caller.process import ProcessTokens
-from mstoken.caller.signin import SignIn
+from mstoken.caller.minting import Minter
+from mstoken.caller.parts import IdentityParts
 from mstoken.claims import service_name, service_uid
 from mstoken.errors import SignInUnavailable
 from mstoken.per_process import PerProcess
@@ -29,6 +27,8 @@ class ServiceIdentity:
 
     One instance serves a whole process with all its threads and event loops, those of asyncio and those of trio. A
     forked child signs in for itself. Close it with `close` or `aclose`, or use it in `with` or `async with`.
+
+    Making it reads nothing, so a module may do that. The settings are read at the first call, or by `prepare`.
     """
 
     def __init__(
@@ -44,18 +44,21 @@ class ServiceIdentity:
         """`service` is the name of this service. `settings` are read from the environment by default.
 
         `minter` replaces the way to custom tokens that the settings say, and `transport` the network. `clock` returns
-        seconds since the epoch. Raise `SettingsError` for settings that cannot work, ValueError for an invalid name.
+        seconds since the epoch. Raise ValueError for an invalid name.
         """
-        settings = settings or Settings()
         self.service = service_name(service)
-        self._mode = settings.mode
-        self._sign_in = SignIn(settings, sleep=sleep)
-        self._minter = minter or default_minter(settings, self.service, sleep)
-        self._transport = transport
-        self._is_emulated = settings.emulator_host is not None
-        self._clock = clock
-        self._sleep = sleep
-        self._tokens = PerProcess(self._make_tokens)
+        self._parts = PerProcess(
+            lambda: IdentityParts.of(self.service, settings or Settings(), minter, transport, clock, sleep)
+        )
+        self._tokens = PerProcess(lambda: self._parts.get().tokens(self.service))
+
+    def prepare(self) -> Self:
+        """Read the settings now, so that a mistake is found when the program starts, and return this identity.
+
+        Raise `SettingsError` for settings that cannot work.
+        """
+        self._parts.get()
+        return self
 
     @property
     def uid(self) -> str:
@@ -67,14 +70,14 @@ class ServiceIdentity:
 
         Raise ValueError for an invalid name or an unknown mode.
         """
-        return ServiceAuth(self, audience, mode or self._mode)
+        return ServiceAuth(self, audience, mode or self._default_mode)
 
     def calls(self, audience: str, mode: Mode | None = None) -> ServiceCalls:
         """Return what the adapters of other HTTP clients need for calls to the service `audience`.
 
         Raise ValueError as `to` does.
         """
-        return ServiceCalls(self, audience, mode or self._mode)
+        return ServiceCalls(self, audience, mode or self._default_mode)
 
     async def token(self, audience: str, mode: Mode = "fresh", *, new: bool = False) -> str:
         """Return a service token for `audience`: in the mode `fresh` a new one for one call, in `proof` the bound one.
@@ -105,7 +108,7 @@ class ServiceIdentity:
 
     def proof(self, method: str, url: str, token: str, nonce: str | None) -> str:
         """Return a proof for one call with the bound `token`. Raise ValueError if `url` is not an http or https URL."""
-        return self._tokens.get().key.proof(method, url, token, issued_at=self._clock(), nonce=nonce)
+        return self._tokens.get().key.proof(method, url, token, issued_at=self._parts.get().clock(), nonce=nonce)
 
     def refused(self, audience: str, token: str) -> None:
         """Note that `audience` no longer accepts the bound `token`: the next call gets another, unless it is new."""
@@ -121,15 +124,14 @@ class ServiceIdentity:
         """Do what `close` does, without blocking the event loop."""
         await wait_for(start_blocking(self.close))
 
-    def _make_tokens(self) -> ProcessTokens:
-        return ProcessTokens(
-            self.service,
-            self._minter,
-            self._sign_in,
-            connections=Connections(transport=self._transport, may_use_proxies=not self._is_emulated),
-            clock=self._clock,
-            sleep=self._sleep,
-        )
+    def replace_parts(self, parts: PerProcess[IdentityParts]) -> PerProcess[IdentityParts]:
+        """Sign in with other parts from now on, for tests, and return the former ones. Tokens in stock are dropped."""
+        self.close()
+        former, self._parts = self._parts, parts
+        return former
+
+    def _default_mode(self) -> Mode:
+        return self._parts.get().mode
 
     def _closed_error(self) -> SignInUnavailable:
         return SignInUnavailable(self.uid, "the identity was closed while the call waited for a token")

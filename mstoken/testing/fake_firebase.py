@@ -1,5 +1,6 @@
 """A fake Firebase in memory, for the tests of services that use mstoken."""
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -20,8 +21,10 @@ from mstoken.caller.auth import ServiceAuth
 from mstoken.caller.calls import TokenSource
 from mstoken.caller.connections import Connections
 from mstoken.caller.identity import ServiceIdentity
+from mstoken.caller.parts import IdentityParts
 from mstoken.claims import ServiceClaims, service_uid
 from mstoken.errors import TokenUntrusted, VerifierUnavailable
+from mstoken.per_process import PerProcess
 from mstoken.proof import ProofKey
 from mstoken.settings import Settings
 from mstoken.strict_jwt import base64url, base64url_decode
@@ -70,9 +73,17 @@ class FakeFirebase(Firebase):
 
     def identity(self, service: str, **settings: Any) -> ServiceIdentity:
         """Return the identity of `service`, which signs in to this Firebase."""
+        identity = ServiceIdentity(service)
+        identity.replace_parts(self.identity_parts(service, **settings))
+        return identity
+
+    def identity_parts(self, service: str, **settings: Any) -> PerProcess[IdentityParts]:
+        """Return the parts with which `service` signs in to this Firebase."""
         transport = httpx.MockTransport(self._answer)
-        return ServiceIdentity(
-            service, self.settings(**settings), minter=_FakeMinter(self), transport=transport, clock=self.clock
+        return PerProcess(
+            lambda: IdentityParts.of(
+                service, self.settings(**settings), _FakeMinter(self), transport, self.clock, asyncio.sleep
+            )
         )
 
     def service_auth(self, service: str, *, to: str, mode: Mode | None = None) -> ServiceAuth:

@@ -1,12 +1,14 @@
 """A Firebase project in memory with the apps under test that use it. The fixture `firebase` is one."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from mstoken.callee.verification import RequestVerifier
 from mstoken.callee.verifier import TokenVerifier
 from mstoken.callee.views import CALLEE, EXTENSION
+from mstoken.caller.identity import ServiceIdentity
 from mstoken.testing.credentials import ServiceCredentials, UserCredentials
 from mstoken.testing.fake_firebase import FakeFirebase
 from mstoken.wire import Mode
@@ -38,7 +40,7 @@ class FirebaseProject(FakeFirebase):
         """The parameters are those of `FakeFirebase`."""
         super().__init__(*args, **settings)
         self._urls: dict[str, str] = {}
-        self._replaced: list[tuple[VerifierHolder, TokenVerifier]] = []
+        self._undo: list[Callable[[], object]] = []
 
     def protect(self, app: App, *, base_url: str = BASE_URL, **settings: Any) -> App:
         """Make an app verify its calls with this Firebase, and return the app.
@@ -60,17 +62,26 @@ class FirebaseProject(FakeFirebase):
             )
         for holder, verifier in holders:
             assert verifier is not None  # noqa: S101 - `_holders_of` returns those that have one
-            self._replaced.append((holder, verifier))
+            self._undo.append(partial(holder.replace, verifier))
             self._urls[verifier.audience] = base_url
             holder.replace(self.verifier(verifier.audience, base_url=base_url, **settings))
         return app
 
     def release(self) -> None:
-        """Give the apps the verifiers back that they had before."""
-        while self._replaced:
-            holder, verifier = self._replaced.pop()
-            holder.replace(verifier)
+        """Give the apps the verifiers back that they had before, and the identities their way to sign in."""
+        while self._undo:
+            self._undo.pop()()
         self._urls.clear()
+
+    def sign_in(self, identity: ServiceIdentity, **settings: Any) -> ServiceIdentity:
+        """Make an identity of the program sign in to this Firebase, and return the identity.
+
+        The program under test calls as it always does, with tokens of this project. Neither the network nor the
+        environment is used. `settings` are settings of a caller, by field name, such as `mode="proof"`.
+        """
+        former = identity.replace_parts(self.identity_parts(identity.service, **settings))
+        self._undo.append(partial(identity.replace_parts, former))
+        return identity
 
     def as_user(self, uid: str = "maya", *, flaw: str | None = None, **claims: Any) -> UserCredentials:
         """Return the credentials of a signed-in user, for the `auth` of a client.

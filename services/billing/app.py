@@ -45,7 +45,7 @@ def create_app(
     """
     settings = settings or BillingSettings()
     verifier = verifier or TokenVerifier("billing")
-    neighbours = neighbours or Neighbours(settings, ServiceIdentity("billing"))
+    neighbours = neighbours or Neighbours(settings, ServiceIdentity("billing").prepare())
     database = Database(settings.database_url, MIGRATIONS)
     bills = Bills(BillStore(database))
     orders = Orders(OrderStore(database), bills, Reservations(neighbours), clock=clock)

@@ -27,7 +27,7 @@ mstoken.ServiceIdentity("billing", settings).to("product")
 errors = []
 for use in (
     lambda: mstoken.TokenVerifier,
-    lambda: mstoken.ServiceIdentity("billing", mstoken.Settings(project_id="shop-7f3a2", api_key="key")),
+    lambda: mstoken.ServiceIdentity("billing", mstoken.Settings(project_id="shop-7f3a2", api_key="key")).prepare(),
     lambda: __import__("mstoken.testing").testing.FakeFirebase,
 ):
     try:

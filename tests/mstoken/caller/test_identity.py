@@ -78,9 +78,9 @@ class TestMaking:
         assert (project.identity.service, project.identity.uid) == ("billing", "svc:billing")
 
     def test_a_production_identity_needs_an_api_key(self) -> None:
-        """A missing key is reported when the identity is made."""
+        """A missing key is reported when the settings are read."""
         with pytest.raises(SettingsError, match="MSTOKEN_API_KEY"):
-            ServiceIdentity("billing", Settings(project_id="real-shop", emulator_host=None, api_key=None))
+            ServiceIdentity("billing", Settings(project_id="real-shop", emulator_host=None, api_key=None)).prepare()
 
     def test_before_the_first_token_there_is_no_thread(self, project: Project) -> None:
         """A program may make an identity before it forks."""
@@ -114,7 +114,7 @@ class TestModes:
             project.identity.to("product", mode)
         monkeypatch.setenv("MSTOKEN_MODE", "Proof")
         with pytest.raises(SettingsError, match="MSTOKEN_MODE"):
-            FakeFirebase().identity("billing")
+            FakeFirebase().identity("billing").prepare()
 
 
 class TestFresh:

@@ -1,10 +1,13 @@
 """The fake Firebase refuses what the real one refuses."""
 
+from dataclasses import replace
+
 import pytest
 
 from mstoken import UserCaller
 from mstoken.callee.callers import Admission, Call
 from mstoken.errors import Refusal, SignInRefused
+from mstoken.per_process import PerProcess
 from mstoken.testing import FakeFirebase
 
 BOTH = Admission.of(True, {"billing"})
@@ -50,7 +53,8 @@ async def test_the_address_of_a_user_is_not_verified_unless_the_test_says_so() -
 async def test_the_custom_token_of_another_project_is_refused() -> None:
     """A service cannot sign in with it."""
     identity = FakeFirebase().identity("billing")
-    identity._minter = FakeFirebase().identity("billing")._minter
+    own, other = (FakeFirebase().identity_parts("billing").get() for _ in range(2))
+    identity.replace_parts(PerProcess(lambda: replace(own, minter=other.minter)))
     with pytest.raises(SignInRefused, match="INVALID_CUSTOM_TOKEN"):
         await identity.token("product")
     await identity.aclose()

@@ -1,13 +1,17 @@
 """A Firebase project in memory takes the place of the Firebase of an app under test."""
 
+import httpx
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
 
-from mstoken import TokenVerifier
+from mstoken import ServiceIdentity, TokenVerifier
+from mstoken.errors import SettingsError
 from mstoken.fastapi import allow, protect
 from mstoken.guard import Guard, guards_of
 from mstoken.testing import FirebaseProject
+from mstoken.testing.project import BASE_URL
+from tests.mstoken.test_settings import environment
 from tests.mstoken.testing.conftest import AsService
 from tests.mstoken.testing.product_app import app
 
@@ -63,3 +67,33 @@ def test_settings_of_the_verifier(firebase: FirebaseProject, as_service: AsServi
     client = TestClient(firebase.protect(app, require_proof=True))
     assert client.get("/products", auth=as_service("billing")).json()["code"] == "proof_missing"
     assert client.get("/products", auth=as_service("billing", mode="proof")).is_success
+
+
+billing = ServiceIdentity("billing")
+product = httpx.Client(base_url=BASE_URL, auth=billing.to("product"))
+"""A caller under test: a module as the quickstart shows it, imported without an environment."""
+
+
+def test_a_caller_under_test(firebase: FirebaseProject) -> None:
+    """It gets tokens of the project without a network, and the callee under test accepts them."""
+    client = TestClient(firebase.protect(app))
+    firebase.sign_in(billing)
+
+    def pass_on(request: httpx.Request) -> httpx.Response:
+        answer = client.request(request.method, request.url.path, headers=dict(request.headers))
+        return httpx.Response(answer.status_code, content=answer.content)
+
+    with httpx.Client(base_url=BASE_URL, auth=billing.to("product"), transport=httpx.MockTransport(pass_on)) as caller:
+        assert caller.get("/products").json() == "svc:billing fresh"
+        firebase.sign_in(billing, mode="proof")
+        assert caller.get("/products").json() == "svc:billing proof"
+
+
+def test_an_identity_gets_its_parts_back() -> None:
+    """After the test the identity signs in as before: without an environment it cannot."""
+    project = FirebaseProject()
+    project.sign_in(billing)
+    assert billing.token_sync("product")
+    project.release()
+    with environment(), pytest.raises(SettingsError):
+        billing.token_sync("product")
