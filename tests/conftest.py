@@ -18,6 +18,7 @@ from emulator.run.stack import Stack, delete_proxies
 from mstoken import Settings
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from tests import needs
+from tests.firestore_server import FirestoreServer, running_firestore
 from tests.postgresql import PostgresServer, running_postgresql
 from tests.redis_server import RedisClusterServers, RedisServer, running_redis, running_redis_cluster
 
@@ -182,3 +183,17 @@ def own_redis_cluster(tmp_path: Path) -> Iterator[RedisClusterServers]:
     """A Redis Cluster of three nodes for one test, which may end them."""
     with running_redis_cluster(tmp_path) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def firestore_server() -> Iterator[FirestoreServer]:
+    """A Firestore emulator that tests share. None of them ends it; `clear` empties it."""
+    with running_firestore() as server:
+        yield server
+
+
+@pytest.fixture
+def own_firestore() -> Iterator[FirestoreServer]:
+    """A Firestore emulator for one test, which may end it."""
+    with running_firestore() as server:
+        yield server

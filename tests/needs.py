@@ -17,6 +17,8 @@ FIXTURES = {
     "own_postgresql": "postgresql",
     "redis_server": "redis",
     "own_redis": "redis",
+    "firestore_server": "firestore",
+    "own_firestore": "firestore",
     "redis_cluster": "redis",
     "own_redis_cluster": "redis",
 }
@@ -26,12 +28,13 @@ MARKERS = {
     "emulator": "needs the Firebase emulators (set automatically for the fixture `emulators`)",
     "postgresql": "needs PostgreSQL (set automatically for the fixture `postgresql`)",
     "redis": "needs redis-server (set automatically for the fixture `redis_server`)",
+    "firestore": "needs node and @firestore-emulator/server (set automatically for the fixture `firestore_server`)",
     "process": "starts processes of its own",
     "slow": "takes more than a few seconds",
     "both_databases": "runs on SQLite with fresh tokens, and again on PostgreSQL with proofs",
     "both_modes": "runs with fresh tokens, and again with proofs",
 }
-NEEDS = ("emulator", "postgresql", "redis", "process", "slow")
+NEEDS = ("emulator", "postgresql", "redis", "firestore", "process", "slow")
 COVERAGE_VARIABLE = "COVERAGE_PROCESS_CONFIG"
 """Makes coverage measure a new Python process. coverage sets it ("subprocess" in pyproject.toml)."""
 STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}

@@ -22,6 +22,7 @@ PROMISES = {
     "memory": f"After each start of the service, all calls fail for up to {PAUSE_SECONDS} s.",
     "sqlite": "Ids survive a restart of the service. If the machine restarts, or the file is lost or damaged, no id is "
     f"accepted twice, and calls fail for up to {PAUSE_SECONDS} s.",
+    "firestore": f"If the collection is emptied, no id is accepted twice, and calls fail for up to {PAUSE_SECONDS} s.",
     "postgresql": "If PostgreSQL crashes or fails over, or if its tables are emptied or replaced, no id is accepted "
     f"twice, and calls fail for up to {PAUSE_SECONDS} s. Ids survive a restart that is not a crash.",
     "redis": "If Redis restarts, with or without persistence, fails over, evicts ids or is emptied, no id is accepted "
@@ -50,8 +51,10 @@ def check_replay_store(
             advice = "Set MSTOKEN_REPLAY_URL to a file that this process can write: sqlite:////absolute/path."
         return Finding(_NAME, "error", _without_password(str(error), url), advice)
     except SettingsError as error:
-        advice = "Correct MSTOKEN_REPLAY_URL: sqlite:///path, redis://host, postgresql://host/database, or memory: for "
-        "a single process."
+        advice = (
+            "Correct MSTOKEN_REPLAY_URL: sqlite:///path, redis://host, postgresql://host/database, firestore:, or "
+            "memory: for a single process."
+        )
         return Finding(_NAME, "error", _without_password(str(error), url), advice)
     return _finding(scheme, warning, settings, environment)
 
@@ -61,8 +64,9 @@ def _finding(scheme: str, warning: str | None, settings: Settings, environment: 
     if scheme == "memory":
         text = f"in memory: another process would accept a used token again. {PROMISES['memory']}"
         return Finding(_NAME, "warning", text, "Use sqlite:///path on one machine, or redis://host on several.")
-    if scheme in ("postgresql", "postgres"):
-        return Finding(_NAME, "ok", f"{scheme}: works. {PROMISES['postgresql']}")
+    if scheme in ("firestore", "postgresql", "postgres"):
+        kind = "firestore" if scheme == "firestore" else "postgresql"
+        return Finding(_NAME, "ok", f"{scheme}: works. {PROMISES[kind]}")
     if scheme != "sqlite":
         text = f"{scheme}: works. {PROMISES['redis']}"
         if warning:

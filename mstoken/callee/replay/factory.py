@@ -35,9 +35,10 @@ def replay_store(settings: Settings, audience: str, environment: Mapping[str, st
     """Return the store of the service `audience` that the settings name.
 
     `settings.replay_url` is `memory:`, `sqlite:///relative/path`, `sqlite:////absolute/path`, a `redis://`, `rediss://`
-    or `unix://` URL as redis-py reads it, or a `postgresql://` URL as libpq reads it. Raises `SettingsError` for any
-    other URL, for `memory:` if the service has more than one worker, and for `memory:` and `sqlite:` on a platform
-    whose instances have no common disk.
+    or `unix://` URL as redis-py reads it, a `postgresql://` URL as libpq reads it, or `firestore:` or
+    `firestore://database`, in the project of the settings. Raises `SettingsError` for any other URL, for `memory:` if
+    the service has more than one worker, and for `memory:` and `sqlite:` on a platform whose instances have no common
+    disk.
     """
     scheme, colon, rest = settings.replay_url.partition(":")
     # With the emulator, all processes run on one machine, so they share its clock.
@@ -63,10 +64,20 @@ def replay_store(settings: Settings, audience: str, environment: Mapping[str, st
                     f"MSTOKEN_REPLAY_URL is {scheme}:…: install mstoken[postgresql] to use it."
                 ) from None
             return PostgreSQLReplayStore(settings.replay_url, clock_skew_seconds=clock_skew_seconds)
+        case "firestore" if colon and "/" not in (database := rest.removeprefix("//")):
+            try:
+                from mstoken.callee.replay.firestore import DEFAULT_DATABASE, FirestoreReplayStore
+            except ImportError:
+                raise SettingsError(
+                    "MSTOKEN_REPLAY_URL is firestore:…: install mstoken[firestore] to use it."
+                ) from None
+            return FirestoreReplayStore(
+                settings.project_id, database or DEFAULT_DATABASE, clock_skew_seconds=clock_skew_seconds
+            )
     # The rest of the URL may contain a password.
     raise SettingsError(
-        f"MSTOKEN_REPLAY_URL begins with {scheme!r}: it must be memory:, sqlite:///path, redis://host or "
-        "postgresql://host/database."
+        f"MSTOKEN_REPLAY_URL begins with {scheme!r}: it must be memory:, sqlite:///path, redis://host, "
+        "postgresql://host/database or firestore:."
     )
 
 

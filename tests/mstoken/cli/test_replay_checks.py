@@ -12,7 +12,9 @@ from mstoken import Settings
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.cli import replay_checks
 from mstoken.cli.checks import Finding
+from tests.firestore_server import FirestoreServer
 from tests.mstoken.cli.setups import laptop, production
+from tests.postgresql import PostgresServer
 from tests.redis_server import RedisServer
 
 SERVICE = "test-doctor"
@@ -110,6 +112,24 @@ def test_a_redis(redis_url: str) -> None:
         )
 
 
+def test_a_postgresql(postgresql: PostgresServer) -> None:
+    """The state is ok if an id can be spent. The finding says what the store promises, and not the password."""
+    url = postgresql.url(postgresql.make_database(), driver="postgresql")
+    finding = check(url, production)
+    assert finding.state == "ok"
+    assert finding.text.startswith(
+        "postgresql: works. If PostgreSQL crashes or fails over, or if its tables are emptied"
+    )
+
+
+def test_a_firestore(firestore_server: FirestoreServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state is ok if an id can be spent. The finding says what the store promises."""
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_server.address)
+    finding = check("firestore:")
+    assert finding.state == "ok"
+    assert finding.text.startswith("firestore: works. If the collection is emptied, no id is accepted twice")
+
+
 def test_a_redis_that_may_evict(own_redis: RedisServer) -> None:
     """This is an error. The finding names the policy and what it must be."""
     own_redis.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
@@ -140,7 +160,14 @@ def test_a_redis_that_does_not_answer() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["mysql://shop:s3cret@host", "redis://:s3cret#more@host", "redis://:pa:s3cret@host", "redis://h:s3cret@h:x"],
+    [
+        "mysql://shop:s3cret@host",
+        "postgresql://shop:s3cret@127.0.0.1:1/ids",
+        "postgresql://shop:s3cret@host",
+        "redis://:s3cret#more@host",
+        "redis://:pa:s3cret@host",
+        "redis://h:s3cret@h:x",
+    ],
 )
 def test_an_invalid_url_of_a_store(url: str) -> None:
     """This is an error. The finding contains no piece of a password, wherever an odd character splits it."""

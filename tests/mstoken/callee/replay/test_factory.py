@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mstoken.callee.replay.factory import PLATFORMS, replay_store
+from mstoken.callee.replay.firestore import FirestoreReplayStore
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.replay.postgresql import PostgreSQLReplayStore
 from mstoken.callee.replay.redis import RedisReplayStore
@@ -29,6 +30,8 @@ CLOUD_RUN = {"K_SERVICE": "product"}
         ("unix:///run/redis.sock", RedisReplayStore),
         ("postgresql://user:secret@db.example.com/ids", PostgreSQLReplayStore),
         ("postgres:///ids?host=/run/postgresql", PostgreSQLReplayStore),
+        ("firestore:", FirestoreReplayStore),
+        ("firestore://ids", FirestoreReplayStore),
     ],
 )
 async def test_the_url_chooses_the_store(url: str, kind: type[ReplayStore]) -> None:
@@ -42,7 +45,7 @@ async def test_the_url_chooses_the_store(url: str, kind: type[ReplayStore]) -> N
 def test_any_other_url_is_a_settings_error(url: str) -> None:
     """The error names the variable and what was expected, and contains nothing that may be a password."""
     with pytest.raises(
-        SettingsError, match=r"MSTOKEN_REPLAY_URL begins with .*: it must be memory:, sqlite:///path, redis://host or p"
+        SettingsError, match=r"MSTOKEN_REPLAY_URL begins with .*: it must be memory:, sqlite:///path, redis://host, p"
     ) as caught:
         replay_store(laptop(replay_url=url), "test-store")
     assert "secret" not in str(caught.value)
