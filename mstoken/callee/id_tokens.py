@@ -1,5 +1,6 @@
 """Verification of Firebase ID tokens, of services and of users alike."""
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -10,9 +11,13 @@ from mstoken import strict_jwt
 from mstoken.callee.firebase import Firebase
 from mstoken.claims import has_token_id, token_sha256
 from mstoken.errors import TokenExpired, TokenMalformed, TokenUntrusted
+from mstoken.log_events import log_event
+from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from mstoken.wire import CLOCK_SKEW_SECONDS, ID_TOKEN_LIFETIME_SECONDS
 
 MAX_REMEMBERED_TOKENS = 10_000
+
+_log = logging.getLogger("mstoken.tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class IdTokenVerifier:
         self._clock = clock
         self._remembered: OrderedDict[bytes, Mapping[str, Any]] = OrderedDict()
         """The claims of verified tokens, by the SHA-256 of the token. The token used longest ago comes first."""
+        self._has_advised = False
 
     async def verify(self, token: str) -> IdToken:
         """Return the verified ID token.
@@ -67,10 +73,8 @@ class IdTokenVerifier:
         except ValueError as error:
             raise TokenMalformed(f"The token is {error}.") from None
         if not jwt.signature and jwt.header.get("alg") == "none":
-            raise TokenUntrusted(
-                "The token is not signed. If the Auth emulator made it: run `mstoken emulator`, and set "
-                "FIREBASE_AUTH_EMULATOR_HOST to the address that it prints, in the caller too."
-            )
+            self._advise_to_sign()
+            raise TokenUntrusted("The token is not signed.")
         try:
             key_id = strict_jwt.rs256_key_id(jwt.header)
             # These are read before the token is verified, because google-auth computes with values of any type.
@@ -87,6 +91,16 @@ class IdTokenVerifier:
         if not isinstance(claims.get("firebase"), dict) or "tenant" in claims["firebase"]:
             raise TokenUntrusted("The token belongs to a tenant of the project, or has no firebase claim.")
         return claims
+
+    def _advise_to_sign(self) -> None:
+        """Log what to do if the Auth emulator made the token. Once is enough: anyone can send such a token."""
+        if not self._has_advised:
+            self._has_advised = True
+            advice = (
+                "a caller sent an unsigned token. If the Auth emulator made it, run `mstoken emulator`, and set "
+                f"{AUTH_EMULATOR_VARIABLE} to the address that it prints, in the caller too"
+            )
+            log_event(_log, logging.WARNING, "unsigned token", advice)
 
     def _remember(self, sha256: bytes, claims: Mapping[str, Any]) -> None:
         self._remembered[sha256] = claims

@@ -1,5 +1,6 @@
 """ID tokens are read strictly, verified by Firebase, and checked for plausible times; most are remembered."""
 
+import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +9,9 @@ import pytest
 
 from mstoken.callee.callers import Call
 from mstoken.callee.id_tokens import MAX_REMEMBERED_TOKENS, IdTokenVerifier
+from mstoken.errors import TokenUntrusted
+from mstoken.problem import problem_details
+from mstoken.strict_jwt import base64url
 from mstoken.testing import FakeFirebase
 from tests.clock import FakeClock
 from tests.mstoken.callee.harness import USERS, CountingFirebase, Product, ProductWithProofs
@@ -24,6 +28,17 @@ async def test_the_token_of_another_project_is_untrusted(product: Product) -> No
     another_project = FakeFirebase(clock=product.clock)
     headers = another_project.service_headers("billing", to="product")
     assert await product.code(headers["X-MS-TOKEN"]) == "token_untrusted"
+
+
+async def test_an_unsigned_token_of_the_auth_emulator(product: Product, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says once which command signs the emulator's tokens. The answer says only what is wrong."""
+    payload = product.service_token().split(".")[1]
+    header = base64url(json.dumps({"alg": "none", "typ": "JWT"}).encode())
+    for _ in range(3):
+        with pytest.raises(TokenUntrusted) as caught:
+            await product.call(f"{header}.{payload}.")
+    assert problem_details(caught.value)["detail"] == "The token is not signed."
+    assert [record.levelname for record in caplog.records if "run `mstoken emulator`" in record.message] == ["WARNING"]
 
 
 async def test_an_expired_token_is_refused(product: Product) -> None:
