@@ -22,8 +22,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
-from flask import Request, Response
+from flask import Flask, Request, Response
+from starlette.applications import Starlette
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
+import mstoken.flask as flask_adapter
+import mstoken.starlette as starlette_adapter
 from mstoken import ServiceIdentity, Settings, TokenVerifier
 from mstoken.aiohttp import AiohttpAuth
 from mstoken.callee.callers import Admission, Call, Caller
@@ -213,6 +219,43 @@ def _call_app(client: TestClient, token: str) -> None:
     assert answers[1].json()["code"] == "token_replayed"
 
 
+def starlette_app(around: Surroundings) -> Use:
+    """An app of Starlette, without its lifespan."""
+
+    @starlette_adapter.allow(services={"billing"})
+    async def list_products(request: StarletteRequest, caller: Caller) -> PlainTextResponse:
+        return PlainTextResponse(str(caller))
+
+    held = Starlette(routes=[Route("/products", list_products)])
+    starlette_adapter.protect(held, around.verifier(around.store()))
+    client = TestClient(held)
+
+    async def use() -> None:
+        await asyncio.to_thread(_call_app, client, around.new_token())
+
+    return use
+
+
+def flask_app(around: Surroundings) -> Use:
+    """An app of Flask, whose verifier runs in a background thread."""
+    held = Flask("product")
+    flask_adapter.protect(held, around.verifier(around.store()))
+
+    @held.get("/products")
+    @flask_adapter.allow(services={"billing"})
+    def list_products(caller: Caller) -> str:
+        return str(caller)
+
+    def call() -> None:
+        headers = {SERVICE_TOKEN_HEADER: around.new_token()}
+        assert [held.test_client().get("/products", headers=headers).status_code for _ in range(2)] == [200, 401]
+
+    async def use() -> None:
+        await asyncio.to_thread(call)
+
+    return use
+
+
 def function(around: Surroundings) -> Use:
     """A Firebase function."""
     callee = Callee(around.verifier(around.store()))
@@ -379,6 +422,8 @@ HELD: list[Callable[[Surroundings], Use]] = [
     verifier_in_blocks,
     app,
     app_with_lifespan,
+    starlette_app,
+    flask_app,
     function,
     signer,
     token_service_client,
