@@ -32,7 +32,8 @@ def protect(app: Flask | Blueprint, verifier: TokenVerifier) -> None:
     """Use `verifier` for every `allow` in the app or in the blueprint.
 
     The verifier of the innermost blueprint counts, then that of the app. Each process opens it at its first call. Calls
-    are verified before the functions run that are registered with `before_request` after this.
+    are verified before the functions run that are registered with `before_request` after this, or after the blueprint
+    is registered.
 
     Every `Problem` is answered as `application/problem+json`: this library's refusals, and the application's own errors
     that derive from it. A handler that the application registers for a class below `Problem` takes precedence. Call
@@ -41,10 +42,12 @@ def protect(app: Flask | Blueprint, verifier: TokenVerifier) -> None:
     holder = WsgiVerifier(verifier)
     if isinstance(app, Blueprint):
         app.record(lambda state: _keep_blueprint(state, holder))
-    elif not _keep(app, None, holder):
-        return
+        app.before_app_request(_verify)
+    else:
+        if not _keep(app, None, holder):
+            return
+        app.before_request(_verify)
     app.register_error_handler(Problem, _answer)
-    app.before_request(_verify)
     app.after_request(_add_headers)
 
 

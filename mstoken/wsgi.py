@@ -56,12 +56,9 @@ class WsgiVerifier(RequestVerifier):
         nothing is spent. `prefix` is a part of the path that was removed before the request came here, if the base URL
         of this service does not have it. Raises the `Refusal` that says what is wrong: answer it with `answer`.
         """
-        call = call_of(environ, prefix)
-
-        async def ask(verifier: TokenVerifier) -> Caller:
-            return await self.verification(environ, call).caller(admission, also)
-
-        return self._running.run(ask)
+        verification = self.verification(environ, call_of(environ, prefix))
+        known = verification.known_caller(admission)
+        return known or self._running.run(lambda _: verification.caller(admission, also))
 
     def ready(self) -> list[str]:
         """Check that tokens can be verified now. See `TokenVerifier.ready`."""

@@ -26,6 +26,7 @@ class Verification:
         self.call = call
         self.verifier = verifier
         self._outcome: Caller | Refusal | None = None
+        self._admitted: dict[Admission, Caller] = {}
         self._lock = asyncio.Lock()
 
     @property
@@ -44,7 +45,13 @@ class Verification:
                 self._outcome = await self._verify(reduce(and_, also, admission))
         if isinstance(self._outcome, Refusal):
             raise self._outcome
-        return await self.verifier.admit(admission, self._outcome, self.call)
+        caller = await self.verifier.admit(admission, self._outcome, self.call)
+        self._admitted[admission] = caller
+        return caller
+
+    def known_caller(self, admission: Admission) -> Caller | None:
+        """Return what `caller` has returned for this admission, or None. This needs no event loop."""
+        return self._admitted.get(admission)
 
     async def _verify(self, admission: Admission) -> Caller | Refusal:
         try:

@@ -1,6 +1,7 @@
 """What every adapter for a framework promises. The tests of each adapter inherit `AdapterContract`."""
 
 import abc
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -70,24 +71,32 @@ class Site(abc.ABC):
         return str(caller)
 
 
-class Body:
+class Body(io.BytesIO):
     """The body of a request, which notes whether it was read."""
 
     def __init__(self, content: bytes = b"{}") -> None:
+        super().__init__(content)
         self.was_read = False
         self.content = content
 
     def chunks(self) -> Iterator[bytes]:
+        """Yield the body, as a client sends it."""
+        yield self.read()
+
+    @override
+    def read(self, size: int | None = -1, /) -> bytes:
         self.was_read = True
-        yield self.content
+        return super().read(size)
 
-    def read(self, _size: int = -1) -> bytes:
-        """Read as a file does."""
-        was_read, self.was_read = self.was_read, True
-        return b"" if was_read else self.content
+    @override
+    def readline(self, size: int | None = -1, /) -> bytes:
+        self.was_read = True
+        return super().readline(size)
 
-    readline = read
-    seekable = tell = seek = lambda *_: 0
+    @override
+    def readinto(self, buffer: Any, /) -> int:
+        self.was_read = True
+        return super().readinto(buffer)
 
 
 class CountingStore(MemoryReplayStore):
@@ -264,7 +273,9 @@ class AdapterContract:
         answer = site.send("POST", "/services", body=body)
         assert (answer.status_code, answer.json()["code"]) == (401, "token_missing")
         assert body.was_read == self.reads_body_first
-        assert site.send("POST", "/services", self.billing(firebase), Body(b"{}")).text == "svc:billing"
+        body = Body(b"{}")
+        assert site.send("POST", "/services", self.billing(firebase), body).text == "svc:billing"
+        assert body.was_read
 
     def test_problems_of_the_application(self, site: Site, firebase: FakeFirebase) -> None:
         """An error of the application that derives from `Problem` is answered like a refusal."""

@@ -8,7 +8,9 @@ import os
 from typing import Annotated
 
 from fastapi import Depends, FastAPI
+from flask import Flask
 
+import mstoken.flask
 from mstoken import ServiceIdentity, Settings, TokenVerifier
 from mstoken.callee.callers import Admission, Call, Caller
 from mstoken.claims import log_name
@@ -47,3 +49,17 @@ def tokens() -> dict[str, str | int]:
     """Return the number of this process, and what identifies its next fresh token and its bound token."""
     fresh, bound = identity.token_sync("billing", "fresh", new=True), identity.token_sync("billing", "proof")
     return {"process": os.getpid(), "fresh": log_name(fresh), "proof": log_name(bound)}
+
+
+flask_app = Flask(__name__)
+mstoken.flask.protect(flask_app, verifier)
+
+
+@flask_app.get("/products")
+@mstoken.flask.allow(services={"billing"})
+def products(caller: Caller) -> dict[str, int]:
+    """Return the number of this process."""
+    return {"process": os.getpid()}
+
+
+flask_app.get("/tokens")(tokens)

@@ -15,8 +15,8 @@ from werkzeug.datastructures import Headers
 from mstoken import Caller, TokenVerifier
 from mstoken.errors import NotProtected, TokenMissing
 from mstoken.flask import allow, protect
-from mstoken.testing import FakeFirebase
-from tests.mstoken.adapter_contract import ADMISSIONS, BASE_URL, AdapterContract, Body, Lines, Site
+from mstoken.testing import FakeFirebase, FirebaseProject
+from tests.mstoken.adapter_contract import ADMISSIONS, BASE_URL, AdapterContract, Body, CountingStore, Lines, Site
 
 
 def send(
@@ -133,6 +133,36 @@ class TestBlueprints:
         assert send(app, "GET", "/outer/inner/who", billing(firebase, "delivery")).text == "svc:billing"
         assert send(app, "GET", "/outer/who", billing(firebase, "user")).text == "svc:billing"
 
+    def test_the_body_is_not_read_before_the_call_is_verified(self, firebase: FakeFirebase) -> None:
+        """The functions that the app has for each request run afterwards, also if only the blueprint is protected."""
+        app, blueprint, body = Flask(__name__), self.blueprint("users"), Body()
+        protect(blueprint, firebase.verifier("user"))
+        app.register_blueprint(blueprint)
+
+        @app.before_request
+        def read_the_body() -> None:
+            flask.request.get_data()
+
+        assert send(app, "GET", "/users/who", body=body).json()["code"] == "token_missing"
+        assert not body.was_read
+        assert send(app, "GET", "/users/who", billing(firebase, "user"), body).is_success
+        assert body.was_read
+
+    def test_the_plugin_takes_an_app_with_blueprints(self, firebase: FakeFirebase) -> None:
+        """The verifiers of the app and of its blueprints are replaced, each for its own service."""
+        app, blueprint = Flask(__name__), self.blueprint("users")
+        protect(app, firebase.verifier("product"))
+        protect(blueprint, firebase.verifier("user"))
+        app.register_blueprint(blueprint)
+        app.register_blueprint(self.blueprint("products"))
+        project = FirebaseProject()
+        project.protect(app)
+        for path, service in (("/users/who", "user"), ("/products/who", "product")):
+            lines = project.as_service("billing", to=service).lines("GET", path)
+            assert send(app, "GET", path, lines).text == "svc:billing"
+        project.release()
+        assert send(app, "GET", "/users/who", billing(firebase, "user")).text == "svc:billing"
+
 
 class TestSetUp:
     """Mistakes are found early, and never open a route."""
@@ -223,6 +253,40 @@ def test_classes_of_views(app: Flask, firebase: FakeFirebase) -> None:
     assert send(app, "POST", "/products", user).status_code == 401
     assert send(app, "GET", "/internal", user).status_code == 401
     assert len(bodies) == 4
+
+
+class Ledger(MethodView):
+    """For Billing and Delivery; writing is for Billing only."""
+
+    decorators = [allow(services={"billing", "delivery"})]  # noqa: RUF012 - as Flask documents it
+
+    @allow(services={"billing"})
+    def post(self, caller: Caller) -> str:
+        return str(caller)
+
+
+def undecorated(view: Any) -> Any:
+    """Return a view that hides what is noted on the one in it, as a decorator without `functools.wraps` does."""
+    return lambda **arguments: view(**arguments)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        Ledger.as_view("ledger"),
+        undecorated(allow(services={"billing", "delivery"})(allow(services={"billing"})(lambda caller: str(caller)))),
+    ],
+    ids=["a class and its method", "a decorator that hides them"],
+)
+def test_what_several_decorators_refuse_spends_nothing(firebase: FakeFirebase, view: Any) -> None:
+    """All of them must admit the caller, wherever they stand."""
+    app, store = Flask(__name__), CountingStore()
+    protect(app, firebase.verifier("product", replay=store))
+    app.add_url_rule("/", "view", view, methods=["POST"])
+    delivery = list(firebase.service_headers("delivery", to="product").items())
+    assert send(app, "POST", "/", delivery).json()["code"] == "caller_not_allowed"
+    assert store.spent == 0
+    assert send(app, "POST", "/", billing(firebase)).text == "svc:billing"
 
 
 def test_views_keep_their_arguments(app: Flask, firebase: FakeFirebase) -> None:

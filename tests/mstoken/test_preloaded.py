@@ -26,6 +26,8 @@ from tests.mstoken.production import PRELOADED_TOKEN, PROJECT, Issuer, service_t
 ROOT = Path(__file__).parents[2]
 WORKERS = 3
 START_SECONDS = 60.0
+APPS = [("app", "-k", "uvicorn_worker.UvicornWorker"), ("flask_app", "-k", "gthread", "--threads", "4")]
+"""The apps in `preloaded.py`, and the workers of gunicorn that run them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,10 @@ class Server:
         return answers
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=APPS, ids=["FastAPI", "Flask"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The service, with the settings of production and no network."""
+    app, *kind = request.param
     folder = tmp_path_factory.mktemp("preloaded")
     issuer = Issuer(KeyRing(), folder / "certificates.json")
     begin_memory(folder / "spent.db")
@@ -74,8 +77,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         PRELOADED_TOKEN: used_token,
     }
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
-        command = [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "gunicorn", "tests.mstoken.preloaded:app"]
-        options = ["-k", "uvicorn_worker.UvicornWorker", "-w", str(WORKERS), "-b", f"fd://{listening.fileno()}"]
+        command = [
+            sys.executable,
+            "-W",
+            "ignore::DeprecationWarning",
+            "-m",
+            "gunicorn",
+            f"tests.mstoken.preloaded:{app}",
+        ]
+        options = [*kind, "-w", str(WORKERS), "-b", f"fd://{listening.fileno()}"]
         process = subprocess.Popen(
             [*command, "--preload", *options], cwd=ROOT, env=os.environ | variables, pass_fds=[listening.fileno()]
         )
@@ -112,6 +122,12 @@ class TestGunicornWithPreload:
             assert server.get("/products", token).json()["code"] == "token_replayed"
         for _ in range(3 * WORKERS):
             assert server.get("/products", server.used_token).json()["code"] == "token_replayed"
+
+    def test_two_tokens_in_a_request(self, server: Server) -> None:
+        """The servers pass on both lines, or join them with a comma. Neither token is accepted."""
+        lines = [(SERVICE_TOKEN_HEADER, server.new_token()), (SERVICE_TOKEN_HEADER.lower(), server.new_token())]
+        response = httpx.get(f"{server.url}/products", headers=lines, timeout=30)
+        assert (response.status_code, response.json()["code"]) == (401, "token_malformed")
 
     def test_each_worker_has_tokens_of_its_own(self, server: Server) -> None:
         """No two workers send the same token. Each has its own key for proofs, and so a bound token of its own."""

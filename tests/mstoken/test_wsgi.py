@@ -1,12 +1,13 @@
 """Calls in WSGI applications: the contract of adapters with the recipe for Django, and paths behind servers."""
 
 import io
+import threading
 from typing import Any
 
 import pytest
 
 from mstoken.callee.callers import Admission
-from mstoken.errors import TokenReplayed
+from mstoken.errors import TokenReplayed, TokenWrongAudience
 from mstoken.testing import FakeFirebase
 from mstoken.wsgi import WsgiVerifier, call_of, header_lines
 from tests.mstoken.adapter_contract import AdapterContract
@@ -86,6 +87,42 @@ def test_another_call_with_the_parts_of_a_request() -> None:
     with pytest.raises(TokenReplayed):
         product.caller(request | {"PATH_INFO": "/b"}, BILLING)
     product.close()
+
+
+def test_two_services_in_a_process() -> None:
+    """What one of them has accepted is not accepted by the other one, although both ask for the same request."""
+    firebase = FakeFirebase()
+    product, user = WsgiVerifier(firebase.verifier("product")), WsgiVerifier(firebase.verifier("user"))
+    request = environ(HTTP_X_MS_TOKEN=firebase.service_headers("billing", to="product")["X-MS-TOKEN"])
+    product.caller(request, BILLING)
+    with pytest.raises(TokenWrongAudience):
+        user.caller(request, BILLING)
+    product.close()
+    user.close()
+
+
+def test_a_verifier_that_takes_the_place_of_another() -> None:
+    """The work of the first one ends, and the second one is used."""
+    firebase = FakeFirebase()
+    shelf = WsgiVerifier(firebase.verifier("shelf"))
+    shelf.ready()
+    assert "mstoken shelf" in {thread.name for thread in threading.enumerate()}
+    shelf.replace(firebase.verifier("product"))
+    assert "mstoken shelf" not in {thread.name for thread in threading.enumerate()}
+    request = environ(HTTP_X_MS_TOKEN=firebase.service_headers("billing", to="product")["X-MS-TOKEN"])
+    assert str(shelf.caller(request, BILLING)) == "svc:billing"
+    shelf.close()
+
+
+def test_who_asks_again_waits_for_nothing() -> None:
+    """The answer for the same admission is known: it needs no background thread."""
+    firebase = FakeFirebase()
+    shelf = WsgiVerifier(firebase.verifier("shelf"))
+    request = environ(HTTP_X_MS_TOKEN=firebase.service_headers("billing", to="shelf")["X-MS-TOKEN"])
+    shelf.caller(request, BILLING)
+    shelf.close()
+    assert str(shelf.caller(request, Admission.of(services={"billing"}))) == "svc:billing"
+    assert "mstoken shelf" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_the_readiness_of_a_verifier() -> None:

@@ -103,3 +103,15 @@ async def test_a_part_that_is_cancelled_lets_the_next_one_ask_again(product: Pro
     first.cancel()
     store.goes_on.set()
     assert str(await verification.caller(BILLING)) == "svc:billing"
+
+
+async def test_what_is_known(product: Product) -> None:
+    """After a part has asked, its caller is known. What another part would see is not, and a refusal never is."""
+    verification = Verification(product.verifier, call_of(product))
+    assert verification.known_caller(BILLING) is None
+    caller = await verification.caller(BILLING)
+    assert verification.known_caller(BILLING) == caller
+    assert verification.known_caller(USERS_AND_BILLING) is None
+    with pytest.raises(CallerNotAllowed):
+        await verification.caller(ADMINS)
+    assert verification.known_caller(ADMINS) is None

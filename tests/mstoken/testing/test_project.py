@@ -4,6 +4,8 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
+from flask import Flask
+from starlette.applications import Starlette
 
 from mstoken import ServiceIdentity, TokenVerifier
 from mstoken.errors import SettingsError
@@ -18,8 +20,9 @@ from tests.mstoken.testing.product_app import app
 
 def test_an_app_without_a_verifier(firebase: FirebaseProject) -> None:
     """The error says which call is missing."""
-    with pytest.raises(ValueError, match=r"no verifier.*protect\(app, TokenVerifier"):
-        firebase.protect(FastAPI())
+    for unprotected in (FastAPI(), Flask(__name__), Starlette(), lambda request: None):
+        with pytest.raises(ValueError, match=r"no verifier.*protect\(app, TokenVerifier.*pass the Callee"):
+            firebase.protect(unprotected)
 
 
 def test_which_service_is_called(firebase: FirebaseProject, as_service: AsService) -> None:
