@@ -1,15 +1,17 @@
 """The Billing service between the real Product and User services."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mstoken.testing import FakeFirebase
 from services.billing.app import MIGRATIONS, create_app
@@ -31,7 +33,7 @@ from tests.services.user.fakes import SETTINGS, FakeProject
 class SwitchableTransport(httpx.AsyncBaseTransport):
     """A network to an app that records all requests. While `outcome` is set, requests go to it instead of the app."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.transport = httpx.ASGITransport(app=app)
         self.outcome: httpx.AsyncBaseTransport | None = None
         self.requests: list[httpx.Request] = []
@@ -43,6 +45,33 @@ class SwitchableTransport(httpx.AsyncBaseTransport):
     def answers_with(self, outcome: httpx.Response | Exception) -> None:
         """From now on, every request gets this answer, or raises this error."""
         self.outcome = FixedTransport(outcome)
+
+
+class LateApp:
+    """An app that is made and started by its first request, and stopped at the end of the block.
+
+    Few tests need the User service, and to make an app takes longer than most tests.
+    """
+
+    def __init__(self, make: Callable[[], FastAPI]) -> None:
+        self._make = make
+        self._app: FastAPI | None = None
+        self._lock = asyncio.Lock()
+        self._running = AsyncExitStack()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._lock:
+            if self._app is None:
+                app = self._make()
+                await self._running.enter_async_context(app.router.lifespan_context(app))
+                self._app = app
+        await self._app(scope, receive, send)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self._running.aclose()
 
 
 @dataclass
@@ -133,23 +162,27 @@ async def open_shop(
         settings = ProductSettings(database_url=databases["product"])
         return create_product(settings, verifier=firebase.verifier("product"), clock=time)
 
-    schemas = {"user": USER_MIGRATIONS, "product": PRODUCT_MIGRATIONS, "billing": MIGRATIONS}
+    def create_user_service() -> FastAPI:
+        return create_user(
+            UserSettings(database_url=new_database(USER_MIGRATIONS)),
+            firebase=SETTINGS,
+            verifier=firebase.verifier("user"),
+            sessions=project,
+            client=project.client(),
+        )
+
+    schemas = {"product": PRODUCT_MIGRATIONS, "billing": MIGRATIONS}
     databases = {service: new_database(schema) for service, schema in schemas.items()}
     time = MovableTime()
     ticks = count(step=60)
     project = FakeProject(firebase)
     product = create_product_service()
-    user = create_user(
-        UserSettings(database_url=databases["user"]),
-        firebase=SETTINGS,
-        verifier=firebase.verifier("user"),
-        sessions=project,
-        client=project.client(),
-    )
+    user = LateApp(create_user_service)
     to_product, to_user = SwitchableTransport(product), SwitchableTransport(user)
     async with (
         serving(product) as to_the_product,
-        serving(user) as to_the_user,
+        user,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app=user), base_url=BASE_URL) as to_the_user,
         serving(create_billing()) as to_billing,
     ):
         yield Shop(
