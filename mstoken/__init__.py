@@ -1,7 +1,8 @@
 """Service identities on Firebase: microservices that call each other with a fresh Firebase ID token.
 
 A caller: `httpx.AsyncClient(auth=ServiceIdentity("billing").to("product"))`.
-A callee: `TokenVerifier("product")`, with `mstoken.fastapi` for FastAPI.
+A callee: `TokenVerifier("product")`, with `mstoken.fastapi`, `mstoken.starlette`, `mstoken.flask` or
+`mstoken.functions`, or for any other framework with `mstoken.wsgi` or `mstoken.asgi`.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -51,7 +51,7 @@ def test_an_adapter_without_its_extra(module: str, extra: str, lacks: list[str])
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("module", ["asgi", "starlette", "wsgi"])
+@pytest.mark.parametrize("module", ["asgi", "flask", "starlette", "testing.project", "wsgi"])
 def test_adapters_import_no_other_framework(module: str) -> None:
     """An app of one framework needs none of the others."""
     others = {"django", "fastapi", "flask", "starlette"} - {module}

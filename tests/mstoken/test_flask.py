@@ -300,6 +300,25 @@ def test_views_keep_their_arguments(app: Flask, firebase: FakeFirebase) -> None:
     assert send(app, "GET", "/products/7", billing(firebase)).json() == {"id": 7, "caller": "svc:billing"}
 
 
+def test_async_views(app: Flask, firebase: FakeFirebase) -> None:
+    """Flask runs them, as it does without us."""
+
+    @app.get("/")
+    @allow(services={"billing"})
+    async def view(caller: Caller) -> str:
+        return str(caller)
+
+    assert send(app, "GET", "/", billing(firebase)).text == "svc:billing"
+    assert send(app, "GET", "/").json()["code"] == "token_missing"
+
+
+def test_a_view_that_answers_options_itself(app: Flask, firebase: FakeFirebase) -> None:
+    """It is protected as for every other method."""
+    app.add_url_rule("/", "view", allow(services={"billing"})(lambda caller: str(caller)), methods=["OPTIONS"])
+    assert send(app, "OPTIONS", "/").json()["code"] == "token_missing"
+    assert send(app, "OPTIONS", "/", billing(firebase)).text == "svc:billing"
+
+
 def test_another_decorator_above(app: Flask, firebase: FakeFirebase) -> None:
     """A cache above `allow` does not answer callers that are not admitted."""
 
