@@ -182,7 +182,9 @@ class TestAdminMinter:
         with pytest.raises(SettingsError, match=r"credentials\.json"):
             admin_minter("real-shop-without-credentials")
         with pytest.raises(SettingsError):
-            ServiceIdentity("billing", Settings(project_id="real-shop", emulator_host=None, api_key="web-key"))
+            ServiceIdentity(
+                "billing", Settings(project_id="real-shop", emulator_host=None, api_key="web-key")
+            ).prepare()
 
     def test_the_emulator_needs_no_credentials(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
         """With the emulator, the credentials of a person are fine."""

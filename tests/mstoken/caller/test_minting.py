@@ -247,7 +247,7 @@ class TestBrokerMinter:
         with pytest.raises(SettingsError, match="MSTOKEN_PRIVATE_KEY_FILE"):
             BrokerMinter(without_key, "billing")
         with pytest.raises(SettingsError, match="MSTOKEN_PRIVATE_KEY_FILE"):
-            ServiceIdentity("billing", without_key)
+            ServiceIdentity("billing", without_key).prepare()
 
     def test_without_a_key_nothing_is_requested_at_the_start(self) -> None:
         """The identity token of the platform is fetched at the first call."""
