@@ -129,6 +129,22 @@ class TestGunicornWithPreload:
         response = httpx.get(f"{server.url}/products", headers=lines, timeout=30)
         assert (response.status_code, response.json()["code"]) == (401, "token_malformed")
 
+    def test_a_name_with_underscores_is_another_name(self, server: Server) -> None:
+        """WSGI writes both names alike. gunicorn leaves the header out that has underscores."""
+        response = httpx.get(f"{server.url}/products", headers={"X_MS_TOKEN": server.new_token()}, timeout=30)
+        assert (response.status_code, response.json()["code"]) == (401, "token_missing")
+
+    def test_a_trailer_is_not_a_header(self, server: Server) -> None:
+        """A token after a chunked body does not count."""
+        url = httpx.URL(server.url)
+        start = "GET /products HTTP/1.1\r\nHost: product\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        request = f"{start}2\r\n{{}}\r\n0\r\n{SERVICE_TOKEN_HEADER}: {server.new_token()}\r\n\r\n"
+        with socket.create_connection((url.host, url.port or 80), timeout=30) as connection:
+            connection.sendall(request.encode())
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 401")
+        assert b'"code":"token_missing"' in answer
+
     def test_each_worker_has_tokens_of_its_own(self, server: Server) -> None:
         """No two workers send the same token. Each has its own key for proofs, and so a bound token of its own."""
         answers = [answer for answer, _ in server.ask_all_workers("/tokens")]
