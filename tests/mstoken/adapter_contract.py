@@ -45,6 +45,7 @@ class SoldOut(Problem):
 class Site(abc.ABC):
     """An app of one framework with the routes of `ADMISSIONS`, and the callers that have reached them.
 
+    The route /open has no admission, and answers "open".
     A route notes its caller, reads its body, and does what `serve` does. At /broken it raises the framework's own error
     for 404.
     """
@@ -334,6 +335,14 @@ class AdapterContract:
         assert "GET" in answer.headers["Allow"]
         assert (store.spent, site.reached) == (0, [])
         assert site.send("GET", "/services", billing).is_success
+
+    def test_a_route_without_allow(self, site: Site, firebase: FakeFirebase, store: CountingStore) -> None:
+        """Anyone may call it, whatever tokens they send. Nothing looks at those."""
+        firebase.down = True
+        for lines in ([], [("X-MS-TOKEN", "a.b.c")], self.billing(firebase)):
+            answer = site.send("GET", "/open", lines)
+            assert (answer.status_code, answer.text) == (200, "open")
+        assert store.spent == 0
 
     def test_an_unknown_path_is_not_protected(self, site: Site) -> None:
         """The framework answers it: a refusal would say that something is there."""

@@ -49,8 +49,9 @@ def recipe(module: str) -> dict[str, Any]:
 
 
 def serve_paths(views: dict[str, Callable[..., Any]]) -> None:
-    """Serve the views at paths of their names, in place of those of the site before."""
-    vars(URLS)["urlpatterns"] = [path(name, view) for name, view in views.items()]
+    """Serve the views at paths of their names, and /open, in place of those of the site before."""
+    paths = [path(name, view) for name, view in views.items()]
+    vars(URLS)["urlpatterns"] = [*paths, path("open", lambda request: HttpResponse("open"))]
     clear_url_caches()
 
 
