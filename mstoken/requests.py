@@ -89,9 +89,11 @@ class _Sent:
                 break
             response = self._sent_again(response, headers, options)
         if response.is_redirect:
-            # requests copies the headers of this request, and removes only `Authorization` if the host is another one.
-            for name in (SERVICE_TOKEN_HEADER, PROOF_HEADER):
-                response.request.headers.pop(name, None)
+            # requests copies the headers of the first request of the call, also if this answer is to the second one. It
+            # removes only `Authorization` if the host is another one.
+            for sent in (response.request, *(earlier.request for earlier in response.history)):
+                for name in (SERVICE_TOKEN_HEADER, PROOF_HEADER):
+                    sent.headers.pop(name, None)
         return response
 
     def _sent_again(self, refused: requests.Response, headers: Any, options: Any) -> requests.Response:

@@ -112,6 +112,15 @@ async def test_a_redirect_to_another_host_gets_no_token(project: Project) -> Non
     assert None not in tokens
 
 
+async def test_a_redirect_after_a_refusal_gets_no_token(project: Project) -> None:
+    """Neither the token that was refused nor the new one goes to another host."""
+    with CalleeServer() as thief, CalleeServer(STALE, (302, [("Location", thief.url)])) as product:
+        async with session_for(project) as session, session.get(product.url):
+            pass
+    assert len(product.received) == 2
+    assert [received.token for received in thief.received] == [None]
+
+
 async def test_the_origin_can_be_named(project: Project) -> None:
     """Then no other host gets a token, even if it is called first."""
     with CalleeServer() as product, CalleeServer() as other:

@@ -121,6 +121,24 @@ def test_a_redirect_gets_no_token(project: Project, session: requests.Session) -
     assert product.received[0].token is not None
 
 
+@pytest.mark.parametrize("mode", ["fresh", "proof"])
+def test_a_redirect_after_a_refusal_gets_no_token(project: Project, session: requests.Session, mode: Mode) -> None:
+    """Requests copies the headers of the request that was refused. The other host gets neither that token nor the new.
+
+    This holds whether requests follows the redirect, or the program sends the request that requests has prepared.
+    """
+    auth = RequestsAuth(project.identity, "product", mode)
+    with CalleeServer() as thief:
+        moved = (302, [("Location", f"{thief.url}/stolen")])
+        with CalleeServer(STALE, moved, STALE, moved) as product:
+            session.get(product.url, auth=auth)
+            prepared = session.get(product.url, auth=auth, allow_redirects=False).next
+            assert prepared is not None
+            session.send(prepared)
+    assert len(product.received) == 4
+    assert [(received.token, received.proof) for received in thief.received] == [(None, None)] * 2
+
+
 def test_a_failed_sign_in_is_an_error_of_requests(project: Project, session: requests.Session) -> None:
     """An outage is a `ConnectionError`, which code around calls catches. Nothing is sent."""
     project.transport.error = httpx.ConnectError("unreachable")
