@@ -211,7 +211,7 @@ def guards_of(app: object) -> Iterator[Guard]:
     guard = router.middleware_stack
     if isinstance(guard, Guard) and guard.verifier is not None:
         yield guard
-    for route in router.routes:
+    for route in _every_route(router.routes):
         yield from guards_of(getattr(route, "app", None))
 
 

@@ -2,7 +2,7 @@
 
 import httpx
 import pytest
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.testclient import TestClient
 from flask import Flask
 from starlette.applications import Starlette
@@ -51,6 +51,19 @@ def test_mounted_apps_are_protected_too(firebase: FirebaseProject, as_service: A
     client = TestClient(firebase.protect(outer))
     assert client.get("/products/", auth=as_service("billing", to="product")).is_success
     assert client.get("/products/", auth=as_service("billing", to="shop")).json()["code"] == "token_wrong_audience"
+
+
+def test_apps_that_a_router_mounts_are_protected_too(firebase: FirebaseProject, as_service: AsService) -> None:
+    """An app of an included router, however deep, would otherwise ask the Firebase of the environment."""
+    outer, inner, middle, router = FastAPI(), FastAPI(), APIRouter(), APIRouter()
+    protect(outer, TokenVerifier("shop"))
+    protect(inner, TokenVerifier("product"))
+    inner.get("/", dependencies=[Depends(allow(services={"billing"}))])(lambda: None)
+    router.mount("/products", inner)
+    middle.include_router(router)
+    outer.include_router(middle, prefix="/v1")
+    client = TestClient(firebase.protect(outer))
+    assert client.get("/v1/products/", auth=as_service("billing", to="product")).is_success
 
 
 def test_the_app_gets_its_verifier_back() -> None:
