@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 from typing_extensions import override
@@ -260,10 +260,12 @@ class _Pool:
 
 
 def check_postgresql_url(url: str) -> None:
-    """Raise `SettingsError` if the URL names no database or cannot be read."""
+    """Raise `SettingsError` if the URL names no database or cannot be read. It may name several hosts."""
     with suppress(ValueError):
         parts = urlsplit(url)
-        if parts.port != 0 and parts.path.strip("/"):
+        options = parse_qs(parts.query, strict_parsing=True) if parts.query else {}
+        ports = [urlsplit(f"//{host}").port for host in parts.netloc.rpartition("@")[2].split(",")]
+        if 0 not in ports and (parts.path.strip("/") or "dbname" in options):
             return
     # What cannot be read may be a part of the password.
     raise SettingsError(

@@ -31,13 +31,34 @@ AHEAD_OF_THE_SERVER = 4_000_000_000.0
 
 @pytest.mark.parametrize(
     "url",
-    ["postgresql://user:s3cret@host", "postgresql://user:s3cret@host:port/ids", "postgresql://user:s3#cret@host/"],
+    [
+        "postgresql://user:s3cret@host",
+        "postgresql://user:s3cret@host:port/ids",
+        "postgresql://user:s3cret@host,other:port/ids",
+        "postgresql://user:s3cret@host:0/ids",
+        "postgresql://user:s3#cret@host/",
+        "postgresql://user:s3cret@host/ids?sslmode",
+    ],
 )
 def test_the_error_about_a_wrong_url_does_not_contain_it(url: str) -> None:
     """The part that is not a port can be a password with special characters, so it is not printed."""
     with pytest.raises(SettingsError, match="not the URL of a PostgreSQL database") as caught:
         PostgreSQLReplayStore(url)
     assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:s3cret@first:5432,second:5432/ids?target_session_attrs=primary",
+        "postgresql://[::1]:5432,second/ids",
+        "postgresql:///ids?host=/run/postgresql",
+        "postgresql://host?dbname=ids",
+    ],
+)
+def test_a_url_as_libpq_reads_it(url: str) -> None:
+    """It may name several hosts, of which one is the primary, a folder with a socket, and the database as an option."""
+    PostgreSQLReplayStore(url)
 
 
 @pytest.fixture
