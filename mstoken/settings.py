@@ -19,10 +19,10 @@ MIN_SECRET_CHARACTERS = 32
 DEMO_PREFIX = "demo-"
 """Project ids with this prefix exist on emulators only (Firebase, Emulator Suite: "Run with a demo project")."""
 
-_PROJECT_ID = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?:)?[a-z][a-z0-9-]{4,61}[a-z0-9]")
+PROJECT_ID = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?:)?[a-z][a-z0-9-]{4,61}[a-z0-9]")
 """A project of an organization may have its domain before the id (Google Cloud, "Domain-scoped projects")."""
 _USER_INFORMATION = re.compile(r"(?<=//)[^/?#]*@")
-_HOST_AND_PORT = re.compile(r"[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
+HOST_AND_PORT = re.compile(r"[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 
 class Settings(BaseSettings):
@@ -84,14 +84,14 @@ Google |
     @field_validator("project_id")
     @classmethod
     def _check_project_id(cls, value: str) -> str:
-        if not _PROJECT_ID.fullmatch(value):
+        if not PROJECT_ID.fullmatch(value):
             raise ValueError("it must be a Firebase project id, such as demo-shop or example.com:shop-7f3a2")
         return value
 
     @field_validator("emulator_host")
     @classmethod
     def _check_emulator_host(cls, value: str | None) -> str | None:
-        if value is not None and not _HOST_AND_PORT.fullmatch(value):
+        if value is not None and not HOST_AND_PORT.fullmatch(value):
             raise ValueError("it must be host:port without a scheme, such as 127.0.0.1:9099")
         return value
 
@@ -189,7 +189,7 @@ Google |
         path = "/oauth2/v1/certs"
         if not self.emulator_host:
             return f"https://www.googleapis.com{path}"
-        if not self.metadata_host or not _HOST_AND_PORT.fullmatch(self.metadata_host):
+        if not self.metadata_host or not HOST_AND_PORT.fullmatch(self.metadata_host):
             raise SettingsError(
                 f"GCE_METADATA_HOST is {self.metadata_host!r}: it must be host:port of the metadata emulator."
             )

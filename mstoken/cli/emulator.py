@@ -23,7 +23,7 @@ from mstoken.cli.output import note, say
 from mstoken.emulator import firebase_project
 from mstoken.emulator.addresses import HOST, SIGNED_AUTH_PORT, LocalEmulators
 from mstoken.extras import MissingExtra, needed_by
-from mstoken.settings import DEMO_PREFIX
+from mstoken.settings import DEMO_PREFIX, HOST_AND_PORT, PROJECT_ID
 
 CONTEXT_SETTINGS = {"allow_interspersed_args": False}
 """Everything from the first word of COMMAND on belongs to COMMAND."""
@@ -97,9 +97,7 @@ def emulator(
             from mstoken.emulator.server import PortInUse, running
     except MissingExtra as error:
         raise CommandError(str(error)) from None
-    emulators = LocalEmulators(
-        _project(project, command or []), auth or firebase_project.auth_emulator(), port, _services(service or [])
-    )
+    emulators = LocalEmulators(_project(project, command or []), _auth_emulator(auth), port, _services(service or []))
     if env_file is not None:
         for path in _env_files(env_file, emulators):
             _check_may_write(path)
@@ -228,6 +226,8 @@ def _env_files(path: Path, emulators: LocalEmulators) -> dict[Path, dict[str, st
 
 
 def _check_may_write(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise CommandError(f"The folder {path.parent} of --env-file does not exist. Make it first.", FAILED)
     if path.exists() and not path.read_text(errors="replace").startswith(ENV_FILE_HEADER):
         raise CommandError(
             f"{path} exists, and this command did not write it. Choose another file for --env-file.", FAILED
@@ -251,7 +251,23 @@ def _project(named: str | None, command: Sequence[str]) -> str:
             f"a real project by mistake. For example: --project {DEMO_PREFIX}{project}",
             USAGE,
         )
+    if not PROJECT_ID.fullmatch(project):
+        raise CommandError(
+            f"The project is {project!r}: it must be a project id, such as demo-shop, with lower-case letters, digits "
+            "and hyphens.",
+            USAGE,
+        )
     return project
+
+
+def _auth_emulator(named: str | None) -> str:
+    address = named or firebase_project.auth_emulator()
+    if not HOST_AND_PORT.fullmatch(address):
+        source = "--auth" if named else "The address of the Auth emulator in firebase.json"
+        raise CommandError(
+            f"{source} is {address!r}: it must be host:port without a scheme, such as 127.0.0.1:9099.", USAGE
+        )
+    return address
 
 
 def _services(texts: Sequence[str]) -> dict[str, int]:

@@ -56,6 +56,12 @@ AUTH_EMULATOR = '{"authEmulator": {"ready": true}}'
         (["--project", "demo-a", "--service", "Billing=9103"], "'Billing' is not a service name"),
         (["--project", "demo-a", "--service", "a=9103", "--service", "b=9103"], "have a port of its own"),
         (["--project", "demo-a", "--service", "a=9103", "--service", "a=9104"], "must be named once"),
+        (
+            ["--project", "demo-a", "--auth", "http://127.0.0.1:9099"],
+            "--auth is 'http://127.0.0.1:9099': it must be host",
+        ),
+        (["--project", "demo-a", "--auth", "9099"], "--auth is '9099': it must be host:port"),
+        (["--project", "demo-a\nLD_PRELOAD=x"], "must be a project id"),
         (["--project", "shop-7f3a2"], "must begin with 'demo-'"),
         (["--", "firebase", "emulators:start", "--project", "shop-7f3a2"], "must begin with 'demo-'"),
         ([], "Name it, for example: --project demo-shop"),
@@ -76,6 +82,21 @@ def test_a_file_of_the_user_is_not_overwritten(run: Run, tmp_path: Path) -> None
     assert (result.exit_code, result.stdout) == (1, "")
     assert "this command did not write it" in result.stderr
     assert (tmp_path / ".env").read_text() == "DATABASE_URL=postgresql://\n"
+
+
+def test_a_missing_folder_is_found_before_anything_is_started(run: Run, tmp_path: Path) -> None:
+    """`--env-file` makes no folder, and the emulators would end again when they are ready."""
+    result = run("emulator", "--project", "demo-a", "--env-file", "no-such-folder/env", "--", "no-such-firebase")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "The folder no-such-folder of --env-file does not exist" in result.stderr
+
+
+def test_an_address_in_firebase_json(run: Run, tmp_path: Path) -> None:
+    """An address that is none is reported with the file that has it."""
+    (tmp_path / "firebase.json").write_text('{"emulators": {"auth": {"host": "a b"}}}')
+    result = run("emulator", "--project", "demo-a")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "The address of the Auth emulator in firebase.json is 'a b:9099'" in result.stderr
 
 
 def test_an_unknown_command(run: Run, free_port: int) -> None:
