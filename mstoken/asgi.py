@@ -14,8 +14,11 @@ from typing import Any
 
 from mstoken import uri
 from mstoken.callee.callers import Admission, Call, Caller
-from mstoken.callee.verification import RequestVerifier
+from mstoken.extras import needed_by
 from mstoken.wire import PROOF_HEADER, SERVICE_TOKEN_HEADER
+
+with needed_by("mstoken.asgi", "admin"):
+    from mstoken.callee.verification import RequestVerifier
 
 __all__ = ["Admission", "AsgiVerifier", "call_of"]
 

@@ -6,14 +6,16 @@ from contextlib import contextmanager
 MODULES: Mapping[str, frozenset[str]] = {
     "admin": frozenset({"firebase_admin"}),
     "aiohttp": frozenset({"aiohttp"}),
-    "cli": frozenset({"rich", "typer"}),
-    "emulator": frozenset({"fastapi", "starlette", "uvicorn"}),
-    "fastapi": frozenset({"fastapi", "starlette"}),
-    "flask": frozenset({"flask"}),
+    "cli": frozenset({"firebase_admin", "rich", "typer"}),
+    "emulator": frozenset({"fastapi", "firebase_admin", "rich", "starlette", "typer", "uvicorn"}),
+    "fastapi": frozenset({"fastapi", "firebase_admin", "starlette"}),
+    "firestore": frozenset({"firebase_admin", "google.api_core", "google.cloud"}),
+    "flask": frozenset({"firebase_admin", "flask"}),
     "postgresql": frozenset({"asyncpg"}),
     "redis": frozenset({"redis"}),
     "requests": frozenset({"requests"}),
-    "starlette": frozenset({"starlette"}),
+    "starlette": frozenset({"firebase_admin", "starlette"}),
+    "testing": frozenset({"fastapi", "firebase_admin", "pytest", "starlette"}),
 }
 """The modules that each extra installs, and that the library imports."""
 
@@ -32,10 +34,17 @@ def needed_by(part: str, extra: str) -> Iterator[None]:
 
     `part` is what needs it, the subject of the error's sentence, such as "TokenVerifier". An import that fails for
     another reason keeps its error.
+
+    If a part inside of the block needs a smaller extra, which `extra` brings, the error names `extra`.
     """
     try:
         yield
+    except MissingExtra as error:
+        if not MODULES[error.extra] <= MODULES[extra]:
+            raise
+        raise MissingExtra(part, extra) from error
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in MODULES[extra]:
+        missing = error.name or ""
+        if not any(missing == module or missing.startswith(f"{module}.") for module in MODULES[extra]):
             raise
         raise MissingExtra(part, extra) from error

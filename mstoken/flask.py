@@ -13,17 +13,18 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from mstoken.callee.callers import Admission
-from mstoken.callee.verifier import TokenVerifier
 from mstoken.callee.views import CALLER, EXTENSION, admission_of, note_admission
 from mstoken.errors import NotProtected
 from mstoken.extras import needed_by
 from mstoken.problem import Problem
-from mstoken.wsgi import WsgiVerifier
 
 with needed_by("mstoken.flask", "flask"):
     from flask import Blueprint, Flask, Response, current_app, request
     from flask.sansio.app import App
     from flask.sansio.blueprints import BlueprintSetupState
+
+    from mstoken.callee.verifier import TokenVerifier
+    from mstoken.wsgi import WsgiVerifier
 
 R = TypeVar("R", bound=Response)
 

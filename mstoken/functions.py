@@ -18,14 +18,14 @@ from mstoken.errors import Refusal
 from mstoken.extras import needed_by
 from mstoken.in_background import InBackground
 from mstoken.issuer.policy import Policy
-from mstoken.issuer.service import TokenService
 from mstoken.problem import Problem, problem_answer
-from mstoken.wsgi import WsgiVerifier, header_lines
 
 with needed_by("mstoken.functions", "flask"):
     from flask import Request, Response
 
     from mstoken.flask import problem_response, with_headers
+    from mstoken.issuer.service import TokenService
+    from mstoken.wsgi import WsgiVerifier, header_lines
 
 Function: TypeAlias = Callable[[Request], Response]
 

@@ -16,7 +16,6 @@ from functools import wraps
 from typing import Any
 
 from mstoken.callee.callers import Admission
-from mstoken.callee.verifier import TokenVerifier
 from mstoken.callee.views import CALLER, admission_of, note_admission
 from mstoken.extras import needed_by
 from mstoken.problem import Problem, problem_answer
@@ -28,6 +27,7 @@ with needed_by("mstoken.starlette", "starlette"):
     from starlette.responses import Response
     from starlette.websockets import WebSocket, WebSocketState
 
+    from mstoken.callee.verifier import TokenVerifier
     from mstoken.guard import Allow, Guard, realm_of
 
 _POLICY_VIOLATION = 1008

@@ -17,10 +17,13 @@ from typing_extensions import override
 
 from mstoken import uri
 from mstoken.callee.callers import Admission, Call, Caller
-from mstoken.callee.verification import RequestVerifier
-from mstoken.callee.verifier import TokenVerifier
+from mstoken.extras import needed_by
 from mstoken.in_background import InBackground
 from mstoken.wire import PROOF_HEADER, SERVICE_TOKEN_HEADER
+
+with needed_by("mstoken.wsgi", "admin"):
+    from mstoken.callee.verification import RequestVerifier
+    from mstoken.callee.verifier import TokenVerifier
 
 __all__ = ["Admission", "WsgiVerifier", "call_of", "header_lines"]
 

@@ -2,16 +2,14 @@
 
 import sys
 
-EXTRA = frozenset({"rich", "typer"})
-"""The modules that the extra `cli` installs."""
+from mstoken.extras import MissingExtra, needed_by
 
 
 def main() -> None:
     """Run the command that the process's arguments name, and end the process with its exit status."""
     try:
-        from mstoken.cli.app import app
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in EXTRA:
-            raise
-        sys.exit(f"mstoken: {error.name} is not installed. The command line needs the extra cli: install mstoken[cli].")
+        with needed_by("the command line", "cli"):
+            from mstoken.cli.app import app
+    except MissingExtra as error:
+        sys.exit(f"mstoken: {error}")
     app(prog_name="mstoken")

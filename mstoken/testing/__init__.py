@@ -11,7 +11,7 @@ else:
     __getattr__ = lazily(
         __name__,
         {"FakeFirebase": "mstoken.testing.fake_firebase", "FirebaseProject": "mstoken.testing.project"},
-        {"FakeFirebase": "admin", "FirebaseProject": "admin"},
+        {"FakeFirebase": "testing", "FirebaseProject": "testing"},
     )
 
 __all__ = ["FakeFirebase", "FirebaseProject"]

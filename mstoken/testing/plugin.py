@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def firebase() -> "Iterator[FirebaseProject]":
     """A Firebase project in memory, for this test."""
-    from mstoken.testing.project import FirebaseProject  # Not before a test needs it: pytest imports every plugin.
+    from mstoken.testing import FirebaseProject  # Not before a test needs it: pytest imports every plugin.
 
     project = FirebaseProject()
     yield project

@@ -31,6 +31,17 @@ def test_another_error_stays(error: Exception) -> None:
     assert caught.value is error
 
 
+def test_the_larger_extra_is_named() -> None:
+    """If a part needs another part, the error names what the user asked for, and the extra that brings both."""
+    with (
+        pytest.raises(MissingExtra, match=r"^mstoken.flask needs the extra flask"),
+        needed_by("mstoken.flask", "flask"),
+    ):
+        raise MissingExtra("mstoken.wsgi", "admin")
+    with pytest.raises(MissingExtra, match=r"^B needs the extra redis"), needed_by("A", "flask"):
+        raise MissingExtra("B", "redis")
+
+
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("module", "extra", "lacks"),
@@ -40,6 +51,14 @@ def test_another_error_stays(error: Exception) -> None:
         ("starlette", "starlette", ["starlette"]),
         ("flask", "flask", ["flask"]),
         ("functions", "flask", ["flask"]),
+        ("fastapi", "fastapi", ["firebase_admin"]),
+        ("starlette", "starlette", ["firebase_admin"]),
+        ("flask", "flask", ["firebase_admin"]),
+        ("functions", "flask", ["firebase_admin"]),
+        ("asgi", "admin", ["firebase_admin"]),
+        ("wsgi", "admin", ["firebase_admin"]),
+        ("requests", "requests", ["requests"]),
+        ("aiohttp", "aiohttp", ["aiohttp"]),
     ],
 )
 def test_an_adapter_without_its_extra(module: str, extra: str, lacks: list[str]) -> None:
@@ -48,6 +67,29 @@ def test_an_adapter_without_its_extra(module: str, extra: str, lacks: list[str])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     sentence = f"mstoken.{module} needs the extra {extra}. Install it: pip install 'mstoken[{extra}]'"
     assert done.stderr.splitlines()[-1] == f"mstoken.extras.MissingExtra: {sentence}"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("url", "extra", "lacks"),
+    [
+        ("redis://localhost", "redis", "redis"),
+        ("postgresql://localhost/shop", "postgresql", "asyncpg"),
+        ("firestore:", "firestore", "google.api_core"),
+    ],
+)
+def test_a_store_of_spent_ids_without_its_extra(url: str, extra: str, lacks: str) -> None:
+    """The settings are wrong then, and the error names the variable and the extra."""
+    code = f"""if True:
+        import sys
+        from mstoken import Settings
+        from mstoken.callee.replay.factory import replay_store
+        sys.modules[{lacks!r}] = None
+        replay_store(Settings(project_id="real-shop", replay_url={url!r}), "product", {{}})
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    sentence = f"MSTOKEN_REPLAY_URL={url.partition(':')[0]}:… needs the extra {extra}. Install it: "
+    assert done.stderr.splitlines()[-1] == f"mstoken.errors.SettingsError: {sentence}pip install 'mstoken[{extra}]'"
 
 
 @pytest.mark.process
