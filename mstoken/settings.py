@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mstoken.errors import SettingsError
@@ -92,7 +93,7 @@ Google |
     @classmethod
     def _check_emulator_host(cls, value: str | None) -> str | None:
         if value is not None and not HOST_AND_PORT.fullmatch(value):
-            raise ValueError("it must be host:port without a scheme, such as 127.0.0.1:9099")
+            raise ValueError("it must be host:port without a scheme, such as 127.0.0.1:9100")
         return value
 
     @field_validator("api_key")
@@ -202,6 +203,12 @@ Google |
             return self.api_key.get_secret_value()
         if self.emulator_host:
             return "emulator"
+        if self.project_id.startswith(DEMO_PREFIX):
+            raise SettingsError(
+                f"GOOGLE_CLOUD_PROJECT is {self.project_id!r}, which exists on emulators only, and "
+                f"{AUTH_EMULATOR_VARIABLE} is not set. Set it to the address that `mstoken emulator` prints, such as "
+                "127.0.0.1:9100."
+            )
         raise SettingsError(
             "MSTOKEN_API_KEY is not set. Set it to the web API key from the project settings in the Firebase console."
         )
@@ -231,6 +238,13 @@ def without_blanks(values: Any) -> Any:
     return {name: value for name, value in stripped.items() if value != ""}
 
 
+def expectation(details: ErrorDetails) -> str:
+    """Return what was expected of a value, as the second half of a sentence: "it must be true or false"."""
+    if details["type"] == "bool_parsing":
+        return "it must be true or false"
+    return details["msg"].removeprefix("Value error, ").replace("Input should be", "it must be", 1)
+
+
 def _explain(error: ValidationError) -> str:
     """Return one sentence for each setting that is wrong. Secrets are left out, and the user in a URL too."""
     sentences = []
@@ -239,8 +253,11 @@ def _explain(error: ValidationError) -> str:
         field = Settings.model_fields.get(name)
         variable = str(field.validation_alias) if field else name
         if details["type"] == "missing":
-            sentences.append(f"{variable} is not set, and it is required.")
+            sentences.append(
+                f"{variable} is not set, and it is required. Set it to the id of the Firebase project, such as "
+                "demo-shop with the emulator."
+            )
             continue
         value = "(hidden)" if variable in SECRET_VARIABLES else _USER_INFORMATION.sub("***@", repr(details["input"]))
-        sentences.append(f"{variable} is {value}: {details['msg'].removeprefix('Value error, ')}.")
+        sentences.append(f"{variable} is {value}: {expectation(details)}.")
     return " ".join(sentences)

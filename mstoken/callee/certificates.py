@@ -78,7 +78,14 @@ class PublishedCertificates(CertificateSource):
         async with httpx.AsyncClient(
             transport=self._transport, timeout=FETCH_TIMEOUT_SECONDS, trust_env=uses_proxies
         ) as client:
-            response = (await client.get(self._url)).raise_for_status()
+            response = await client.get(self._url)
+        if not response.is_success:
+            # Plain HTTP is an emulator's, and the raw Auth emulator has no certificates.
+            advice = (
+                "" if uses_proxies else ". Run `mstoken emulator`, and set FIREBASE_AUTH_EMULATOR_HOST to its address"
+            )
+            text = f"{self._url} answered {response.status_code}{advice}"
+            raise httpx.HTTPStatusError(text, request=response.request, response=response)
         return Fetched(_pem_by_key_id(response.content), _max_age_seconds(response))
 
 

@@ -39,7 +39,12 @@ def settings_finding(error: SettingsError | None) -> Finding:
     """Report whether the settings are valid; `error` says why not."""
     if error is None:
         return Finding("settings", "ok", "valid")
-    return Finding("settings", "error", str(error), "Correct these variables. README.md lists all of them.")
+    return Finding(
+        "settings",
+        "error",
+        str(error),
+        "Correct these variables. All of them: https://github.com/mstoken/mstoken#settings",
+    )
 
 
 def check_api_key(settings: Settings, client: httpx.Client) -> Finding:

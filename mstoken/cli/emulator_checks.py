@@ -36,6 +36,9 @@ _NAME = "emulator"
 def check_emulator(environment: Mapping[str, str]) -> Finding:
     """Check that signatures are verified: firebase-admin verifies none while the emulator's variable is set."""
     host, project = environment.get(AUTH_EMULATOR_VARIABLE), environment.get("GOOGLE_CLOUD_PROJECT", "")
+    if not host and project.startswith(DEMO_PREFIX):
+        text = f"the project {project} exists on emulators only, and {AUTH_EMULATOR_VARIABLE} is not set"
+        return Finding(_NAME, "error", text, _point_to_signed())
     if not host:
         return Finding(_NAME, "ok", f"{AUTH_EMULATOR_VARIABLE} is not set, as required in production")
     advice = f"Unset {AUTH_EMULATOR_VARIABLE}: while it is set, firebase-admin verifies no signatures."

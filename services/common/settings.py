@@ -8,7 +8,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mstoken.errors import SettingsError
-from mstoken.settings import without_blanks
+from mstoken.settings import expectation, without_blanks
 
 _DATABASE_URL = re.compile(r"(sqlite\+aiosqlite|postgresql\+asyncpg)://.+")
 _HTTP_URL = re.compile(r"https?://[^/]+.*")
@@ -68,4 +68,4 @@ class ServiceSettings(BaseSettings):
         variable = name if field is None else field.validation_alias
         if details["type"] == "missing":
             return f"{variable} is not set, and it is required."
-        return f"{variable} is not valid: {details['msg'].removeprefix('Value error, ')}."
+        return f"{variable} is not valid: {expectation(details)}."

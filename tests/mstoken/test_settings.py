@@ -90,12 +90,19 @@ def test_arguments_take_precedence() -> None:
             {"GOOGLE_CLOUD_PROJECT": "real-shop", "MSTOKEN_API_KEY": "kéy"},
             "MSTOKEN_API_KEY is (hidden): it must be the web API key",
         ),
-        ({"GOOGLE_CLOUD_PROJECT": " "}, "GOOGLE_CLOUD_PROJECT is not set, and it is required"),
+        ({"GOOGLE_CLOUD_PROJECT": " "}, "GOOGLE_CLOUD_PROJECT is not set, and it is required. Set it to"),
         (
             {"GOOGLE_CLOUD_PROJECT": "example.com:demo-shop", "FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:9099"},
             "the project id must begin with 'demo-'",
         ),
-        ({"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_MODE": "dpop"}, "MSTOKEN_MODE is 'dpop': Input should be"),
+        (
+            {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_MODE": "dpop"},
+            "MSTOKEN_MODE is 'dpop': it must be 'fresh' or 'proof'.",
+        ),
+        (
+            {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_REQUIRE_PROOF": "maybe"},
+            "MSTOKEN_REQUIRE_PROOF is 'maybe': it must be true or false.",
+        ),
         (
             {"GOOGLE_CLOUD_PROJECT": "demo-shop", "MSTOKEN_BASE_URL": "product.example.com"},
             "MSTOKEN_BASE_URL is 'product.example.com': it must be an http or https URL without a query",
@@ -256,6 +263,10 @@ def test_the_api_key_is_required_in_production_only() -> None:
         assert Settings(project_id="demo-shop", emulator_host="127.0.0.1:9099").web_api_key
         with pytest.raises(SettingsError, match="MSTOKEN_API_KEY is not set"):
             _ = Settings(project_id="real-shop").web_api_key
+        with pytest.raises(
+            SettingsError, match=r"^GOOGLE_CLOUD_PROJECT is 'demo-shop'.*FIREBASE_AUTH_EMULATOR_HOST is not"
+        ):
+            _ = Settings(project_id="demo-shop").web_api_key
 
 
 def test_secrets_are_never_printed() -> None:

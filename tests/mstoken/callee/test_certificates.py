@@ -354,10 +354,17 @@ async def test_max_age_is_read_from_the_answer(
 
 
 async def test_an_error_status_is_a_failed_fetch() -> None:
-    """The body of such an answer is not read."""
+    """The body of such an answer is not read. The error names the address and the status."""
     source = PublishedCertificates("https://certificates", transport=httpx.MockTransport(lambda r: httpx.Response(500)))
-    with pytest.raises(httpx.HTTPStatusError):
+    with pytest.raises(httpx.HTTPStatusError, match=r"^https://certificates answered 500$"):
         await source.fetch()
+
+
+async def test_the_raw_auth_emulator_has_no_certificates() -> None:
+    """The error says which emulator to start: plain HTTP is an emulator's."""
+    missing = httpx.MockTransport(lambda request: httpx.Response(404))
+    with pytest.raises(httpx.HTTPStatusError, match=r"answered 404\. Run `mstoken emulator`, and set FIREBASE_AUTH_"):
+        await PublishedCertificates("http://127.0.0.1:9099/certificates", transport=missing).fetch()
 
 
 async def test_certificates_from_a_file(keys: list[Key], clock: FakeClock, tmp_path: Path) -> None:

@@ -42,6 +42,15 @@ class TestVariable:
         assert finding.state == state
         assert ("Unset FIREBASE_AUTH_EMULATOR_HOST" in finding.advice) == (state == "error")
 
+    def test_a_demo_project_without_an_emulator(self) -> None:
+        """Such a project exists on emulators only, so a laptop where the variable was forgotten is an error."""
+        finding = checks.check_emulator({"GOOGLE_CLOUD_PROJECT": "demo-shop"})
+        assert (finding.state, finding.text) == (
+            "error",
+            "the project demo-shop exists on emulators only, and FIREBASE_AUTH_EMULATOR_HOST is not set",
+        )
+        assert "(mstoken emulator), and set FIREBASE_AUTH_EMULATOR_HOST" in finding.advice
+
 
 def settings(address: str) -> Settings:
     """Return the settings of a process on a laptop whose variable names this address."""

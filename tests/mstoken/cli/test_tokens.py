@@ -113,7 +113,10 @@ def test_a_missing_setting_is_named(run: Run) -> None:
     """The exit status is 1, and the sentence says which setting is missing."""
     result = run("token", "--to", "product", "--as", "billing")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "mstoken: GOOGLE_CLOUD_PROJECT is not set, and it is required.\n"
+    assert result.stderr == (
+        "mstoken: GOOGLE_CLOUD_PROJECT is not set, and it is required. Set it to the id of the Firebase project, such "
+        "as demo-shop with the emulator.\n"
+    )
     production = run("token", "--to", "product", "--as", "billing", env={"GOOGLE_CLOUD_PROJECT": "real-shop"})
     assert "MSTOKEN_API_KEY is not set" in production.stderr
 
