@@ -15,7 +15,7 @@ MODULES: Mapping[str, frozenset[str]] = {
     "redis": frozenset({"redis"}),
     "requests": frozenset({"requests"}),
     "starlette": frozenset({"firebase_admin", "starlette"}),
-    "testing": frozenset({"fastapi", "firebase_admin", "pytest", "starlette"}),
+    "testing": frozenset({"firebase_admin", "pytest"}),
 }
 """The modules that each extra installs, and that the library imports."""
 
