@@ -74,10 +74,13 @@ _PERSISTENCE = """
 SELECT oid::regclass::text FROM pg_class
 WHERE oid IN ('mstoken_spent_ids'::regclass, 'mstoken_spent_ids_memory'::regclass) AND relpersistence <> 'u'
 """
-# One worker at a time deletes. The others would wait for its rows.
+# One worker at a time deletes. The others would wait for its rows. The earlier time counts: a worker whose clock is far
+# ahead accepts no call, and must not delete what the other workers still need.
 _PURGE = """
 DELETE FROM mstoken_spent_ids WHERE id = ANY (ARRAY (
-    SELECT id FROM mstoken_spent_ids WHERE expires_at < $1 AND (SELECT pg_try_advisory_xact_lock($2))
+    SELECT id FROM mstoken_spent_ids
+    WHERE expires_at < least($1::float8, extract(epoch FROM now())::float8)
+    AND (SELECT pg_try_advisory_xact_lock($2))
     ORDER BY expires_at LIMIT $3
 ))
 """
@@ -110,7 +113,8 @@ class PostgreSQLReplayStore(ReplayStore):
     The value of an id is a random mark of the call that spent it. If the connection is lost before the answer arrives,
     the INSERT is repeated. If the id has this call's own mark by then, this call spent it.
 
-    Expired ids are deleted in batches, by one worker at a time, along an index on their time of expiry.
+    Expired ids are deleted in batches, by one worker at a time, along an index on their time of expiry. An id
+    is deleted if it has expired by the clock of that worker and by the clock of PostgreSQL.
     Each event loop and each process has connections of its own.
     """
 

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -27,6 +28,7 @@ from tests.postgresql import PostgresServer
 
 ROOT = Path(__file__).parents[4]
 AHEAD_OF_THE_SERVER = 4_000_000_000.0
+LONG_AGO = 1_000_000_000.0
 
 
 @pytest.mark.parametrize(
@@ -161,21 +163,30 @@ class TestPostgreSQLReplayStore(SharedReplayStoreContract):
     ) -> None:
         """A purge deletes all expired ids, also if they are more than one batch, and no other."""
         monkeypatch.setattr(module, "PURGE_ROWS", 7)
+        store._purge_at = math.inf  # The spends start no purge.
         for number in range(20):
-            await spend(store, f"old-{number}", clock, seconds=10)
-        await spend(store, "kept", clock, seconds=100)
-        await store._purges.join()  # The first spend has started it.
-        clock.advance(30)
-        await spend(store, "new", clock)
+            await store.spend(f"old-{number}", issued_at=clock(), expires_at=LONG_AGO)
+        await spend(store, "kept", clock)
         await store._purges.join()
-        assert len(await rows(url)) == 2
+        assert len(await rows(url)) == 1
         assert await spend(store, "kept", clock) is False
+
+    async def test_a_worker_whose_clock_is_ahead_deletes_nothing_too_early(
+        self, store: PostgreSQLReplayStore, clock: FakeClock
+    ) -> None:
+        """It accepts no call itself, but its readiness probes start purges. The other workers still need the ids."""
+        spent_by_another = time.time() + 60
+        await store.spend("spent", issued_at=clock(), expires_at=spent_by_another)
+        clock.advance(30)
+        await store.ready()
+        await store._purges.join()
+        assert await store.spend("spent", issued_at=clock(), expires_at=spent_by_another) is False
 
     async def test_one_worker_at_a_time_deletes(self, store: PostgreSQLReplayStore, url: str, clock: FakeClock) -> None:
         """While another one does, a purge ends at once and leaves the ids to it."""
-        await spend(store, "old", clock, seconds=10)
-        await store._purges.join()  # The spend has started it.
-        clock.advance(30)
+        store._purge_at = math.inf  # The spend starts no purge.
+        await store._purges.join()
+        await store.spend("old", issued_at=clock(), expires_at=LONG_AGO)
         connection = await asyncpg.connect(url)
         async with connection.transaction():
             await connection.fetch("SELECT pg_advisory_xact_lock($1)", module.PURGE_LOCK)
