@@ -20,7 +20,8 @@ from typing_extensions import override
 from mstoken.blocking import DEADLINE_SECONDS, call_blocking
 from mstoken.claims import service_name
 from mstoken.errors import SettingsError, SignInUnavailable
-from mstoken.google_credentials import check_file
+from mstoken.extras import needed_by
+from mstoken.google_credentials import CREDENTIALS_VARIABLE, check_file
 from mstoken.google_transport import GoogleRequest
 from mstoken.jwk import public_jwk, thumbprint
 from mstoken.log_events import log_event
@@ -59,9 +60,14 @@ class GoogleIdentity(Credential):
     def __init__(self, audience: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         """`audience` is the URL of the token service. A token is waited for until the deadline.
 
-        Raise `SettingsError` if GOOGLE_APPLICATION_CREDENTIALS names a file that cannot be read.
+        Raise `SettingsError` if GOOGLE_APPLICATION_CREDENTIALS names a file that cannot be read. Raise `MissingExtra`
+        if it names none, and the package requests is not installed.
         """
         check_file(os.environ)
+        if not os.environ.get(CREDENTIALS_VARIABLE):
+            # This part of google-auth imports requests. google-auth reports its absence as a missing metadata server.
+            with needed_by("An identity token of the metadata server", "requests"):
+                import google.auth.compute_engine  # noqa: F401 - only to see that it can be imported
         self._audience = audience
         self._deadline_seconds = deadline_seconds
         self._credentials: Credentials | None = None
@@ -76,8 +82,10 @@ class GoogleIdentity(Credential):
             except _GOOGLE_AUTH_ERRORS as error:
                 # google-auth does not distinguish a machine without a metadata server from a server that is down.
                 # Most of its messages repeat what it has read, so only this one is repeated here.
-                details = str(error) if type(error) is DefaultCredentialsError else type(error).__name__
-                raise SignInUnavailable(uid, f"the platform provided no identity token ({details})") from error
+                details, advice = type(error).__name__, ""
+                if type(error) is DefaultCredentialsError:
+                    details, advice = str(error), ". Outside Google Cloud, set MSTOKEN_PRIVATE_KEY_FILE"
+                raise SignInUnavailable(uid, f"the platform provided no identity token ({details}){advice}") from error
         return str(credentials.token)
 
     @override

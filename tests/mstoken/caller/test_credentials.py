@@ -263,6 +263,7 @@ class TestNoGoogleIdentity:
         error = here.run(REPORT_ERROR, refusing_host, GCE_METADATA_DETECT_RETRIES="1")
         assert (error["kind"], error["identity"]) == ("SignInUnavailable", "svc:billing")
         assert "the platform provided no identity token (Neither metadata server or" in error["text"]
+        assert error["text"].endswith("Outside Google Cloud, set MSTOKEN_PRIVATE_KEY_FILE")
 
     @pytest.mark.parametrize(
         "content",
