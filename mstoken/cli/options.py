@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from mstoken.claims import service_name
+from mstoken.cli.errors import CommandError
 
 USUAL_POLICY_PATHS = (Path("functions/policy.toml"), Path("policy.toml"))
 
@@ -19,10 +20,17 @@ def valid_service_name(value: str) -> str:
 
 
 def policy_path(given: Path | None) -> Path:
-    """Return the path of the policy file: `given`, or else the first of the usual paths that exists."""
+    """Return the path of the policy file: `given`, or else the first of the usual paths that exists.
+
+    Raise `CommandError` if none is given and none of them exists.
+    """
     if given is not None:
         return given
-    return next((path for path in USUAL_POLICY_PATHS if path.exists()), USUAL_POLICY_PATHS[-1])
+    found = next((path for path in USUAL_POLICY_PATHS if path.exists()), None)
+    if found is None:
+        usual = " nor ".join(str(path) for path in USUAL_POLICY_PATHS)
+        raise CommandError(f"There is neither {usual} in this folder. Name the policy file with --policy.")
+    return found
 
 
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]

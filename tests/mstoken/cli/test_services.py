@@ -78,10 +78,15 @@ def test_the_list_during_an_outage_of_firebase(run: Run, shop: Path, env: dict[s
 
 
 def test_the_list_needs_a_policy(run: Run) -> None:
-    """Without a policy, or with a wrong one, there is nothing to list."""
+    """Without a policy, there is nothing to list. The error says where it was looked for, and how to name another."""
     result = run("services", "list")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "mstoken: policy.toml: cannot read the file: No such file or directory\n"
+    assert result.stderr == (
+        "mstoken: There is neither functions/policy.toml nor policy.toml in this folder. Name the policy file with "
+        "--policy.\n"
+    )
+    named = run("services", "list", "--policy", "none.toml")
+    assert named.stderr == "mstoken: none.toml: cannot read the file: No such file or directory\n"
 
 
 def test_the_list_as_json(run: Run, shop: Path) -> None:
