@@ -45,7 +45,8 @@ needed on platforms without a metadata server |
     | require_proof | MSTOKEN_REQUIRE_PROOF | whether every service that calls this one must send proofs |
     | nonce_secret | MSTOKEN_NONCE_SECRET | if set, proofs must carry a nonce; 32 characters or more, the same in all \
 workers |
-    | replay_url | MSTOKEN_REPLAY_URL | the store of spent ids: `memory:`, `sqlite:///path` or `redis://host` |
+    | replay_url | MSTOKEN_REPLAY_URL | the store of spent ids: `memory:`, `sqlite:///path`, `redis://host`, \
+`postgresql://host/database` or `firestore:` |
     | single_instance | MSTOKEN_SINGLE_INSTANCE | whether this service never has more than one instance; needed for \
 `sqlite:` and `memory:` on platforms without a shared disk |
     | certificates_file | MSTOKEN_CERTIFICATES_FILE | Google's certificates in a file, for networks that cannot reach \

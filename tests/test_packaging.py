@@ -76,6 +76,14 @@ def test_the_readme_of_the_index_has_absolute_links(metadata: Message) -> None:
     assert [path for path in ours if not (ROOT / path.partition("#")[0]).exists()] == []
 
 
+def test_the_quickstart_lists_every_extra(metadata: Message) -> None:
+    """A reader with the wheel and the pages finds out what can be installed. The README says how to install."""
+    quickstart = (ROOT / "docs/quickstart.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \|", quickstart, re.MULTILINE)
+    assert sorted(listed) == sorted(metadata.get_all("Provides-Extra", []))
+    assert 'pip install "mstoken[fastapi]"' in str(metadata.get_payload())
+
+
 def test_the_urls_of_the_project_name_the_repository(metadata: Message) -> None:
     """The links in the margin of an index lead to the same repository as those in the text."""
     urls = [value.partition(", ")[2] for value in metadata.get_all("Project-URL", [])]
