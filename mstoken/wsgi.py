@@ -41,9 +41,10 @@ class WsgiVerifier(RequestVerifier):
 
     @override
     def replace(self, verifier: TokenVerifier) -> None:
-        self.close()
+        # In this order, because a request in another thread may open again at once what is closed.
+        former, self._running = self._running, _in_background(verifier)
         super().replace(verifier)
-        self._running = _in_background(verifier)
+        former.close()
 
     def caller(
         self,

@@ -126,8 +126,9 @@ class ServiceIdentity:
 
     def replace_parts(self, parts: PerProcess[IdentityParts]) -> PerProcess[IdentityParts]:
         """Sign in with other parts from now on, for tests, and return the former ones. Tokens in stock are dropped."""
-        self.close()
+        # In this order, because a call of another thread may take the place of what is closed at once.
         former, self._parts = self._parts, parts
+        self.close()
         return former
 
     def _default_mode(self) -> Mode:

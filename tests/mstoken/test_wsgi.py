@@ -1,12 +1,17 @@
 """Calls in WSGI applications: the contract of adapters with the recipe for Django, and paths behind servers."""
 
+import asyncio
 import io
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from mstoken.callee.callers import Admission
+from mstoken.callee.replay.memory import MemoryReplayStore
+from mstoken.callee.verifier import TokenVerifier
 from mstoken.errors import TokenReplayed, TokenWrongAudience
 from mstoken.testing import FakeFirebase
 from mstoken.wsgi import WsgiVerifier, call_of, header_lines
@@ -111,6 +116,32 @@ def test_a_verifier_that_takes_the_place_of_another() -> None:
     assert "mstoken shelf" not in {thread.name for thread in threading.enumerate()}
     request = environ(HTTP_X_MS_TOKEN=firebase.service_headers("billing", to="product")["X-MS-TOKEN"])
     assert str(shelf.caller(request, BILLING)) == "svc:billing"
+    shelf.close()
+
+
+class AskedWhileItEnds(TokenVerifier):
+    """A verifier whose service gets another request while it ends."""
+
+    request: Callable[[], object]
+
+    @override
+    async def aclose(self) -> None:
+        await super().aclose()
+        await asyncio.to_thread(self.request)
+
+
+def test_a_request_during_the_replacement() -> None:
+    """The second verifier serves it. The work of the first one does not begin again."""
+    firebase = FakeFirebase()
+    first = AskedWhileItEnds("shelf", firebase.settings(), firebase=firebase, replay=MemoryReplayStore())
+    shelf = WsgiVerifier(first)
+    shelf.ready()
+    first.request = shelf.ready
+    shelf.replace(firebase.verifier("product"))
+    assert shelf.verifier.audience == "product"
+    assert {"mstoken shelf", "mstoken product"} & {thread.name for thread in threading.enumerate()} == {
+        "mstoken product"
+    }
     shelf.close()
 
 

@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+from typing_extensions import override
 
 from mstoken import ServiceIdentity, Settings
 from mstoken.aiohttp import AiohttpAuth
@@ -81,3 +82,23 @@ async def test_replaced_parts() -> None:
     await identity.token("product")
     assert second.sign_ins == before
     await identity.aclose()
+
+
+class CalledWhileItCloses(ServiceIdentity):
+    """An identity with which another thread calls as soon as it is closed."""
+
+    @override
+    def close(self) -> None:
+        super().close()
+        self.token_sync("product")
+
+
+def test_a_call_during_the_replacement() -> None:
+    """It signs in to the new Firebase, so no tokens of the former one are in stock afterwards."""
+    first, second = FakeFirebase(), FakeFirebase()
+    identity = CalledWhileItCloses("billing")
+    identity.replace_parts(first.identity_parts("billing"))
+    first.sign_ins = 0
+    identity.replace_parts(second.identity_parts("billing"))
+    assert (first.sign_ins, second.sign_ins > 0) == (0, True)
+    ServiceIdentity.close(identity)
