@@ -45,7 +45,9 @@ def auth_emulator(folder: Path = Path()) -> str:
     host, port = (_member(config, "emulators", "auth", name) for name in ("host", "port"))
     # A server that listens at every address is called at this one.
     is_given = isinstance(host, str) and host not in ("0.0.0.0", "::", "localhost")  # noqa: S104 - it is compared only
-    return f"{host if is_given else default_host}:{port if isinstance(port, int) else default_port}"
+    named = str(host) if is_given else default_host
+    # An IPv6 address is in brackets before a port (RFC 3986, section 3.2.2).
+    return f"{f'[{named}]' if ':' in named else named}:{port if isinstance(port, int) else default_port}"
 
 
 def _read(path: Path) -> Any:
