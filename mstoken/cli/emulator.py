@@ -103,6 +103,8 @@ def emulator(
             _check_may_write(path)
     try:
         with running(emulators), _Child.started(command, emulators) as child, _interruptible(child) as stopped:
+            if env_file is not None:
+                _remove_env_files(env_file, emulators)
             if _wait_for_auth_emulator(emulators.upstream, child, stopped):
                 _announce(emulators)
                 if env_file is not None:
@@ -232,6 +234,12 @@ def _check_may_write(path: Path) -> None:
         raise CommandError(
             f"{path} exists, and this command did not write it. Choose another file for --env-file.", FAILED
         )
+
+
+def _remove_env_files(path: Path, emulators: LocalEmulators) -> None:
+    """Remove the files of an earlier run: a script that waits for them would begin before the emulators are ready."""
+    for file in _env_files(path, emulators):
+        file.unlink(missing_ok=True)
 
 
 def _write_env_files(path: Path, emulators: LocalEmulators) -> None:

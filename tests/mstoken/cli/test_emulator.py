@@ -15,6 +15,7 @@ import pytest
 from emulator.run.errors import ProcessDied
 from emulator.run.ports import HOST, Ports, free_offset
 from emulator.run.processes import Process, Supervisor
+from mstoken.cli.emulator import ENV_FILE_HEADER
 from mstoken.emulator.metadata import ACCOUNTS_PATH, email_of
 from mstoken.emulator.signed_auth import CERTIFICATES_PATH
 from tests.mstoken.cli.conftest import Run
@@ -114,6 +115,14 @@ def test_a_port_in_use(run: Run, free_port: int) -> None:
     assert f"Port {free_port} is in use" in result.stderr
 
 
+def content(path: Path) -> str:
+    """Return the text of a file, and an empty one as long as there is no file."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
 @pytest.fixture
 def free_port() -> int:
     """A port that nothing listens on."""
@@ -195,6 +204,18 @@ def test_it_starts_the_emulators_and_ends_with_them(
 
 
 @pytest.mark.process
+def test_files_of_an_earlier_run_are_removed(start: Start, ports: Ports, tmp_path: Path) -> None:
+    """A script that waits for `--env-file` waits for the emulators of this run."""
+    for name in ("env", "env.billing"):
+        (tmp_path / name).write_text(f"{ENV_FILE_HEADER}\nGOOGLE_CLOUD_PROJECT=demo-earlier\n")
+    ends = [sys.executable, "-c", "raise SystemExit(3)"]
+    process = start("--service", f"billing={ports.billing}", "--project", "demo-shop", "--", *ends)
+    assert process.exited.wait(WAIT_SECONDS)
+    assert process.popen.returncode == 3
+    assert not list(tmp_path.glob("env*"))
+
+
+@pytest.mark.process
 def test_emulators_that_end_before_they_are_ready(start: Start, tmp_path: Path) -> None:
     """If the command ends before the emulators are ready, this command ends with the same status."""
     process = start("--project", "demo-shop", "--", sys.executable, "-c", "raise SystemExit(3)")
@@ -218,7 +239,7 @@ def test_running_emulators_are_waited_for(
         supervisor.check(WAIT_SECONDS)
     # The file is its own, so the next run writes it again.
     again = start("--project", "demo-other")
-    supervisor.wait_until(lambda: "demo-other" in (tmp_path / "env").read_text(), "env", WAIT_SECONDS)
+    supervisor.wait_until(lambda: "demo-other" in content(tmp_path / "env"), "env", WAIT_SECONDS)
     again.popen.send_signal(signal.SIGTERM)
     assert again.exited.wait(WAIT_SECONDS)
 
