@@ -17,7 +17,7 @@ from mstoken.admin import AdminApp
 from mstoken.blocking import DEADLINE_SECONDS, call_blocking
 from mstoken.callee.certificates import CertificateCache, CertificateFile, CertificateSource, PublishedCertificates
 from mstoken.errors import Refusal, SettingsError, TokenExpired, TokenUntrusted, VerifierUnavailable
-from mstoken.settings import Settings
+from mstoken.settings import AUTH_EMULATOR_VARIABLE, DEMO_PREFIX, Settings
 from mstoken.upstream_errors import Meaning, meaning_of
 from mstoken.wire import CLOCK_SKEW_SECONDS
 
@@ -220,9 +220,13 @@ def make_auth_client(app: firebase_admin.App) -> auth.Client:
     try:
         return auth._get_client(app)
     except google.auth.exceptions.DefaultCredentialsError as error:
-        raise SettingsError(
-            f"firebase-admin finds no credentials, which it needs to look up identities: {error}"
-        ) from error
+        text = f"firebase-admin finds no credentials, which it needs to look up identities: {error}"
+        if str(app.project_id).startswith(DEMO_PREFIX):
+            text = (
+                f"GOOGLE_CLOUD_PROJECT is {app.project_id!r}, which exists on emulators only, and "
+                f"{AUTH_EMULATOR_VARIABLE} is not set. Set it to the address that `mstoken emulator` prints."
+            )
+        raise SettingsError(text) from error
 
 
 def use_certificate_cache(client: auth.Client, certificates: CertificateCache) -> bool:

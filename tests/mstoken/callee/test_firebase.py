@@ -133,13 +133,20 @@ async def test_a_firebase_admin_with_another_fetcher_is_reported(
     assert "it fetches them itself" in caplog.text
 
 
-async def test_without_credentials_the_process_does_not_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("project_id", "text"),
+    [
+        ("no-credentials", "firebase-admin finds no credentials"),
+        ("demo-no-credentials", "exists on emulators only, and FIREBASE_AUTH_EMULATOR_HOST is not set"),
+    ],
+)
+async def test_without_credentials_the_process_does_not_start(tmp_path: Path, project_id: str, text: str) -> None:
     """Without the check, looking up identities would fail at the first call."""
     with (
         environment(GOOGLE_APPLICATION_CREDENTIALS=str(tmp_path / "missing.json")),
-        pytest.raises(SettingsError, match="no credentials"),
+        pytest.raises(SettingsError, match=text),
     ):
-        await AdminFirebase(Settings(project_id="demo-no-credentials")).open()
+        await AdminFirebase(Settings(project_id=project_id)).open()
 
 
 @pytest.fixture(scope="module")
