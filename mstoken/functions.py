@@ -79,13 +79,13 @@ class Callee(WsgiVerifier):
 class TokenEndpoint:
     """The token service as a function: it answers a POST with a `TokenRequest` by an `Issued`."""
 
-    def __init__(self, policy_file: Path, make_service: Callable[[Policy], TokenService] = TokenService) -> None:
+    def __init__(self, policy_file: Path | str, make_service: Callable[[Policy], TokenService] = TokenService) -> None:
         """`make_service` returns the token service. By default its settings are read from the environment.
 
         Raises `PolicyError` if the policy is wrong. firebase-tools imports functions before it deploys them, so a wrong
         policy is never deployed.
         """
-        policy = Policy.load(policy_file)
+        policy = Policy.load(Path(policy_file))
         self._service = InBackground(lambda: make_service(policy), "mstoken token service")
 
     def __call__(self, request: Request) -> Response:

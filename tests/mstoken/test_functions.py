@@ -387,7 +387,7 @@ def test_settings_are_read_at_the_first_call(monkeypatch: pytest.MonkeyPatch, tm
     def estimate(request: Request, caller: Caller) -> Response:
         raise AssertionError("unreachable: no caller is verified")
 
-    token = TokenEndpoint(tmp_path / "policy.toml")
+    token = TokenEndpoint(str(tmp_path / "policy.toml"))
     with pytest.raises(SettingsError, match="GOOGLE_CLOUD_PROJECT"):
         estimate(request_to())
     with pytest.raises(SettingsError, match="GOOGLE_CLOUD_PROJECT"):
