@@ -120,6 +120,17 @@ def test_the_workflows_run_what_this_repository_runs() -> None:
     assert 'python-version: "3.11"' in tests
 
 
+def test_the_bounds_of_versions_are_tested() -> None:
+    """CI runs the library with the lowest and the newest versions, on each Python that the package says it supports."""
+    assert "\n.ci/versions\n" in (ROOT / ".ci/run").read_text()
+    script = (ROOT / ".ci/versions").read_text()
+    assert {"resolve lowest-direct", "resolve highest"} <= set(re.findall(r"^ *(resolve [\w-]+)", script, re.MULTILINE))
+    (tried,) = re.findall(r"^for version in (3[\d. ]+); do$", script, re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {text.rpartition(" :: ")[2] for text in project["classifiers"] if ":: Python :: 3." in text}
+    assert "3.11" in named <= set(tried.split())
+
+
 def test_there_are_workflows() -> None:
     """One runs the tests, one releases."""
     assert [workflow.name for workflow in WORKFLOWS] == ["release.yml", "tests.yml"]

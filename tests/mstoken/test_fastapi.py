@@ -349,7 +349,7 @@ async def test_a_server_that_takes_trailers_for_headers_is_noticed(
 def test_uvicorn_imports_only_the_parser_that_it_uses() -> None:
     """So the warning is right: the module that it looks for is that of httptools, and h11 does not import it."""
     assert uvicorn.config.HTTP_PROTOCOLS["httptools"].startswith(f"{HTTPTOOLS_MODULE}:")
-    uvicorn.Config(FastAPI(), http="h11").load()
+    uvicorn.Config(FastAPI(), http="h11", ws="none").load()
     assert HTTPTOOLS_MODULE not in sys.modules
 
 

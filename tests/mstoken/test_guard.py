@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from functools import cache
+from inspect import signature
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -272,6 +273,8 @@ WRONG_REQUESTS: list[dict[str, Any]] = [
 
 
 PLACES = ["app", "router", "nested", "mounted", "route class"]
+LIMIT: dict[str, Any] = {"max_body_size": 1000} if "max_body_size" in signature(APIRouter.post).parameters else {}
+"""The limit of a route for its bodies. FastAPI has such limits, but the oldest supported version does not."""
 
 
 @cache
@@ -279,7 +282,7 @@ def app_with_bodies(place: str) -> tuple[FastAPI, str]:
     """Return an app whose routes take bodies, and stand in one of the `PLACES`, and their prefix."""
     routes = APIRouter(route_class=CountingRoute if place == "route class" else APIRoute)
 
-    @routes.post("/json/{number}", max_body_size=1000)
+    @routes.post("/json/{number}", **LIMIT)
     async def json_body(number: int, item: Item, caller: ForBilling, limit: int = 1) -> str:
         return f"{caller} {item.name}"
 
@@ -348,7 +351,7 @@ class TestBeforeTheBody:
         assert wrong.status_code == 422
         assert {error["loc"][0] for error in wrong.json()["detail"]} == {"path", "body"}
         long = await send(app, f"{prefix}/json/7", "POST", content=b"x" * 2000, headers=billing(firebase))
-        assert long.status_code == 413
+        assert long.status_code == (413 if LIMIT else 422)
         right = await send(app, f"{prefix}/json/7", "POST", json={"name": "tea", "price": 1}, headers=billing(firebase))
         assert right.json() == "svc:billing tea"
         sent = billing(firebase) | {"X-Tenant": "1"}
@@ -682,7 +685,7 @@ class TestWebSockets:
 @asynccontextmanager
 async def served(app: FastAPI) -> AsyncIterator[int]:
     """Serve an app with uvicorn in this event loop, and yield the port."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, http="h11", log_config=None))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, http="h11", ws="websockets-sansio", log_config=None))
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0)
@@ -691,6 +694,10 @@ async def served(app: FastAPI) -> AsyncIterator[int]:
     await serving
 
 
+@pytest.mark.skipif(
+    tuple(map(int, uvicorn.__version__.split(".")[:2])) < (0, 53),
+    reason="uvicorn before 0.53 answers a refused handshake with two lines Content-Length",
+)
 async def test_a_websocket_on_a_real_server(firebase: FakeFirebase) -> None:
     """A server such as uvicorn offers to answer handshakes, and clients see the status and the challenge."""
     app = FastAPI()
