@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from mstoken.cli.errors import CommandError
 from mstoken.cli.options import policy_path, valid_service_name
 
 
@@ -20,9 +21,12 @@ def test_an_invalid_service_name_is_a_usage_error() -> None:
 
 
 def test_the_usual_policy_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is given wins. Otherwise it is that of the functions if it exists, or the one in this folder."""
+    """A file that is given wins, then that of the functions, then the one in this folder. With none it is an error."""
     monkeypatch.chdir(tmp_path)
     assert policy_path(Path("given.toml")) == Path("given.toml")
+    with pytest.raises(CommandError, match="Name the policy file with --policy"):
+        policy_path(None)
+    (tmp_path / "policy.toml").touch()
     assert policy_path(None) == Path("policy.toml")
     (tmp_path / "functions").mkdir()
     (tmp_path / "functions/policy.toml").touch()
