@@ -41,10 +41,14 @@ def check_can_sign(environment: Mapping[str, str], home: Path | None = None) -> 
         )
 
 
-def check_file(environment: Mapping[str, str]) -> None:
-    """Raise `SettingsError` if GOOGLE_APPLICATION_CREDENTIALS names a file that cannot be read, or is not JSON."""
-    if file := _named_file(environment):
-        _type_in(file)
+def named_type(environment: Mapping[str, str]) -> str | None:
+    """Return the type of the credentials in the file that GOOGLE_APPLICATION_CREDENTIALS names.
+
+    It is "service_account", for example. Return None if the variable is not set, or the file has no type. Raise
+    `SettingsError` if the file cannot be read, or is not JSON.
+    """
+    file = _named_file(environment)
+    return None if file is None else _type_in(file)
 
 
 def gcloud_file(environment: Mapping[str, str], home: Path) -> Path:

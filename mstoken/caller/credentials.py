@@ -12,24 +12,21 @@ import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from google.auth.credentials import Credentials
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
-from google.oauth2 import id_token
 from typing_extensions import override
 
 from mstoken.blocking import DEADLINE_SECONDS, call_blocking
+from mstoken.caller.identity_tokens import IdentityToken, IdentityTokenMissing, fetch_identity_token
 from mstoken.claims import service_name
 from mstoken.errors import SettingsError, SignInUnavailable
-from mstoken.extras import needed_by
-from mstoken.google_credentials import CREDENTIALS_VARIABLE, check_file
-from mstoken.google_transport import GoogleRequest
+from mstoken.google_credentials import named_type
 from mstoken.jwk import public_jwk, thumbprint
 from mstoken.log_events import log_event
 from mstoken.single_flight import SingleFlight
 from mstoken.wire import ASSERTION_MAX_AGE_SECONDS, SIGNATURE_ALGORITHM
 
 _GOOGLE_AUTH_ERRORS = (GoogleAuthError, OSError, ValueError, KeyError, TypeError, ArithmeticError)
-"""What google-auth raises: its own errors, and those that a malformed answer of the metadata server causes in it."""
+"""What google-auth raises: its own errors, and those that a malformed file or answer causes in it."""
 
 _log = logging.getLogger("mstoken.tokens")
 
@@ -52,62 +49,53 @@ class Credential(Protocol):
 class GoogleIdentity(Credential):
     """The identity token of this process's service account, from the metadata server of a Google platform.
 
-    google-auth takes it from the key file that GOOGLE_APPLICATION_CREDENTIALS names, if that is a service account's,
-    and otherwise from the metadata server. A token is valid for an hour, and is fetched again shortly before its end.
-    Source: Google Cloud, "Get an ID token" (`fetch_id_token_credentials`); AIP-4110.
+    It is taken from the key file that GOOGLE_APPLICATION_CREDENTIALS names, if that is a service account's, and
+    otherwise from the metadata server. A token is valid for an hour, and is fetched again shortly before its end.
     """
 
     def __init__(self, audience: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         """`audience` is the URL of the token service. A token is waited for until the deadline.
 
-        Raise `SettingsError` if GOOGLE_APPLICATION_CREDENTIALS names a file that cannot be read. Raise `MissingExtra`
-        if it names none, and the package requests is not installed.
+        Raise `SettingsError` if GOOGLE_APPLICATION_CREDENTIALS names a file that cannot be read.
         """
-        check_file(os.environ)
-        if not os.environ.get(CREDENTIALS_VARIABLE):
-            # This part of google-auth imports requests. google-auth reports its absence as a missing metadata server.
-            with needed_by("An identity token of the metadata server", "requests"):
-                import google.auth.compute_engine  # noqa: F401 - only to see that it can be imported
+        named_type(os.environ)
         self._audience = audience
         self._deadline_seconds = deadline_seconds
-        self._credentials: Credentials | None = None
+        self._token: IdentityToken | None = None
         self._flight = SingleFlight(self._fetch, "mstoken identity token")
 
     @override
     async def assertion(self, uid: str) -> str:
-        credentials = self._credentials
-        if credentials is None or not credentials.valid:
+        token = self._token
+        if token is None or not token.is_usable(time.time()):
             try:
-                credentials = await self._flight.join()
+                token = await self._flight.join()
+            except IdentityTokenMissing as error:
+                raise _no_identity_token(uid, str(error)) from error
             except _GOOGLE_AUTH_ERRORS as error:
-                # google-auth does not distinguish a machine without a metadata server from a server that is down.
-                # Most of its messages repeat what it has read, so only this one is repeated here.
-                details, advice = type(error).__name__, ""
-                if type(error) is DefaultCredentialsError:
-                    details, advice = str(error), ". Outside Google Cloud, set MSTOKEN_PRIVATE_KEY_FILE"
-                raise SignInUnavailable(uid, f"the platform provided no identity token ({details}){advice}") from error
-        return str(credentials.token)
+                # Most messages of google-auth repeat what it has read, so only this one is repeated here.
+                details = str(error) if type(error) is DefaultCredentialsError else type(error).__name__
+                raise _no_identity_token(uid, details) from error
+        return token.text
 
     @override
     def refused(self) -> None:
         # The platform may have given this process another service account since.
-        self._credentials = None
+        self._token = None
 
-    async def _fetch(self) -> Credentials:
+    async def _fetch(self) -> IdentityToken:
         began = time.perf_counter()
-        self._credentials = credentials = await call_blocking(
-            self._fetch_blocking, deadline_seconds=self._deadline_seconds
+        self._token = token = await call_blocking(
+            fetch_identity_token, self._audience, deadline_seconds=self._deadline_seconds
         )
         took_ms = round((time.perf_counter() - began) * 1000, 1)
         message = f"an identity token was fetched from the platform in {took_ms} ms"
         log_event(_log, logging.INFO, "identity token", message, took_ms=took_ms)
-        return credentials
+        return token
 
-    def _fetch_blocking(self) -> Credentials:
-        request = GoogleRequest()
-        credentials: Credentials = id_token.fetch_id_token_credentials(self._audience, request)
-        credentials.refresh(request)
-        return credentials
+
+def _no_identity_token(uid: str, details: str) -> SignInUnavailable:
+    return SignInUnavailable(uid, f"the platform provided no identity token ({details})")
 
 
 class PrivateKeyCredential(Credential):

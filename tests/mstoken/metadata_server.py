@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
+from urllib.parse import parse_qs
 
 from emulator.run.ports import HOST
 from mstoken.strict_jwt import base64url
@@ -31,9 +32,11 @@ class Google(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__((HOST, 0), MetadataHandler)
         self.seconds = 3600
+        self.flavor = "Google"
         self.answers: dict[str, tuple[int, str] | None] = {}
         self.requests = 0
         self.paths: list[str] = []
+        self.queries: list[dict[str, list[str]]] = []
         self.released = threading.Event()
         self.released.set()
         self._lock = threading.Lock()
@@ -72,6 +75,7 @@ class MetadataHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         self.server.paths.append(path)
+        self.server.queries.append(parse_qs(self.path.partition("?")[2]))
         name = path.removeprefix("/computeMetadata/v1/instance/service-accounts/default") if path != "/" else ""
         if name == "/identity":
             self._identity()
@@ -100,7 +104,7 @@ class MetadataHandler(BaseHTTPRequestHandler):
             return
         status, body = answer
         self.send_response(status)
-        self.send_header("Metadata-Flavor", "Google")
+        self.send_header("Metadata-Flavor", self.server.flavor)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mstoken.errors import SettingsError
-from mstoken.google_credentials import CANNOT_SIGN, CREDENTIALS_VARIABLE, check_can_sign, check_file, gcloud_file
+from mstoken.google_credentials import CANNOT_SIGN, CREDENTIALS_VARIABLE, check_can_sign, gcloud_file, named_type
 
 
 def written(folder: Path, content: Mapping[str, Any] | str) -> dict[str, str]:
@@ -29,7 +29,7 @@ class TestFiles:
             check_can_sign(environment, tmp_path)
         assert "MSTOKEN_TOKEN_SERVICE_URL" in str(caught.value)
         assert "secret" not in str(caught.value)
-        check_file(environment)
+        assert named_type(environment) == kind
 
     @pytest.mark.parametrize(
         "content", [{"type": "service_account"}, {"type": "impersonated_service_account"}, {"type": "new"}, {}, "[]"]
@@ -41,7 +41,7 @@ class TestFiles:
     def test_a_file_that_cannot_be_read(self, tmp_path: Path) -> None:
         """The error says why. It does not repeat the contents."""
         missing = {CREDENTIALS_VARIABLE: str(tmp_path / "none.json")}
-        for check in (check_file, lambda environment: check_can_sign(environment, tmp_path)):
+        for check in (named_type, lambda environment: check_can_sign(environment, tmp_path)):
             with pytest.raises(SettingsError, match=r"none\.json': it cannot be read \(No such file"):
                 check(missing)
             with pytest.raises(SettingsError, match=r"credentials\.json': it is not JSON") as caught:
@@ -57,4 +57,4 @@ class TestFiles:
             file.write_text(json.dumps({"type": "authorized_user"}))
             with pytest.raises(SettingsError, match="of a person"):
                 check_can_sign(environment, tmp_path)
-        check_file({})
+        assert named_type({}) is None
