@@ -9,7 +9,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -79,6 +79,14 @@ class Surroundings:
         self.issuer = Issuer(keys, folder / "certificates.json")
         self.account = account
         self.firebase = FakeFirebase()
+        self.end = ExitStack()
+        """Closes at the end of the test what a module never closes, and other tests would see."""
+
+    def identity(self) -> ServiceIdentity:
+        """A new identity of Billing."""
+        identity = self.firebase.identity("billing")
+        self.end.callback(identity.close)
+        return identity
 
     def settings(self, **settings: Any) -> Settings:
         """Settings of the production project. Each verifier has a file of spent ids of its own."""
@@ -338,7 +346,7 @@ def token_service(around: Surroundings) -> Use:
 
 def identity(around: Surroundings, mode: Mode = "fresh") -> Use:
     """A service identity in fresh mode, whose calls each get a token of their own."""
-    held: ServiceIdentity = around.firebase.identity("billing")
+    held = around.identity()
     auth = held.to("product", mode)
     seen: set[str] = set()
 
@@ -367,7 +375,7 @@ def identity_with_proofs(around: Surroundings) -> Use:
 def requests_adapter(around: Surroundings) -> Use:
     """The adapter for requests, in a session that a module holds too."""
     session = requests.Session()
-    session.auth = RequestsAuth(around.firebase.identity("billing"), "product")
+    session.auth = RequestsAuth(around.identity(), "product")
 
     async def use() -> None:
         tokens = [(await asyncio.to_thread(session.get, around.echo_url)).text for _ in range(2)]
@@ -379,7 +387,7 @@ def requests_adapter(around: Surroundings) -> Use:
 
 def aiohttp_adapter(around: Surroundings) -> Use:
     """The adapter for aiohttp. A session of aiohttp belongs to one event loop, and the adapter to none."""
-    auth = AiohttpAuth(around.firebase.identity("billing"), "product")
+    auth = AiohttpAuth(around.identity(), "product")
 
     async def use() -> None:
         async with aiohttp.ClientSession(middlewares=[auth]) as session:
@@ -467,7 +475,9 @@ def echo_url() -> Iterator[str]:
 @pytest.fixture
 def around(tmp_path: Path, keys: KeyRing, account: Path, echo_url: str) -> Iterator[Surroundings]:
     with environment(GOOGLE_APPLICATION_CREDENTIALS=str(account)):
-        yield Surroundings(tmp_path, keys, account, echo_url)
+        around = Surroundings(tmp_path, keys, account, echo_url)
+        with around.end:
+            yield around
 
 
 @pytest.mark.parametrize("hold", HELD)
