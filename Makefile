@@ -2,7 +2,8 @@
 # make run ARGS="--port-offset 1000 --workers 2". CONTRIBUTING.md says which target to use when.
 PYTHON ?= python3
 BIN := .venv/bin
-PARALLEL := --numprocesses logical --dist loadgroup --no-loadscope-reorder
+GROUPED := --dist loadgroup --no-loadscope-reorder
+PARALLEL := --numprocesses logical $(GROUPED)
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
@@ -12,9 +13,11 @@ run demo: setup
 	@exec $(BIN)/python -m emulator $@ $(ARGS)
 
 # The tests that need nothing outside their own process: to run after every edit. Each worker reads all test files, so
-# their bytecode is kept, also where the environment says otherwise.
+# their bytecode is kept, also where the environment says otherwise. One worker more than processors, because some tests
+# wait, and few examples for each property.
 unit: setup
-	@PYTHONDONTWRITEBYTECODE= exec $(BIN)/pytest -m unit $(PARALLEL)
+	@PYTHONDONTWRITEBYTECODE= exec $(BIN)/pytest -m unit --hypothesis-profile quick $(GROUPED) \
+		--numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 
 # What a commit must pass: formatting, lint, types and the unit tests.
 check: lint types unit

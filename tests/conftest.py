@@ -31,6 +31,8 @@ LONG_TEXT = 80
 
 # A deadline for an example would measure how busy the machine is.
 hypothesis.settings.register_profile("suite", deadline=None)
+# `make unit` tries fewer examples than `make test`, because it runs after every edit.
+hypothesis.settings.register_profile("quick", parent=hypothesis.settings.get_profile("suite"), max_examples=20)
 hypothesis.settings.load_profile("suite")
 
 _watch = needs.Watch()

@@ -24,7 +24,7 @@ ADDRESS = {
 
 ARRIVAL_SECONDS = 60.0
 """How long to wait for the delivery, in seconds. `deliver` is quick, but its process may have to start twice."""
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)

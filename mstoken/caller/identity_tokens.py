@@ -7,6 +7,7 @@ absence as a missing server, so the one request is made here. What a file of cre
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Self
@@ -53,8 +54,8 @@ class IdentityToken:
         return now < self.expires_at - EARLY_SECONDS
 
 
-def fetch_identity_token(audience: str) -> IdentityToken:
-    """Return a new identity token for `audience`, which is a URL. This blocks.
+def fetch_identity_token(audience: str, *, sleep: Callable[[float], object] = time.sleep) -> IdentityToken:
+    """Return a new identity token for `audience`, which is a URL. This blocks. `sleep` takes seconds.
 
     It is that of the service account whose file GOOGLE_APPLICATION_CREDENTIALS names, or else that of this machine.
     Raise `IdentityTokenMissing`, and for a file what google-auth raises.
@@ -62,7 +63,7 @@ def fetch_identity_token(audience: str) -> IdentityToken:
     match named_type(os.environ):
         case "service_account" | "impersonated_service_account":
             return _from_file(audience)
-    return _from_metadata_server(audience)
+    return _from_metadata_server(audience, sleep)
 
 
 def _from_file(audience: str) -> IdentityToken:
@@ -73,14 +74,14 @@ def _from_file(audience: str) -> IdentityToken:
     return IdentityToken.read(str(credentials.token))
 
 
-def _from_metadata_server(audience: str) -> IdentityToken:
+def _from_metadata_server(audience: str, sleep: Callable[[float], object]) -> IdentityToken:
     host = os.environ.get(METADATA_HOST_VARIABLE) or METADATA_HOST
     url = f"http://{host}{IDENTITY_PATH}?{urlencode({'audience': audience, 'format': 'full'})}"
     backoff = Backoff(first_seconds=0.2, longest_seconds=1.0)
     problem = ""
     for attempt in range(ATTEMPTS):
         if attempt:
-            time.sleep(backoff.delay_seconds(attempt))
+            sleep(backoff.delay_seconds(attempt))
         try:
             answer = GoogleRequest()(url, headers=FLAVOR, timeout=ATTEMPT_SECONDS)
         except TransportError as error:

@@ -1,6 +1,7 @@
 """Answers errors as problem details (RFC 9457), and documents them in OpenAPI."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -30,8 +31,9 @@ _REQUEST_WITH_BODY: Mapping[int, str] = {
 }
 
 
+@cache
 def documented(*problems: type[Problem], body: bool = False) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route: what any request may be answered with, and `problems`.
+    """Return the `responses` of a route: what any request may be answered with, and `problems`. Do not change them.
 
     `body` says that the route takes a body.
     """

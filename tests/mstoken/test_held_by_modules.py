@@ -454,6 +454,12 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_service_account(tmp_path_factory.mktemp("account") / "account.json")
 
 
+class EchoServer(ThreadingHTTPServer):
+    """A server that twelve threads can connect to at once: the default is five, and the others would wait a second."""
+
+    request_queue_size = 2 * THREADS
+
+
 class _Echo(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
@@ -466,7 +472,7 @@ class _Echo(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def echo_url() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as server:
+    with EchoServer(("127.0.0.1", 0), _Echo) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()

@@ -190,8 +190,8 @@ async def test_during_an_outage_of_hours_the_certificates_stay_in_use(keys: list
 async def test_after_an_outage_of_days_the_certificates_are_fetched_again(
     keys: list[Key], clock: FakeClock, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    """Thousands of failed fetches, for whatever reason, do not end the refreshing."""
-    recovers_at = clock.now + 4 * DAY_SECONDS
+    """More than a thousand failed fetches, for whatever reason, do not end the refreshing: 2.0 ** 1024 is too large."""
+    recovers_at = clock.now + DAY_SECONDS
     source = RecoveringSource(keys[0], error=error, clock=clock, recovers_at=recovers_at)
     sleep = SkippingSleep(clock, recovers_at + 60)
     async with CertificateCache(source, clock=clock, sleep=sleep) as cache:
@@ -200,7 +200,7 @@ async def test_after_an_outage_of_days_the_certificates_are_fetched_again(
         async with asyncio.timeout(20):
             await sleep.has_reached_end.wait()
         cache.ready()
-    assert source.fetches > 5_000
+    assert source.fetches > 1_100
     assert "certificates were not refreshed" not in caplog.messages
 
 

@@ -39,9 +39,11 @@ def test_the_request_of_an_identity_token(google: Google) -> None:
 def test_what_is_asked_again(google: Google, status: int, requests: int) -> None:
     """A server that is overloaded or broken is asked again. The text does not repeat its answer."""
     google.answers["/identity"] = (status, "made-up-secret")
+    pauses: list[float] = []
     with pytest.raises(IdentityTokenMissing, match=f"answered {status}") as caught:
-        fetch_identity_token(AUDIENCE)
-    assert len(google.paths) == requests
+        fetch_identity_token(AUDIENCE, sleep=pauses.append)
+    assert len(google.paths) == requests == len(pauses) + 1
+    assert sum(pauses) < 1
     assert "made-up-secret" not in str(caught.value)
 
 
