@@ -18,6 +18,7 @@ from emulator.run.ports import HOST, Ports
 from emulator.run.processes import Supervisor
 from mstoken import Settings
 from mstoken.callee.replay.sqlite_file import SpentIdFile
+from mstoken.emulator.addresses import FUNCTIONS_VARIABLE, METADATA_VARIABLES
 from mstoken.emulator.signed_auth import CERTIFICATES_PATH
 from mstoken.private_files import make_private_file
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
@@ -34,8 +35,6 @@ IDENTITIES = (*SERVICES, "delivery")
 """The services that have an identity. "delivery" is the function `deliver`."""
 EMULATORS = ("auth", "functions", "tasks", "eventarc", "hub", "logging")
 EMULATORS_READY = "All emulators ready!"
-SIGNED_AUTH_VARIABLE = "SIGNED_AUTH_EMULATOR_HOST"
-"""Tells the functions where the signed Auth emulator is: firebase-tools sets the usual variable to the raw emulator."""
 HTTP_PARSER = "h11"
 """The HTTP parser of uvicorn. The other one, httptools, takes trailers for headers, and has no limit for a header."""
 PATIENCE_SECONDS = 20.0
@@ -55,7 +54,7 @@ ANSWER_SECONDS = 10.0
 
 SHOP_VARIABLES = (
     *("DATABASE_URL", "PRODUCT_URL", "USER_URL", "BILLING_URL", "DELIVERY_", "MSTOKEN_", "TRUSTED_PROXIES"),
-    *("GOOGLE_", "GCLOUD_", "GCE_METADATA_", "FIREBASE_", "CLOUD_TASKS_", SIGNED_AUTH_VARIABLE),
+    *("GOOGLE_", "GCLOUD_", "GCE_METADATA_", "FIREBASE_", "CLOUD_TASKS_", FUNCTIONS_VARIABLE),
 )
 """The beginnings of variables that decide which servers a process uses. They are not taken from the user's shell."""
 
@@ -117,11 +116,7 @@ class Stack:
         tokens. On Cloud Run the metadata server needs no variable.
         """
         host = f"{HOST}:{getattr(self._emulators, f'metadata_{name}')}"
-        return {
-            "GCE_METADATA_HOST": host,
-            "GCE_METADATA_IP": host,
-            "MSTOKEN_TOKEN_SERVICE_URL": self.function_url("token"),
-        }
+        return dict.fromkeys(METADATA_VARIABLES, host) | {"MSTOKEN_TOKEN_SERVICE_URL": self.function_url("token")}
 
     def log(self, name: str) -> Path:
         """Return the log file of a service, or of the "emulators"."""
@@ -166,7 +161,7 @@ class Stack:
             | {"SHOP_PORT_OFFSET": str(self.ports.functions - Ports.functions)}
             # It imports the functions once at its start, gives that 10 s by default, and never tries again.
             | {"FUNCTIONS_DISCOVERY_TIMEOUT": f"{START_SECONDS:.0f}"}
-            | {"BILLING_URL": self.url("billing"), SIGNED_AUTH_VARIABLE: self.auth_host}
+            | {"BILLING_URL": self.url("billing"), FUNCTIONS_VARIABLE: self.auth_host}
             | {"MSTOKEN_MODE": self.mode, "MSTOKEN_BASE_URL": self.functions_url}
             | {"MSTOKEN_REPLAY_URL": f"sqlite:///{spent_ids}"}
             | self.identity_environment("delivery"),

@@ -21,14 +21,12 @@ from mstoken.claims import service_name
 from mstoken.cli.errors import FAILED, USAGE, CommandError
 from mstoken.cli.output import note, say
 from mstoken.emulator import firebase_project
-from mstoken.emulator.addresses import HOST, SIGNED_AUTH_PORT, LocalEmulators
+from mstoken.emulator.addresses import FUNCTIONS_VARIABLE, HOST, SIGNED_AUTH_PORT, LocalEmulators
 from mstoken.extras import MissingExtra, needed_by
 from mstoken.settings import DEMO_PREFIX, HOST_AND_PORT, PROJECT_ID
 
 CONTEXT_SETTINGS = {"allow_interspersed_args": False}
 """Everything from the first word of COMMAND on belongs to COMMAND."""
-FUNCTIONS_VARIABLE = "SIGNED_AUTH_EMULATOR_HOST"
-"""Tells functions where the signed Auth emulator is: the functions emulator sets the usual variable to the raw one."""
 POLL_SECONDS = 0.2
 ANSWER_SECONDS = 5.0
 ENV_FILE_HEADER = "# Written by mstoken emulator."

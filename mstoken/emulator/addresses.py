@@ -9,6 +9,8 @@ from mstoken.settings import AUTH_EMULATOR_VARIABLE
 HOST = "127.0.0.1"
 """The only address that the emulators listen at: they give an identity to everyone who asks."""
 SIGNED_AUTH_PORT = 9100
+FUNCTIONS_VARIABLE = "SIGNED_AUTH_EMULATOR_HOST"
+"""Tells functions where the signed Auth emulator is: the functions emulator sets the usual variable to the raw one."""
 METADATA_VARIABLES = ("GCE_METADATA_HOST", "GCE_METADATA_IP")
 """Where google-auth looks for the metadata server: it reads one of them for requests and the other to find a server."""
 
