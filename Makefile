@@ -7,7 +7,7 @@ PARALLEL := --numprocesses logical $(GROUPED)
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: run demo unit check format test chaos bench lint types docs setup lock clean
+.PHONY: run demo unit check format test chaos bench lint types docs openapi setup lock clean
 
 run demo: setup
 	@exec $(BIN)/python -m emulator $@ $(ARGS)
@@ -46,6 +46,10 @@ types: setup
 # The documentation site, in .data/docs/site. Warnings and broken links are errors.
 docs: setup
 	@exec $(BIN)/python -m docs.site.build
+
+# services/*/openapi.json, which the storefront's types are generated from. Run it after a change of a route or a schema.
+openapi: setup
+	@exec $(BIN)/python -m tests.services.make_openapi
 
 setup:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \

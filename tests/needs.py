@@ -21,6 +21,7 @@ FIXTURES = {
     "own_firestore": "firestore",
     "redis_cluster": "redis",
     "own_redis_cluster": "redis",
+    "browser": "browser",
 }
 """Fixture -> the marker of every test that uses it, directly or through another fixture."""
 MARKERS = {
@@ -29,12 +30,13 @@ MARKERS = {
     "postgresql": "needs PostgreSQL (set automatically for the fixture `postgresql`)",
     "redis": "needs redis-server (set automatically for the fixture `redis_server`)",
     "firestore": "needs node and @firestore-emulator/server (set automatically for the fixture `firestore_server`)",
+    "browser": "needs Chromium (set automatically for the fixture `browser`)",
     "process": "starts processes of its own",
     "slow": "takes more than a few seconds",
     "both_databases": "runs on SQLite with fresh tokens, and again on PostgreSQL with proofs",
     "both_modes": "runs with fresh tokens, and again with proofs",
 }
-NEEDS = ("emulator", "postgresql", "redis", "firestore", "process", "slow")
+NEEDS = ("emulator", "postgresql", "redis", "firestore", "browser", "process", "slow")
 COVERAGE_VARIABLE = "COVERAGE_PROCESS_CONFIG"
 """Makes coverage measure a new Python process. coverage sets it ("subprocess" in pyproject.toml)."""
 STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
@@ -63,7 +65,7 @@ def needs(item: pytest.Item) -> set[str]:
 def start_order(item: pytest.Item) -> int:
     """Return 0 for the tests that a parallel run starts first: what takes longest must not come last."""
     needed = needs(item)
-    if "emulator" in needed:
+    if {"browser", "emulator"} & needed:
         return 0
     if needed:
         return 1 if "slow" in needed else 2
@@ -74,6 +76,8 @@ def start_order(item: pytest.Item) -> int:
 def _group(item: pytest.Item) -> str:
     """Return the name of what tests share: a server, or else the fixtures of their file. A slow test shares nothing."""
     needed = needs(item)
+    if "browser" in needed:
+        return "browser"  # Beside the other tests that need the emulators: it starts its own.
     if "emulator" in needed:
         return "emulators"
     if "slow" in needed:

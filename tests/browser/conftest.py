@@ -1,0 +1,98 @@
+"""A shop and a browser for the tests in this folder. Both start once, and stop when the last of these tests has run."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from emulator.run.catalogue import add_catalogue
+from emulator.run.processes import Supervisor
+from emulator.run.stack import Stack
+from tests.browser import chromium
+from tests.browser.checks import HEIGHT, WIDTHS
+from tests.browser.watch import Watch, catch_up
+from tests.system.conftest import begin_memory_of_spent_ids
+
+TIMEOUT_MS = 15_000
+"""How long Playwright waits for what a test expects, in milliseconds. It returns as soon as it is there."""
+
+
+class NewContext(Protocol):
+    """Opens a browser context: its own cookies and storage, as another user's browser has."""
+
+    def __call__(self, **options: Any) -> BrowserContext:
+        """Return the context. `options` are those of Playwright's `Browser.new_context`."""
+        ...
+
+
+@pytest.fixture(scope="package")
+def shop(emulators: Stack) -> Iterator[Stack]:
+    """The three services with the usual catalogue, on the emulators' own ports, where the function `deliver` looks."""
+    supervisor = Supervisor()
+    begin_memory_of_spent_ids(emulators)
+    try:
+        emulators.start_services(supervisor)
+        add_catalogue(emulators)
+        yield emulators
+    finally:
+        supervisor.stop()
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window. Playwright's event loop runs meanwhile, so no test of this folder may be async."""
+    program = chromium.find_chromium()
+    if program is None:
+        pytest.skip(chromium.MISSING)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=chromium.options())
+        try:
+            yield started
+        finally:
+            started.close()
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    """What watches all pages of the test. The test fails at its end if something went wrong that it did not allow."""
+    watch = Watch()
+    yield watch
+    assert watch.problems == [], "Errors in the browser's console"
+
+
+@pytest.fixture
+def new_context(browser: Browser, watch: Watch) -> Iterator[NewContext]:
+    """Opens browser contexts, for several users or another size. They are 1440 pixels wide, with light colours."""
+    opened: list[BrowserContext] = []
+
+    def open_context(**options: Any) -> BrowserContext:
+        defaults = {
+            "viewport": {"width": WIDTHS[1], "height": HEIGHT},
+            "color_scheme": "light",
+            "reduced_motion": "reduce",
+            "locale": "en-US",
+            "timezone_id": "UTC",
+        }
+        context = browser.new_context(**{**defaults, **options})
+        context.set_default_timeout(TIMEOUT_MS)
+        watch.watch(context)
+        opened.append(context)
+        return context
+
+    yield open_context
+    for context in opened:
+        catch_up(context)
+        context.close()
+
+
+@pytest.fixture
+def context(new_context: NewContext) -> BrowserContext:
+    """The context of `page`, for more tabs."""
+    return new_context()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    """A new tab, 1440 pixels wide, with light colours."""
+    return context.new_page()
