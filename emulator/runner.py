@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 from rich.console import Console
@@ -15,6 +15,8 @@ from emulator.demo.calls import first_accepted_call, service_calls
 from emulator.demo.purchase import CUSTOMER, buy
 from emulator.demo.refusals import try_calls
 from emulator.demo.trace import trace_first_call
+from emulator.lab import server as lab_server
+from emulator.lab.pages import Lab
 from emulator.run.catalogue import add_catalogue
 from emulator.run.errors import Interrupted, ProcessDied, RunnerError, Unexpected
 from emulator.run.processes import Supervisor
@@ -35,6 +37,8 @@ class Runner:
         self._stack = stack
         self._console = console
         self._supervisor = Supervisor()
+        self._lab = ExitStack()
+        """Ends the lab when it is closed."""
 
     def run(self, *, stay: bool) -> int:
         """Run the demo. With `stay`, keep everything up after that, until interrupted. Return the exit status.
@@ -70,6 +74,7 @@ class Runner:
             self._stack.start_emulators(self._supervisor)
         with self._step("Starting user, product and billing"):
             self._stack.start_services(self._supervisor)
+            self._lab.enter_context(lab_server.running(Lab(self._stack, self._supervisor)))
         with self._step("Adding products to the catalogue"):
             add_catalogue(self._stack)
             self._supervisor.check()
@@ -108,6 +113,7 @@ class Runner:
         try:
             self._console.print("Stopping …")
         finally:  # Printing fails if the terminal is gone.
+            self._lab.close()
             self._supervisor.stop()
         self._console.print("Everything is stopped.")
 

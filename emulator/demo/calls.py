@@ -1,16 +1,13 @@
 """The calls between services, read from the log line that each callee writes about each call."""
 
-import json
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
 from emulator.run.errors import Unexpected
+from emulator.run.log_records import record_in
 from emulator.run.stack import SERVICES, Stack
 from mstoken.wire import MODES, Mode
-
-FUNCTION_LOG = ">  "
-"""The functions emulator writes this before each line that a function logs."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +60,4 @@ def first_accepted_call(stack: Stack, caller: str, callee: str) -> LoggedCall:
 
 def log_lines(stack: Stack, service: str) -> list[dict[str, Any]]:
     """Return the JSON lines in the log of a service, or of the "emulators". Other lines are skipped."""
-    found = []
-    for text in stack.log(service).read_text().splitlines():
-        try:
-            line = json.loads(text.removeprefix(FUNCTION_LOG))
-        except ValueError:
-            continue
-        if isinstance(line, dict):
-            found.append(line)
-    return found
+    return [record for line in stack.log(service).read_text().splitlines() if (record := record_in(line)) is not None]

@@ -84,6 +84,7 @@ def show_addresses(console: Console, stack: Stack) -> None:
     """Print the addresses of services and emulators, the folder of logs and databases, and the demo users."""
     _heading(console, "Addresses")
     addresses = Table(show_header=False)
+    addresses.add_row("lab", stack.url("lab"))
     for service in SERVICES:
         addresses.add_row(service, f"{stack.url(service)}/docs")
     addresses.add_row("signed auth emulator", stack.url("signed_auth"))

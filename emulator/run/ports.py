@@ -29,6 +29,7 @@ class Ports:
     user: int = 8001
     product: int = 8002
     billing: int = 8003
+    lab: int = 4100
 
     @classmethod
     def shifted(cls, offset: int) -> "Ports":

@@ -47,6 +47,8 @@ FUNCTIONS_AT_ONCE = 8
 
 It must be more than `deliver` uses at the same time, because each `deliver` waits for a request to `token`.
 """
+LOGS = (*SERVICES, "emulators", "local_emulators")
+"""The names of the log files, for `Stack.log`. Functions write into that of the emulators."""
 START_SECONDS = 90.0
 """How long a process may take to become ready, in seconds."""
 ANSWER_SECONDS = 10.0

@@ -28,7 +28,7 @@ def running(emulators: LocalEmulators) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         ports = (emulators.port, *emulators.services.values())
-        sockets = [stack.enter_context(_listening(port)) for port in ports]
+        sockets = [stack.enter_context(listening(port)) for port in ports]
         app = _ByPort(
             signed_auth.create_app(emulators.upstream),
             metadata.create_app({port: name for name, port in emulators.services.items()}, emulators.project),
@@ -58,7 +58,8 @@ class _ByPort:
         await (self._metadata if is_metadata else self._auth)(scope, receive, send)
 
 
-def _listening(port: int) -> socket.socket:
+def listening(port: int) -> socket.socket:
+    """Return a socket that listens on 127.0.0.1 only. Raises `PortInUse`."""
     try:
         return socket.create_server((HOST, port))
     except OSError as error:

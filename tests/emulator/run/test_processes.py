@@ -5,8 +5,10 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import psutil
 import pytest
 
 from emulator.run import die_with_parent
-from emulator.run.errors import Interrupted, NotReady, ProcessDied
+from emulator.run.errors import Interrupted, NotReady, ProcessDied, RunnerError
 from emulator.run.processes import Process, Supervisor, is_alive
 
 pytestmark = pytest.mark.process
@@ -169,3 +171,90 @@ def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     while any(is_alive(member) for member in family):
         assert time.monotonic() < deadline, family
         time.sleep(0.02)
+
+
+def test_a_process_can_be_ended_and_started_again(supervisor: Supervisor, start: Callable[[str], Process]) -> None:
+    """After `end` the process is gone, and `check` does not fail. One with the same name can start."""
+    first = start("print('ready', flush=True); import time; time.sleep(600)")
+    supervisor.wait_until(partial(first.has_logged, "ready"), "it", WAIT_SECONDS)
+    supervisor.end("it")
+    assert first.exited.wait(WAIT_SECONDS)
+    supervisor.check(0.1)
+    with pytest.raises(RunnerError, match=r"No process with the name it is running\."):
+        supervisor.end("it")
+    second = start("import time; time.sleep(600)")
+    assert supervisor.process("it") is second
+    second.popen.kill()
+    with pytest.raises(ProcessDied):
+        supervisor.check(WAIT_SECONDS)
+
+
+def test_a_process_can_be_killed(supervisor: Supervisor, start: Callable[[str], Process]) -> None:
+    """`end` with `kill` ends a process at once, without asking it, and what it started too."""
+    process = start(PARENT_OF_STUBBORN.format(options="", then="time.sleep(600)"))
+    supervisor.wait_until(partial(process.has_logged, "up"), "it", WAIT_SECONDS)
+    child = int(process.log.read_text().split()[0])
+    supervisor.end("it", kill=True)
+    assert process.exited.wait(WAIT_SECONDS)
+    assert process.popen.returncode == -signal.SIGKILL
+    assert gone(child)
+
+
+def in_thread(function: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=function)
+    thread.start()
+    return thread
+
+
+def test_another_thread_has_work_done_in_the_main_thread(supervisor: Supervisor) -> None:
+    """A function that another thread hands over runs in the thread that checks. The future has its result."""
+    seen: list[Future[str]] = []
+    in_thread(lambda: seen.append(supervisor.in_main_thread(lambda: threading.current_thread().name))).join()
+    assert not seen[0].done()
+    supervisor.check()
+    assert seen[0].result(0) == threading.current_thread().name
+
+
+def test_a_check_goes_on_after_a_call(supervisor: Supervisor) -> None:
+    """A call does not end the wait in which it is made, and an error of it goes to its future only."""
+    failed = supervisor.in_main_thread(divmod, 1, 0)
+    supervisor.interrupt()
+    with pytest.raises(Interrupted):
+        supervisor.check(WAIT_SECONDS)
+    assert isinstance(failed.exception(0), ZeroDivisionError)
+
+
+def test_calls_run_one_after_another(supervisor: Supervisor) -> None:
+    """A call that arrives while another one waits runs after it, although waiting checks too."""
+    order: list[str] = []
+
+    def first() -> None:
+        order.append("first begins")
+        supervisor.in_main_thread(order.append, "second")
+        supervisor.check(0.01)
+        order.append("first ends")
+
+    supervisor.in_main_thread(first)
+    supervisor.check()
+    assert order == ["first begins", "first ends", "second"]
+
+
+def test_the_death_of_a_process_during_a_call_ends_the_runner(
+    supervisor: Supervisor, start: Callable[[str], Process]
+) -> None:
+    """If a process dies while a call waits, the call fails, and `check` raises the same error."""
+    start("raise SystemExit(3)")
+    call = supervisor.in_main_thread(supervisor.wait_until, lambda: False, "it", WAIT_SECONDS)
+    with pytest.raises(ProcessDied):
+        supervisor.check(WAIT_SECONDS)
+    assert isinstance(call.exception(0), ProcessDied)
+
+
+def test_calls_are_cancelled_when_the_processes_are_stopped(supervisor: Supervisor) -> None:
+    """`stop` cancels calls that have not begun, and those that come later, so that no thread waits for ever."""
+    early = supervisor.in_main_thread(lambda: None)
+    supervisor.stop()
+    late = supervisor.in_main_thread(lambda: None)
+    assert early.cancelled()
+    assert late.cancelled()
+    supervisor.check()

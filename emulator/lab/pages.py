@@ -1,0 +1,48 @@
+"""What all pages of the lab share: the parts of a running shop that they use, their names, and their templates."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.templating import Jinja2Templates
+
+from emulator.lab.journal import Journal
+from emulator.run.processes import Supervisor
+from emulator.run.stack import LOGS, Stack
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of the navigation: its path, and the title that its link has."""
+
+    path: str
+    title: str
+
+
+class Lab:
+    """A running shop, as the pages of the lab see it.
+
+    Routes use `supervisor.in_main_thread` to start and end processes: they run in a thread of the lab's server.
+    """
+
+    def __init__(self, stack: Stack, supervisor: Supervisor) -> None:
+        self.stack = stack
+        self.supervisor = supervisor
+        self.journal = Journal({name: stack.log(name) for name in LOGS})
+        self.navigation: list[Page] = []
+        self._templates = Jinja2Templates(
+            env=Environment(loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined)
+        )
+
+    def render(
+        self, request: Request, page: Page, template: str, context: Mapping[str, Any], status: int = 200
+    ) -> HTMLResponse:
+        """Return a page. Its template extends base.html, and gets `context`, `page` and `navigation`."""
+        everything = {**context, "page": page, "navigation": self.navigation}
+        return self._templates.TemplateResponse(request, template, everything, status_code=status)
