@@ -36,7 +36,7 @@ def try_calls(stack: Stack) -> list[CallResult]:
     """
     with anyone(stack) as client, ServiceIdentity("billing", stack.settings) as billing:
         try:
-            good, unused = (_headers(billing, stack.url("product")) for _ in range(2))
+            good, unused = (_headers(billing, stack.base_url("product")) for _ in range(2))
         except SignInError as error:
             raise Unexpected(f"Signing in as svc:billing failed: {error}") from error
         forged = unused | {SERVICE_TOKEN_HEADER: _forged(unused[SERVICE_TOKEN_HEADER])}

@@ -97,6 +97,10 @@ class Stack:
         """Return the URL of a service or an emulator, such as "http://127.0.0.1:8002"."""
         return f"http://{HOST}:{getattr(self.ports, name)}"
 
+    def base_url(self, service: str) -> str:
+        """Return the URL under which other services call a service: the one that proofs are made for."""
+        return self.url(service)
+
     @property
     def functions_url(self) -> str:
         """The common beginning of the URLs of all functions in the functions emulator."""
@@ -251,10 +255,10 @@ class Stack:
             "DELIVERY_PATIENCE_SECONDS": str(PATIENCE_SECONDS),
             "DATABASE_URL": f"sqlite+aiosqlite:///{self.data / service}.db",
             "MSTOKEN_MODE": self.mode,
-            "MSTOKEN_BASE_URL": self.url(service),
+            "MSTOKEN_BASE_URL": self.base_url(service),
             "MSTOKEN_REPLAY_URL": f"sqlite:///{self.data / service}-spent.db",
             "USER_URL": self.url("user"),
-            "PRODUCT_URL": self.url("product"),
+            "PRODUCT_URL": self.base_url("product"),
             **self.identity_environment(service),
         }
 

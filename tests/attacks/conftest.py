@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
+from emulator.attacks.emulator_forge import EmulatorForge
 from emulator.run.ports import Ports, free_offset
 from emulator.run.processes import Supervisor
 from emulator.run.stack import Stack
@@ -12,7 +13,6 @@ from mstoken import ServiceIdentity, Settings
 from mstoken.emulator.keys import Key
 from mstoken.testing.forge import Forge
 from mstoken.testing.proof_flaws import Holder
-from tests.attacks.emulator_forge import EmulatorForge
 from tests.needs import unmeasured
 
 

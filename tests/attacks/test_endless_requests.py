@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from emulator.attacks import wire
 from emulator.run.stack import Stack
-from tests.attacks import wire
 
 MIB = 2**20
 PIECE_BYTES = 16 * 1024

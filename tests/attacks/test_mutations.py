@@ -4,9 +4,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from emulator.attacks import wire
 from emulator.run.stack import Stack
 from mstoken.testing.forge import Forge
-from tests.attacks import wire
 
 BYTES = st.integers(0, 255).filter(lambda byte: byte not in b"\r\n").map(lambda byte: bytes([byte]))
 """All bytes but those that end a header line."""

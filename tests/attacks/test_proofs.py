@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
+from emulator.attacks import wire
+from emulator.attacks.wire import Answer
 from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
 from mstoken.testing.proof_flaws import PATH, PROOF_FLAWS, Holder, ProofFlaw, header_lines
-from tests.attacks import wire
-from tests.attacks.wire import Answer
 
 
 def product_answers(target: Stack, lines: list[str], path: str = PATH, *, host: bytes = b"product") -> Answer:

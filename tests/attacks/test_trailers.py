@@ -2,11 +2,11 @@
 
 import pytest
 
+from emulator.attacks import wire
+from emulator.attacks.trailers import TRAILERS, Trailer
 from emulator.run.stack import Stack
 from mstoken.testing.forge import Forge
 from mstoken.testing.proof_flaws import Holder
-from tests.attacks import wire
-from tests.attacks.trailers import TRAILERS, Trailer
 
 
 def encoded(lines: list[str]) -> list[bytes]:

@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
+from emulator.attacks import wire
 from emulator.run.stack import Stack
 from mstoken.testing.proof_flaws import PATH, Holder
-from tests.attacks import wire
 from tests.wycheproof import vectors
 
 

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from typing_extensions import override
 
+from emulator.attacks.smuggling import SMUGGLING, Smuggling
 from mstoken.emulator.keys import Key, make_jws
 from mstoken.testing.forge import Claims, Forge, KeyKind, PrivateKey, encode, signature
 from mstoken.testing.proof_flaws import PROOF_FLAWS, Holder, private_jwk, public_jwk
 from mstoken.testing.token_flaws import FLAWS, SERVICE_FLAWS
-from tests.attacks.smuggling import SMUGGLING, Smuggling
 
 FILE = Path(__file__).parents[2] / "docs" / "vectors.json"
 KEYS = json.loads(Path(__file__).with_name("worthless_keys.json").read_text())

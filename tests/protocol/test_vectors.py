@@ -18,6 +18,7 @@ from jwt.algorithms import ECAlgorithm
 from pydantic import SecretStr
 from typing_extensions import override
 
+from emulator.attacks.smuggling import SMUGGLING
 from mstoken import Caller, ServiceCaller, Settings, TokenVerifier
 from mstoken.callee.certificates import CertificateCache, CertificateFile
 from mstoken.callee.firebase import AdminFirebase, IdentityStatus
@@ -35,7 +36,6 @@ from mstoken.strict_jwt import unverified
 from mstoken.testing import FakeFirebase
 from mstoken.testing.proof_flaws import PROOF_FLAWS
 from mstoken.testing.token_flaws import FLAWS, SERVICE_FLAWS
-from tests.attacks.smuggling import SMUGGLING
 from tests.clock import FakeClock
 from tests.mstoken.test_settings import environment
 from tests.protocol import make_vectors

@@ -13,13 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
+from emulator.attacks.emulator_forge import EmulatorForge
 from emulator.run.logins import Login
 from emulator.run.shop_client import TIMEOUT_SECONDS, logged_in
 from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
 from mstoken.emulator.keys import Key
 from mstoken.testing.forge import Forge
-from tests.attacks.emulator_forge import EmulatorForge
 
 LOG_OUT_SECONDS = 15.0
 RACERS = 50

@@ -6,6 +6,8 @@ docs/threat-model.md has the same table. A test compares the two.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from emulator.attacks.wire import PATH
+
 
 @dataclass(frozen=True)
 class Smuggling:
@@ -15,8 +17,13 @@ class Smuggling:
     code: str
     lines: Callable[[bytes, bytes], list[bytes]]
 
+    def path(self, token: bytes) -> bytes:
+        """Return the path of the request, in which one of the attacks puts the token."""
+        return PATH + b"&X-MS-TOKEN=" + token if self.name == IN_THE_QUERY else PATH
+
 
 HEADER = b"X-MS-TOKEN"
+IN_THE_QUERY = "in the query"
 
 SMUGGLING = [
     Smuggling("two header lines", "token_malformed", lambda a, b: [HEADER + b": " + a, HEADER + b": " + b]),
@@ -43,7 +50,7 @@ SMUGGLING = [
     ),
     Smuggling("bytes that are not ASCII", "token_malformed", lambda a, b: [HEADER + b": " + a + b"\xc3\xa9"]),
     Smuggling("an empty value", "token_malformed", lambda a, b: [HEADER + b":"]),
-    Smuggling("in the query", "token_missing", lambda a, b: []),
+    Smuggling(IN_THE_QUERY, "token_missing", lambda a, b: []),
     Smuggling("the name in another case", "accepted", lambda a, b: [b"x-mS-tOkEn: " + a]),
     Smuggling("spaces around the value", "accepted", lambda a, b: [HEADER + b":  \t" + a + b" \t"]),
 ]

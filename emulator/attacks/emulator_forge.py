@@ -12,11 +12,15 @@ from mstoken.testing.forge import Claims, Forge
 
 
 class EmulatorForge(Forge):
-    """Makes tokens of `project`. The signed Auth emulator at `auth_url` signs its ID tokens."""
+    """Makes tokens of `project`. The signed Auth emulator at `auth_url` signs its ID tokens.
 
-    def __init__(self, auth_url: str, project: str, own_key: Key) -> None:
+    With a client `http`, many tokens take less time than with a connection for each.
+    """
+
+    def __init__(self, auth_url: str, project: str, own_key: Key, http: httpx.Client | None = None) -> None:
         super().__init__(project, own_key)
         self._auth_url = auth_url
+        self._http = http or httpx
 
     @override
     def signed(self, claims: Claims | str, **header: Any) -> str:
@@ -24,11 +28,11 @@ class EmulatorForge(Forge):
         order = {"header": header, "payload_text": text, "key": "published"}
         # Encoded here, because httpx does not escape surrogates, which stand for bytes that are not UTF-8.
         body, kind = json.dumps(order), {"Content-Type": "application/json"}
-        answer = httpx.post(f"{self._auth_url}/_signed/tokens", content=body, headers=kind)
+        answer = self._http.post(f"{self._auth_url}/_signed/tokens", content=body, headers=kind)
         token: str = answer.raise_for_status().json()["token"]
         return token
 
     @override
     def certificates(self) -> dict[str, str]:
-        found: dict[str, str] = httpx.get(f"{self._auth_url}{CERTIFICATES_PATH}").raise_for_status().json()
+        found: dict[str, str] = self._http.get(f"{self._auth_url}{CERTIFICATES_PATH}").raise_for_status().json()
         return found
