@@ -16,6 +16,7 @@ run demo: setup
 # their bytecode is kept, also where the environment says otherwise. One worker more than processors, because some tests
 # wait, and few examples for each property.
 unit: setup
+	@npm --prefix web --silent test
 	@PYTHONDONTWRITEBYTECODE= exec $(BIN)/pytest -m unit --hypothesis-profile quick $(GROUPED) \
 		--numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 
@@ -23,10 +24,12 @@ unit: setup
 check: lint types unit
 
 format: setup
-	@$(BIN)/ruff format && exec $(BIN)/ruff check --fix
+	@$(BIN)/ruff format && $(BIN)/ruff check --fix
+	@exec npm --prefix web --silent run format
 
 # All tests, with coverage.
 test: setup
+	@npm --prefix web --silent test
 	@$(BIN)/coverage erase && $(BIN)/coverage run -m pytest $(PARALLEL) && $(BIN)/coverage combine --quiet && exec $(BIN)/coverage report
 
 # Three minutes of breaking things with each of three seeds, on each kind of database: about half an hour.
@@ -38,10 +41,12 @@ bench: setup
 	@exec $(BIN)/python -W ignore -m bench
 
 lint: setup
-	@$(BIN)/ruff format --check && $(BIN)/ruff check && exec $(BIN)/lint-imports
+	@$(BIN)/ruff format --check && $(BIN)/ruff check && $(BIN)/lint-imports
+	@exec npm --prefix web --silent run lint
 
 types: setup
-	@$(BIN)/mypy && exec $(BIN)/mypy --python-executable functions/venv/bin/python functions
+	@$(BIN)/mypy && $(BIN)/mypy --python-executable functions/venv/bin/python functions
+	@exec npm --prefix web --silent run types
 
 # The documentation site, in .data/docs/site. Warnings and broken links are errors.
 docs: setup
@@ -63,4 +68,4 @@ lock:
 	@$(COMPILE) --group docs -o docs/site/requirements.txt
 
 clean:
-	@rm -rf .venv node_modules examples/node-callee/node_modules functions/venv functions/packed .data .coverage .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv node_modules examples/node-callee/node_modules web/node_modules web/dist functions/venv functions/packed .data .coverage .mypy_cache .pytest_cache .ruff_cache

@@ -81,10 +81,19 @@ def show_refusals(console: Console, results: Sequence[CallResult]) -> None:
 
 
 def show_addresses(console: Console, stack: Stack) -> None:
-    """Print the addresses of services and emulators, the folder of logs and databases, and the demo users."""
-    _heading(console, "Addresses")
+    """Print the addresses of the storefront and the lab, the demo users, and then where everything else is."""
+    _heading(console, "Open in a browser")
+    pages = Table(show_header=False)
+    pages.add_row("storefront", stack.url("hosting"), "buy something")
+    pages.add_row("lab", stack.url("lab"), "watch the calls of a purchase")
+    console.print(pages)
+    _heading(console, "Demo users")
+    logins = _table("Role", "Name", "E-mail", "Password")
+    for login in LOGINS:
+        logins.add_row(login.role, login.name, login.email, login.password)
+    console.print(logins)
+    _heading(console, "Services and emulators")
     addresses = Table(show_header=False)
-    addresses.add_row("lab", stack.url("lab"))
     for service in SERVICES:
         addresses.add_row(service, f"{stack.url(service)}/docs")
     addresses.add_row("signed auth emulator", stack.url("signed_auth"))
@@ -96,8 +105,3 @@ def show_addresses(console: Console, stack: Stack) -> None:
         addresses.add_row(f"metadata of {name}", stack.url(f"metadata_{name}"))
     console.print(addresses)
     console.print(f"Logs and databases are in {stack.data}", soft_wrap=True)
-    _heading(console, "Demo users")
-    logins = _table("Role", "Name", "E-mail", "Password")
-    for login in LOGINS:
-        logins.add_row(login.role, login.name, login.email, login.password)
-    console.print(logins)

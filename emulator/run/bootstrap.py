@@ -1,10 +1,11 @@
 """`make setup`: makes what the shop and the tests need inside the checkout.
 
-The parts are `.venv`, `functions/venv`, `node_modules`, and the packages of the example in `examples/node-callee`.
+The parts are `.venv`, `functions/venv`, `node_modules`, the packages of the example in `examples/node-callee`, and for
+the storefront its packages and what Vite builds from it, `web/dist`.
 
 The machine's own Python (3.11 or newer) runs this file, so it uses only the standard library. Each part has a stamp, a
 file with a digest of what the part was made from, which is written last. A part whose stamp is current is left alone;
-the others are made again. The parts are made at the same time, each with a log of its own.
+the others are made again. The parts are made at the same time, if none needs another, each with a log of its own.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,7 +24,8 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-NODE_MAJOR = 20
+NODE = (20, 19)
+"""The oldest version of Node.js, which Vite needs: major, minor."""
 STOP_SECONDS = 5.0
 OFFLINE_MESSAGES = (
     "NewConnectionError",
@@ -48,6 +51,8 @@ class Part:
     commands: Sequence[Sequence[str | Path]]
     links: dict[str, str] = field(default_factory=dict)
     """Links to add inside the folder, unless the name exists: name -> target."""
+    after: str = ""
+    """The name of the part that must be ready before this one is made."""
 
     @property
     def stamp(self) -> Path:
@@ -95,7 +100,22 @@ def parts(root: Path) -> list[Part]:
         _node_modules("node_modules", root, node),
         # Without Firestore and Storage, which are optional: 65 packages in place of 185.
         _node_modules("examples/node-callee/node_modules", root / "examples" / "node-callee", node, "--omit=optional"),
+        _node_modules("web/node_modules", root / "web", node),
+        Part(
+            "web/dist",
+            root / "web" / "dist",
+            digest(node, *_sources(root / "web")),
+            [["npm", "run", "build", "--prefix", root / "web"]],
+            after="web/node_modules",
+        ),
     ]
+
+
+def _sources(web: Path) -> list[str | Path]:
+    """Return the names and the paths of the files that the storefront is built from."""
+    files = [*web.glob("*.json"), *web.glob("*.ts"), web / "index.html"]
+    files += [path for folder in ("public", "src") for path in (web / folder).rglob("*") if path.is_file()]
+    return [fact for path in sorted(files) for fact in (str(path.relative_to(web)), path)]
 
 
 def _node_modules(name: str, folder: Path, node: str, *options: str) -> Part:
@@ -133,14 +153,15 @@ def digest(*facts: str | Path) -> str:
 
 def node_version() -> str:
     """Return the version of Node.js, such as "v20.11.0". Raises SetupError if Node.js or npm is missing or too old."""
+    oldest = ".".join(map(str, NODE))
     node = shutil.which("node")
     if node is None:
-        raise SetupError(f"Node.js was not found. Install version {NODE_MAJOR} or newer, with npm.")
+        raise SetupError(f"Node.js was not found. Install version {oldest} or newer, with npm.")
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
-    major = version.removeprefix("v").partition(".")[0]
-    if not major.isdigit() or int(major) < NODE_MAJOR:
+    found = re.match(r"v(\d+)\.(\d+)\.", version)
+    if found is None or (int(found[1]), int(found[2])) < NODE:
         raise SetupError(
-            f"Node.js must be version {NODE_MAJOR} or newer, but {node} is {version or 'broken'}. Install a newer one."
+            f"Node.js must be version {oldest} or newer, but {node} is {version or 'broken'}. Install a newer one."
         )
     if shutil.which("npm") is None:
         raise SetupError("npm was not found. Install it: it comes with Node.js, or as a separate package.")
@@ -231,15 +252,19 @@ class Progress:
 
 
 async def make_all(missing: Sequence[Part], logs: Path) -> None:
-    """Make the parts at the same time, and print the progress.
+    """Make the parts at the same time, each as soon as the part that it follows is ready, and print the progress.
 
     `logs` is the folder for the logs, `setup-<part>.log`. If one part fails, the others are ended and SetupError is
     raised.
     """
     progress = Progress([part.name for part in missing])
+    ready = {part.name: asyncio.Event() for part in missing}
 
     async def make_one(part: Part) -> None:
+        if part.after in ready:
+            await ready[part.after].wait()
         await make(part, logs / f"setup-{part.name.strip('.').replace('/', '-')}.log")
+        ready[part.name].set()
         progress.done(part.name)
 
     try:

@@ -22,6 +22,7 @@ class Ports:
     metadata_billing: int = 9103
     metadata_delivery: int = 9104
     functions: int = 5001
+    hosting: int = 5000
     tasks: int = 9499
     eventarc: int = 9299
     hub: int = 4400

@@ -16,6 +16,7 @@ import httpx
 from emulator.run.errors import RunnerError
 from emulator.run.ports import HOST, Ports
 from emulator.run.processes import Supervisor
+from emulator.run.storefront import copy_storefront, local_hosting
 from mstoken import Settings
 from mstoken.callee.replay.sqlite_file import SpentIdFile
 from mstoken.emulator.addresses import FUNCTIONS_VARIABLE, METADATA_VARIABLES
@@ -30,10 +31,12 @@ PROJECT = "demo-shop"
 LAZY_VALIDATORS = Path(__file__).with_name("lazy_validators.cjs")
 PORT_OFFSET = Path(__file__).with_name("port_offset.cjs")
 """Makes the Auth emulator start in two seconds instead of eight."""
+STOREFRONT = "storefront"
+"""The folder in the data folder that the hosting emulator serves."""
 SERVICES = ("user", "product", "billing")
 IDENTITIES = (*SERVICES, "delivery")
 """The services that have an identity. "delivery" is the function `deliver`."""
-EMULATORS = ("auth", "functions", "tasks", "eventarc", "hub", "logging")
+EMULATORS = ("auth", "functions", "hosting", "tasks", "eventarc", "hub", "logging")
 EMULATORS_READY = "All emulators ready!"
 HTTP_PARSER = "h11"
 """The HTTP parser of uvicorn. The other one, httptools, takes trailers for headers, and has no limit for a header."""
@@ -56,6 +59,7 @@ ANSWER_SECONDS = 10.0
 
 SHOP_VARIABLES = (
     *("DATABASE_URL", "PRODUCT_URL", "USER_URL", "BILLING_URL", "DELIVERY_", "MSTOKEN_", "TRUSTED_PROXIES"),
+    *("ALLOWED_ORIGINS", "ROOT_PATH"),
     *("GOOGLE_", "GCLOUD_", "GCE_METADATA_", "FIREBASE_", "CLOUD_TASKS_", FUNCTIONS_VARIABLE),
 )
 """The beginnings of variables that decide which servers a process uses. They are not taken from the user's shell."""
@@ -146,6 +150,13 @@ class Stack:
         firebase = ROOT / "node_modules" / ".bin" / "firebase"
         if not firebase.exists():
             raise RunnerError("firebase-tools is not installed in node_modules. Run make setup.")
+        copy_storefront(
+            ROOT / "web" / "dist",
+            self.data / STOREFRONT,
+            project=self.project,
+            apis={service: self.url(service) for service in SERVICES},
+            auth_emulator=f"http://{self.auth_host}",
+        )
         config = self.data / "firebase.json"
         make_private_file(config)
         config.write_text(json.dumps(self._firebase_config(), indent=2))
@@ -158,7 +169,7 @@ class Stack:
             # `--only` leaves out the extensions emulator, which would ask the user to log in.
             [
                 *("node", "--require", str(LAZY_VALIDATORS), "--require", str(PORT_OFFSET), str(firebase)),
-                *("emulators:start", "--only", "auth,functions,tasks"),
+                *("emulators:start", "--only", "auth,functions,tasks,hosting"),
                 *("--config", str(config), "--project", self.project, "--import", str(SEED)),
             ],
             # firebase-tools passes its environment on to the functions. CI stops it from asking for news and updates.
@@ -209,6 +220,8 @@ class Stack:
         config: dict[str, Any] = json.loads((ROOT / "firebase.json").read_text())
         for codebase in config["functions"]:
             codebase["source"] = os.path.relpath(ROOT / codebase["source"], self.data)
+        origins = [*map(self.url, SERVICES), f"http://{self.auth_host}"]
+        config["hosting"] = local_hosting(config["hosting"], STOREFRONT, origins)
         for name in EMULATORS:
             config["emulators"][name] = {"host": HOST, "port": getattr(self.ports, name)}
         return config
@@ -254,6 +267,8 @@ class Stack:
             "CLOUD_TASKS_EMULATOR_HOST": f"{HOST}:{self.ports.tasks}",
             "DELIVERY_PATIENCE_SECONDS": str(PATIENCE_SECONDS),
             "DATABASE_URL": f"sqlite+aiosqlite:///{self.data / service}.db",
+            # A developer may open the storefront under either name.
+            "ALLOWED_ORIGINS": f"{self.url('hosting')},http://localhost:{self.ports.hosting}",
             "MSTOKEN_MODE": self.mode,
             "MSTOKEN_BASE_URL": self.base_url(service),
             "MSTOKEN_REPLAY_URL": f"sqlite:///{self.data / service}-spent.db",

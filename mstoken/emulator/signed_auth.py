@@ -222,7 +222,7 @@ async def pass_on(request: Request) -> Response:
         )
     except httpx.HTTPError as error:
         reason = f"The Auth emulator does not answer ({type(error).__name__}). Is it running?"
-        return JSONResponse({"error": {"code": 503, "message": reason}}, 503)
+        return _error(request, 503, reason)
     headers = {name: value for name, value in answer.headers.items() if name not in _NOT_SENT_BACK}
     return Response(_signed(state.keys, answer), answer.status_code, headers)
 
@@ -254,12 +254,20 @@ def _state(request: Request) -> SignedAuth:
 
 async def _fault(state: SignedAuth, request: Request) -> Response | None:
     faults = state.faults
-    if not faults.apply_to(request.url.path):
+    # A browser tells a page no more about a preflight request that fails than about a network that is down.
+    if request.method == "OPTIONS" or not faults.apply_to(request.url.path):
         return None
     await asyncio.sleep(faults.delay_seconds)
     if faults.status is None:
         return None
-    return JSONResponse({"error": {"code": faults.status, "message": "INJECTED_FAULT"}}, faults.status)
+    return _error(request, faults.status, "INJECTED_FAULT")
+
+
+def _error(request: Request, status: int, message: str) -> Response:
+    """Return an error in Firebase's format, which a local web page may read. No other page gets this far."""
+    origin = request.headers.get("Origin")
+    headers = {"Access-Control-Allow-Origin": origin, "Vary": "Origin"} if origin else None
+    return JSONResponse({"error": {"code": status, "message": message}}, status, headers)
 
 
 def _signed(keys: KeyRing, answer: httpx.Response) -> bytes:

@@ -60,6 +60,7 @@ def create_app(
         "Billing",
         "Bills, at the prices of the Product service, and their deliveries.",
         router(orders, bills, deliveries, neighbours),
+        settings=settings,
         verifier=verifier,
         database=database,
         resources=[

@@ -20,7 +20,9 @@ from services.common.bodies import BodyReader
 from services.common.database import Database
 from services.common.deadlines import DeadlineLimit
 from services.common.load import LoadLimit
-from services.common.middleware import RequestLog
+from services.common.middleware import RequestLog, RootPath
+from services.common.origins import allow_origins
+from services.common.settings import ServiceSettings
 
 STARTUP_FAILURE = 3
 """Exit status that tells uvicorn and gunicorn not to start the worker again."""
@@ -74,6 +76,7 @@ def build(
     description: str,
     router: APIRouter,
     *,
+    settings: ServiceSettings,
     verifier: TokenVerifier,
     database: Database,
     resources: Sequence[AbstractAsyncContextManager[object]] = (),
@@ -112,10 +115,12 @@ def build(
     app.include_router(router)
     # The last one is the outermost. So refused requests are logged, the time that a request waits counts, and a request
     # has its body before it takes a place of the load limit.
+    app.add_middleware(RootPath, root_path=settings.root_path)
     app.add_middleware(LoadLimit)
     app.add_middleware(BodyReader)
     app.add_middleware(DeadlineLimit)
     app.add_middleware(RequestLog)
+    allow_origins(app, settings.allowed_origins)
     return app
 
 

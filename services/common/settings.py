@@ -3,15 +3,17 @@
 import re
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from mstoken.errors import SettingsError
 from mstoken.settings import expectation, without_blanks
+from services.common.origins import is_origin
 
 _DATABASE_URL = re.compile(r"(sqlite\+aiosqlite|postgresql\+asyncpg)://.+")
 _HTTP_URL = re.compile(r"https?://[^/]+.*")
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9_-]+)*")
 
 
 def _check_database_url(value: str) -> str:
@@ -28,15 +30,44 @@ def _check_http_url(value: str) -> str:
     return value
 
 
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _check_origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(map(is_origin, value)):
+        raise ValueError(
+            "it must be a list of origins with commas between them, such as https://shop.example.com. An origin has a "
+            "scheme and a host in lower case, a port only if it is not the usual one, and no path. It must use https, "
+            "unless the host is localhost"
+        )
+    return value
+
+
+def _check_root_path(value: str) -> str:
+    if not _ROOT_PATH.fullmatch(value):
+        raise ValueError("it must be a path without a slash at its end, such as /api/user")
+    return value
+
+
 DatabaseUrl: TypeAlias = Annotated[str, AfterValidator(_check_database_url)]
 """SQLAlchemy's URL of a SQLite or PostgreSQL database."""
 
 HttpUrl: TypeAlias = Annotated[str, AfterValidator(_check_http_url)]
 """The base URL of another service."""
 
+Origins: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_check_origins)]
+"""Origins of web pages. In the environment there are commas between them."""
+
+RootPath: TypeAlias = Annotated[str, AfterValidator(_check_root_path)]
+"""The beginning of a path that a proxy in front of the service adds, and does not remove."""
+
 
 class ServiceSettings(BaseSettings):
     """The settings that all services have. A service's own class inherits them, and sets defaults.
+
+    `allowed_origins` are the origins whose web pages may call the service. `root_path` is where a front end, such as
+    Firebase Hosting, offers the service. The service answers there, and without it as well.
 
     White space around a value does not count. An empty value means that the setting is not set.
     """
@@ -44,6 +75,8 @@ class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     database_url: DatabaseUrl = Field(validation_alias="DATABASE_URL")
+    allowed_origins: Origins = Field(default=(), validation_alias="ALLOWED_ORIGINS")
+    root_path: RootPath = Field(default="", validation_alias="ROOT_PATH")
 
     def __init__(self, **values: Any) -> None:
         """Read the environment. `values`, by the names of the fields, override it.

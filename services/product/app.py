@@ -36,6 +36,7 @@ def create_app(
         "Product",
         "The products of the shop, and reservations of them for bills.",
         router(Catalogue(ProductStore(database)), reservations),
+        settings=settings,
         verifier=verifier or TokenVerifier("product"),
         database=database,
         resources=[Repeated("release expired", reservations.release_expired, every_seconds=SWEEP_SECONDS)],

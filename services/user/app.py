@@ -56,6 +56,7 @@ def create_app(
         "User",
         "Accounts and sessions at Firebase Auth, and the profiles of users.",
         router(accounts, profiles, trusted_proxies=settings.trusted_proxies),
+        settings=settings,
         verifier=verifier,
         database=database,
         resources=[client],

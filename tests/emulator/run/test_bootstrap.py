@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,23 @@ async def test_one_failure_ends_the_others(tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().out.startswith("Setting up slow, broken;")
 
 
+@pytest.mark.process
+async def test_a_part_waits_for_the_part_that_it_follows(tmp_path: Path) -> None:
+    """A part that needs another one is made after it, whatever their order in the list."""
+    first = part(tmp_path / "first", f"import time; time.sleep(0.2); open({str(tmp_path / 'made')!r}, 'w')")
+    second = replace(part(tmp_path / "second", f"open({str(tmp_path / 'made')!r})"), after="first")
+    await make_all([second, first], tmp_path)
+    assert second.is_current()
+
+
+@pytest.mark.process
+async def test_a_part_whose_predecessor_is_ready_does_not_wait(tmp_path: Path) -> None:
+    """A part is made at once if the part that it follows is up to date, and so not in the list."""
+    alone = replace(part(tmp_path / "alone"), after="first")
+    await make_all([alone], tmp_path)
+    assert alone.is_current()
+
+
 def test_digest_tells_contents_apart(tmp_path: Path) -> None:
     """A digest depends on the content of files, and on where one fact ends and the next begins."""
     (tmp_path / "lock").write_text("a==1")
@@ -92,12 +110,13 @@ def checkout(tmp_path: Path) -> Path:
     """A small checkout with the real bootstrap.py, and a folder `bin` to put commands into."""
     (tmp_path / "emulator" / "run").mkdir(parents=True)
     shutil.copy(bootstrap.__file__, tmp_path / "emulator" / "run")
-    for folder in ("functions", "examples/node-callee"):
+    for folder in ("functions", "examples/node-callee", "web/src", "web/public"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text("[build-system]\n[project]\n[tool.hatch]\n")
     for name in ("requirements.txt", "functions/requirements.txt"):
         (tmp_path / name).touch()
-    for packages in (tmp_path, tmp_path / "examples" / "node-callee"):
+    (tmp_path / "web" / "index.html").touch()
+    for packages in (tmp_path, tmp_path / "examples" / "node-callee", tmp_path / "web"):
         (packages / "package.json").touch()
         (packages / "package-lock.json").touch()
     (tmp_path / "bin").mkdir()
@@ -111,6 +130,12 @@ def checkout(tmp_path: Path) -> Path:
         ("functions/requirements.txt", "a==2", {"functions/venv"}),
         ("package-lock.json", "{}", {"node_modules"}),
         ("examples/node-callee/package-lock.json", "{}", {"examples/node-callee/node_modules"}),
+        ("web/package-lock.json", "{}", {"web/node_modules", "web/dist"}),
+        ("web/src/main.ts", "1", {"web/dist"}),
+        ("web/public/icon.svg", "<svg/>", {"web/dist"}),
+        ("web/index.html", "<p>", {"web/dist"}),
+        ("web/vite.config.ts", "1", {"web/dist"}),
+        ("web/README.md", "# Storefront", set()),
         ("pyproject.toml", "[build-system]\n[project]\nversion = '2'\n[tool.hatch]\n", {".venv"}),
         ("pyproject.toml", "[build-system]\n[project]\n[tool.hatch]\n[tool.ruff]\nfix = true\n", set()),
     ],
@@ -145,10 +170,14 @@ def start(checkout: Path) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(
     ("commands", "message"),
     [
-        ({}, "Node.js was not found. Install version 20 or newer, with npm.\n"),
+        ({}, "Node.js was not found. Install version 20.19 or newer, with npm.\n"),
         (
-            {"node": "echo v18.19.1"},
-            "Node.js must be version 20 or newer, but {bin}/node is v18.19.1. Install a newer one.\n",
+            {"node": "echo v18.20.8"},
+            "Node.js must be version 20.19 or newer, but {bin}/node is v18.20.8. Install a newer one.\n",
+        ),
+        (
+            {"node": "echo v20.9.0"},
+            "Node.js must be version 20.19 or newer, but {bin}/node is v20.9.0. Install a newer one.\n",
         ),
         ({"node": "echo v22.1.0"}, "npm was not found. Install it: it comes with Node.js, or as a separate package.\n"),
     ],

@@ -223,6 +223,17 @@ async def test_an_unknown_fault_is_refused(proxy: httpx.AsyncClient) -> None:
     assert (await proxy.put("/_signed/faults", json={"slow": True})).status_code == 422
 
 
+async def test_a_local_page_can_read_an_injected_fault(proxy: httpx.AsyncClient) -> None:
+    """A preflight request is answered as before, and the page may read the fault, as it may read Google's errors."""
+    await proxy.put("/_signed/faults", json={"status": 503})
+    page = {"Origin": "http://127.0.0.1:5000"}
+    assert (await proxy.options(SIGN_IN, headers=page)).status_code == 204
+    answer = await proxy.post(SIGN_IN, json={"token": "custom"}, headers=page)
+    assert answer.status_code == 503
+    assert answer.headers["Access-Control-Allow-Origin"] == page["Origin"]
+    assert "Access-Control-Allow-Origin" not in (await proxy.post(SIGN_IN, json={"token": "custom"})).headers
+
+
 async def test_any_token_can_be_made(proxy: httpx.AsyncClient) -> None:
     """A token can be signed by the published key, by another key with its id, or not at all, with any content."""
 

@@ -24,6 +24,7 @@ from services.common.callers import SignedInUser
 from services.common.database import Database
 from services.common.middleware import current_request_id
 from services.common.problems import documented
+from services.common.settings import ServiceSettings
 from services.common.shapes import SecretText, StrictShape
 from services.product.app import MIGRATIONS
 from tests.services.shop import answered, refused, serving
@@ -93,9 +94,11 @@ def some_routes() -> APIRouter:
 
 
 def an_app(tmp_path: Path, firebase: FakeFirebase, **changes: Any) -> FastAPI:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'x.db'}"
     parts: dict[str, Any] = {
+        "settings": ServiceSettings(database_url=url),
         "verifier": firebase.verifier("product"),
-        "database": Database(f"sqlite+aiosqlite:///{tmp_path / 'x.db'}", MIGRATIONS),
+        "database": Database(url, MIGRATIONS),
     }
     return build("Some", "Some routes.", some_routes(), **(parts | changes))
 
