@@ -12,6 +12,7 @@ import platform
 import re
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -69,7 +70,9 @@ class _StructuredLog(logging.Handler):
         if record.exc_info:
             facts["exception"] = logging.Formatter().formatException(record.exc_info)
         severity = "INFO" if record.levelno < logging.WARNING else record.levelname
-        entry = {"severity": severity, "message": record.getMessage(), "logger": record.name, **facts}
+        # Cloud Logging takes `time` for the time of the entry (structured logging, "Special JSON fields").
+        time = datetime.fromtimestamp(record.created, UTC).isoformat()
+        entry = {"severity": severity, "time": time, "message": record.getMessage(), "logger": record.name, **facts}
         encodable = {name: _encodable(value) if isinstance(value, str) else value for name, value in entry.items()}
         logger.write(cast(logger.LogEntry, encodable))
 

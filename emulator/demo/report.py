@@ -6,10 +6,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from emulator.demo.calls import LoggedCall
 from emulator.demo.purchase import CUSTOMER, Purchase
 from emulator.demo.refusals import CallResult
 from emulator.demo.trace import Hop
+from emulator.run.events import CallEvent
 from emulator.run.logins import LOGINS
 from emulator.run.stack import IDENTITIES, SERVICES, Stack
 
@@ -46,14 +46,15 @@ def show_purchase(console: Console, purchase: Purchase) -> None:
     console.print(f"The bill is {bill['status']}. The delivery is {purchase.delivery['status']}.")
 
 
-def show_calls(console: Console, calls: Sequence[LoggedCall]) -> None:
+def show_calls(console: Console, calls: Sequence[CallEvent]) -> None:
     """Print which service called which, in which mode, and the age and id of the token or proof that was spent."""
     _heading(console, "The calls between services for this purchase, from the callees' logs")
     table = _table("Caller", "Callee", "Audience", "Mode", "Age", "One-time id")
     for call in calls:
         # In proof mode the part before the dot is the thumbprint of the key, which is the same for all calls.
-        one_time_id = call.one_time_id.rpartition(".")[2]
-        table.add_row(call.caller, call.callee, call.audience, call.mode, f"{call.age_seconds:.1f} s", one_time_id)
+        one_time_id = (call.one_time_id or "").rpartition(".")[2]
+        age = "" if call.age_seconds is None else f"{call.age_seconds:.1f} s"
+        table.add_row(call.caller or "unknown", call.process, call.audience, call.mode, age, one_time_id)
     console.print(table)
 
 

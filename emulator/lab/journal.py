@@ -11,12 +11,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from emulator.lab.events import Event, event_of
+from emulator.run.events import E, Event, event_of
 from emulator.run.log_records import record_in
-
-E = TypeVar("E", bound=Event)
 
 WATCHED_POLL_SECONDS = 0.2
 """How often to look at the logs while a page is open."""

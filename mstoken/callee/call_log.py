@@ -1,6 +1,8 @@
 """The log of calls: one record for each call that is verified, in the logger `mstoken.calls`."""
 
 import logging
+import time
+from collections.abc import Callable
 
 from mstoken import strict_jwt
 from mstoken.callee.callers import Call, Caller, ServiceCaller
@@ -16,14 +18,18 @@ class CallRecord:
 
     Its message is such a line: "call svc:billing → product fresh token_replayed".
 
-    Tokens appear as the first eight characters of their SHA-256 only.
+    Tokens appear as the first eight characters of their SHA-256 only. `verify_ms` is how long the verification took, in
+    milliseconds, from the first check to the spending of the id.
     """
 
-    def __init__(self, audience: str, call: Call) -> None:
+    def __init__(self, audience: str, call: Call, timer: Callable[[], float] = time.perf_counter) -> None:
+        """Begin the record when the verification begins. `timer` returns seconds, as `time.perf_counter` does."""
         self.caller: Caller | None = None
         """The caller, as soon as it is known."""
         self._audience = audience
         self._call = call
+        self._timer = timer
+        self._began = timer()
 
     def write(self, now: float, refusal: Refusal | None = None) -> None:
         """Write the record at `now`, seconds since the epoch. The verdict is the code of `refusal`, or "accepted"."""
@@ -49,6 +55,7 @@ class CallRecord:
             one_time_id=caller.one_time_id if isinstance(caller, ServiceCaller) else None,
             token=self._token_name(),
             verdict=verdict,
+            verify_ms=round((self._timer() - self._began) * 1000, 2),
             reason=reason,
         )
 

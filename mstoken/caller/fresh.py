@@ -67,6 +67,12 @@ class FreshTokens:
             self._drop_old(now)
             return self._tokens.popleft().token if self._tokens else None
 
+    def in_stock(self) -> int:
+        """Return the number of tokens that `take` can return now."""
+        with self._lock:
+            self._drop_old(self._clock())
+            return len(self._tokens)
+
     def start_sign_ins(self) -> int:
         """Return the number of sign-ins to start now. Each must end with `put` or `fail`.
 

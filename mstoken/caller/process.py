@@ -132,6 +132,7 @@ class ProcessTokens:
         token = await self._sign_in.exchange(self._connections, claims.uid, custom_token)
         custom_token_ms = round((minted - began) * 1000, 1)
         sign_in_ms = round((time.perf_counter() - minted) * 1000, 1)
+        stock = self._fresh.get(claims.audience) if claims.mode == "fresh" else None
         log_event(
             _log,
             logging.INFO,
@@ -142,6 +143,8 @@ class ProcessTokens:
             custom_token_ms=custom_token_ms,
             sign_in_ms=sign_in_ms,
             token=log_name(token),
+            # Without this one. It tells how many tokens there are without a record for each that is taken.
+            in_stock=stock.in_stock() if stock is not None else None,
         )
         return token
 

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -68,8 +69,10 @@ def test_only_the_token_service_runs_as_the_account_that_may_sign() -> None:
 
 @pytest.mark.process
 def test_each_log_line_is_a_json_object() -> None:
-    """Each log line is one JSON object with a severity of Cloud Logging, whatever characters the message has."""
+    """Each line is one JSON object with a severity and a time of Cloud Logging, whatever characters the message has."""
+    before = datetime.now(UTC)
     issued, refused, broken = map(json.loads, in_production(LINES).splitlines())
+    assert before <= datetime.fromisoformat(issued.pop("time")) <= datetime.now(UTC)
     assert issued == {
         "severity": "INFO",
         "message": "token svc:billing",

@@ -96,6 +96,7 @@ def test_a_delivery_arrives(shop: Shop) -> None:
     assert buy(shop.stack).delivery["status"] == "delivered"
     call = first_accepted_call(shop.stack, "svc:delivery", "billing")
     assert call.audience == "billing"
+    assert call.age_seconds is not None
     assert call.age_seconds < 60
     # No log contains the token that it signed in with, or the token that it sent.
     assert "eyJ" not in shop.emulator_log.read_text()

@@ -5,7 +5,8 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from emulator.demo.calls import LoggedCall, service_calls
+from emulator.demo.calls import service_calls
+from emulator.run.events import CallEvent
 from emulator.run.logins import Login
 from emulator.run.shop_client import ShopClient, logged_in
 from emulator.run.stack import SERVICES, Stack
@@ -22,9 +23,9 @@ def buy(client: ShopClient, product: dict[str, Any], quantity: int) -> dict[str,
     return bill
 
 
-def calls_of_product(stack: Stack) -> list[LoggedCall]:
+def calls_of_product(stack: Stack) -> list[CallEvent]:
     """Return the calls of services in Product's log."""
-    return [call for call in service_calls(stack) if call.callee == "product"]
+    return [call for call in service_calls(stack) if call.process == "product"]
 
 
 def test_a_customer_buys_something(
@@ -52,7 +53,9 @@ def test_the_call_behind_a_bill_is_logged(
     call = calls_of_product(either_stack)[earlier]
     assert (call.caller, call.verdict) == ("svc:billing", "accepted")
     assert (call.audience, call.mode) == ("product", either_stack.mode)
+    assert call.age_seconds is not None
     assert 0 <= call.age_seconds < 60
+    assert call.one_time_id is not None
     assert re.fullmatch(r"([\w-]{43}\.)?[\w-]{22}", call.one_time_id)
 
 

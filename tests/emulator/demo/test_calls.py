@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from emulator.demo.calls import LoggedCall, first_accepted_call, service_calls
+from emulator.demo.calls import first_accepted_call, service_calls
 from emulator.run.errors import Unexpected
 from emulator.run.ports import Ports
 from emulator.run.stack import SERVICES, Stack
@@ -38,8 +38,9 @@ def stack_with_log(folder: Path, *lines: object) -> Stack:
 def test_a_call_is_read_from_its_log_line(tmp_path: Path) -> None:
     """The log line of a call gives its caller, callee, audience, mode, age, id and verdict."""
     stack = stack_with_log(tmp_path, BILLING_CALLED)
-    call = LoggedCall("svc:billing", "product", "product", "fresh", 1, "an-id", "0a1b2c3d", "accepted")
-    assert service_calls(stack) == [call]
+    [call] = service_calls(stack)
+    assert (call.caller, call.process, call.audience, call.mode) == ("svc:billing", "product", "product", "fresh")
+    assert (call.age_seconds, call.one_time_id, call.token, call.verdict) == (1, "an-id", "0a1b2c3d", "accepted")
     assert first_accepted_call(stack, "svc:billing", "product") == call
 
 
@@ -47,7 +48,7 @@ def test_calls_are_in_the_order_of_time(tmp_path: Path) -> None:
     """Calls to different services are in the order in which they happened."""
     stack = stack_with_log(tmp_path, BILLING_CALLED)
     stack.log("user").write_text(json.dumps(BILLING_CALLED | {"time": "2026-01-01T12:00:03Z"}))
-    assert [call.callee for call in service_calls(stack)] == ["product", "user"]
+    assert [call.process for call in service_calls(stack)] == ["product", "user"]
 
 
 def test_other_lines_are_skipped(tmp_path: Path) -> None:

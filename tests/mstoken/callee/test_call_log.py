@@ -1,13 +1,16 @@
 """Each call is one record in the log `mstoken.calls`, without any token in it."""
 
 import logging
+import time
 from dataclasses import replace
 
 import pytest
 
 from mstoken import ServiceCaller
+from mstoken.callee.call_log import CallRecord
+from mstoken.callee.callers import Call
 from mstoken.callee.replay.memory import MemoryReplayStore
-from mstoken.errors import VerifierUnavailable
+from mstoken.errors import TokenMissing, VerifierUnavailable
 from tests.mstoken.callee.harness import BILLING_FOR_A_USER, Product, ProductWithProofs, log_name
 
 
@@ -98,3 +101,32 @@ async def test_a_call_that_cannot_be_verified(product: Product, caplog: pytest.L
     assert await product.code(product.service_token()) == "verifier_unavailable"
     assert [vars(record)["reason"] for record in caplog.records] == ["The store is down."]
     assert caplog.messages == ["call svc:billing → product fresh verifier_unavailable: The store is down."]
+
+
+def test_the_time_that_the_verification_took(caplog: pytest.LogCaptureFixture) -> None:
+    """The record has the milliseconds between the first check and the record, for an accepted and a refused call."""
+    seconds = iter([10.0, 10.0123456, 20.0, 20.5])
+    call = Call("GET", "/products", (), (), ())
+    CallRecord("product", call, lambda: next(seconds)).write(0.0)
+    CallRecord("product", call, lambda: next(seconds)).write(0.0, TokenMissing())
+    assert [vars(record)["verify_ms"] for record in caplog.records] == [12.35, 500.0]
+
+
+async def test_the_verification_includes_the_spending(product: Product, caplog: pytest.LogCaptureFixture) -> None:
+    """What the store of spent ids takes is a part of the time."""
+    store = SlowStore()
+    product.verifier = product.firebase.verifier("product", replay=store)
+    await product.call(product.service_token())
+    assert vars(caplog.records[0])["verify_ms"] >= store.took_seconds * 1000
+
+
+class SlowStore(MemoryReplayStore):
+    """A replay store that computes for a moment. It notes how long that took, in seconds."""
+
+    took_seconds = 0.0
+
+    async def spend(self, one_time_id: str, *, issued_at: float, expires_at: float) -> bool:
+        began = time.perf_counter()
+        sum(range(100_000))
+        self.took_seconds = round(time.perf_counter() - began, 5) - 0.00001
+        return await super().spend(one_time_id, issued_at=issued_at, expires_at=expires_at)

@@ -414,3 +414,16 @@ class StockMachine(RuleBasedStateMachine):
 
 TestAnyCourseOfEvents = StockMachine.TestCase
 TestAnyCourseOfEvents.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+def test_the_stock_can_be_counted(stock: FreshTokens, clock: FakeClock) -> None:
+    """The count is that of the tokens that can be taken now: those that are too old do not count."""
+    assert stock.in_stock() == 0
+    for number in range(two_calls(stock)):
+        stock.put(f"token {number}", signed_in_at=clock(), took_seconds=0.1)
+    before = stock.in_stock()
+    assert before > 0
+    stock.take()
+    assert stock.in_stock() == before - 1
+    clock.advance(USABLE_SECONDS)
+    assert stock.in_stock() == 0

@@ -130,7 +130,10 @@ class TestFresh:
 
     @pytest.mark.parametrize("mode", ["fresh", "proof"])
     def test_each_sign_in_is_logged(self, project: Project, caplog: pytest.LogCaptureFixture, mode: Mode) -> None:
-        """The record has the audience, how long minting and signing in took, and the token's name in all logs."""
+        """The record has the audience, how long minting and signing in took, and the token's name in all logs.
+
+        In fresh mode it has the number of tokens in stock too.
+        """
         caplog.set_level(logging.INFO, "mstoken.tokens")
         token = project.identity.token_sync("product", mode)
         (line,) = (vars(record) for record in caplog.records)
@@ -138,6 +141,7 @@ class TestFresh:
         assert re.fullmatch(rf"signed in as svc:billing for product, {mode}, in \d+\.\d ms", line["message"])
         assert min(line["custom_token_ms"], line["sign_in_ms"]) >= 0
         assert line["token"] == token_sha256(token).hex()[:8]
+        assert line["in_stock"] == (0 if mode == "fresh" else None)
         assert token not in str(line)
 
     def test_no_two_calls_have_the_same_token(self) -> None:
