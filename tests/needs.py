@@ -77,7 +77,7 @@ def _group(item: pytest.Item) -> str:
     """Return the name of what tests share: a server, or else the fixtures of their file. A slow test shares nothing."""
     needed = needs(item)
     if "browser" in needed:
-        return "browser"  # Beside the other tests that need the emulators: it starts its own.
+        return "browser"
     if "emulator" in needed:
         return "emulators"
     if "slow" in needed:

@@ -6,13 +6,11 @@ from typing import Any, Protocol
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from emulator.run.catalogue import add_catalogue
-from emulator.run.processes import Supervisor
 from emulator.run.stack import Stack
 from tests.browser import chromium
 from tests.browser.checks import HEIGHT, WIDTHS
 from tests.browser.watch import Watch, catch_up
-from tests.system.conftest import begin_memory_of_spent_ids
+from tests.running_runner import RunningRunner
 
 TIMEOUT_MS = 15_000
 """How long Playwright waits for what a test expects, in milliseconds. It returns as soon as it is there."""
@@ -27,16 +25,19 @@ class NewContext(Protocol):
 
 
 @pytest.fixture(scope="package")
-def shop(emulators: Stack) -> Iterator[Stack]:
-    """The three services with the usual catalogue, on the emulators' own ports, where the function `deliver` looks."""
-    supervisor = Supervisor()
-    begin_memory_of_spent_ids(emulators)
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """What `make run` starts, on free ports: the emulators, the services, the storefront and the lab.
+
+    All tests share it, so each test uses customers and products of its own. What a test breaks, it repairs.
+    """
+    runner = RunningRunner(tmp_path_factory.mktemp("shop"), "run")
     try:
-        emulators.start_services(supervisor)
-        add_catalogue(emulators)
-        yield emulators
+        runner.read_until("Everything is up")
+        yield runner.stack
+        runner.interrupt()
+        assert runner.end() == 0, runner.output
     finally:
-        supervisor.stop()
+        runner.kill()
 
 
 @pytest.fixture(scope="package")
