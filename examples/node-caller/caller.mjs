@@ -2,7 +2,7 @@
 
 import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 
-const RENEW_SECONDS = 55 * 60;
+const RENEW_SECONDS = 53 * 60;
 
 /** A P-256 key that signs JWTs with ES256. */
 export class Key {

@@ -13,8 +13,12 @@ from mstoken.refresher import Refresher
 from mstoken.single_flight import SingleFlight
 from mstoken.wire import ID_TOKEN_LIFETIME_SECONDS
 
-RENEWAL_AGE_SECONDS = 55 * 60.0
-"""Age at which a token is renewed. The remaining five minutes are for outages."""
+RENEWAL_AGE_SECONDS = 53 * 60.0
+"""Age at which a token is renewed.
+
+Calls must go on for five minutes at least without Firebase, whenever it fails. The two other minutes of the hour are
+for the spread, for a sign-in, and for the pause after an attempt that failed by chance.
+"""
 RENEWAL_SPREAD_SECONDS = 60.0
 """Maximum random addition to that age, so that processes that started together do not all renew at once."""
 FIRST_PAUSE_SECONDS = 1.0

@@ -15,12 +15,20 @@ from mstoken.caller.connections import Connections
 from mstoken.caller.fresh import FreshTokens
 from mstoken.caller.minting import Minter
 from mstoken.caller.signin import SignIn
-from mstoken.claims import ServiceClaims, log_name, service_name, token_mode
-from mstoken.errors import SignInError
+from mstoken.claims import ServiceClaims, log_name, service_name, service_uid, token_mode
+from mstoken.errors import SignInError, SignInUnavailable
 from mstoken.log_events import log_event
 from mstoken.per_process import PerProcess
 from mstoken.proof import ProofKey
 from mstoken.wire import Mode
+
+SIGN_IN_SECONDS = 10.0
+"""Maximum time for one sign-in with its retries. So one that hangs is over before its callers give up."""
+WAIT_AFTER_FAILURE_SECONDS = 2.0
+"""How long a call waits for a sign-in if the last one found no answer. This keeps an outage from filling a service with
+calls that wait; sign-ins in the background have the whole time."""
+FAILING_SECONDS = 30.0
+"""How long after a failure calls wait for this shorter time."""
 
 _log = logging.getLogger("mstoken.tokens")
 
@@ -37,8 +45,13 @@ class ProcessTokens:
         connections: Connections,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
+        sign_in_seconds: float = SIGN_IN_SECONDS,
+        wait_after_failure_seconds: float = WAIT_AFTER_FAILURE_SECONDS,
     ) -> None:
-        """`clock` returns seconds since the epoch. The `connections` are closed with this object."""
+        """`clock` returns seconds since the epoch. The `connections` are closed with this object.
+
+        A sign-in takes at most `sign_in_seconds`. After a failed one, a call waits for `wait_after_failure_seconds`.
+        """
         self.key = ProofKey()
         self._service = service
         self._minter = minter
@@ -46,6 +59,10 @@ class ProcessTokens:
         self._connections = connections
         self._clock = clock
         self._sleep = sleep
+        self._sign_in_seconds = sign_in_seconds
+        self._wait_after_failure_seconds = wait_after_failure_seconds
+        self._failed_at: float | None = None
+        """When the last sign-in found no answer; None if it succeeded."""
         self._fresh: dict[str, FreshTokens] = {}
         self._bound: dict[str, BoundToken] = {}
         self._ahead_of_need: set[asyncio.Task[None]] = set()
@@ -64,8 +81,10 @@ class ProcessTokens:
 
     def sign_in(self, audience: str, mode: Mode) -> "Future[str]":
         """Return the future of a new token for `audience`. `close` cancels it. Raise ValueError as `take` does."""
-        token = self._bound_token(audience).get() if token_mode(mode) == "proof" else self._sign_in_fresh(audience)
-        return self._background.submit(token)
+        if token_mode(mode) == "proof":
+            return self._background.submit(self._for_a_call(self._bound_token(audience).get))
+        service_name(audience)
+        return self._background.submit(self._for_a_call(lambda: self._sign_in_fresh(audience)))
 
     def refused(self, audience: str, token: str) -> None:
         """Note that `audience` no longer accepts the bound `token`."""
@@ -116,6 +135,19 @@ class ProcessTokens:
         facts = {"audience": audience, "error": reason}
         log_event(_log, level, "no token ahead of need", message, exc_info=with_traceback or None, **facts)
 
+    async def _for_a_call(self, sign_in: Callable[[], Awaitable[str]]) -> str:
+        """Return what `sign_in` returns, which a call waits for. Raise `SignInUnavailable` when its time is over."""
+        is_failing = self._failed_at is not None and 0 <= self._clock() - self._failed_at < FAILING_SECONDS
+        seconds = self._wait_after_failure_seconds if is_failing else self._sign_in_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await sign_in()
+        except TimeoutError:
+            raise self._no_answer_within(seconds) from None
+
+    def _no_answer_within(self, seconds: float) -> SignInUnavailable:
+        return SignInUnavailable(service_uid(self._service), f"there was no answer within {seconds:g} s")
+
     async def _sign_in_fresh(self, audience: str) -> str:
         claims = ServiceClaims.fresh(self._service, service_name(audience), minted_at=self._clock())
         return await self._mint_and_sign_in(claims)
@@ -127,9 +159,17 @@ class ProcessTokens:
 
     async def _mint_and_sign_in(self, claims: ServiceClaims) -> str:
         began = time.perf_counter()
-        custom_token = await self._minter.mint(self._connections, claims)
-        minted = time.perf_counter()
-        token = await self._sign_in.exchange(self._connections, claims.uid, custom_token)
+        try:
+            async with asyncio.timeout(self._sign_in_seconds):
+                custom_token = await self._minter.mint(self._connections, claims)
+                minted = time.perf_counter()
+                token = await self._sign_in.exchange(self._connections, claims.uid, custom_token)
+        except (TimeoutError, SignInUnavailable) as error:
+            self._failed_at = self._clock()
+            if isinstance(error, SignInUnavailable):
+                raise
+            raise self._no_answer_within(self._sign_in_seconds) from None
+        self._failed_at = None
         custom_token_ms = round((minted - began) * 1000, 1)
         sign_in_ms = round((time.perf_counter() - minted) * 1000, 1)
         stock = self._fresh.get(claims.audience) if claims.mode == "fresh" else None

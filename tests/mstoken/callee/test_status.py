@@ -2,17 +2,22 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 
 import pytest
 
-from mstoken.callee.firebase import IdentityStatus
+from mstoken.callee.firebase import AdminDirectory, IdentityDirectory, IdentityStatus
 from mstoken.callee.status import MAX_IDENTITIES, StatusCache
 from mstoken.errors import VerifierUnavailable
+from mstoken.settings import Settings
 from mstoken.testing import FakeFirebase
 from tests.clock import FakeClock, ManualSleep
+from tests.mstoken.test_settings import environment
+from tests.silent_server import SilentServer
 
 DAY_SECONDS = 86_400
+LONG_SECONDS = 30.0
+"""Longer than any wait, also on a machine under load."""
 
 
 class GatedFirebase(FakeFirebase):
@@ -276,6 +281,179 @@ async def test_during_an_outage_few_calls_wait(firebase: GatedFirebase, clock: F
             await cache.is_alive("svc:new", 0)
         clock.advance(0.25)
     assert len(firebase.asked) == 1 + 1 + 3
+
+
+class SilentFirebase(FakeFirebase):
+    """Answers until it is `silent`. Then each look-up hangs until the test calls `time_out`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.silent = False
+        self.hung = 0
+        self._timed_out = asyncio.Event()
+
+    async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
+        if not self.silent:
+            return await super().look_up(uids)
+        self.hung += 1
+        await self._timed_out.wait()
+        raise VerifierUnavailable("Firebase did not answer within 5 s.")
+
+    def time_out(self) -> None:
+        self._timed_out.set()
+        self._timed_out = asyncio.Event()
+
+
+class ReplaceableDirectory(IdentityDirectory):
+    """A directory that works until another one takes its place."""
+
+    def __init__(self) -> None:
+        self.working = FakeFirebase()
+        self.silent: IdentityDirectory | None = None
+
+    async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
+        return await (self.silent or self.working).look_up(uids)
+
+
+async def at_once(answer: Coroutine[object, object, bool]) -> bool:
+    """Return the answer of a call. Fail if the call waits for anything."""
+    task = asyncio.ensure_future(answer)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    if not task.done():
+        task.cancel()
+        pytest.fail("the call waits")
+    return task.result()
+
+
+class TestSilence:
+    """Firebase accepts connections and does not answer. A call with a status that still counts never waits."""
+
+    @pytest.fixture
+    def firebase(self) -> SilentFirebase:
+        firebase = SilentFirebase()
+        known(firebase, "svc:billing", "svc:rare")
+        return firebase
+
+    async def test_no_call_waits_in_a_minute_of_silence(self, firebase: SilentFirebase, clock: FakeClock) -> None:
+        """Look-ups in the background hang for 5 s each. Meanwhile 600 calls go on, and later ones as well."""
+        sleep = ManualSleep()
+        cache = StatusCache(firebase, clock=clock, sleep=sleep)
+        await cache.open()
+        assert await cache.is_alive("svc:billing", 0)
+        firebase.silent = True
+        due_at = clock.now + await sleep.asked_seconds.get()
+        began_at = None
+        for _ in range(600):
+            clock.advance(0.1)
+            if began_at is None and clock.now >= due_at:
+                sleep.wake()
+                began_at = clock.now
+            elif began_at is not None and clock.now - began_at >= 5:
+                firebase.time_out()
+                due_at, began_at = clock.now + await sleep.asked_seconds.get(), None
+            assert await at_once(cache.is_alive("svc:billing", 0))
+        assert firebase.hung == 6
+        firebase.silent = False
+        firebase.disable("svc:billing")
+        firebase.time_out()
+        clock.advance(9)
+        sleep.wake()
+        await sleep.asked_seconds.get()
+        assert not await at_once(cache.is_alive("svc:billing", 0))
+        await cache.aclose()
+
+    async def test_without_background_work_only_the_first_call_waits(
+        self, firebase: SilentFirebase, clock: FakeClock
+    ) -> None:
+        """The call that finds a status too old waits for a look-up; after half a second, it and others go on."""
+        cache = StatusCache(firebase, clock=clock)
+        assert await cache.is_alive("svc:billing", 0)
+        firebase.silent = True
+        clock.advance(10)
+        first = asyncio.create_task(cache.is_alive("svc:billing", 0))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not first.done()
+        clock.advance(0.5)
+        for _ in range(100):
+            assert await at_once(cache.is_alive("svc:billing", 0))
+        assert await first
+        assert firebase.hung == 1
+        await cache.aclose()
+
+    async def test_an_old_status_does_not_count_because_firebase_is_slow(
+        self, firebase: SilentFirebase, clock: FakeClock
+    ) -> None:
+        """An identity that has not called for minutes may have been disabled. Its call waits for the look-up."""
+        cache = StatusCache(firebase, clock=clock)
+        assert await cache.is_alive("svc:rare", 0)
+        firebase.silent = True
+        clock.advance(300)
+        rare = asyncio.create_task(cache.is_alive("svc:rare", 0))
+        await asyncio.sleep(0)
+        clock.advance(1)
+        await asyncio.sleep(0)
+        assert not rare.done()
+        firebase.time_out()
+        assert await rare
+        await cache.aclose()
+
+    async def test_a_call_starts_a_late_refresh_and_does_not_wait(
+        self, firebase: SilentFirebase, clock: FakeClock
+    ) -> None:
+        """In an event loop without background work, a status that is nearly 10 s old is looked up for later calls."""
+        cache = StatusCache(firebase, clock=clock)
+        assert await cache.is_alive("svc:billing", 0)
+        firebase.disable("svc:billing")
+        clock.advance(9.5)
+        assert await at_once(cache.is_alive("svc:billing", 0))
+        await asyncio.sleep(0)
+        assert not await at_once(cache.is_alive("svc:billing", 0))
+        assert firebase.look_ups == 2
+
+    async def test_an_unknown_identity_waits_for_a_limited_time(self, firebase: SilentFirebase) -> None:
+        """Its call is refused with 503 when the time for a look-up is over, also if it joined a look-up of others."""
+        cache = StatusCache(firebase, look_up_seconds=0.05)
+        firebase.silent = True
+        calls = [asyncio.create_task(cache.is_alive(f"svc:{number}", 0)) for number in range(250)]
+        done, _ = await asyncio.wait(calls, timeout=LONG_SECONDS)
+        assert len(done) == 250
+        assert all(isinstance(call.exception(), VerifierUnavailable) for call in calls)
+        assert firebase.hung <= 2
+        assert cache.last_error == "Firebase did not answer within 0.05 s."
+        await cache.aclose()
+
+    async def test_a_server_that_never_answers(self, clock: FakeClock) -> None:
+        """Through firebase-admin, which blocks in a thread, known identities go on and unknown ones are refused."""
+        with SilentServer() as server, environment(FIREBASE_AUTH_EMULATOR_HOST=f"127.0.0.1:{server.port}"):
+            directory = ReplaceableDirectory()
+            known(directory.working, "svc:billing")
+            cache = StatusCache(directory, clock=clock, look_up_seconds=0.1)
+            assert await cache.is_alive("svc:billing", 0)
+            directory.silent = AdminDirectory(Settings(project_id="demo-silent"))
+            clock.advance(9.5)
+            assert await at_once(cache.is_alive("svc:billing", 0))
+            await asyncio.to_thread(server.wait_for_request)
+            clock.advance(0.5)
+            for _ in range(100):
+                assert await at_once(cache.is_alive("svc:billing", 0))
+            with pytest.raises(VerifierUnavailable):
+                await asyncio.wait_for(cache.is_alive("svc:new", 0), LONG_SECONDS)
+            clock.advance(60)
+            assert await asyncio.wait_for(cache.is_alive("svc:billing", 0), LONG_SECONDS)
+            await cache.aclose()
+
+    async def test_a_status_too_old_to_count_never_admits(self, firebase: SilentFirebase, clock: FakeClock) -> None:
+        """After 15 minutes of silence, the calls of a known identity are refused."""
+        cache = StatusCache(firebase, clock=clock, look_up_seconds=0.05)
+        assert await cache.is_alive("svc:billing", 0)
+        firebase.silent = True
+        clock.advance(15 * 60)
+        for _ in range(3):
+            with pytest.raises(VerifierUnavailable):
+                await cache.is_alive("svc:billing", 0)
+        await cache.aclose()
 
 
 async def test_identities_in_use_are_looked_up_in_the_background(firebase: GatedFirebase, clock: FakeClock) -> None:

@@ -101,6 +101,10 @@ class SignInTransport(httpx.AsyncBaseTransport):
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._release)
 
+    def answer_new_ones(self) -> None:
+        """Answer from now on, and go on holding back what has been held back until now."""
+        self._is_held = False
+
     def wait_for_requests(self, number: int) -> None:
         for _ in range(number):
             assert self._request.acquire(timeout=DEADLINE_SECONDS)

@@ -33,7 +33,7 @@ from tests.mstoken.caller.fakes import DEADLINE_SECONDS, FakeMinter, Project, cl
 ROOT = Path(__file__).parents[3]
 BILLING_ONLY = Admission.of(False, {"billing"})
 PRODUCT_URL = "http://product"
-RENEWAL = 55 * 60.0
+RENEWAL = 53 * 60.0
 UNREACHABLE = httpx.ConnectError("unreachable")
 
 
@@ -353,7 +353,7 @@ class TestBound:
             await caller_of(project.firebase, token, token, proofs=(proof,))
 
     def test_100_000_calls_need_one_sign_in(self, project: Project) -> None:
-        """The token is used for 55 minutes, and then renewed while calls still use it."""
+        """The token is used for 53 minutes, and then renewed while calls still use it."""
         first = project.identity.token_sync("product", "proof")
         seconds_to_renewal = project.sleep.wait()
         for _ in range(100_000):

@@ -1,5 +1,6 @@
 """The tokens of a process: a forked child does not share them, and they do not keep a program from ending."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -12,12 +13,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from textwrap import dedent
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from mstoken.caller.connections import Connections
+from mstoken.caller.fresh import MAX_SIGN_INS
+from mstoken.caller.process import ProcessTokens
+from mstoken.caller.signin import SignIn
 from mstoken.cli.key_files import write_private_key
+from mstoken.errors import SignInUnavailable
+from mstoken.settings import Settings
 from mstoken.strict_jwt import unverified
-from tests.mstoken.caller.fakes import DEADLINE_SECONDS, claims_of, ids_of
+from mstoken.testing import FakeFirebase
+from mstoken.wire import MODES, Mode
+from tests.mstoken.caller.fakes import DEADLINE_SECONDS, FakeMinter, SignInTransport, claims_of, ids_of
 from tests.silent_server import SilentServer
 
 ROOT = Path(__file__).parents[3]
@@ -355,3 +365,80 @@ class Toolkit(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
         pass
+
+
+class TestSilence:
+    """Firebase accepts sign-ins and never answers them. Calls wait for a limited time, and not for each other."""
+
+    @pytest.fixture
+    def firebase(self) -> FakeFirebase:
+        return FakeFirebase()
+
+    @pytest.fixture
+    def network(self, firebase: FakeFirebase) -> SignInTransport:
+        return SignInTransport(firebase)
+
+    @pytest.fixture
+    def tokens(self, firebase: FakeFirebase, network: SignInTransport) -> Iterator[ProcessTokens]:
+        tokens = self.make(firebase, network, sign_in_seconds=0.05)
+        yield tokens
+        tokens.close()
+
+    def make(
+        self, firebase: FakeFirebase, network: SignInTransport, *, sign_in_seconds: float, wait_seconds: float = 0.05
+    ) -> ProcessTokens:
+        return ProcessTokens(
+            "billing",
+            FakeMinter(firebase),
+            SignIn(Settings(project_id="demo-shop", emulator_host="127.0.0.1:9")),
+            connections=Connections(transport=network),
+            clock=time.time,
+            sleep=asyncio.sleep,
+            sign_in_seconds=sign_in_seconds,
+            wait_after_failure_seconds=wait_seconds,
+        )
+
+    @pytest.mark.parametrize("mode", MODES)
+    def test_a_call_waits_for_a_limited_time(self, tokens: ProcessTokens, network: SignInTransport, mode: Mode) -> None:
+        """Its error says so. The next call signs in as soon as Firebase answers again."""
+        network.hold()
+        waiting = tokens.sign_in("product", mode)
+        with pytest.raises(SignInUnavailable, match=r"there was no answer within 0\.05 s"):
+            waiting.result(DEADLINE_SECONDS)
+        network.release()
+        assert tokens.sign_in("product", mode).result(DEADLINE_SECONDS)
+
+    @pytest.mark.parametrize("mode", MODES)
+    def test_after_a_failure_calls_wait_for_a_shorter_time(
+        self, firebase: FakeFirebase, network: SignInTransport, mode: Mode
+    ) -> None:
+        """An outage does not fill a service with calls that wait. A success ends this."""
+        tokens = self.make(firebase, network, sign_in_seconds=DEADLINE_SECONDS)
+        network.error = httpx.ReadTimeout("no answer")
+        with pytest.raises(SignInUnavailable):
+            tokens.sign_in("product", mode).result(DEADLINE_SECONDS)
+        network.error = None
+        network.hold()
+        for _ in range(3):
+            with pytest.raises(SignInUnavailable, match=r"there was no answer within 0\.05 s"):
+                tokens.sign_in("product", mode).result(DEADLINE_SECONDS)
+        network.release()
+        assert tokens.sign_in("product", mode).result(DEADLINE_SECONDS)
+        tokens.close()
+
+    def test_a_sign_in_that_hangs_does_not_block_the_others(
+        self, firebase: FakeFirebase, network: SignInTransport
+    ) -> None:
+        """Other calls sign in meanwhile, and a call with a token in stock takes it at once."""
+        tokens = self.make(firebase, network, sign_in_seconds=DEADLINE_SECONDS)
+        stock = tokens._fresh_tokens("product")
+        network.hold()
+        hanging = [tokens.sign_in("product", "fresh") for _ in range(MAX_SIGN_INS)]
+        network.wait_for_requests(MAX_SIGN_INS)
+        stock.put("in stock", signed_in_at=time.time(), took_seconds=0.1)
+        assert tokens.take("product", "fresh") == "in stock"
+        network.answer_new_ones()
+        assert tokens.sign_in("product", "fresh").result(DEADLINE_SECONDS)
+        assert tokens.sign_in("product", "proof").result(DEADLINE_SECONDS)
+        assert not any(call.done() for call in hanging)
+        tokens.close()
