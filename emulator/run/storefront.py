@@ -8,10 +8,12 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from emulator.run.errors import RunnerError
+from emulator.run.logins import LOGINS
 
 POLICY_HEADER = "Content-Security-Policy"
 CONNECT = "connect-src "
@@ -34,6 +36,8 @@ def copy_storefront(dist: Path, folder: Path, *, project: str, apis: Mapping[str
         # The emulator accepts any key. The Firebase SDK needs one.
         "firebase": {"apiKey": "any", "authDomain": f"{project}.firebaseapp.com", "projectId": project},
         "authEmulator": auth_emulator,
+        # The storefront offers to log in as one of them.
+        "demoLogins": [asdict(login) for login in LOGINS],
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
     # As everything in a data folder, they are for this user only.

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from emulator.run.errors import RunnerError
+from emulator.run.logins import MAYA
 from emulator.run.ports import Ports
 from emulator.run.stack import ROOT, SERVICES, Stack
 from emulator.run.storefront import POLICY_HEADER, copy_storefront, local_hosting
@@ -42,8 +43,6 @@ def test_the_policy_of_production() -> None:
         "base-uri": ["'none'"],
         "form-action": ["'none'"],
         "frame-ancestors": ["'none'"],
-        "require-trusted-types-for": ["'script'"],
-        "trusted-types": ["'none'"],
     }
 
 
@@ -80,6 +79,9 @@ def test_the_copy_names_the_addresses_of_the_stack(tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     assert (config["apis"], config["authEmulator"]) == (apis, "http://127.0.0.1:9100")
     assert config["firebase"]["projectId"] == "demo-shop"
+    assert {"role": MAYA.role, "name": MAYA.name, "email": MAYA.email, "password": MAYA.password} in config[
+        "demoLogins"
+    ]
     assert stat.S_IMODE((folder / "index.html").stat().st_mode) == 0o600
 
 
@@ -90,10 +92,10 @@ def test_a_storefront_that_was_not_built_is_named(tmp_path: Path) -> None:
 
 
 def test_the_local_config_has_the_keys_of_production(emulators: Stack) -> None:
-    """The storefront reads the same settings everywhere: only their values differ."""
+    """The storefront reads the same settings everywhere. Only a demo shop also has demo users, which it offers."""
     ours = json.loads((emulators.data / "storefront" / "config.json").read_text())
     production = json.loads((ROOT / "web" / "public" / "config.json").read_text())
-    assert ours.keys() == production.keys()
+    assert ours.keys() == production.keys() | {"demoLogins"}
     assert ours["apis"].keys() == production["apis"].keys() == set(SERVICES)
     assert ours["firebase"].keys() == production["firebase"].keys()
     assert production["authEmulator"] is None
