@@ -19,6 +19,11 @@ class SilentServer:
         self._requests = threading.Semaphore(0)
         self._accepting = threading.Thread(target=self._accept, name="silent server", daemon=True)
 
+    @property
+    def connections(self) -> int:
+        """The number of connections that it has accepted."""
+        return len(self._connections)
+
     def wait_for_request(self) -> None:
         """Wait until one more request has come, or at least its first bytes."""
         assert self._requests.acquire(timeout=DEADLINE_SECONDS), "no request has come"

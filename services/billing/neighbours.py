@@ -45,6 +45,8 @@ DEADLINE_SECONDS = 10.0
 time-out of httpx would begin again with each piece that arrives."""
 
 _log = logging.getLogger("services.billing.neighbours")
+_AT_SERVICE = "shop.at_service"
+"""The extension of a request that says whether the service is waited for. Otherwise a token is."""
 _DOWN = frozenset({502, 503, 504})
 _TRY_LATER = frozenset({408, 425, 429, 500}) | _DOWN
 
@@ -100,7 +102,7 @@ class Neighbours:
                 auth=identity.to(name),
                 timeout=TIMEOUT,
                 limits=LIMITS,
-                event_hooks={"request": [_add_headers]},
+                event_hooks={"request": [_add_headers, _note_sent], "response": [_note_refused]},
                 transport=(transports or {}).get(name),
             )
             return _Neighbour(client, CircuitBreaker(name, clock=clock), Retries(sleep=sleep), unavailable, failed)
@@ -149,7 +151,7 @@ class Neighbours:
         """Send the request once. Raise `TryAgain` if the service does not answer, or answers that it cannot work now.
 
         An attempt that ends because the caller has no time left does not count as a failure of the service. Nor does
-        one that waited for a free connection, or for Firebase.
+        one that waited for a free connection, or for a token: from Firebase, or from the token service.
         """
         try:
             async with within(self._deadline_seconds / 2):
@@ -157,6 +159,10 @@ class Neighbours:
         except (httpx.PoolTimeout, SignInError):
             raise
         except (httpx.TransportError, TimeoutError) as error:
+            if isinstance(error, TimeoutError) and not request.extensions.get(_AT_SERVICE):
+                raise SignInUnavailable(
+                    self._identity.uid, "the time of the call ended before it had a token"
+                ) from error
             outcome.failed()
             raise TryAgain(type(error).__name__) from error
         if response.status_code in _DOWN:
@@ -184,6 +190,17 @@ async def _add_headers(request: httpx.Request) -> None:
     if request_id := current_request_id():
         request.headers[REQUEST_ID_HEADER] = request_id
     request.headers[DEADLINE_HEADER] = str(max(0, int(remaining_seconds() * 1000)))
+
+
+async def _note_sent(request: httpx.Request) -> None:
+    """Note that from now on the service is waited for. httpx calls this after the token was made."""
+    request.extensions[_AT_SERVICE] = True
+
+
+async def _note_refused(response: httpx.Response) -> None:
+    """Note that a token is waited for again, if the service has refused the first one. httpx calls this before that."""
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        response.request.extensions[_AT_SERVICE] = False
 
 
 def _retry_after(response: httpx.Response) -> float:

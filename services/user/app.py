@@ -13,7 +13,7 @@ from services.common.app import build, own_process
 from services.common.database import Database
 from services.user.accounts import FAILED_LOG_IN_SECONDS, Accounts
 from services.user.attempts import Attempts
-from services.user.firebase import TIMEOUT, AdminSessions, IdentityToolkit, Sessions
+from services.user.firebase import LIMITS, TIMEOUT, AdminSessions, IdentityToolkit, Sessions
 from services.user.profiles import Profiles
 from services.user.routes import router
 from services.user.settings import UserSettings
@@ -41,7 +41,7 @@ def create_app(
     settings = settings or UserSettings()
     firebase = firebase or Settings()
     verifier = verifier or TokenVerifier("user", firebase)
-    client = client or httpx.AsyncClient(timeout=TIMEOUT)
+    client = client or httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS)
     database = Database(settings.database_url, MIGRATIONS)
     profiles = Profiles(ProfileStore(database))
     accounts = Accounts(

@@ -4,7 +4,8 @@ Sources: Firebase Auth REST API ("Sign up with email / password", "Sign in with 
 token for an ID token"); Firebase, "Manage User Sessions".
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -20,6 +21,8 @@ from mstoken.blocking import call_blocking
 from mstoken.problem import Problem
 from mstoken.strict_jwt import unverified
 from mstoken.wire import API_KEY_HEADER
+from services.common.breaker import CallOutcome, CircuitBreaker, CircuitOpen
+from services.common.deadlines import within
 from services.user.errors import (
     AccountRefused,
     CredentialsInvalid,
@@ -30,7 +33,12 @@ from services.user.errors import (
     UserNotFound,
 )
 
-TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+ANSWER_SECONDS = 5.0
+"""Maximum time for an answer of Firebase, in seconds. The time-out of httpx begins again with each piece of it."""
+TIMEOUT = httpx.Timeout(ANSWER_SECONDS, connect=3.0, pool=1.0)
+LIMITS = httpx.Limits(max_connections=64, max_keepalive_connections=20)
+"""Fewer connections than a process works on requests (`services.common.load`): while Firebase does not answer, log-ins
+must leave room for the requests that need no Firebase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,8 @@ class Sessions(Protocol):
         ...
 
 
+_TOO_SLOW = (httpx.TimeoutException, TimeoutError, exceptions.DeadlineExceededError)
+_NO_ANSWER = (httpx.TransportError, TimeoutError, exceptions.FirebaseError, google.auth.exceptions.GoogleAuthError)
 _ERRORS: Mapping[str, Callable[[], Problem]] = {
     "EMAIL_EXISTS": EmailTaken,
     "EMAIL_NOT_FOUND": CredentialsInvalid,
@@ -93,12 +103,19 @@ _REFRESH_ERRORS: Mapping[str, Callable[[], Problem]] = {
 class IdentityToolkit:
     """Firebase Auth's REST API, with the project's API key. Every call raises `FirebaseUnavailable`."""
 
-    def __init__(self, settings: Settings, client: httpx.AsyncClient) -> None:
-        """`client` must have time-outs, and is closed by its owner. Raises `SettingsError` without an API key."""
+    def __init__(
+        self, settings: Settings, client: httpx.AsyncClient, *, answer_seconds: float = ANSWER_SECONDS
+    ) -> None:
+        """`client` must have time-outs, and is closed by its owner. An answer is waited for `answer_seconds`.
+
+        Raises `SettingsError` without an API key.
+        """
         self._accounts_url = settings.identity_toolkit_url
         self._token_url = settings.secure_token_url
         self._headers = {API_KEY_HEADER: settings.web_api_key}
         self._client = client
+        self._answer_seconds = answer_seconds
+        self._breaker = CircuitBreaker("Firebase's REST API")
 
     async def sign_up(self, email: str, password: str, display_name: str | None) -> Session:
         """Create an account and log in. Raises `EmailTaken`, `AccountRefused` and `TooManyAttempts`."""
@@ -120,10 +137,13 @@ class IdentityToolkit:
         return _session({ours: answer.get(theirs) for ours, theirs in (names | {"expiresIn": "expires_in"}).items()})
 
     async def _post(self, url: str, errors: Mapping[str, Callable[[], Problem]], **body: Any) -> dict[str, Any]:
+        with _asking(self._breaker) as outcome:
+            async with within(self._answer_seconds):
+                response = await self._client.post(url, headers=self._headers, **body)
+            outcome.succeeded()
         try:
-            response = await self._client.post(url, headers=self._headers, **body)
             answer = response.json()
-        except (httpx.TransportError, ValueError) as error:
+        except ValueError as error:
             raise FirebaseUnavailable from error
         if not isinstance(answer, dict):
             raise FirebaseUnavailable
@@ -135,8 +155,11 @@ class IdentityToolkit:
 class AdminSessions(Sessions):
     """The sessions at Firebase, through firebase-admin. It blocks, so each call runs in a thread."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, answer_seconds: float = ANSWER_SECONDS) -> None:
+        """An answer is waited for `answer_seconds`."""
         self._app = AdminApp(settings)
+        self._answer_seconds = answer_seconds
+        self._breaker = CircuitBreaker("Firebase's accounts")
 
     @override
     async def status(self, uid: str) -> AccountStatus:
@@ -148,12 +171,34 @@ class AdminSessions(Sessions):
         await self._ask(auth.update_user, uid, valid_since=valid_since)
 
     async def _ask(self, call: Any, uid: str, **values: Any) -> Any:
-        try:
-            return await call_blocking(lambda: call(uid, app=self._app.get(), **values))
-        except auth.UserNotFoundError as error:
-            raise UserNotFound from error
-        except (exceptions.FirebaseError, google.auth.exceptions.GoogleAuthError, TimeoutError) as error:
-            raise FirebaseUnavailable from error
+        with _asking(self._breaker) as outcome:
+            try:
+                async with within(self._answer_seconds):
+                    answer = await call_blocking(lambda: call(uid, app=self._app.get(), **values))
+            except auth.UserNotFoundError as error:
+                outcome.succeeded()
+                raise UserNotFound from error
+            outcome.succeeded()
+            return answer
+
+
+@contextmanager
+def _asking(breaker: CircuitBreaker) -> Iterator[CallOutcome]:
+    """Raise `FirebaseUnavailable` if Firebase gives the block no answer, and at once after several that took too long.
+
+    So log-ins during an outage do not all wait. An error that comes quickly needs no such protection.
+    """
+    try:
+        with breaker.call() as outcome:
+            try:
+                yield outcome
+            except httpx.PoolTimeout:
+                raise
+            except _TOO_SLOW:
+                outcome.failed()
+                raise
+    except (CircuitOpen, *_NO_ANSWER) as error:
+        raise FirebaseUnavailable from error
 
 
 def _error_code(answer: Mapping[str, Any]) -> str:

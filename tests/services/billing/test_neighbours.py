@@ -1,10 +1,18 @@
 """services/billing/neighbours.py: Product and User are unavailable, slow, or give invalid answers"""
 
 import asyncio
+from dataclasses import replace
 
 import httpx
 import pytest
+from typing_extensions import override
 
+from mstoken import ServiceIdentity
+from mstoken.caller.connections import Connections
+from mstoken.caller.minting import Minter
+from mstoken.claims import ServiceClaims
+from mstoken.errors import SignInUnavailable
+from mstoken.per_process import PerProcess
 from mstoken.strict_jwt import unverified
 from mstoken.testing import FakeFirebase
 from services.billing.errors import NeighbourFailed, NeighbourUnavailable
@@ -180,10 +188,10 @@ class RecordedSleep:
 class Calls:
     """Billing's calls to Product over a network of the test, at a time that stands still."""
 
-    def __init__(self, firebase: FakeFirebase) -> None:
+    def __init__(self, firebase: FakeFirebase, identity: ServiceIdentity | None = None) -> None:
         self.clock = FakeClock()
         self.slept = RecordedSleep()
-        self._identity = firebase.identity("billing")
+        self._identity = identity or firebase.identity("billing")
 
     def over(self, network: httpx.AsyncBaseTransport, *, deadline_seconds: float = 60.0) -> Neighbours:
         return Neighbours(
@@ -287,13 +295,63 @@ async def test_a_service_that_never_answers_is_down(calls: Calls) -> None:
     """Attempts that use up their own time count as failures."""
     causes: list[BaseException | None] = []
     async with calls.over(SlowTransport(), deadline_seconds=0.02) as neighbours:
-        # On a busy machine, the time of a call may end before its attempt begins. That is not a failure of the service.
+        # On a busy machine, the time of a call may end before it has a token. That is not a failure of the service.
         while not any(isinstance(cause, CircuitOpen) for cause in causes) and len(causes) < FAILURES_TO_OPEN * 20:
             with pytest.raises(NeighbourUnavailable) as caught:
                 await ask(neighbours)
             causes.append(caught.value.__cause__)
-    assert {type(cause) for cause in causes[:-1]} == {TimeoutError}
+    assert TimeoutError in {type(cause) for cause in causes[:-1]} <= {TimeoutError, SignInUnavailable}
     assert isinstance(causes[-1], CircuitOpen)
+
+
+class SilentMinter(Minter):
+    """A token service that mints `tokens` custom tokens, and then accepts requests and never answers."""
+
+    def __init__(self, firebase: FakeFirebase, tokens: int = 0) -> None:
+        self._firebase = firebase
+        self._tokens = tokens
+
+    @override
+    async def mint(self, connections: Connections, claims: ServiceClaims) -> str:
+        if self._tokens == 0:
+            await asyncio.Event().wait()
+        self._tokens -= 1
+        return self._firebase.mint(claims)
+
+
+def signs_in_with(minter: Minter, firebase: FakeFirebase) -> ServiceIdentity:
+    """Return Billing's identity, whose custom tokens come from `minter`."""
+    identity = firebase.identity("billing")
+    parts = firebase.identity_parts("billing").get()
+    identity.replace_parts(PerProcess(lambda: replace(parts, minter=minter)))
+    return identity
+
+
+@pytest.mark.both_modes
+async def test_a_token_service_that_hangs_does_not_open_the_circuit(firebase: FakeFirebase) -> None:
+    """The service that is called is not to blame, so calls to it go on as soon as there are tokens."""
+    calls = Calls(firebase, signs_in_with(SilentMinter(firebase), firebase))
+    causes = []
+    async with calls.over(WakingTransport(), deadline_seconds=0.02) as neighbours:
+        for _ in range(FAILURES_TO_OPEN * 2):
+            with pytest.raises(NeighbourUnavailable) as caught:
+                await ask(neighbours)
+            causes.append(type(caught.value.__cause__))
+    assert set(causes) == {SignInUnavailable}
+
+
+async def test_a_second_sign_in_that_hangs_does_not_open_the_circuit(firebase: FakeFirebase) -> None:
+    """The service has answered: it refused the first token as too old. The call waits for another one."""
+    challenge = {"WWW-Authenticate": 'MsToken error="token_stale"'}
+    network = FixedTransport(httpx.Response(401, headers=challenge))
+    minter = SilentMinter(firebase, tokens=1)
+    causes = []
+    async with Calls(firebase, signs_in_with(minter, firebase)).over(network, deadline_seconds=2.0) as neighbours:
+        with pytest.raises(NeighbourUnavailable) as caught:
+            await ask(neighbours)
+        causes.append(type(caught.value.__cause__))
+    assert len(network.requests) == 1
+    assert causes == [SignInUnavailable]
 
 
 async def test_the_remaining_time_is_passed_on(calls: Calls) -> None:

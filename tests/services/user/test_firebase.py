@@ -1,5 +1,6 @@
 """services/user/firebase.py, with made-up answers and with the Auth emulator"""
 
+import asyncio
 import os
 import secrets
 import time
@@ -15,6 +16,7 @@ from mstoken.errors import SettingsError
 from mstoken.problem import Problem
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from mstoken.strict_jwt import unverified
+from services.common.breaker import FAILURES_TO_OPEN
 from services.user.accounts import Accounts
 from services.user.attempts import Attempts
 from services.user.errors import (
@@ -28,7 +30,9 @@ from services.user.errors import (
 )
 from services.user.firebase import TIMEOUT, AccountStatus, AdminSessions, IdentityToolkit, Session
 from services.user.profiles import Profiles
+from tests.mstoken.test_settings import environment
 from tests.services.user.fakes import FakeProject, MemoryAttempts, MemoryProfiles, failure
+from tests.silent_server import SilentServer
 
 PASSWORD = "correct-horse-battery"
 HOME = "192.0.2.1"
@@ -101,6 +105,39 @@ async def test_an_outage_of_firebase(outcome: httpx.Response | Exception) -> Non
     for call in toolkit.log_in("a@example.com", PASSWORD), toolkit.refresh("x"):
         with pytest.raises(FirebaseUnavailable):
             await call
+
+
+class SilentTransport(httpx.AsyncBaseTransport):
+    """A network on which no request is ever answered."""
+
+    requests = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests += 1
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+
+async def test_log_ins_do_not_all_wait_for_a_silent_firebase() -> None:
+    """After five that got no answer in time, log-ins are refused at once, to leave room for other requests."""
+    network = SilentTransport()
+    settings = Settings(project_id="demo-silent", emulator_host="127.0.0.1:9")
+    async with httpx.AsyncClient(transport=network) as client:
+        toolkit = IdentityToolkit(settings, client, answer_seconds=0.01)
+        for _ in range(50):
+            with pytest.raises(FirebaseUnavailable):
+                await toolkit.log_in("maya@example.com", PASSWORD)
+    assert network.requests == FAILURES_TO_OPEN
+
+
+async def test_refreshes_do_not_all_wait_for_a_silent_firebase() -> None:
+    """The status of an account, which firebase-admin looks up in a thread, is waited for in the same way."""
+    with SilentServer() as server, environment(FIREBASE_AUTH_EMULATOR_HOST=f"127.0.0.1:{server.port}"):
+        sessions = AdminSessions(Settings(project_id="demo-silent"), answer_seconds=0.01)
+        for _ in range(50):
+            with pytest.raises(FirebaseUnavailable):
+                await sessions.status("maya")
+        assert server.connections <= FAILURES_TO_OPEN
 
 
 def test_production_needs_an_api_key() -> None:
