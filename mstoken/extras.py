@@ -11,6 +11,7 @@ MODULES: Mapping[str, frozenset[str]] = {
     "fastapi": frozenset({"fastapi", "firebase_admin", "starlette"}),
     "firestore": frozenset({"firebase_admin", "google.api_core", "google.cloud"}),
     "flask": frozenset({"firebase_admin", "flask"}),
+    "opentelemetry": frozenset({"opentelemetry"}),
     "postgresql": frozenset({"asyncpg"}),
     "redis": frozenset({"redis"}),
     "requests": frozenset({"requests"}),

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from mstoken import telemetry
 from mstoken.per_loop import PerLoop
 
 PAUSE_AFTER_DEFECT_SECONDS = 10.0
@@ -48,6 +49,7 @@ class Refresher:
             await asyncio.wait([task])
 
     async def _run(self) -> None:
+        telemetry.begin_new_trace()
         while True:
             try:
                 pause_seconds = await self._refresh()

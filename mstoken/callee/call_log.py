@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from mstoken import strict_jwt
+from mstoken import strict_jwt, telemetry
 from mstoken.callee.callers import Call, Caller, ServiceCaller
 from mstoken.claims import log_name
 from mstoken.errors import Refusal, VerifierUnavailable
@@ -58,6 +58,24 @@ class CallRecord:
             verify_ms=round((self._timer() - self._began) * 1000, 2),
             reason=reason,
         )
+
+    def attributes(self, error: BaseException | None) -> telemetry.Attributes:
+        """Return what a span and the metrics tell about the call, whose verification ended with `error`.
+
+        Of a user they tell nothing: the log has what operators need, and more people see traces and metrics.
+        """
+        found = {telemetry.AUDIENCE: self._audience, telemetry.MODE: self._mode()}
+        if self.caller is not None:
+            found[telemetry.CALLER] = self.caller.uid if isinstance(self.caller, ServiceCaller) else "user"
+        match error:
+            case None:
+                return found | {telemetry.VERDICT: "accepted"}
+            case VerifierUnavailable():
+                unavailable = {telemetry.VERDICT: "unavailable", telemetry.CODE: error.code}
+                return found | unavailable | {telemetry.ERROR_TYPE: error.code}
+            case Refusal():
+                return found | {telemetry.VERDICT: "refused", telemetry.CODE: error.code}
+        return found | {telemetry.VERDICT: "failed", telemetry.ERROR_TYPE: telemetry.error_type(error)}
 
     def _mode(self) -> str:
         if not self._call.service_tokens:

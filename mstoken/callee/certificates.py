@@ -12,7 +12,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import exceptions, transport
 from typing_extensions import override
 
+from mstoken import telemetry
 from mstoken.backoff import Backoff
 from mstoken.errors import VerifierUnavailable
 from mstoken.header_fields import cache_directives, delta_seconds
@@ -143,6 +144,7 @@ class CertificateCache(transport.Request):
         self._clock = clock
         self._fetch_timeout_seconds = fetch_timeout_seconds
         self._loaded = _Loaded.of({}, {})
+        self._loaded_at = float("-inf")
         self._refresh_at = 0.0
         self._fetched_at = float("-inf")
         self._ended: Future[None] = Future()
@@ -160,6 +162,7 @@ class CertificateCache(transport.Request):
             message="certificates were not refreshed",
             sleep=sleep,
         )
+        telemetry.observe(telemetry.CERTIFICATE_AGE, self, CertificateCache._ages)
 
     @override
     def __call__(
@@ -267,6 +270,7 @@ class CertificateCache(transport.Request):
             log_event(_log, logging.WARNING, "certificates are back", message, failures=self._failures)
         self._failures, self.last_error = 0, None
         self._loaded = _Loaded.of(public_keys, not_after)
+        self._loaded_at = self._clock()
         self._refresh_at = self._clock() + REFRESH_AFTER * max(MIN_MAX_AGE_SECONDS, fetched.max_age_seconds)
 
     def _note_failure(self, error: Exception, *, with_traceback: bool = False) -> None:
@@ -285,6 +289,10 @@ class CertificateCache(transport.Request):
             failures=self._failures,
             loaded=loaded,
         )
+
+    def _ages(self) -> Iterator[tuple[float, telemetry.Attributes]]:
+        if self._loaded.public_keys:
+            yield self._clock() - self._loaded_at, {}
 
     def _may_fetch_for_unknown_key(self) -> bool:
         pause_seconds = UNKNOWN_KEY_PAUSE_SECONDS if self._loaded.public_keys else FIRST_RETRY_SECONDS

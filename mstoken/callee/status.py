@@ -20,10 +20,11 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
+from mstoken import telemetry
 from mstoken.callee.firebase import IdentityDirectory, IdentityStatus
 from mstoken.errors import VerifierUnavailable
 from mstoken.log_events import log_event
@@ -116,6 +117,7 @@ class StatusCache:
             message="identity status was not refreshed",
             sleep=sleep,
         )
+        telemetry.observe(telemetry.STATUS_AGE, self, StatusCache._ages)
 
     async def is_alive(self, uid: str, auth_time: int, minted_at: int | None = None) -> bool:
         """Return whether a sign-in of `uid` at `auth_time`, in seconds since the epoch, is still valid.
@@ -157,6 +159,12 @@ class StatusCache:
         """End the background work."""
         await self._refresher.aclose()
         await self._look_ups.aclose()
+
+    def _ages(self) -> Iterator[tuple[float, telemetry.Attributes]]:
+        now = self._clock()
+        in_use = [each for each in list(self._known.values()) if now - each.used_at < IN_USE_SECONDS]
+        if in_use:
+            yield max(map(self._age_seconds, in_use)), {}
 
     def _age_seconds(self, known: _KnownIdentity) -> float:
         return self._clock() - known.looked_up_at

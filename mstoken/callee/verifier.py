@@ -19,9 +19,10 @@ services that act for a user.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
-from mstoken import strict_jwt, uri
+from mstoken import strict_jwt, telemetry, uri
 from mstoken.callee.call_log import CallRecord
 from mstoken.callee.callers import Admission, Call, Caller, ServiceCaller, UserCaller
 from mstoken.callee.firebase import Firebase
@@ -108,10 +109,11 @@ class TokenVerifier:
         """
         record = CallRecord(self.audience, call)
         try:
-            record.caller = await self._authenticate(admission, call)
-            record.caller = caller = await self._admit(admission, record.caller, call)
-            if isinstance(caller, ServiceCaller):
-                await self._spend(caller)
+            with telemetry.measure(telemetry.VERIFICATION, record.attributes):
+                record.caller = await self._authenticate(admission, call)
+                record.caller = caller = await self._admit(admission, record.caller, call)
+                if isinstance(caller, ServiceCaller):
+                    await self._spend(caller)
         except Refusal as refusal:
             record.write(self._clock(), refusal)
             raise
@@ -292,9 +294,11 @@ class TokenVerifier:
         keep_seconds = max_age_seconds + 2 * CLOCK_SKEW_SECONDS + 1
         now = self._clock()
         try:
-            is_first_use = await self._parts.get().replay.spend(
-                caller.one_time_id, issued_at=caller.issued_at, expires_at=now + keep_seconds
-            )
+            replay = self._parts.get().replay
+            with telemetry.measure(telemetry.REPLAY, partial(_spend_attributes, replay)):
+                is_first_use = await replay.spend(
+                    caller.one_time_id, issued_at=caller.issued_at, expires_at=now + keep_seconds
+                )
         except StoreIsNew as error:
             # As soon as a new token would be accepted, the caller can help itself: it sends a new one at once.
             if is_fresh and now >= error.accepts_from:
@@ -302,6 +306,11 @@ class TokenVerifier:
             raise
         if not is_first_use:
             raise TokenReplayed if is_fresh else ProofReplayed
+
+
+def _spend_attributes(store: ReplayStore, error: BaseException | None) -> telemetry.Attributes:
+    attributes = {telemetry.STORE: type(store).__name__}
+    return attributes if error is None else attributes | {telemetry.ERROR_TYPE: telemetry.error_type(error)}
 
 
 def _proof_missing() -> ProofMissing:

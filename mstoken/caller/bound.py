@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from mstoken import telemetry
 from mstoken.backoff import Backoff
 from mstoken.errors import SignInError
 from mstoken.log_events import log_event
@@ -108,7 +109,14 @@ class BoundToken:
                 await self._flight.join()
             except SignInError as error:
                 self._note_failure(error)
+                code = telemetry.error_type(error)
+                telemetry.count(telemetry.RENEWALS, lambda: self._attributes() | {telemetry.ERROR_TYPE: code})
+            else:
+                telemetry.count(telemetry.RENEWALS, self._attributes)
         return max(0.0, self._seconds_until_due())
+
+    def _attributes(self) -> dict[str, str]:
+        return {telemetry.AUDIENCE: self._audience}
 
     def _seconds_until_due(self) -> float:
         renew_at = self._signed_in.renew_at if self._signed_in is not None else 0.0

@@ -6,9 +6,11 @@ import concurrent.futures.thread  # noqa: F401 - registers its own exit hook, wh
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 
+from mstoken import telemetry
 from mstoken.background import Background
 from mstoken.caller.bound import BoundToken
 from mstoken.caller.connections import Connections
@@ -16,7 +18,7 @@ from mstoken.caller.fresh import FreshTokens
 from mstoken.caller.minting import Minter
 from mstoken.caller.signin import SignIn
 from mstoken.claims import ServiceClaims, log_name, service_name, service_uid, token_mode
-from mstoken.errors import SignInError, SignInUnavailable
+from mstoken.errors import SignInError, SignInRefused, SignInUnavailable
 from mstoken.log_events import log_event
 from mstoken.per_process import PerProcess
 from mstoken.proof import ProofKey
@@ -68,6 +70,7 @@ class ProcessTokens:
         self._ahead_of_need: set[asyncio.Task[None]] = set()
         self._background = Background(f"mstoken {service}")
         _open.get().add(self)
+        telemetry.observe(telemetry.STOCK, self, ProcessTokens._stocks)
 
     def take(self, audience: str, mode: Mode) -> str | None:
         """Return a token for `audience` if there is one. Raise ValueError for an unknown mode or an invalid name."""
@@ -96,6 +99,10 @@ class ProcessTokens:
         _open.get().discard(self)
         self._background.close(self._connections.aclose())
 
+    def _stocks(self) -> Iterator[tuple[float, telemetry.Attributes]]:
+        for audience, stock in list(self._fresh.items()):
+            yield stock.in_stock(), {telemetry.CALLER: service_uid(self._service), telemetry.AUDIENCE: audience}
+
     def _fresh_tokens(self, audience: str) -> FreshTokens:
         tokens = self._fresh.get(audience)
         if tokens is not None:
@@ -118,6 +125,7 @@ class ProcessTokens:
             task.add_done_callback(self._ahead_of_need.discard)
 
     async def _put_one(self, audience: str, stock: FreshTokens) -> None:
+        telemetry.begin_new_trace()  # Which call will use the token is not known yet.
         began_at = self._clock()
         try:
             token = await self._sign_in_fresh(audience)
@@ -158,6 +166,10 @@ class ProcessTokens:
         return await self._mint_and_sign_in(claims)
 
     async def _mint_and_sign_in(self, claims: ServiceClaims) -> str:
+        with telemetry.measure(telemetry.SIGN_IN, partial(_attributes, claims)):
+            return await self._mint_and_exchange(claims)
+
+    async def _mint_and_exchange(self, claims: ServiceClaims) -> str:
         began = time.perf_counter()
         try:
             async with asyncio.timeout(self._sign_in_seconds):
@@ -187,6 +199,19 @@ class ProcessTokens:
             in_stock=stock.in_stock() if stock is not None else None,
         )
         return token
+
+
+def _attributes(claims: ServiceClaims, error: BaseException | None) -> telemetry.Attributes:
+    """Return what is told about a sign-in that ended with `error`."""
+    attributes = {telemetry.CALLER: claims.uid, telemetry.AUDIENCE: claims.audience, telemetry.MODE: claims.mode}
+    match error:
+        case None:
+            return attributes | {telemetry.VERDICT: "accepted"}
+        case SignInRefused():
+            return attributes | {telemetry.VERDICT: "refused", telemetry.ERROR_TYPE: telemetry.error_type(error)}
+        case SignInUnavailable():
+            return attributes | {telemetry.VERDICT: "unavailable", telemetry.ERROR_TYPE: telemetry.error_type(error)}
+    return attributes | {telemetry.VERDICT: "failed", telemetry.ERROR_TYPE: telemetry.error_type(error)}
 
 
 _open: PerProcess[set[ProcessTokens]] = PerProcess(set)
