@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from mstoken import ServiceIdentity, TokenVerifier
 from services.billing.bills import Bills
 from services.billing.deliveries import Deliveries
-from services.billing.dispatcher import Dispatcher, Queue
+from services.billing.dispatcher import CORRECT_SECONDS, Dispatcher, Queue
 from services.billing.neighbours import Neighbours
 from services.billing.order_store import OrderStore
 from services.billing.orders import FORGET_SECONDS, RESUME_SECONDS, Orders
@@ -23,6 +23,7 @@ from services.billing.tasks import FirebaseQueue
 from services.common.app import build, own_process
 from services.common.background import Repeated
 from services.common.database import Database
+from services.common.late_writes import LateWrites
 from services.common.times import Clock, utc_now
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -48,11 +49,13 @@ def create_app(
     neighbours = neighbours or Neighbours(settings, ServiceIdentity("billing").prepare())
     database = Database(settings.database_url, MIGRATIONS)
     bills = Bills(BillStore(database))
-    orders = Orders(OrderStore(database), bills, Reservations(neighbours), clock=clock)
-    deliveries = Deliveries(DeliveryStore(database), neighbours)
+    late_writes = LateWrites()
+    orders = Orders(OrderStore(database), bills, Reservations(neighbours), late_writes, clock=clock)
+    deliveries = Deliveries(DeliveryStore(database), neighbours, clock=clock)
     dispatcher = Dispatcher(
         Outbox(database),
         queue or FirebaseQueue(settings.delivery_queue),
+        late_writes,
         patience_seconds=settings.delivery_patience_seconds,
         clock=clock,
     )
@@ -65,8 +68,10 @@ def create_app(
         database=database,
         resources=[
             neighbours,
+            late_writes,
             Repeated("resume orders", orders.resume, every_seconds=RESUME_SECONDS),
             Repeated("forget orders", orders.forget, every_seconds=FORGET_SECONDS),
+            Repeated("correct due times", dispatcher.correct_due_times, every_seconds=CORRECT_SECONDS),
             Repeated("hand over deliveries", dispatcher.hand_over_due, every_seconds=HAND_OVER_SECONDS),
         ],
     )

@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from services.billing.bills import Bill
 from services.billing.errors import AddressFixed, AddressMissing, DeliveryNotFound
 from services.billing.neighbours import Neighbours
 from services.common.ids import new_id
+from services.common.times import Clock, utc_now
 
 if TYPE_CHECKING:
     from services.billing.store import DeliveryStore
@@ -41,9 +42,10 @@ class Delivery:
 class Deliveries:
     """The deliveries. Every call raises `DatabaseUnavailable`."""
 
-    def __init__(self, store: "DeliveryStore", neighbours: Neighbours) -> None:
+    def __init__(self, store: "DeliveryStore", neighbours: Neighbours, *, clock: Clock = utc_now) -> None:
         self._store = store
         self._neighbours = neighbours
+        self._clock = clock
 
     async def request(self, bill: Bill, address: Mapping[str, Any] | None) -> Delivery:
         """Request the delivery of `bill`, and return it. If it was requested before, return the existing delivery.
@@ -53,7 +55,7 @@ class Deliveries:
         """
         existing = await self._store.of_bill(bill.id)
         if existing is None:
-            now = datetime.now(UTC)
+            now = self._clock()
             destination = address or await self._address_of(bill.uid)
             delivery = Delivery(new_id(), bill.id, "requested", destination, now, now)
             if await self._store.add(delivery):
@@ -80,7 +82,7 @@ class Deliveries:
         Raises `DeliveryNotFound`.
         """
         delivery = await self._store.advance(
-            delivery_id, to=status, from_any_of=EARLIER_STATUSES[status], at=datetime.now(UTC)
+            delivery_id, to=status, from_any_of=EARLIER_STATUSES[status], at=self._clock()
         )
         if delivery is None:
             raise DeliveryNotFound

@@ -9,12 +9,20 @@ from typing import Protocol
 from mstoken.backoff import Backoff
 from mstoken.log_events import log_event
 from services.billing.outbox import Claim, Outbox
+from services.common.errors import DatabaseUnavailable
+from services.common.ids import new_id
+from services.common.late_writes import LateWrites, Write
 from services.common.times import Clock, utc_now
 
 BATCH = 8
+CORRECT_SECONDS = 5.0
+"""Seconds between two searches of a process for deliveries that a wrong clock has postponed."""
 LEASE_SECONDS = 30.0
 """How long one process may work on a batch, in seconds. A hand-over takes 5 at most (`services.billing.tasks`)."""
 BACKOFF = Backoff(first_seconds=1.0, longest_seconds=60.0)
+CLOCK_DIFFERENCE = timedelta(minutes=1)
+"""By how much the clocks of two processes differ at most. A delivery that is due later than any can be is due now: a
+clock that was wrong has postponed it."""
 
 _log = logging.getLogger("services.billing.dispatcher")
 
@@ -40,19 +48,29 @@ class Queue(Protocol):
 class Dispatcher:
     """Hands over the deliveries in the outbox, at least once, and again until each has reached its final status.
 
-    `patience_seconds` is how long a delivery may take before it is handed over again.
+    `patience_seconds` is how long a delivery may take before it is handed over again. `late_writes` end the claims of
+    this process if the database is away when it wants to.
     """
 
-    def __init__(self, outbox: Outbox, queue: Queue, *, patience_seconds: float, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        queue: Queue,
+        late_writes: LateWrites,
+        *,
+        patience_seconds: float,
+        clock: Clock = utc_now,
+    ) -> None:
         self._outbox = outbox
         self._queue = queue
+        self._late_writes = late_writes
         self._patience = timedelta(seconds=patience_seconds)
         self._clock = clock
 
     async def hand_over_due(self) -> None:
         """Hand over all deliveries that are due.
 
-        Raises `DatabaseUnavailable`. Deliveries that were being handed over then are due again later.
+        Raises `DatabaseUnavailable`.
         """
         claims = await self._claim()
         while claims:
@@ -63,13 +81,31 @@ class Dispatcher:
                     raise error
             claims = await self._claim()
 
-    async def _claim(self) -> Sequence[Claim]:
+    async def correct_due_times(self) -> None:
+        """Make deliveries due that are due later than any can be. Raises `DatabaseUnavailable`."""
         now = self._clock()
-        return await self._outbox.claim(now=now, until=now + timedelta(seconds=LEASE_SECONDS), limit=BATCH)
+        longest = max(self._patience, timedelta(seconds=max(LEASE_SECONDS, BACKOFF.longest_seconds)))
+        await self._outbox.bring_forward(now=now, latest=now + longest + CLOCK_DIFFERENCE)
+
+    async def _claim(self) -> Sequence[Claim]:
+        lease, now = new_id(), self._clock()
+        until = now + timedelta(seconds=LEASE_SECONDS)
+        try:
+            return await self._outbox.claim(lease, now=now, until=until, limit=BATCH)
+        except (DatabaseUnavailable, asyncio.CancelledError) as error:
+            if not isinstance(error, DatabaseUnavailable) or error.maybe_written:
+                self._late_writes.owe(
+                    lambda: self._outbox.give_back(lease, until=until, now=self._clock()), useful_seconds=LEASE_SECONDS
+                )
+            raise
 
     async def _hand_over(self, claim: Claim) -> None:
         try:
             await self._queue.hand_over(claim.delivery_id, claim.task_id)
+        except asyncio.CancelledError:
+            # This process stops. If the queue has accepted the task, it will recognize its name.
+            self._owe(lambda: self._outbox.postpone(claim, until=self._clock()))
+            raise
         except QueueUnavailable as error:
             pause_seconds = BACKOFF.delay_seconds(claim.failures + 1)
             retry_after_seconds = round(pause_seconds, 1)
@@ -82,9 +118,18 @@ class Dispatcher:
                 reason=str(error),
                 retry_after_seconds=retry_after_seconds,
             )
-            await self._outbox.postpone(claim, until=self._clock() + timedelta(seconds=pause_seconds))
+            until = self._clock() + timedelta(seconds=pause_seconds)
+            await self._end(lambda: self._outbox.postpone(claim, until=until))
         else:
             number = claim.hand_overs + 1
             message = f"delivery {claim.delivery_id} was handed over to the task queue, time {number}"
             log_event(_log, logging.INFO, "hand_over", message, delivery_id=claim.delivery_id, hand_over=number)
-            await self._outbox.handed_over(claim, due_again=self._clock() + self._patience)
+            due_again = self._clock() + self._patience
+            await self._end(lambda: self._outbox.handed_over(claim, due_again=due_again))
+
+    async def _end(self, write: Write) -> None:
+        """End a claim now, or when the database is back."""
+        await self._late_writes.make(write, useful_seconds=LEASE_SECONDS)
+
+    def _owe(self, write: Write) -> None:
+        self._late_writes.owe(write, useful_seconds=LEASE_SECONDS)

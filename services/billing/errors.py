@@ -52,12 +52,18 @@ class ProductRepeated(Problem):
 
 
 class BillInProgress(Problem):
-    """The same request is being served by another worker, and has no answer yet."""
+    """The same request is being served by another worker, and has no answer yet.
+
+    `retry_after_seconds` is when another request may get one.
+    """
 
     status = 409
     code = "bill_in_progress"
     title = "The first request with this Idempotency-Key is still in progress"
-    retry_after_seconds = 1
+
+    def __init__(self, *, retry_after_seconds: int = 1) -> None:
+        super().__init__()
+        self.retry_after_seconds = retry_after_seconds
 
 
 class OrderRefused(Problem):

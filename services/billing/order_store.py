@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from services.billing.bills import Bill
 from services.billing.errors import ORDER_REFUSALS, OrderRefused
-from services.billing.orders import IdempotencyKey, Lease, Order, OrderItem
+from services.billing.orders import MAX_LEASE, IdempotencyKey, Lease, Order, OrderItem
 from services.billing.store import MAX_DETAIL, add_bill, orders
 from services.common.database import Database
 from services.common.times import utc
@@ -64,9 +64,9 @@ class OrderStore:
         """Extend the lease until `lease.until`."""
         return await self._change(order_id, lease, lease_until=lease.until)
 
-    async def free(self, order_id: str, lease: Lease, *, at: datetime) -> None:
-        """End the lease, if it is still held."""
-        await self._change(order_id, lease, lease_until=at)
+    async def free(self, order_id: str, lease: Lease, *, at: datetime) -> bool:
+        """End the lease."""
+        return await self._change(order_id, lease, lease_until=at)
 
     async def refuse(self, order_id: str, lease: Lease, problem: OrderRefused) -> bool:
         """Store the reason why the order leads to no bill."""
@@ -102,7 +102,8 @@ class OrderStore:
 
 
 def _is_free(at: datetime) -> ColumnElement[bool]:
-    return (orders.c.status == "pending") & (orders.c.lease_until <= at)
+    is_over = (orders.c.lease_until <= at) | (orders.c.lease_until > at + MAX_LEASE)
+    return (orders.c.status == "pending") & is_over
 
 
 def _is_held(order_id: str, lease: Lease) -> ColumnElement[bool]:
@@ -117,7 +118,7 @@ def _order(row: Row[Any]) -> Order:
     problem = None if row.problem_code is None else ORDER_REFUSALS[row.problem_code](row.problem_detail)
     key = IdempotencyKey(row.idempotency_key, row.fingerprint)
     items = [OrderItem(product_id, quantity) for product_id, quantity in row.items]
-    return Order(row.id, row.uid, key, items, utc(row.created_at), row.status, problem)
+    return Order(row.id, row.uid, key, items, utc(row.created_at), row.status, problem, utc(row.lease_until))
 
 
 def _columns(order: Order, lease: Lease) -> dict[str, Any]:

@@ -11,15 +11,18 @@ left the order pending and its lease has expired, it is `Orders.resume` in any p
 The sale is the point of no return: what is sold gets a bill. A refused order is released in Product before the refusal
 is answered, so it is never sold.
 
-Leases are compared with the clock of each machine. The clocks may differ by seconds, but not by `LEASE`.
+A worker that fails frees its lease. If the database is away, it does so when the database is back.
+
+Leases are compared with the clock of each machine. The clocks may differ by seconds, but not by `LEASE`. A lease that
+ends later than a lease can was written by a clock that was wrong, and is over.
 """
 
 import asyncio
 import hashlib
 import json
+import math
 import secrets
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -39,6 +42,7 @@ from services.billing.errors import (
 )
 from services.common.errors import DatabaseUnavailable
 from services.common.ids import new_id
+from services.common.late_writes import LateWrites
 from services.common.times import Clock, utc_now
 
 if TYPE_CHECKING:
@@ -47,6 +51,11 @@ if TYPE_CHECKING:
 
 LEASE = timedelta(seconds=30)
 """How long one worker may work on an order. A call to Product takes a third of that at most."""
+MAX_LEASE = 2 * LEASE
+"""A lease that ends later than this is over: no clock that is right has written it. It is twice as long as a lease,
+because the clocks of processes differ."""
+USUAL_WORK = timedelta(seconds=5)
+"""A worker that has not finished an order after this time has probably died."""
 PATIENCE = timedelta(minutes=10)
 """How long to keep trying to issue a bill before the order is abandoned."""
 KEY_LIFETIME = timedelta(hours=24)
@@ -90,7 +99,10 @@ class IdempotencyKey:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order of the user `uid`. Its bill has the same `id`. `problem` is the reason if it leads to no bill."""
+    """An order of the user `uid`. Its bill has the same `id`. `problem` is the reason if it leads to no bill.
+
+    `lease_until` is when the lease of its last worker ends; None if the order is not stored yet.
+    """
 
     id: str
     uid: str
@@ -99,6 +111,7 @@ class Order:
     created_at: datetime
     status: OrderStatus = "pending"
     problem: OrderRefused | None = None
+    lease_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +123,24 @@ class Lease:
 
 
 class Orders:
-    """The orders. Every call raises `DatabaseUnavailable`."""
+    """The orders. Every call raises `DatabaseUnavailable`.
+
+    `late_writes` free the leases of workers that have failed.
+    """
 
     def __init__(
-        self, store: "OrderStore", bills: Bills, reservations: "Reservations", *, clock: Clock = utc_now
+        self,
+        store: "OrderStore",
+        bills: Bills,
+        reservations: "Reservations",
+        late_writes: LateWrites,
+        *,
+        clock: Clock = utc_now,
     ) -> None:
         self._store = store
         self._bills = bills
         self._reservations = reservations
+        self._late_writes = late_writes
         self._clock = clock
 
     async def place(self, buyer: UserCaller, items: Sequence[OrderItem], key_value: str) -> Bill:
@@ -131,7 +154,7 @@ class Orders:
         now = self._clock()
         order = Order(new_id(), buyer.uid, IdempotencyKey.of(key_value, items), items, now)
         lease = self._new_lease()
-        if await self._store.add(order, lease, forget_before=now - KEY_LIFETIME):
+        if await self._add(order, lease):
             return await self._finish(order, lease)
         placed = await self._store.under_key(buyer.uid, key_value)
         if placed is None:
@@ -142,9 +165,9 @@ class Orders:
             return await self._bills.get(placed.id, buyer)
         if placed.problem is not None and placed.status == "abandoned":
             raise placed.problem
-        taken = await self._store.take(placed.id, lease, at=now)
+        taken = await self._take(placed.id, lease)
         if taken is None:
-            raise BillInProgress
+            raise BillInProgress(retry_after_seconds=self._wait_seconds(placed))
         return await self._finish(taken, lease)
 
     async def resume(self) -> None:
@@ -154,7 +177,7 @@ class Orders:
         """
         for order_id in await self._store.due(at=self._clock(), limit=RESUME_BATCH):
             lease = self._new_lease()
-            order = await self._store.take(order_id, lease, at=self._clock())
+            order = await self._take(order_id, lease)
             if order is None:
                 continue
             try:
@@ -171,6 +194,37 @@ class Orders:
     def _new_lease(self) -> Lease:
         return Lease(secrets.token_hex(16), self._clock() + LEASE)
 
+    async def _add(self, order: Order, lease: Lease) -> bool:
+        try:
+            return await self._store.add(order, lease, forget_before=order.created_at - KEY_LIFETIME)
+        except (DatabaseUnavailable, asyncio.CancelledError) as error:
+            self._free_if_held(order.id, lease, error)
+            raise
+
+    async def _take(self, order_id: str, lease: Lease) -> Order | None:
+        try:
+            return await self._store.take(order_id, lease, at=self._clock())
+        except (DatabaseUnavailable, asyncio.CancelledError) as error:
+            self._free_if_held(order_id, lease, error)
+            raise
+
+    def _free_if_held(self, order_id: str, lease: Lease, error: BaseException) -> None:
+        """Free a lease later, if the transaction that takes it may have been committed."""
+        if not isinstance(error, DatabaseUnavailable) or error.maybe_written:
+            self._late_writes.owe(lambda: self._free(order_id, lease), useful_seconds=LEASE.total_seconds())
+
+    async def _free(self, order_id: str, lease: Lease) -> bool:
+        return await self._store.free(order_id, lease, at=self._clock())
+
+    def _wait_seconds(self, order: Order) -> int:
+        """Return the seconds after which the same request may get an answer.
+
+        A worker that lives is done in a moment. One that takes longer may have died: then its lease must end first.
+        """
+        left = timedelta() if order.lease_until is None else order.lease_until - self._clock()
+        has_just_begun = left > LEASE - USUAL_WORK
+        return 1 if has_just_begun else max(1, math.ceil(left.total_seconds()))
+
     async def _finish(self, order: Order, lease: Lease) -> Bill:
         """Return the order's bill. If the work fails, free the lease, so that another worker can continue at once."""
         try:
@@ -178,8 +232,7 @@ class Orders:
         except OrderRefused:
             raise
         except (Exception, asyncio.CancelledError):
-            with suppress(DatabaseUnavailable):
-                await self._store.free(order.id, lease, at=self._clock())
+            await self._late_writes.make(lambda: self._free(order.id, lease), useful_seconds=LEASE.total_seconds())
             raise
 
     async def _issue_or_refuse(self, order: Order, lease: Lease) -> Bill:

@@ -14,7 +14,6 @@ from sqlalchemy import ColumnElement, select, update
 
 from services.billing.store import outbox
 from services.common.database import Database
-from services.common.ids import new_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +44,17 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def claim(self, *, now: datetime, until: datetime, limit: int) -> Sequence[Claim]:
-        """Claim up to `limit` deliveries that are due at `now`, the longest due first.
+    async def bring_forward(self, *, now: datetime, latest: datetime) -> None:
+        """Make deliveries due at `now` that are due after `latest`: a clock that was wrong has postponed them."""
+        is_too_late = outbox.c.due_at > latest
+        async with self._database.read() as connection:
+            if (await connection.execute(select(outbox.c.delivery_id).where(is_too_late).limit(1))).first() is None:
+                return
+        async with self._database.write() as connection:
+            await connection.execute(update(outbox).where(is_too_late).values(due_at=now, lease=None))
+
+    async def claim(self, lease: str, *, now: datetime, until: datetime, limit: int) -> Sequence[Claim]:
+        """Claim up to `limit` deliveries that are due at `now`, the longest due first, under a new `lease`.
 
         No other process can claim them before `until`. If this process dies, others claim them after that.
         """
@@ -57,22 +65,39 @@ class Outbox:
         async with self._database.write() as connection:
             # PostgreSQL skips rows that another process is claiming. SQLite has one writer, so there are none.
             free = (await connection.execute(due.with_for_update(skip_locked=True))).scalars().all()
-            take = update(outbox).where(outbox.c.delivery_id.in_(free)).values(due_at=until, lease=new_id())
+            take = update(outbox).where(outbox.c.delivery_id.in_(free)).values(due_at=until, lease=lease)
             return [Claim(*row) for row in await connection.execute(take.returning(*_CLAIM))]
 
-    async def handed_over(self, claim: Claim, *, due_again: datetime) -> None:
-        """Record that the queue has accepted the delivery. It is due again at `due_again` if it has not ended."""
-        await self._end(claim, hand_overs=outbox.c.hand_overs + 1, failures=0, due_at=due_again)
+    async def give_back(self, lease: str, *, until: datetime, now: datetime) -> bool:
+        """End the claims under `lease`, which has the end `until`: their deliveries are due at `now`.
 
-    async def postpone(self, claim: Claim, *, until: datetime) -> None:
-        """Record that the queue has not accepted the delivery. It is due again at `until`."""
-        await self._end(claim, failures=outbox.c.failures + 1, due_at=until)
+        Return False if there are none.
+        """
+        # The index is by time.
+        is_claimed = (outbox.c.due_at == until) & (outbox.c.lease == lease)
+        async with self._database.write() as connection:
+            given_back = update(outbox).where(is_claimed).values(due_at=now, lease=None)
+            return (await connection.execute(given_back)).rowcount > 0
 
-    async def _end(self, claim: Claim, **changes: Any) -> None:
-        """End a claim. Change nothing if its lease has expired and another process has claimed the delivery."""
+    async def handed_over(self, claim: Claim, *, due_again: datetime) -> bool:
+        """Record that the queue has accepted the delivery. It is due again at `due_again` if it has not ended.
+
+        Return False, and record nothing, if another process has claimed the delivery.
+        """
+        return await self._end(claim, hand_overs=outbox.c.hand_overs + 1, failures=0, due_at=due_again)
+
+    async def postpone(self, claim: Claim, *, until: datetime) -> bool:
+        """Record that the queue has not accepted the delivery. It is due again at `until`.
+
+        Return False, and record nothing, if another process has claimed the delivery.
+        """
+        return await self._end(claim, failures=outbox.c.failures + 1, due_at=until)
+
+    async def _end(self, claim: Claim, **changes: Any) -> bool:
         held: ColumnElement[bool] = (outbox.c.delivery_id == claim.delivery_id) & (outbox.c.lease == claim.lease)
         async with self._database.write() as connection:
-            await connection.execute(update(outbox).where(held).values(lease=None, **changes))
+            ended = await connection.execute(update(outbox).where(held).values(lease=None, **changes))
+        return ended.rowcount == 1
 
 
 _CLAIM = (outbox.c.delivery_id, outbox.c.hand_overs, outbox.c.failures, outbox.c.lease)

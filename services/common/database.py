@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from alembic import command
 from alembic.config import Config
@@ -122,12 +122,13 @@ class Database:
         before it (READ COMMITTED). A transaction that decides by what it has read must therefore lock it with `SELECT …
         FOR UPDATE`, repeat the condition in its UPDATE, or use `take_turns`.
 
-        Raises `DatabaseUnavailable`; then nothing was written, unless the connection broke during the commit. A
-        statement that violates a constraint raises `sqlalchemy.exc.IntegrityError`, which must leave the transaction.
+        Raises `DatabaseUnavailable`; then nothing was written, unless its `maybe_written` is True. A statement that
+        violates a constraint raises `sqlalchemy.exc.IntegrityError`, which must leave the transaction.
         """
-        with _Outages(self._kind):
+        with _Outages(self._kind) as outages:
             async with self._writing.begin() as connection:
                 yield connection
+                outages.is_committing = True
 
     async def take_turns(self, connection: AsyncConnection, *names: str) -> None:
         """Wait until no other transaction holds one of `names`, and hold them until this transaction ends.
@@ -348,15 +349,16 @@ class _Outages:
 
     def __init__(self, kind: _Kind) -> None:
         self._kind = kind
+        self.is_committing = False
 
-    def __enter__(self) -> None:
-        return None
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, _type: object, error: BaseException | None, traceback: object) -> None:
         if error is not None and self._kind.is_outage(error):
             message = f"the database is unavailable: {str(error).partition(chr(10))[0] or type(error).__name__}"
             log_event(_log, logging.ERROR, "database_unavailable", message, exc_info=error)
-            raise DatabaseUnavailable from error
+            raise DatabaseUnavailable(maybe_written=self.is_committing) from error
 
 
 def _milliseconds(seconds: float) -> str:

@@ -45,12 +45,19 @@ class BodyTimeout(Problem):
 
 
 class DatabaseUnavailable(Problem):
-    """The database cannot be reached, or does not answer in time."""
+    """The database cannot be reached, or does not answer in time.
+
+    `maybe_written` is True if the connection broke during the commit: then no one knows if something was written.
+    """
 
     status = 503
     code = "database_unavailable"
     title = "The database does not answer"
     retry_after_seconds = 1
+
+    def __init__(self, *, maybe_written: bool = False) -> None:
+        super().__init__()
+        self.maybe_written = maybe_written
 
 
 class Overloaded(Problem):

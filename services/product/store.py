@@ -30,7 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.common.database import Database
 from services.common.times import utc
 from services.product.catalogue import Product
-from services.product.reservations import Reservation, ReservationItem, ReservationLine, lines_of
+from services.product.reservations import MAX_HOLD, Reservation, ReservationItem, ReservationLine, lines_of
 
 Decision: TypeAlias = Callable[[Reservation | None], Reservation]
 """Makes the next state of a reservation out of the present one; None is that of a bill without a reservation."""
@@ -176,7 +176,8 @@ class ReservationStore:
 
     async def expired(self, *, at: datetime, limit: int) -> Sequence[str]:
         """Return up to `limit` bills whose reservation may expire, those that have waited longest first."""
-        due = (reservations.c.status == "held") & (reservations.c.expires_at <= at)
+        is_over = (reservations.c.expires_at <= at) | (reservations.c.expires_at > at + MAX_HOLD)
+        due = (reservations.c.status == "held") & is_over
         query = select(reservations.c.bill_id).where(due).order_by(reservations.c.expires_at).limit(limit)
         async with self._database.read() as connection:
             return (await connection.execute(query)).scalars().all()

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from mstoken import Settings, TokenVerifier
 from services.common.app import build, own_process
 from services.common.database import Database
+from services.common.late_writes import LateWrites
 from services.user.accounts import FAILED_LOG_IN_SECONDS, Accounts
 from services.user.attempts import Attempts
 from services.user.firebase import LIMITS, TIMEOUT, AdminSessions, IdentityToolkit, Sessions
@@ -43,12 +44,13 @@ def create_app(
     verifier = verifier or TokenVerifier("user", firebase)
     client = client or httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS)
     database = Database(settings.database_url, MIGRATIONS)
+    late_writes = LateWrites()
     profiles = Profiles(ProfileStore(database))
     accounts = Accounts(
         IdentityToolkit(firebase, client),
         sessions or AdminSessions(firebase),
         profiles,
-        Attempts(AttemptStore(database)),
+        Attempts(AttemptStore(database), late_writes),
         forget=verifier.forget,
         failed_log_in_seconds=failed_log_in_seconds,
     )
@@ -59,5 +61,5 @@ def create_app(
         settings=settings,
         verifier=verifier,
         database=database,
-        resources=[client],
+        resources=[client, late_writes],
     )

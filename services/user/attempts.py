@@ -22,12 +22,13 @@ hour, and addresses from which the account was logged in to before. Firebase, "F
 """
 
 import hashlib
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.common.ids import new_id
+from services.common.late_writes import LateWrites
+from services.common.times import utc_now
 from services.user.errors import TooManyAttempts
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ MAX_KNOWN_NETWORKS = 10
 """How many networks an account knows: the latest ones from which it was logged in to."""
 KNOWN_NETWORK_SECONDS = 90 * _DAY
 """How long an account knows a network after the last log-in from it, in seconds."""
+CLOCK_DIFFERENCE_SECONDS = 60
+"""By how much the clocks of two processes differ at most, in seconds. An attempt that is further in the future counts,
+but no one waits until then: it was made while a clock was wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,10 @@ class Attempt:
     subject: str = ""
 
 
+def _seconds_now() -> float:
+    return utc_now().timestamp()
+
+
 class Attempts:
     """Counts attempts in all processes, and refuses those that must wait. Every call raises `DatabaseUnavailable`.
 
@@ -93,9 +101,12 @@ class Attempts:
     networks and refresh tokens are stored as hashes only. (Who reads the database can still try all IPv4 addresses.)
     """
 
-    def __init__(self, store: "AttemptStore", *, clock: Callable[[], float] = time.time) -> None:
-        """`clock` returns seconds since the epoch."""
+    def __init__(
+        self, store: "AttemptStore", late_writes: LateWrites, *, clock: Callable[[], float] = _seconds_now
+    ) -> None:
+        """`clock` returns seconds since the epoch. `late_writes` remove attempts when the database is back."""
         self._store = store
+        self._late_writes = late_writes
         self._clock = clock
 
     async def log_in(self, email: str, network: str) -> Attempt:
@@ -142,7 +153,7 @@ class Attempts:
 
     async def undecided(self, attempt: Attempt) -> None:
         """Remove an attempt that Firebase has not decided about, because it was unavailable or overloaded."""
-        await self._store.remove(attempt)
+        await self._late_writes.make(lambda: self._store.remove(attempt), useful_seconds=_DAY)
 
     async def _add(self, attempt: Attempt, limits: Mapping[str, Limit]) -> Attempt:
         wait_seconds = await self._store.add(attempt, limits)

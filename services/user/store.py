@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -27,7 +26,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.common.database import Database
-from services.user.attempts import Attempt, Limit
+from services.common.times import utc_now
+from services.user.attempts import CLOCK_DIFFERENCE_SECONDS, Attempt, Limit
 from services.user.profiles import Profile
 
 metadata = MetaData()
@@ -93,7 +93,7 @@ class ProfileStore:
         """Set fields of an existing profile."""
         async with self._database.write() as connection:
             statement = update(profiles).where(profiles.c.uid == uid)
-            await connection.execute(statement.values({**changes, "updated_at": datetime.now(UTC)}))
+            await connection.execute(statement.values({**changes, "updated_at": utc_now()}))
 
 
 class AttemptStore:
@@ -112,7 +112,8 @@ class AttemptStore:
             await self._delete_old(connection, attempt.at)
             wait_seconds = 0
             for subject, limit in limits.items():
-                counted = select(func.count(), func.max(attempts.c.at)).where(
+                is_past = attempts.c.at <= attempt.at + CLOCK_DIFFERENCE_SECONDS
+                counted = select(func.count(), func.max(attempts.c.at).filter(is_past)).where(
                     attempts.c.subject == subject, attempts.c.at > attempt.at - limit.window_seconds
                 )
                 count, latest = (await connection.execute(counted)).one()
@@ -130,10 +131,11 @@ class AttemptStore:
                 await connection.execute(insert(attempts), rows)
         return wait_seconds
 
-    async def remove(self, attempt: Attempt) -> None:
-        """Do not count an attempt any more."""
+    async def remove(self, attempt: Attempt) -> bool:
+        """Do not count an attempt any more. Return False if it does not count."""
         async with self._database.write() as connection:
-            await connection.execute(delete(attempts).where(attempts.c.id == attempt.id))
+            removed = await connection.execute(delete(attempts).where(attempts.c.id == attempt.id))
+        return removed.rowcount > 0
 
     async def knows_network(self, account: str, network: str, *, since: int) -> bool:
         """Return whether an account was logged in to from a network, at `since` or later."""
@@ -181,4 +183,4 @@ def _profile(row: Row[Any]) -> Profile:
 
 
 def _columns(profile: Profile) -> dict[str, Any]:
-    return {**asdict(profile), "updated_at": datetime.now(UTC)}
+    return {**asdict(profile), "updated_at": utc_now()}

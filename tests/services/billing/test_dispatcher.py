@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Column, DateTime, Integer, insert
+from typing_extensions import override
 
 from services.billing.app import MIGRATIONS
 from services.billing.deliveries import EARLIER_STATUSES, Delivery, ReportedStatus
@@ -16,7 +17,9 @@ from services.billing.outbox import Claim, Outbox
 from services.billing.store import DeliveryStore, bills
 from services.billing.tasks import HAND_OVER_SECONDS
 from services.common.database import Database
+from services.common.errors import DatabaseUnavailable
 from services.common.ids import new_id
+from services.common.late_writes import LateWrites
 from tests.services.billing.fakes import BrokenQueue, FakeQueue
 from tests.services.shop import ADDRESS
 
@@ -32,11 +35,14 @@ class OutboxScenario:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.outbox = Outbox(database)
+        self.late_writes = LateWrites()
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
 
     def dispatcher(self, queue: Queue) -> Dispatcher:
         """Return the dispatcher of one process."""
-        return Dispatcher(self.outbox, queue, patience_seconds=PATIENCE_SECONDS, clock=lambda: self.now)
+        return Dispatcher(
+            self.outbox, queue, self.late_writes, patience_seconds=PATIENCE_SECONDS, clock=lambda: self.now
+        )
 
     def later(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -44,7 +50,7 @@ class OutboxScenario:
     async def claim(self) -> Claim:
         """Claim one due delivery for the usual time."""
         until = self.now + timedelta(seconds=LEASE_SECONDS)
-        [claim] = await self.outbox.claim(now=self.now, until=until, limit=1)
+        [claim] = await self.outbox.claim(new_id(), now=self.now, until=until, limit=1)
         return claim
 
     async def request(self) -> str:
@@ -192,14 +198,14 @@ async def test_an_expired_lease(scenario: OutboxScenario) -> None:
     """A process that comes back after its lease has expired does not end the claim of another process."""
     await scenario.request()
     until = scenario.now + timedelta(seconds=LEASE_SECONDS)
-    [late] = await scenario.outbox.claim(now=scenario.now, until=until, limit=1)
-    [held] = await scenario.outbox.claim(now=until, until=until + timedelta(seconds=LEASE_SECONDS), limit=1)
+    [late] = await scenario.outbox.claim(new_id(), now=scenario.now, until=until, limit=1)
+    [held] = await scenario.outbox.claim(new_id(), now=until, until=until + timedelta(seconds=LEASE_SECONDS), limit=1)
     assert held.lease != late.lease
     await scenario.outbox.postpone(late, until=scenario.now)
     await scenario.outbox.handed_over(late, due_again=scenario.now)
-    assert await scenario.outbox.claim(now=until, until=until, limit=1) == []
+    assert await scenario.outbox.claim(new_id(), now=until, until=until, limit=1) == []
     await scenario.outbox.postpone(held, until=until)
-    [again] = await scenario.outbox.claim(now=until, until=until, limit=1)
+    [again] = await scenario.outbox.claim(new_id(), now=until, until=until, limit=1)
     assert (again.hand_overs, again.failures, again.task_id) == (0, 1, held.task_id)
 
 
@@ -219,3 +225,105 @@ async def test_an_empty_outbox(scenario: OutboxScenario) -> None:
     queue = FakeQueue()
     await scenario.dispatcher(queue).hand_over_due()
     assert queue.accepted == []
+
+
+@pytest.mark.parametrize("jump", [timedelta(minutes=50), timedelta(days=3)], ids=str)
+async def test_a_clock_that_was_ahead_postpones_no_delivery(scenario: OutboxScenario, jump: timedelta) -> None:
+    """A delivery that was handed over while the clock was ahead is due again in time when the clock is right."""
+    queue = FakeQueue()
+    await scenario.request()
+    dispatcher = scenario.dispatcher(queue)
+    scenario.now += jump
+    await dispatcher.hand_over_due()
+    scenario.now -= jump
+    await dispatcher.correct_due_times()
+    await dispatcher.hand_over_due()
+    assert len(queue.accepted) == 2
+    await dispatcher.correct_due_times()
+    await dispatcher.hand_over_due()
+    assert len(queue.accepted) == 2
+
+
+class AwayOutbox(Outbox):
+    """An outbox whose database goes away at the next call of `at`, after `claim` and before any other."""
+
+    at = ""
+
+    def _break(self, call: str) -> None:
+        if self.at == call:
+            self.at = ""
+            raise DatabaseUnavailable(maybe_written=call == "claim")
+
+    @override
+    async def claim(self, lease: str, *, now: datetime, until: datetime, limit: int) -> Sequence[Claim]:
+        claims = await super().claim(lease, now=now, until=until, limit=limit)
+        self._break("claim")
+        return claims
+
+    @override
+    async def handed_over(self, claim: Claim, *, due_again: datetime) -> bool:
+        self._break("handed_over")
+        return await super().handed_over(claim, due_again=due_again)
+
+    @override
+    async def postpone(self, claim: Claim, *, until: datetime) -> bool:
+        self._break("postpone")
+        return await super().postpone(claim, until=until)
+
+
+async def test_claims_whose_commit_broke_are_given_back(scenario: OutboxScenario) -> None:
+    """If the database breaks while deliveries are claimed, they are handed over as soon as it is back."""
+    queue, outbox = FakeQueue(), AwayOutbox(scenario.database)
+    scenario.outbox, outbox.at = outbox, "claim"
+    requested = await scenario.request()
+    with pytest.raises(DatabaseUnavailable):
+        await scenario.dispatcher(queue).hand_over_due()
+    await scenario.dispatcher(queue).hand_over_due()
+    assert queue.accepted == []
+    await scenario.late_writes.settle()
+    await scenario.dispatcher(queue).hand_over_due()
+    assert [delivery_id for delivery_id, _ in queue.accepted] == [requested]
+
+
+@pytest.mark.parametrize("is_accepted", [True, False])
+async def test_the_end_of_a_claim_is_recorded_when_the_database_is_back(
+    scenario: OutboxScenario, is_accepted: bool
+) -> None:
+    """What the queue has answered while the database was away is recorded afterwards, not tried again after a lease."""
+    queue, outbox = FakeQueue(), AwayOutbox(scenario.database)
+    scenario.outbox, outbox.at = outbox, "handed_over" if is_accepted else "postpone"
+    queue.unavailable = not is_accepted
+    await scenario.request()
+    await scenario.dispatcher(queue).hand_over_due()
+    await scenario.late_writes.settle()
+    scenario.later(LEASE_SECONDS if is_accepted else BACKOFF.first_seconds)
+    queue.unavailable = False
+    await scenario.dispatcher(queue).hand_over_due()
+    assert len(queue.accepted) == 1
+
+
+class EndlessQueue(FakeQueue):
+    """A task queue that never answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked = asyncio.Event()
+
+    @override
+    async def hand_over(self, delivery_id: str, task_id: str) -> None:
+        self.is_asked.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_process_that_stops_gives_its_claims_back(scenario: OutboxScenario) -> None:
+    """A delivery whose hand-over is cancelled is handed over by another process at once."""
+    endless, queue = EndlessQueue(), FakeQueue()
+    await scenario.request()
+    working = asyncio.create_task(scenario.dispatcher(endless).hand_over_due())
+    await endless.is_asked.wait()
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    await scenario.late_writes.settle()
+    await scenario.dispatcher(queue).hand_over_due()
+    assert len(queue.accepted) == 1

@@ -19,6 +19,7 @@ from services.billing.orders import IdempotencyKey
 from services.billing.outbox import Outbox
 from services.billing.store import BillStore
 from services.common.database import Database
+from services.common.late_writes import LateWrites
 from tests.services.billing.fakes import FakeQueue
 from tests.services.shop import ADDRESS
 
@@ -69,7 +70,7 @@ async def test_deliveries_from_before_the_outbox(database_url: str) -> None:
     await engine.dispose()
     database, queue = Database(database_url, MIGRATIONS), FakeQueue()
     await database.open()
-    await Dispatcher(Outbox(database), queue, patience_seconds=600).hand_over_due()
+    await Dispatcher(Outbox(database), queue, LateWrites(), patience_seconds=600).hand_over_due()
     await database.close()
     assert sorted(delivery_id for delivery_id, _ in queue.accepted) == ["dispatched", "requested"]
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import re
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -22,13 +24,16 @@ from services.billing.orders import KEY_LIFETIME, LEASE, PATIENCE, IdempotencyKe
 from services.billing.reservations import ReservationLine, Reservations
 from services.billing.store import BillStore
 from services.common.database import Database
+from services.common.errors import DatabaseUnavailable
+from services.common.late_writes import LateWrites, Write
 from services.common.pages import PageRequest
 from services.common.shapes import Money
 from services.product.reservations import HOLD
 from tests.clock import MovableTime
+from tests.postgresql import PostgresServer
 from tests.services.billing.conftest import Shop, open_shop
-from tests.services.conftest import NewDatabase
-from tests.services.shop import answered, eventually, refused
+from tests.services.conftest import NewDatabase, migrate, run_in_thread
+from tests.services.shop import HeldTransport, answered, eventually, refused
 
 CUSTOMERS_AT_ONCE = 50
 """More than a process has database connections. All of 200 would wait so long on a busy machine that none gets one."""
@@ -318,7 +323,10 @@ class OrderScenario:
         self.reservations = FakeReservations()
         self.store = OrderStore(database)
         self.bills = Bills(BillStore(database))
-        self.one, self.two = (Orders(self.store, self.bills, self.reservations, clock=self.time) for _ in range(2))
+        self.late_writes = LateWrites()
+        self.one, self.two = (
+            Orders(self.store, self.bills, self.reservations, self.late_writes, clock=self.time) for _ in range(2)
+        )
 
     async def order(self) -> Bill:
         return await self.one.place(MAYA, [OrderItem("kettle", 1)], "k")
@@ -505,3 +513,179 @@ async def test_old_orders_are_forgotten(scenario: OrderScenario) -> None:
     assert await scenario.store.under_key("maya", "k") is None
     assert await scenario.store.under_key("maya", "another") is not None
     assert await scenario.bill_ids() == [bill.id]
+
+
+class AwayStore(OrderStore):
+    """Orders in a database that can be away. Transactions named in `breaks_after` are committed, and then break."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.is_away = False
+        self.breaks_after: set[str] = set()
+
+    def _check(self) -> None:
+        if self.is_away:
+            raise DatabaseUnavailable
+
+    def _break(self, call: str) -> None:
+        if call in self.breaks_after:
+            self.is_away = True
+            raise DatabaseUnavailable(maybe_written=True)
+
+    @override
+    async def add(self, order: Order, lease: Lease, *, forget_before: datetime) -> bool:
+        self._check()
+        added = await super().add(order, lease, forget_before=forget_before)
+        self._break("add")
+        return added
+
+    @override
+    async def take(self, order_id: str, lease: Lease, *, at: datetime) -> Order | None:
+        self._check()
+        taken = await super().take(order_id, lease, at=at)
+        self._break("take")
+        return taken
+
+    @override
+    async def free(self, order_id: str, lease: Lease, *, at: datetime) -> bool:
+        self._check()
+        return await super().free(order_id, lease, at=at)
+
+    @override
+    async def issue(self, bill: Bill, lease: Lease) -> bool:
+        self._check()
+        return await super().issue(bill, lease)
+
+
+@pytest.fixture
+async def away(scenario: OrderScenario) -> OrderScenario:
+    """A scenario whose database can be away."""
+    scenario.store = AwayStore(scenario.store._database)
+    scenario.one, scenario.two = (
+        Orders(scenario.store, scenario.bills, scenario.reservations, scenario.late_writes, clock=scenario.time)
+        for _ in range(2)
+    )
+    return scenario
+
+
+async def test_a_lease_is_freed_when_the_database_is_back(away: OrderScenario) -> None:
+    """An order that met a database that was away can be continued as soon as it is back."""
+    store = cast("AwayStore", away.store)
+
+    async def go_away() -> None:
+        store.is_away = True
+
+    away.reservations.meanwhile["commit"] = go_away
+    with pytest.raises(DatabaseUnavailable):
+        await away.order()
+    store.is_away = False
+    with pytest.raises(BillInProgress):
+        await away.order()
+    await away.late_writes.settle()
+    bill = await away.order()
+    assert await away.bill_ids() == [bill.id]
+
+
+@pytest.mark.parametrize("call", ["add", "take"])
+async def test_a_lease_that_was_taken_by_a_commit_that_broke(away: OrderScenario, call: str) -> None:
+    """If the connection breaks while the lease is taken, and it was taken, it is freed when the database is back."""
+    store = cast("AwayStore", away.store)
+    if call == "take":
+        away.reservations.expiries = 3
+        with pytest.raises(NeighbourUnavailable):
+            await away.order()
+    store.breaks_after = {call}
+    with pytest.raises(DatabaseUnavailable):
+        await away.order()
+    store.is_away, store.breaks_after = False, set()
+    await away.late_writes.settle()
+    bill = await away.order()
+    assert await away.bill_ids() == [bill.id]
+
+
+async def test_when_to_ask_again(scenario: OrderScenario) -> None:
+    """While the worker may be alive, ask in a second. When it must be dead, ask when its lease has ended."""
+    order = Order(
+        "o", "maya", IdempotencyKey.of("k", [OrderItem("kettle", 1)]), [OrderItem("kettle", 1)], scenario.time()
+    )
+    await scenario.store.add(order, Lease("dead", scenario.time() + LEASE), forget_before=scenario.time())
+
+    async def wait_seconds() -> int:
+        with pytest.raises(BillInProgress) as refused:
+            await scenario.order()
+        assert refused.value.retry_after_seconds is not None
+        return refused.value.retry_after_seconds
+
+    assert await wait_seconds() == 1
+    scenario.time.advance(LEASE / 2)
+    wait = await wait_seconds()
+    assert 14 <= wait <= 15
+    scenario.time.advance(timedelta(seconds=wait))
+    await scenario.order()
+
+
+@pytest.mark.both_databases
+async def test_a_lease_that_a_wrong_clock_has_written(scenario: OrderScenario) -> None:
+    """An order that was leased while the clock was 50 minutes ahead is finished at once when the clock is right."""
+    ahead = timedelta(minutes=50)
+
+    async def correct_the_clock_and_die() -> None:
+        scenario.time.advance(-ahead)
+        raise Crash
+
+    scenario.time.advance(ahead)
+    scenario.reservations.meanwhile["commit"] = correct_the_clock_and_die
+    lost = Orders(scenario.store, scenario.bills, scenario.reservations, NoLateWrites(), clock=scenario.time)
+    with pytest.raises(Crash):
+        await lost.place(MAYA, [OrderItem("kettle", 1)], "k")
+    await scenario.two.resume()
+    bill = await scenario.order()
+    assert await scenario.bill_ids() == [bill.id]
+
+
+class NoLateWrites(LateWrites):
+    """The late writes of a process that has died."""
+
+    @override
+    async def make(self, write: Write, *, useful_seconds: float) -> None: ...
+
+
+async def test_a_database_that_is_away_for_a_moment(
+    own_postgresql: PostgresServer, sqlite_databases: NewDatabase, firebase: FakeFirebase
+) -> None:
+    """Orders that lose a real PostgreSQL get their bills as soon as it is back. No one waits for a lease to end."""
+
+    def new_database(migrations: Path | None = None) -> str:
+        if migrations != MIGRATIONS:
+            return sqlite_databases(migrations)
+        run_in_thread(migrate(own_postgresql.url(), MIGRATIONS))
+        return own_postgresql.url()
+
+    async with open_shop(new_database, firebase, deadline_seconds=30) as shop:
+        kettle = await shop.offer(stock=10)
+        held = HeldTransport(shop.to_product.transport)
+        shop.to_product.outcome = held
+        orders = [asyncio.create_task(shop.order((kettle["id"], 1), key=f"k{number}")) for number in range(10)]
+
+        async def have_begun() -> bool:
+            return len(shop.to_product.requests) >= len(orders)
+
+        await eventually(have_begun)
+        own_postgresql.kill()
+        held.may_answer.set()
+        for order in orders:
+            refused(await order, 503, "database_unavailable")
+        shop.to_product.outcome = None
+        await asyncio.to_thread(own_postgresql.start)
+        back_at = time.monotonic()
+
+        async def buy(key: str) -> float:
+            while (answer := await shop.order((kettle["id"], 1), key=key)).status_code != 201:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+            assert answer.json()["total"]["amount"] == 4990
+            return time.monotonic() - back_at
+
+        waits = await asyncio.gather(*(buy(f"k{number}") for number in range(len(orders))))
+        assert max(waits) < LEASE.total_seconds() / 3
+        assert len(await shop.bills()) == len(orders)
+        assert await shop.stock_of(kettle) == 0

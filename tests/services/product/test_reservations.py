@@ -342,6 +342,16 @@ async def test_a_reservation_that_is_held_for_too_long(scenario: StockScenario) 
     assert await scenario.balance(kettle) == 10
 
 
+async def test_a_reservation_of_a_clock_that_was_ahead(scenario: StockScenario) -> None:
+    """What was reserved while the clock was 50 minutes ahead is put back as soon as the clock is right."""
+    kettle = await scenario.offer(10)
+    scenario.time.advance(timedelta(minutes=50))
+    await scenario.reservations.hold("bill", [ReservationItem(kettle, 3)])
+    scenario.time.advance(-timedelta(minutes=50))
+    assert await scenario.reservations.release_expired() == 1
+    assert await scenario.stock(kettle) == 10
+
+
 class OvertakenStore(ReservationStore):
     """A store in which `meanwhile` happens after expired reservations were listed, and before they are put back."""
 

@@ -15,7 +15,7 @@ from mstoken import Settings, TokenVerifier
 from mstoken.callee.firebase import IdentityStatus
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.testing import FakeFirebase
-from services.user.attempts import Attempt, Limit
+from services.user.attempts import CLOCK_DIFFERENCE_SECONDS, Attempt, Limit
 from services.user.errors import UserNotFound
 from services.user.firebase import AccountStatus, IdentityToolkit
 from services.user.profiles import Profile
@@ -200,7 +200,8 @@ class MemoryAttempts(AttemptStore):
         wait_seconds = 0
         for subject, limit in limits.items():
             times = [row[2] for row in self.rows if row[1] == subject and row[2] > attempt.at - limit.window_seconds]
-            wait_seconds = max(wait_seconds, limit.wait_seconds(len(times), max(times, default=0), attempt.at))
+            past = (time for time in times if time <= attempt.at + CLOCK_DIFFERENCE_SECONDS)
+            wait_seconds = max(wait_seconds, limit.wait_seconds(len(times), max(past, default=0), attempt.at))
         if wait_seconds == 0:
             rows = [
                 (attempt.id, subject, attempt.at, attempt.at + limits[subject].window_seconds) for subject in limits
@@ -209,8 +210,10 @@ class MemoryAttempts(AttemptStore):
         return wait_seconds
 
     @override
-    async def remove(self, attempt: Attempt) -> None:
+    async def remove(self, attempt: Attempt) -> bool:
+        before = len(self.rows)
         self.rows = [row for row in self.rows if row[0] != attempt.id]
+        return len(self.rows) < before
 
     @override
     async def knows_network(self, account: str, network: str, *, since: int) -> bool:

@@ -3,6 +3,7 @@
 import pytest
 
 from mstoken import UserCaller
+from services.common.late_writes import LateWrites
 from services.user.accounts import FAILED_LOG_IN_SECONDS, Accounts
 from services.user.attempts import LOG_INS_PER_ACCOUNT, LOG_INS_PER_ACCOUNT_AND_NETWORK, REFRESHES_PER_SESSION, Attempts
 from services.user.errors import (
@@ -34,7 +35,7 @@ class AccountScenario:
             self.project.toolkit(),
             self.project,
             Profiles(self.store),
-            Attempts(self.attempts, clock=self.clock),
+            Attempts(self.attempts, LateWrites(), clock=self.clock),
             forget=self.forgotten.append,
             clock=self.clock,
             sleep=self.sleep,
@@ -109,7 +110,7 @@ async def test_a_sleep_that_ends_too_early() -> None:
         toolkit,
         scenario.project,
         profiles,
-        Attempts(scenario.attempts),
+        Attempts(scenario.attempts, LateWrites()),
         forget=scenario.forgotten.append,
         clock=scenario.clock,
         sleep=light_sleep,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from services.common.late_writes import LateWrites
 from services.user.attempts import (
     KNOWN_NETWORK_SECONDS,
     LOG_INS_PER_ACCOUNT_AND_NETWORK,
@@ -35,7 +36,7 @@ def store() -> MemoryAttempts:
 @pytest.fixture
 def attempts(store: MemoryAttempts, clock: FakeClock) -> Attempts:
     """Attempts, at the beginning none."""
-    return Attempts(store, clock=clock)
+    return Attempts(store, LateWrites(), clock=clock)
 
 
 async def test_pauses_grow(attempts: Attempts, clock: FakeClock) -> None:

@@ -17,6 +17,7 @@ from mstoken.problem import Problem
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from mstoken.strict_jwt import unverified
 from services.common.breaker import FAILURES_TO_OPEN
+from services.common.late_writes import LateWrites
 from services.user.accounts import Accounts
 from services.user.attempts import Attempts
 from services.user.errors import (
@@ -219,7 +220,9 @@ async def test_the_emulators_sessions_end(
 ) -> None:
     """After a log-out neither token of the session is valid, and a log-in right after it is."""
     store = MemoryProfiles()
-    accounts = Accounts(toolkit, sessions, Profiles(store), Attempts(MemoryAttempts()), forget=lambda _uid: None)
+    accounts = Accounts(
+        toolkit, sessions, Profiles(store), Attempts(MemoryAttempts(), LateWrites()), forget=lambda _uid: None
+    )
     session = await accounts.sign_up(email, PASSWORD, None, HOME)
     caller = _caller(session)
     await accounts.log_out(caller)

@@ -68,6 +68,13 @@ class AttemptStoreContract:
         assert await store.add(attempt(4, 1100), {"maya": LIMIT}) == 0
         assert await store.add(attempt(5, 1100), {"maya": LIMIT}) == 0
 
+    async def test_a_clock_that_was_wrong(self, store: AttemptStore) -> None:
+        """Attempts of a clock that was ahead count, and no one waits until the time that it showed."""
+        for number in range(2):
+            assert await store.add(attempt(number, 1000 + 3000), {"maya": LIMIT}) == 0
+        assert await store.add(attempt(2, 1000), {"maya": LIMIT}) == 0
+        assert await store.add(attempt(3, 1001), {"maya": LIMIT}) == 19
+
     async def test_an_attempt_is_removed(self, store: AttemptStore) -> None:
         """An attempt that is removed counts for none of its limits."""
         for number in range(5):
