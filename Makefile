@@ -7,7 +7,7 @@ PARALLEL := --numprocesses logical $(GROUPED)
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: run demo unit check format test chaos bench lint types docs openapi setup lock clean
+.PHONY: run demo unit check format test chaos bench lint types docs openapi setup lock clean image image-digests deploy-plan
 
 run demo: setup
 	@exec $(BIN)/python -m emulator $@ $(ARGS)
@@ -56,16 +56,30 @@ docs: setup
 openapi: setup
 	@exec $(BIN)/python -m tests.services.make_openapi
 
+# Show what a deployment changes, and what is missing for it. It changes nothing itself. docs/deploying.md has the steps.
+deploy-plan: setup
+	@exec $(BIN)/python -m deploy.plan
+
+# The image of the services, from the base in deploy/images.env. Needs Docker.
+image: setup
+	@exec $(BIN)/python -m deploy.images build
+
+# Pin the tags of deploy/images.txt by digest, in deploy/images.env. Needs Docker and the registries.
+image-digests: setup
+	@exec $(BIN)/python -m deploy.images digests
+
 setup:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "$(PYTHON) is not Python 3.11 or newer. Name another one, for example: make PYTHON=python3.12" >&2; exit 1; }
 	@exec $(PYTHON) emulator/run/bootstrap.py
 
-# Make the three files of exact versions from pyproject.toml and functions/requirements.in. uv must be on the PATH.
+# Make the four files of exact versions from pyproject.toml and functions/requirements.in. uv must be on the PATH.
 lock:
 	@$(COMPILE) --all-extras --group shop --group dev pyproject.toml -o requirements.txt
 	@$(COMPILE) -c requirements.txt functions/requirements.in -o functions/requirements.txt
 	@$(COMPILE) --group docs -o docs/site/requirements.txt
+	@$(COMPILE) -c requirements.txt --extra cli --extra fastapi --extra opentelemetry --extra postgresql \
+		--extra redis --group shop pyproject.toml -o deploy/docker/requirements.txt
 
 clean:
 	@rm -rf .venv node_modules examples/node-callee/node_modules web/node_modules web/dist functions/venv functions/packed .data .coverage .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""How the shop gets into a Google Cloud project; docs/deploying.md explains each file."""
