@@ -1,5 +1,6 @@
 """Accounts, roles, variables and ports are the same in deploy/, in docs/production.md and in the code."""
 
+import json
 import re
 from typing import Any
 
@@ -129,9 +130,9 @@ class TestVariables:
 
     @pytest.mark.parametrize("service", files.SERVICES)
     def test_both_places_set_the_same(self, service: str) -> None:
-        """What is set on Cloud Run is set in the compose file too, except the API key, which the emulator ignores."""
+        """Except the API key, which the emulator ignores, and the path for Hosting, the compose file sets the same."""
         only_compose = {AUTH_EMULATOR_VARIABLE, *OTHER_VARIABLES, "MSTOKEN_MODE", "DELIVERY_PATIENCE_SECONDS"}
-        cloud_run = set(variables(service, "cloudrun")) - {"MSTOKEN_API_KEY", "MSTOKEN_MODE"}
+        cloud_run = set(variables(service, "cloudrun")) - {"MSTOKEN_API_KEY", "MSTOKEN_MODE", "ROOT_PATH"}
         assert set(variables(service, "compose")) - only_compose == cloud_run
 
     def test_the_functions(self) -> None:
@@ -217,6 +218,15 @@ class TestServer:
         assert (
             f"def {queue['name']}(request: https_fn.CallableRequest" in (files.ROOT / "functions/main.py").read_text()
         )
+
+    @pytest.mark.parametrize("service", files.SERVICES)
+    def test_hosting_finds_the_service(self, service: str) -> None:
+        """Hosting passes a path on as it is, to the service of this name, in the region that is the default."""
+        root_path = variables(service, "cloudrun")["ROOT_PATH"]
+        rewrites = json.loads((files.ROOT / "firebase.json").read_text())["hosting"]["rewrites"]
+        [target] = [rewrite["run"] for rewrite in rewrites if rewrite["source"] == f"{root_path}/**"]
+        [region] = [block["region"]["default"] for block in files.terraform()["variable"] if "region" in block]
+        assert target == {"serviceId": files.cloud_run(service)["metadata"]["name"], "region": region}
 
     def test_the_urls_of_the_functions(self) -> None:
         """Every service asks the same token service, character by character, which the functions are told too."""
