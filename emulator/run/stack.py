@@ -38,8 +38,12 @@ IDENTITIES = (*SERVICES, "delivery")
 """The services that have an identity. "delivery" is the function `deliver`."""
 EMULATORS = ("auth", "functions", "hosting", "tasks", "eventarc", "hub", "logging")
 EMULATORS_READY = "All emulators ready!"
-HTTP_PARSER = "h11"
-"""The HTTP parser of uvicorn. The other one, httptools, takes trailers for headers, and has no limit for a header."""
+HTTP_PROTOCOL = "services.common.server:TimedProtocol"
+"""uvicorn's protocol of its parser h11, with time limits for slow clients. The other parser, httptools, takes trailers
+for headers, and has no limit for a header."""
+STOP_SECONDS = 6
+"""How long uvicorn waits for the requests under way when it stops. With what follows, a service ends within 10 s, which
+is what Cloud Run allows."""
 PATIENCE_SECONDS = 20.0
 """After how many seconds Billing puts a delivery that has no end yet into the queue again.
 
@@ -243,7 +247,8 @@ class Stack:
             service,
             [
                 *(sys.executable, "-m", "uvicorn", "--factory", self._factory(service)),
-                *("--host", HOST, "--port", str(getattr(self.ports, service)), "--http", HTTP_PARSER),
+                *("--host", HOST, "--port", str(getattr(self.ports, service)), "--http", HTTP_PROTOCOL),
+                *("--timeout-graceful-shutdown", str(STOP_SECONDS)),
                 # By default uvicorn believes X-Forwarded-For of every client on this machine.
                 *("--no-proxy-headers", "--workers", str(self.workers)),
             ],

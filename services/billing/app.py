@@ -1,6 +1,6 @@
 """The Billing service: bills and their deliveries.
 
-It is started by `uvicorn --factory services.billing.app:create_app --http h11`.
+It is started by `uvicorn --factory services.billing.app:create_app --http services.common.server:TimedProtocol`.
 """
 
 from pathlib import Path

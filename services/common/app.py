@@ -19,7 +19,7 @@ from services.common import logs, problems
 from services.common.bodies import BodyReader
 from services.common.database import Database
 from services.common.deadlines import DeadlineLimit
-from services.common.load import LoadLimit
+from services.common.load import Entrance, Load, LoadLimit
 from services.common.middleware import RequestLog, RootPath
 from services.common.origins import allow_origins
 from services.common.settings import ServiceSettings
@@ -113,13 +113,15 @@ def build(
     problems.install(app)
     app.include_router(_probes(verifier, database))
     app.include_router(router)
-    # The last one is the outermost. So refused requests are logged, the time that a request waits counts, and a request
-    # has its body before it takes a place of the load limit.
+    # The last one is the outermost. So refused requests are logged, except those that find the process full. The time
+    # that a request waits counts, and a request has its body before it takes a place of the load limit.
+    load = Load()
     app.add_middleware(RootPath, root_path=settings.root_path)
-    app.add_middleware(LoadLimit)
+    app.add_middleware(LoadLimit, load=load)
     app.add_middleware(BodyReader)
     app.add_middleware(DeadlineLimit)
     app.add_middleware(RequestLog)
+    app.add_middleware(Entrance, load=load)
     allow_origins(app, settings.allowed_origins)
     return app
 

@@ -8,7 +8,7 @@ from typing import Self
 from mstoken.log_events import log_event
 from mstoken.problem import Problem
 
-STOP_SECONDS = 5.0
+STOP_SECONDS = 1.5
 """How long a stopping app waits for a job that is running before it cancels the job, in seconds."""
 
 _log = logging.getLogger("services.background")

@@ -5,6 +5,7 @@
     ├── BodyTimeout                408  body_timeout
     ├── DatabaseUnavailable        503  database_unavailable
     ├── Overloaded                 503  overloaded
+    ├── Stopping                   503  stopping
     ├── DeadlineExceeded           504  deadline_exceeded
     ├── InternalError              500  internal_error
     └── FrameworkError             the framework's status and a code for it, such as 404 not_found
@@ -66,6 +67,15 @@ class Overloaded(Problem):
     status = 503
     code = "overloaded"
     title = "The service is overloaded"
+    retry_after_seconds = 1
+
+
+class Stopping(Problem):
+    """The process stops, and its time for the requests under way is over. The work may have been done or not."""
+
+    status = 503
+    code = "stopping"
+    title = "The process stops"
     retry_after_seconds = 1
 
 

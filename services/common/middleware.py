@@ -3,6 +3,7 @@
 It gives each request an id and a log line, answers a defect with a bare 500, and knows the path of a front end.
 """
 
+import asyncio
 import logging
 import re
 import secrets
@@ -13,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars, get_contextvars
 
 from mstoken.log_events import log_event
-from services.common.errors import InternalError
+from services.common.errors import InternalError, Stopping
 from services.common.problems import response_to
 
 REQUEST_ID_HEADER = "X-Request-ID"
@@ -61,6 +62,11 @@ class RequestLog:
         with bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_id)
+            except asyncio.CancelledError:
+                # uvicorn cancels what is not answered when its time to stop is over. It would answer 500 itself.
+                if status is not None:
+                    raise
+                await response_to(Stopping())(scope, receive, send_with_id)
             except Exception as error:
                 message = f"a defect: {scope['method']} {scope['path']} raised {type(error).__name__}"
                 log_event(_log, logging.ERROR, "defect", message, exc_info=error)

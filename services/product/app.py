@@ -1,6 +1,6 @@
 """The Product service: the catalogue and reservations.
 
-It is started by `uvicorn --factory services.product.app:create_app --http h11`.
+It is started by `uvicorn --factory services.product.app:create_app --http services.common.server:TimedProtocol`.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """The User service: accounts at Firebase Auth, and profiles.
 
-It is started by `uvicorn --factory services.user.app:create_app --http h11`.
+It is started by `uvicorn --factory services.user.app:create_app --http services.common.server:TimedProtocol`.
 """
 
 from pathlib import Path

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from emulator.run.ports import Ports, free_offset
-from emulator.run.stack import ROOT
+from emulator.run.stack import HTTP_PROTOCOL, ROOT
 
 pytestmark = pytest.mark.process
 
@@ -23,7 +23,7 @@ def start(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.Com
     return subprocess.run(
         [
             *(sys.executable, "-m", "uvicorn", "--factory", "services.product.app:create_app"),
-            *("--port", str(Ports.shifted(free_offset()).product), "--http", "h11", *arguments),
+            *("--port", str(Ports.shifted(free_offset()).product), "--http", HTTP_PROTOCOL, *arguments),
         ],
         cwd=ROOT,
         env=plain | {"DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path / 'product.db'}"} | environment,

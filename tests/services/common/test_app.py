@@ -1,5 +1,6 @@
 """services/common/app.py, with middleware.py, problems.py and callers.py"""
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from pydantic import Field
 from starlette.responses import StreamingResponse
 from starlette.types import Message
@@ -85,6 +86,11 @@ def some_routes() -> APIRouter:
             raise RuntimeError("half way")
 
         return StreamingResponse(pieces())
+
+    @routes.get("/endless")
+    async def endless(request: Request) -> None:
+        request.app.state.began.set()
+        await asyncio.Event().wait()
 
     @routes.get("/me")
     async def me(caller: SignedInUser) -> str:
@@ -216,6 +222,19 @@ async def test_a_defect_is_answered_with_a_bare_500(
     [record] = [record for record in caplog.records if vars(record).get("event") == "defect"]
     assert record.message == "a defect: GET /defect raised RuntimeError"
     assert record.exc_info
+
+
+async def test_a_request_that_a_stopping_server_cancels(tmp_path: Path, firebase: FakeFirebase) -> None:
+    """A stopping uvicorn cancels what takes too long. The answer says that another attempt may help."""
+    app = an_app(tmp_path, firebase)
+    app.state.began = asyncio.Event()
+    async with serving(app) as client:
+        answering = asyncio.create_task(client.get("/endless"))
+        await app.state.began.wait()
+        answering.cancel()
+        answer = await answering
+    refused(answer, 503, "stopping")
+    assert answer.headers["Retry-After"] == "1"
 
 
 async def test_a_defect_in_the_middle_of_an_answer_ends_it(client: httpx.AsyncClient) -> None:

@@ -10,7 +10,7 @@ from mstoken.errors import SettingsError
 from mstoken.testing import FakeFirebase
 from services.common.bodies import MAX_BODY_BYTES
 from services.common.errors import Overloaded
-from services.common.load import LoadLimit
+from services.common.load import Load
 from services.common.origins import ANSWER_HEADERS, METHODS, REQUEST_HEADERS, is_origin
 from services.common.settings import ServiceSettings
 from tests.services.common.test_app import an_app
@@ -130,8 +130,10 @@ async def test_a_page_can_read_that_the_service_is_busy(tmp_path: Path, firebase
     """A request that the load limit refuses has the headers. A preflight request takes no place, so it is answered."""
     settings = ServiceSettings(database_url=UNUSED, allowed_origins=(SHOP,))
     app = an_app(tmp_path, firebase, settings=settings)
-    [limit] = [middleware for middleware in app.user_middleware if LoadLimit.__name__ in repr(middleware)]
-    limit.kwargs.update(max_concurrent=0, max_waiting=0)
+    load = Load(max_concurrent=0, max_waiting=0, max_refusal_seconds=0)
+    for middleware in app.user_middleware:
+        if "load" in middleware.kwargs:
+            middleware.kwargs["load"] = load
     async with serving(app) as client:
         answer = await client.get("/me", headers={"Origin": SHOP})
         refused(answer, Overloaded.status, Overloaded.code)
