@@ -156,7 +156,7 @@ def _parts(issuer: Issuer, store: SQLiteReplayStore, firebase: AdminFirebase) ->
     sha256 = hashlib.sha256(token.encode()).digest()
 
     async def verifying() -> None:
-        await firebase.verify(token, KEY_ID)
+        await firebase.verify(strict_jwt.unverified(token), KEY_ID)
 
     async def reading_token() -> None:
         strict_jwt.unverified(token)

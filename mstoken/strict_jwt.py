@@ -35,8 +35,9 @@ _CANONICAL_ENDS: tuple[frozenset[str], ...] = (
 
 
 class Unverified(NamedTuple):
-    """A JWT that was not verified: its header, its payload, the bytes that were signed, and the signature."""
+    """A JWT that was not verified: as it came, its header, its payload, the bytes that were signed, the signature."""
 
+    encoded: str
     header: dict[str, Any]
     payload: dict[str, Any]
     signing_input: bytes
@@ -55,7 +56,8 @@ def unverified(token: str) -> Unverified:
         raise ValueError("not three parts of base64url separated by dots")
     header, payload, signature = parts.groups()
     signing_input = token[: parts.end(2)].encode("ascii")
-    return Unverified(json_object(_decoded(header)), json_object(_decoded(payload)), signing_input, _decoded(signature))
+    claims = json_object(_decoded(payload))
+    return Unverified(token, json_object(_decoded(header)), claims, signing_input, _decoded(signature))
 
 
 def bearer_token(header_lines: Sequence[str]) -> str:

@@ -110,17 +110,18 @@ class _Loaded:
 
     public_keys: Mapping[str, str]
     not_after: Mapping[str, float]
-    answer: bytes
+    first_end: float
+    """When the first certificate expires, in seconds since the epoch."""
 
     @classmethod
     def of(cls, public_keys: Mapping[str, str], not_after: Mapping[str, float]) -> Self:
-        return cls(public_keys, not_after, json.dumps(public_keys).encode())
+        return cls(public_keys, not_after, min(not_after.values(), default=float("inf")))
 
     def without_expired(self, now: float) -> Self:
         """Return what is valid at `now`, in seconds since the epoch: the same object, if nothing has expired."""
-        not_after = {key_id: end for key_id, end in self.not_after.items() if end > now}
-        if len(not_after) == len(self.not_after):
+        if self.first_end > now:
             return self
+        not_after = {key_id: end for key_id, end in self.not_after.items() if end > now}
         return self.of({key_id: self.public_keys[key_id] for key_id in not_after}, not_after)
 
 
@@ -178,10 +179,17 @@ class CertificateCache(transport.Request):
 
         Raises `google.auth.exceptions.TransportError` while no certificates are loaded.
         """
-        loaded = self._valid()
-        if not loaded.public_keys:
+        return _Answer(json.dumps(dict(self.public_keys())).encode())
+
+    def public_keys(self) -> Mapping[str, str]:
+        """Return the public keys of the certificates that have not expired, in PEM by key id.
+
+        Raises `google.auth.exceptions.TransportError` while no certificates are loaded.
+        """
+        public_keys = self._valid().public_keys
+        if not public_keys:
             raise exceptions.TransportError("No certificates are loaded.")
-        return _Answer(loaded.answer)
+        return public_keys
 
     async def ensure_key(self, key_id: str) -> None:
         """Fetch the certificates if `key_id` is unknown and a fetch is allowed. Wait for a fetch that is under way.

@@ -10,18 +10,17 @@ from typing import Any, Protocol
 import firebase_admin
 import google.auth.exceptions
 from firebase_admin import auth
-from google.oauth2 import id_token
 from typing_extensions import override
 
 from mstoken.admin import AdminApp
 from mstoken.blocking import DEADLINE_SECONDS, call_blocking
+from mstoken.callee.admin_verification import admin_verification
 from mstoken.callee.certificates import CertificateCache, CertificateFile, CertificateSource, PublishedCertificates
 from mstoken.errors import Refusal, SettingsError, TokenExpired, TokenUntrusted, VerifierUnavailable
 from mstoken.settings import AUTH_EMULATOR_VARIABLE, DEMO_PREFIX, Settings
+from mstoken.strict_jwt import Unverified
 from mstoken.upstream_errors import Meaning, meaning_of
-from mstoken.wire import CLOCK_SKEW_SECONDS
 
-_ANY_AGE_SECONDS = 10**12
 _log = logging.getLogger("mstoken.firebase")
 
 
@@ -81,7 +80,7 @@ class Firebase(IdentityDirectory, Protocol):
         """Check that tokens can be verified now. Return a warning, or None."""
         ...
 
-    async def verify(self, token: str, key_id: str) -> dict[str, Any]:
+    async def verify(self, jwt: Unverified, key_id: str) -> dict[str, Any]:
         """Return the claims of an ID token of this project that is signed with RS256 and the key `key_id`.
 
         Raises `TokenExpired` and `TokenUntrusted`.
@@ -163,18 +162,21 @@ class AdminFirebase(Firebase):
         return self._certificates.last_error
 
     @override
-    async def verify(self, token: str, key_id: str) -> dict[str, Any]:
+    async def verify(self, jwt: Unverified, key_id: str) -> dict[str, Any]:
         # While the variable is set, firebase-admin does not verify signatures. It may have been set after the start.
         self._settings.check_process_environment()
         await self._certificates.ensure_key(key_id)
         try:
             if self._app.peek() is None:
                 await self._make_client()
+            verification = self._verification
+            # With the emulator, firebase-admin skips the signature. Times are checked by `IdTokenVerifier`, which
+            # distinguishes expired from untrusted tokens.
             if self._settings.emulator_host:
-                self._verify_signature(token)
-            if self._verifies_in_memory:
-                return _verify(token, self._client)
-            return await call_blocking(_verify, token, self._client)
+                verification.verify_signature(jwt, self._settings.project_id)
+            if verification.is_in_memory:
+                return verification.verify_id_token(jwt)
+            return await call_blocking(verification.verify_id_token, jwt)
         except TimeoutError:
             raise VerifierUnavailable(f"Google did not answer within {DEADLINE_SECONDS:g} s.") from None
         except Exception as error:
@@ -185,30 +187,11 @@ class AdminFirebase(Firebase):
         return await self._directory.look_up(uids)
 
     def _use_certificates(self, app: firebase_admin.App) -> None:
-        self._client = make_auth_client(app)
-        self._verifies_in_memory = use_certificate_cache(self._client, self._certificates)
+        self._verification = admin_verification(make_auth_client(app), self._certificates)
 
     async def _make_client(self) -> None:
         """Make the app and the client of this process. That may block, so it happens in a thread."""
         await call_blocking(self._app.get)
-
-    def _verify_signature(self, token: str) -> None:
-        """Verify what firebase-admin skips with the emulator, by the google-auth function that it uses in production.
-
-        Times are not checked here: `IdTokenVerifier` does that, and distinguishes expired from untrusted tokens.
-        """
-        id_token.verify_token(
-            token,
-            self._certificates,
-            audience=self._settings.project_id,
-            certs_url=self._settings.certificates_url,
-            clock_skew_in_seconds=_ANY_AGE_SECONDS,
-        )
-
-
-def _verify(token: str, client: auth.Client) -> dict[str, Any]:
-    claims: dict[str, Any] = client.verify_id_token(token, clock_skew_seconds=CLOCK_SKEW_SECONDS)
-    return claims
 
 
 def make_auth_client(app: firebase_admin.App) -> auth.Client:
@@ -227,24 +210,6 @@ def make_auth_client(app: firebase_admin.App) -> auth.Client:
                 f"{AUTH_EMULATOR_VARIABLE} is not set. Set it to the address that `mstoken emulator` prints."
             )
         raise SettingsError(text) from error
-
-
-def use_certificate_cache(client: auth.Client, certificates: CertificateCache) -> bool:
-    """Make firebase-admin take its certificates from `certificates`. Return False if this version cannot.
-
-    firebase-admin keeps its certificate fetcher on a private attribute and offers no other way. A test fails if a
-    release moves the attribute. Then firebase-admin fetches the certificates itself, and verifies in a thread.
-    """
-    try:
-        verifier = client._token_verifier
-        fetcher = verifier.request
-    except AttributeError:
-        fetcher = None
-    if not callable(fetcher):
-        _log.warning("firebase-admin does not take certificates from memory; it fetches them itself")
-        return False
-    verifier.request = certificates
-    return True
 
 
 def _certificate_source(settings: Settings) -> CertificateSource:

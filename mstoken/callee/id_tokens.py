@@ -83,7 +83,7 @@ class IdTokenVerifier:
             )
         except ValueError as error:
             raise TokenUntrusted(f"The token is {error}.") from None
-        claims = await self._firebase.verify(token, key_id)
+        claims = await self._firebase.verify(jwt, key_id)
         if not auth_time <= issued_at <= self._clock() + CLOCK_SKEW_SECONDS:
             raise TokenUntrusted("The iat of the token is in the future, or before its auth_time.")
         if expires_at - issued_at > ID_TOKEN_LIFETIME_SECONDS:

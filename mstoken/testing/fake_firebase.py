@@ -27,7 +27,7 @@ from mstoken.errors import TokenUntrusted, VerifierUnavailable
 from mstoken.per_process import PerProcess
 from mstoken.proof import ProofKey
 from mstoken.settings import Settings
-from mstoken.strict_jwt import base64url, base64url_decode
+from mstoken.strict_jwt import Unverified, base64url, base64url_decode
 from mstoken.wire import ID_TOKEN_LIFETIME_SECONDS, SERVICE_TOKEN_HEADER, Mode
 
 ISSUER = "https://securetoken.google.com/"
@@ -172,10 +172,10 @@ class FakeFirebase(Firebase):
         return None
 
     @override
-    async def verify(self, token: str, key_id: str) -> dict[str, Any]:
+    async def verify(self, jwt: Unverified, key_id: str) -> dict[str, Any]:
         if key_id != HEADER["kid"]:
             raise TokenUntrusted("The token names a key that the fake Firebase does not have.")
-        claims = self._claims(token)
+        claims = self._claims(jwt.encoded)
         subject = claims.get("sub")
         if claims.get("aud") != self.project_id or claims.get("iss") != f"{ISSUER}{self.project_id}":
             raise TokenUntrusted("The token is for another project.")

@@ -27,9 +27,11 @@ def token(payload: str | bytes, signature: str = "") -> str:
 
 
 def test_a_well_formed_token_is_read() -> None:
-    """The result has the header, the payload, the bytes that were signed, and the signature."""
+    """The result has the token itself, the header, the payload, the bytes that were signed, and the signature."""
     payload = '{ "sub" : "svc:billing", "n" : 1.5 }'
-    assert strict_jwt.unverified(token(payload, part(b"\xff\x00\xfe"))) == (
+    encoded = token(payload, part(b"\xff\x00\xfe"))
+    assert strict_jwt.unverified(encoded) == (
+        encoded,
         {"alg": "RS256"},
         {"sub": "svc:billing", "n": 1.5},
         f"{HEADER}.{part(payload)}".encode(),

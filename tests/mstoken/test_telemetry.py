@@ -23,6 +23,7 @@ from mstoken.callee.status import StatusCache
 from mstoken.caller.bound import RENEWAL_AGE_SECONDS, BoundToken
 from mstoken.errors import Refusal, SignInError, SignInUnavailable
 from mstoken.refresher import Refresher
+from mstoken.strict_jwt import Unverified
 from mstoken.testing import FakeFirebase
 from mstoken.wire import SERVICE_TOKEN_HEADER
 from tests.clock import FakeClock, SkippingSleep
@@ -132,7 +133,7 @@ class TestVerification:
         """The name of its class is the error's type, and its message, which may quote anything, is not exported."""
 
         class Broken(FakeFirebase):
-            async def verify(self, token: str, key_id: str) -> dict[str, object]:
+            async def verify(self, jwt: Unverified, key_id: str) -> dict[str, object]:
                 raise LookupError("secret words")
 
         firebase = Broken()

@@ -8,6 +8,7 @@ from mstoken.callee.callers import Admission, Call, Caller
 from mstoken.claims import ServiceClaims
 from mstoken.errors import Refusal
 from mstoken.proof import ProofKey
+from mstoken.strict_jwt import Unverified
 from mstoken.testing import FakeFirebase
 from tests.clock import FakeClock
 
@@ -66,9 +67,9 @@ class CountingFirebase(FakeFirebase):
 
     verifications = 0
 
-    async def verify(self, token: str, key_id: str) -> dict[str, Any]:
+    async def verify(self, jwt: Unverified, key_id: str) -> dict[str, Any]:
         self.verifications += 1
-        return await super().verify(token, key_id)
+        return await super().verify(jwt, key_id)
 
 
 class ProductWithProofs:

@@ -14,6 +14,7 @@ from typing_extensions import override
 from mstoken import Settings, TokenVerifier
 from mstoken.callee.firebase import IdentityStatus
 from mstoken.callee.replay.memory import MemoryReplayStore
+from mstoken.strict_jwt import Unverified
 from mstoken.testing import FakeFirebase
 from services.user.attempts import CLOCK_DIFFERENCE_SECONDS, Attempt, Limit
 from services.user.errors import UserNotFound
@@ -69,8 +70,8 @@ class FakeProject:
     def ready(self) -> str | None:
         return self.firebase.ready()
 
-    async def verify(self, token: str, key_id: str) -> dict[str, Any]:
-        return await self.firebase.verify(token, key_id)
+    async def verify(self, jwt: Unverified, key_id: str) -> dict[str, Any]:
+        return await self.firebase.verify(jwt, key_id)
 
     async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
         found = {account.uid: account for account in self.accounts}
