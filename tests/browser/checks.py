@@ -18,6 +18,8 @@ _AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 _RUN_AXE = """async () => (await axe.run(document, { resultTypes: ["violations"] })).violations.map(
   ({ id, help, nodes }) => `${id}: ${help}: ` + nodes.slice(0, 3).map(({ html, failureSummary }) =>
     `${html.slice(0, 200)} [${failureSummary.replace(/\\s+/g, " ")}]`).join("; "))"""
+_NEXT_FRAME = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""Waits until the browser has drawn the page with the new colours."""
 
 
 @cache
@@ -49,6 +51,7 @@ def screenshot(page: Page, name: str, folder: Path = SCREENSHOTS) -> None:
         page.set_viewport_size({"width": width, "height": HEIGHT})
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            page.evaluate(_NEXT_FRAME)
             page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True, animations="disabled")
     page.emulate_media(color_scheme="light", reduced_motion="reduce")
     if before:

@@ -1,17 +1,21 @@
 """A shop and a browser for the tests in this folder. Both start once, and stop when the last of these tests has run."""
 
+import os
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from emulator.run.ports import Ports
 from emulator.run.stack import Stack
 from tests.browser import chromium
 from tests.browser.checks import HEIGHT, WIDTHS
 from tests.browser.watch import Watch, catch_up
 from tests.running_runner import RunningRunner
 
+OFFSET_VARIABLE = "SHOP_OFFSET"
+"""Names the port offset of a shop that runs already, for the tests to use."""
 TIMEOUT_MS = 15_000
 """How long Playwright waits for what a test expects, in milliseconds. It returns as soon as it is there."""
 
@@ -28,8 +32,12 @@ class NewContext(Protocol):
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """What `make run` starts, on free ports: the emulators, the services, the storefront and the lab.
 
-    All tests share it, so each test uses customers and products of its own. What a test breaks, it repairs.
+    All tests share it, so each test uses customers and products of its own. What a test breaks, it repairs. While you
+    work on a page, start the shop once, and name its port offset: SHOP_OFFSET=1000 pytest tests/browser
     """
+    if OFFSET_VARIABLE in os.environ:
+        yield Stack(Ports.shifted(int(os.environ[OFFSET_VARIABLE])), tmp_path_factory.mktemp("unused"))
+        return
     runner = RunningRunner(tmp_path_factory.mktemp("shop"), "run")
     try:
         runner.read_until("Everything is up")
@@ -46,6 +54,7 @@ def browser() -> Iterator[Browser]:
     program = chromium.find_chromium()
     if program is None:
         pytest.skip(chromium.MISSING)
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=program, args=chromium.options())
         try:
