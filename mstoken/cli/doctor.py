@@ -2,18 +2,29 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated
 
 import httpx
 import typer
 from rich.text import Text
 
-from mstoken.cli import certificate_checks, checks, credential_checks, emulator_checks, replay_checks
+from mstoken.cli import (
+    certificate_checks,
+    checks,
+    credential_checks,
+    emulator_checks,
+    production_checks,
+    replay_checks,
+    role_checks,
+)
 from mstoken.cli.checks import Finding
+from mstoken.cli.credential_checks import GoogleCredentials
 from mstoken.cli.errors import FAILED
 from mstoken.cli.options import JsonOption, valid_service_name
 from mstoken.cli.output import note, show_json, show_table
+from mstoken.cli.role_checks import GoogleAbilities, MakeAbilities
 from mstoken.errors import SettingsError
 from mstoken.settings import Settings
 
@@ -21,6 +32,14 @@ TIMEOUT_SECONDS = 10.0
 NEAR_TIMEOUT_SECONDS = 3.0
 """The time-out for servers on this machine, and for the metadata server of its platform, in seconds."""
 STYLES = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the command reaches outside this process. `transport` replaces the network."""
+
+    transport: httpx.BaseTransport | None = None
+    make_abilities: MakeAbilities = GoogleAbilities
 
 
 def doctor(
@@ -35,19 +54,37 @@ def doctor(
             show_default=False,
         ),
     ] = "doctor",
+    production: Annotated[
+        bool,
+        typer.Option("--production", help="Check what production needs besides, and take some warnings for errors."),
+    ] = False,
+    same_as: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FINGERPRINT",
+            help="With --production: the fingerprint of the nonce secret that another process of the service printed.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check the setup of a service, and say what to correct.
 
     Run it where the service runs, in the same environment. The exit status is 1 if there is an error, and 0 if there
-    are only warnings. It does not sign in. It spends one random id, to check the replay store.
+    are only warnings. It does not sign in. It spends one random id, to check the replay store. With --production it
+    also looks up the service's identity, and tries what the service must not be able to do.
     """
-    transport = context.obj if isinstance(context.obj, httpx.BaseTransport) else None
+    outside = context.obj if isinstance(context.obj, Outside) else Outside()
+    if isinstance(context.obj, httpx.BaseTransport):
+        outside = Outside(context.obj)
     with (
-        httpx.Client(transport=transport, timeout=TIMEOUT_SECONDS) as client,
-        httpx.Client(transport=transport, timeout=NEAR_TIMEOUT_SECONDS, trust_env=False) as near,
+        httpx.Client(transport=outside.transport, timeout=TIMEOUT_SECONDS) as client,
+        httpx.Client(transport=outside.transport, timeout=NEAR_TIMEOUT_SECONDS, trust_env=False) as near,
     ):
-        findings = list(run_checks(service, client, near))
+        found = run_checks(service, client, near)
+        if production or same_as is not None:
+            found = run_production_checks(service, client, near, found, outside.make_abilities, same_as)
+        findings = list(found)
     has_errors = any(finding.state == "error" for finding in findings)
     if as_json:
         described = [
@@ -91,6 +128,51 @@ def run_checks(service: str, client: httpx.Client, near: httpx.Client) -> Iterat
     yield credential_checks.check_credential(settings, service, credentials)
     yield credential_checks.check_google_credentials(settings, credentials)
     yield checks.check_base_url(settings)
+
+
+def run_production_checks(
+    service: str,
+    client: httpx.Client,
+    near: httpx.Client,
+    others: Iterator[Finding],
+    make_abilities: MakeAbilities,
+    same_as: str | None,
+    environment: Mapping[str, str] = os.environ,
+) -> Iterator[Finding]:
+    """Yield the findings of the other checks as production takes them, and then those of production's own checks."""
+    yield from map(production_checks.strict, others)
+    yield production_checks.check_emulator_variables(environment)
+    yield production_checks.check_http_parser(environment)
+    try:
+        settings = Settings()
+    except SettingsError:
+        return  # The first finding has said so.
+    if settings.emulator_host:
+        note("The checks of roles need a project in production, so they were skipped.")
+        return
+    credentials = credential_checks.find_google_credentials(environment, near, project=settings.project_id)
+    yield production_checks.check_project(settings, credentials, near)
+    yield production_checks.check_account(credentials)
+    yield from _roles(settings, service, credentials, client, make_abilities)
+    yield production_checks.check_store_is_shared(settings, environment)
+    yield production_checks.check_nonce_secret(settings, same_as)
+    yield production_checks.check_base_url_answers(settings, client)
+    yield production_checks.check_forwarded_addresses(settings, environment)
+
+
+def _roles(
+    settings: Settings,
+    service: str,
+    credentials: GoogleCredentials | None,
+    client: httpx.Client,
+    make_abilities: MakeAbilities,
+) -> Iterator[Finding]:
+    """Yield what fails for this process. Without Google's credentials, nothing can be tried but its own key."""
+    abilities = make_abilities(settings, service)
+    if credentials is not None:
+        yield role_checks.check_look_up(settings, service, abilities)
+        yield role_checks.check_cannot_sign(settings, service, abilities)
+    yield role_checks.check_policy(settings, service, abilities, client)
 
 
 def _show(findings: list[Finding]) -> None:

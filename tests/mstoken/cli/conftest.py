@@ -10,8 +10,20 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from mstoken.cli.app import app
+from mstoken.cli.doctor import Outside
 
-VARIABLE_PREFIXES = ("MSTOKEN_", "GOOGLE_", "GCLOUD_", "GCE_METADATA_", "FIREBASE_", "FUNCTIONS_EMULATOR", "K_SERVICE")
+VARIABLE_PREFIXES = (
+    "MSTOKEN_",
+    "TRUSTED_",
+    "UVICORN_",
+    "FORWARDED_",
+    "GOOGLE_",
+    "GCLOUD_",
+    "GCE_METADATA_",
+    "FIREBASE_",
+    "FUNCTIONS_EMULATOR",
+    "K_SERVICE",
+)
 """Prefixes of the variables that the command line reads, or that libraries read for it."""
 BILLING = "billing@demo-shop.iam.gserviceaccount.com"
 KEY_ID = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
@@ -47,6 +59,7 @@ class Run(Protocol):
         env: Mapping[str, str] | None = None,
         stdin: str = "",
         transport: httpx.BaseTransport | None = None,
+        obj: Outside | None = None,
     ) -> Result: ...
 
 
@@ -60,11 +73,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         env: Mapping[str, str] | None = None,
         stdin: str = "",
         transport: httpx.BaseTransport | None = None,
+        obj: Outside | None = None,
     ) -> Result:
         unset = dict.fromkeys((name for name in os.environ if name.startswith(VARIABLE_PREFIXES)), None)
         no_gcloud = {"CLOUDSDK_CONFIG": str(tmp_path / "gcloud")}
         result = CliRunner(env={**unset, **no_gcloud, **(env or {})}).invoke(
-            app, arguments, input=stdin, obj=transport, catch_exceptions=False, prog_name="mstoken"
+            app, arguments, input=stdin, obj=obj or transport, catch_exceptions=False, prog_name="mstoken"
         )
         assert "Traceback" not in result.output
         return result

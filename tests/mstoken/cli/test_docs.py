@@ -12,6 +12,7 @@ from mstoken.testing import FakeFirebase
 from tests.clock import FakeClock
 from tests.mstoken.cli.conftest import KEY_ID, Run
 from tests.mstoken.cli.test_app import COMMANDS
+from tests.mstoken.cli.test_doctor import NAMES, PRODUCTION_NAMES
 
 ROOT = Path(__file__).parents[3]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "functions").glob("*.md")]
@@ -65,6 +66,18 @@ def test_every_command_is_on_the_page() -> None:
     """The page describes all of them."""
     used = {f"{first} {second}" if first in GROUPS else first for first, second in USE.findall(PAGE)}
     assert used == COMMANDS
+
+
+def test_the_check_list_of_production() -> None:
+    """The list names each check of `doctor --production`, and the page of the command explains production's own."""
+    production = (ROOT / "docs/production.md").read_text().partition("## The check list")[2].partition("\n## ")[0]
+    ticked = {
+        name for row in re.findall(r"^\|.*\| (.*) \|$", production, re.MULTILINE) for name in re.findall("`(.*?)`", row)
+    }
+    checks = set(PRODUCTION_NAMES) - {"settings", "Google credentials"}
+    assert ticked & set(PRODUCTION_NAMES) == checks
+    explained = set(re.findall(r"^\| `(.*?)` \|", PAGE.partition("### Check a service in production")[2], re.MULTILINE))
+    assert set(PRODUCTION_NAMES) - set(NAMES) <= explained
 
 
 def test_the_samples_of_the_policy(run: Run, tmp_path: Path) -> None:

@@ -9,9 +9,13 @@ import httpx
 import pytest
 
 from emulator.run.stack import Stack
+from mstoken.cli.doctor import Outside
+from mstoken.cli.production_checks import fingerprint
 from mstoken.emulator.keys import Key
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from tests.mstoken.cli.conftest import Run
+from tests.mstoken.cli.test_production_checks import SECRET
+from tests.mstoken.cli.test_role_checks import FakeAbilities
 from tests.recording_proxy import recording_proxy
 
 KEY = Key()
@@ -37,9 +41,12 @@ class Google(httpx.BaseTransport):
                 return httpx.Response(200, json={KEY.key_id: KEY.certificate}, headers={"Date": date})
             case "identitytoolkit.googleapis.com":
                 return httpx.Response(400, json={"error": {"message": "INVALID_CUSTOM_TOKEN"}})
+            case "metadata.google.internal" if request.url.path.endswith("/project-id"):
+                return httpx.Response(200, text="real-shop")
             case "metadata.google.internal":
                 return httpx.Response(200, json={"email": "product@x"}, headers={"Metadata-Flavor": "Google"})
-        return httpx.Response(401, json={"code": "credential_missing"})
+        code = "audience_not_allowed" if "Authorization" in request.headers else "credential_missing"
+        return httpx.Response(401, json={"code": code})
 
 
 @pytest.fixture
@@ -154,3 +161,49 @@ def test_on_a_laptop(run: Run, laptop: dict[str, str]) -> None:
     result = run("doctor", "--service", "billing", "--json", env=laptop)
     states = {check["name"]: check["state"] for check in json.loads(result.stdout)["checks"]}
     assert (result.exit_code, states) == (0, dict.fromkeys(NAMES, "ok"))
+
+
+PRODUCTION_NAMES = [
+    *NAMES,
+    *("emulator variables", "HTTP parser", "project", "account", "role: look up", "role: sign", "policy"),
+    *("shared store", "nonce secret", "service", "forwarded addresses"),
+]
+
+
+def in_production(abilities: FakeAbilities) -> Outside:
+    return Outside(Google(), lambda settings, service: abilities)
+
+
+@pytest.fixture
+def complete(production: dict[str, str]) -> dict[str, str]:
+    """Return the environment of a service in production in which the checks of production find no error."""
+    return production | {"UVICORN_HTTP": "h11", "MSTOKEN_NONCE_SECRET": SECRET, "TRUSTED_PROXIES": "1"}
+
+
+def test_production(run: Run, complete: dict[str, str]) -> None:
+    """`--production` makes all checks, then those of production. A store of one machine is an error there."""
+    abilities = FakeAbilities()
+    result = run("doctor", "--production", "--service", "product", "--json", env=complete, obj=in_production(abilities))
+    states = {check["name"]: check["state"] for check in json.loads(result.stdout)["checks"]}
+    assert list(states) == PRODUCTION_NAMES
+    assert {name for name, state in states.items() if state != "ok"} == {"replay store"}
+    assert (result.exit_code, states["replay store"]) == (1, "error")
+    assert abilities.tried[0] == "svc:product"
+    assert SECRET not in result.output
+
+
+def test_another_process_has_another_secret(run: Run, complete: dict[str, str]) -> None:
+    """`--same-as` implies `--production`, and compares fingerprints."""
+    outside = in_production(FakeAbilities())
+    for same_as, state in (("00000000", "error"), (fingerprint(SECRET), "ok")):
+        result = run("doctor", "--same-as", same_as, "--json", env=complete, obj=outside)
+        states = {check["name"]: check["state"] for check in json.loads(result.stdout)["checks"]}
+        assert states["nonce secret"] == state
+
+
+def test_production_without_valid_settings(run: Run, complete: dict[str, str]) -> None:
+    """What needs no settings is checked in any case, so that one run shows as much as it can."""
+    env = complete | {"MSTOKEN_MODE": "both", "PUBSUB_EMULATOR_HOST": "127.0.0.1:8085"}
+    result = run("doctor", "--production", "--json", env=env, obj=in_production(FakeAbilities()))
+    errors = [check["name"] for check in json.loads(result.stdout)["checks"] if check["state"] == "error"]
+    assert errors == ["settings", "emulator variables"]
