@@ -197,8 +197,8 @@ class TestPorts:
 class TestServer:
     def test_the_command_is_that_of_the_documentation(self) -> None:
         """The image starts uvicorn with the options that docs/production.md gives."""
-        (line,) = re.findall(r"^    uvicorn (--factory .*)$", files.PRODUCTION, re.MULTILINE)
-        documented = line.split()
+        (lines,) = re.findall(r"^    uvicorn (--factory (?:.*\\\n)*.*)$", files.PRODUCTION, re.MULTILINE)
+        documented = lines.replace("\\\n", " ").split()
         entry_point = exec_form(stages(files.DEPLOY / "docker/Dockerfile")[-1].last("ENTRYPOINT"))
         started = [*entry_point[3:], *files.container("billing")["args"]]
         assert sorted(started) == sorted("8003" if part == "$PORT" else part for part in documented)

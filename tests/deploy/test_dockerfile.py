@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.images import BASE
+from emulator.run.stack import HTTP_PROTOCOL, STOP_SECONDS
 from tests.deploy import files
 from tests.deploy.dockerfile import exec_form, stages
 
@@ -52,11 +53,12 @@ def test_the_image_has_what_runs_and_no_more() -> None:
 
 
 def test_the_server_and_its_health_check_start_without_a_shell() -> None:
-    """So the process gets SIGTERM itself, and no shell is needed. The parser is h11."""
+    """So the process gets SIGTERM itself, and no shell is needed. The parser is that of `make run`."""
     final = stages(SERVICES)[-1]
     command = exec_form(final.last("ENTRYPOINT"))
     assert command[:4] == ["python", "-m", "uvicorn", "--factory"]
-    assert command[command.index("--http") + 1] == "h11"
+    assert command[command.index("--http") + 1] == HTTP_PROTOCOL
+    assert command[command.index("--timeout-graceful-shutdown") + 1] == str(STOP_SECONDS)
     assert "--no-proxy-headers" in command
     assert exec_form(final.last("HEALTHCHECK").partition("CMD ")[2]) == ["python", "healthcheck.py"]
 
