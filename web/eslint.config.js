@@ -28,7 +28,7 @@ export default defineConfig(
     extends: [typescript.configs.strictTypeChecked],
     languageOptions: {
       globals: globals.browser,
-      parserOptions: { project: 'tsconfig.json', tsconfigRootDir: import.meta.dirname },
+      parserOptions: { project: ['tsconfig.json', 'tsconfig.scripts.json'], tsconfigRootDir: import.meta.dirname },
     },
     rules: {
       // An event handler may be async: its promise has its own error handling.

@@ -1,0 +1,145 @@
+import { signal, type ReadonlySignal } from '@preact/signals';
+
+import type { Address } from './address';
+import type { Bill, Delivery } from './api';
+import type { Attempt, Attempts } from './attempt';
+import type { Basket, BasketItem } from './basket';
+import { ApiError } from './problems';
+
+/** What became of an order. */
+export type Outcome =
+  | { kind: 'bought'; bill: Pick<Bill, 'id'>; deliveryError: unknown }
+  | { kind: 'refused'; error: ApiError }
+  | { kind: 'unknown'; error: unknown };
+
+/** What the desk is doing: nothing, sending an order, or waiting because the answer to one is not known. */
+export type DeskState =
+  | { phase: 'idle' }
+  | { phase: 'sending'; attempt: Attempt; error: unknown }
+  | { phase: 'unknown'; attempt: Attempt; error: unknown };
+
+interface Calls {
+  makeBill: (items: BasketItem[], key: string) => Promise<Pick<Bill, 'id'>>;
+  requestDelivery: (billId: string, address: Address) => Promise<Pick<Delivery, 'status'>>;
+  pause: (seconds: number) => Promise<void>;
+}
+
+/** Billing's refusals after which it is certain that this key has no bill, and never gets one. */
+const DECIDED = new Set([
+  'idempotency_key_missing',
+  'idempotency_key_reused',
+  'product_repeated',
+  'product_unknown',
+  'currencies_mixed',
+  'out_of_stock',
+  'order_given_up',
+  'request_invalid',
+  'body_unreadable',
+  'body_too_large',
+  'caller_not_allowed',
+]);
+
+/** Refusals that waiting does not change. */
+const NOT_SOON = new Set([
+  'product_failed',
+  'user_failed',
+  'internal_error',
+  'user_token_missing',
+  'user_token_invalid',
+  'user_token_revoked',
+]);
+
+const PAUSES_SECONDS = [1, 2, 3, 5, 8];
+const MAX_PAUSE_SECONDS = 10;
+
+/** Return whether an error says that the order has no bill. After any other error it may have one. */
+export function isDecided(error: unknown): error is ApiError {
+  return error instanceof ApiError && error.kind === 'refused' && DECIDED.has(error.code);
+}
+
+function mayPass(error: unknown): boolean {
+  return error instanceof ApiError && error.kind !== 'broken' && !NOT_SOON.has(error.code);
+}
+
+/** Where orders are placed: one at a time, and each of them once. */
+export class OrderDesk {
+  readonly state: ReadonlySignal<DeskState>;
+  readonly #state = signal<DeskState>({ phase: 'idle' });
+  readonly #attempts: Attempts;
+  readonly #basket: Basket;
+  readonly #calls: Calls;
+  #running: Promise<Outcome> | null = null;
+
+  constructor(attempts: Attempts, basket: Basket, calls: Calls) {
+    this.#attempts = attempts;
+    this.#basket = basket;
+    this.#calls = calls;
+    this.state = this.#state;
+  }
+
+  /** Look for an order of this user that has no answer yet, for example after a reload. */
+  look(uid: string): void {
+    if (this.#running) return;
+    const attempt = this.#attempts.current(uid);
+    this.#state.value = attempt ? { phase: 'unknown', attempt, error: null } : { phase: 'idle' };
+  }
+
+  /** Place an order. If an order of this user has no answer yet, that one is sent again, and no other. */
+  buy(uid: string, items: readonly BasketItem[], address: Address): Promise<Outcome> {
+    this.#running ??= this.#finish(uid, this.#attempts.begin(uid, items, address)).finally(() => {
+      this.#running = null;
+    });
+    return this.#running;
+  }
+
+  async #finish(uid: string, attempt: Attempt): Promise<Outcome> {
+    const outcome = await this.#send(uid, attempt);
+    if (outcome.kind === 'unknown') {
+      this.#state.value = { phase: 'unknown', attempt, error: outcome.error };
+      return outcome;
+    }
+    if (outcome.kind === 'bought') this.#basket.take(attempt.items);
+    this.#attempts.end(uid, attempt.key);
+    this.#state.value = { phase: 'idle' };
+    return outcome;
+  }
+
+  async #send(uid: string, attempt: Attempt): Promise<Outcome> {
+    this.#state.value = { phase: 'sending', attempt, error: null };
+    let billId = attempt.billId;
+    try {
+      billId ??= (await this.#repeat(attempt, () => this.#calls.makeBill(attempt.items, attempt.key))).id;
+    } catch (error) {
+      return isDecided(error) ? { kind: 'refused', error } : { kind: 'unknown', error };
+    }
+    this.#attempts.billed(uid, attempt.key, billId);
+    const bill = { id: billId };
+    try {
+      await this.#repeat(attempt, () => this.#calls.requestDelivery(bill.id, attempt.address));
+      return { kind: 'bought', bill, deliveryError: null };
+    } catch (error) {
+      // The bill is there. Its page offers to request the delivery again.
+      return { kind: 'bought', bill, deliveryError: error };
+    }
+  }
+
+  /** Make a call until it is answered, or until several repetitions did not help. */
+  async #repeat<T>(attempt: Attempt, call: () => Promise<T>): Promise<T> {
+    for (const seconds of PAUSES_SECONDS) {
+      try {
+        return await call();
+      } catch (error) {
+        if (isDecided(error) || isDeliveryDecided(error) || !mayPass(error)) throw error;
+        this.#state.value = { phase: 'sending', attempt, error };
+        const asked = error instanceof ApiError ? (error.retryAfterSeconds ?? seconds) : seconds;
+        await this.#calls.pause(Math.min(Math.max(asked, seconds), MAX_PAUSE_SECONDS));
+      }
+    }
+    return call();
+  }
+}
+
+function isDeliveryDecided(error: unknown): boolean {
+  const codes = ['address_missing', 'address_fixed', 'bill_not_found'];
+  return error instanceof ApiError && codes.includes(error.code);
+}
