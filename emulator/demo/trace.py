@@ -209,10 +209,12 @@ def _parts(call: CallEvent, callee: Hop | None) -> list[Hop]:
         return []
     verified = min(max(call.time, callee.began), callee.ended)
     verify_ms = min(call.verify_ms, (verified - callee.began) * 1000)
-    checks = "the checks, from the form of the token to the spending of its id"
+    is_accepted = call.verdict == "accepted"
+    checks = "all checks, in their order" if is_accepted else "the checks, up to the one that refuses"
+    work = "the work of the route, and the answer" if is_accepted else "the refusal, as problem details"
     return [
         Hop("verification", checks, verified - verify_ms / 1000, verify_ms),
-        Hop("answer", "the work of the route, and the answer", verified, (callee.ended - verified) * 1000),
+        Hop("answer", work, verified, (callee.ended - verified) * 1000),
     ]
 
 

@@ -1,6 +1,7 @@
 """The app of the lab: the pages, their static files, and the design system that they share with the storefront."""
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
@@ -15,9 +16,12 @@ DESIGN = ROOT / "web" / "src" / "design"
 """The style sheets tokens.css and base.css, which the storefront uses too."""
 
 
-def create_lab(lab: Lab) -> FastAPI:
-    """Return the app that serves all pages. Raises LabRefused if the shop does not run on emulators."""
-    check_emulator(lab.stack)
+def create_lab(lab: Lab, environment: Mapping[str, str] = os.environ) -> FastAPI:
+    """Return the app that serves all pages. Raises LabRefused if the shop does not run on emulators.
+
+    `environment` are the variables of this process.
+    """
+    check_emulator(lab.stack, environment)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

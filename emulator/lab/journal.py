@@ -99,7 +99,7 @@ class Subscription:
         self._call_soon(end)
 
     async def next(self, timeout_seconds: float | None = None) -> Sequence[Event] | None:
-        """Return the next batch, or none of the events if the time passes. Return None after the end."""
+        """Return the next batch, an empty one if none comes in this time, and None after the end."""
         if not self._batches and not self._is_closed:
             self._arrived.clear()
             try:
@@ -110,9 +110,9 @@ class Subscription:
             return self._batches.popleft()
         return None if self._is_closed else []
 
-    async def __aiter__(self) -> AsyncIterator[Sequence[Event]]:
-        """Iterate over the batches until the end of the subscription."""
-        while (batch := await self.next()) is not None:
+    async def every(self, seconds: float) -> AsyncIterator[Sequence[Event]]:
+        """Iterate until the end of the subscription: over all batches, and over an empty one after so many seconds."""
+        while (batch := await self.next(seconds)) is not None:
             yield batch
 
     def _call_soon(self, change: Callable[[], None]) -> None:
@@ -127,25 +127,27 @@ class Subscription:
 class Journal:
     """The newest events of all processes, and a way to get new ones as they happen. Memory is bounded."""
 
-    def __init__(self, logs: Mapping[str, Path], *, clock: Callable[[], float] = time.time) -> None:
-        """`logs` are the log files by the names of their processes. `clock` returns seconds since the epoch."""
+    def __init__(
+        self,
+        logs: Mapping[str, Path],
+        observers: Sequence[Callable[[Sequence[Event]], object]] = (),
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`logs` are the log files by the names of their processes. `clock` returns seconds since the epoch.
+
+        `observers` are called with each batch of new events, before subscribers get it, in the thread that polls.
+        """
         self._files = {process: FollowedFile(path) for process, path in logs.items()}
         self._clock = clock
         self._kept: dict[type, deque[Any]] = {}
-        self._observers: list[Callable[[Sequence[Event]], None]] = []
+        self._observers = observers
         self._subscriptions: set[Subscription] = set()
         self._number = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._is_closed = False
         self._thread: threading.Thread | None = None
-
-    def observe(self, observer: Callable[[Sequence[Event]], None]) -> None:
-        """Call `observer` with each batch of new events, before subscribers get it, in the thread that polls.
-
-        Call this before the journal is opened.
-        """
-        self._observers.append(observer)
 
     def poll(self) -> Sequence[Event]:
         """Read what is new in all logs now. Return the new events, in the order of their times."""

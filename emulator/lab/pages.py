@@ -1,6 +1,7 @@
 """What all pages of the lab share: the parts of a running shop that they use, their names, and their templates."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.templating import Jinja2Templates
 
+from emulator.lab.answers import Answers
 from emulator.lab.journal import Journal
+from emulator.lab.tally import Tally
 from emulator.run.processes import Supervisor
 from emulator.run.stack import LOGS, Stack
 
@@ -31,10 +34,14 @@ class Lab:
     Routes use `supervisor.in_main_thread` to start and end processes: they run in a thread of the lab's server.
     """
 
-    def __init__(self, stack: Stack, supervisor: Supervisor) -> None:
+    def __init__(self, stack: Stack, supervisor: Supervisor, *, clock: Callable[[], float] = time.time) -> None:
+        """`clock` returns seconds since the epoch."""
         self.stack = stack
         self.supervisor = supervisor
-        self.journal = Journal({name: stack.log(name) for name in LOGS})
+        self.answers = Answers()
+        self.tally = Tally(self.answers, clock=clock)
+        observers = (self.answers.observe, self.tally.observe)
+        self.journal = Journal({name: stack.log(name) for name in LOGS}, observers, clock=clock)
         self.navigation: list[Page] = []
         self._templates = Jinja2Templates(
             env=Environment(loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined)
@@ -46,3 +53,8 @@ class Lab:
         """Return a page. Its template extends base.html, and gets `context`, `page` and `navigation`."""
         everything = {**context, "page": page, "navigation": self.navigation}
         return self._templates.TemplateResponse(request, template, everything, status_code=status)
+
+    def fragment(self, template: str, macro: str, *arguments: object) -> str:
+        """Return what a macro of a template makes of the arguments: a part of a page that is sent to its script."""
+        module = self._templates.get_template(template).module
+        return str(getattr(module, macro)(*arguments))

@@ -7,7 +7,6 @@ come from a page of the lab, by its `Origin`. No script can set these headers (F
 request-header").
 """
 
-import os
 from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -49,7 +48,7 @@ class LabRefused(RunnerError):
     """The lab does not start, because this is not a shop on emulators."""
 
 
-def check_emulator(stack: Stack, environment: Mapping[str, str] = os.environ) -> None:
+def check_emulator(stack: Stack, environment: Mapping[str, str]) -> None:
     """Raise LabRefused unless the stack is a demo project, and this process uses its Auth emulator."""
     if not stack.project.startswith(DEMO_PREFIX):
         raise LabRefused(

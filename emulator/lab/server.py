@@ -1,8 +1,9 @@
 """The lab's server, in a thread of the runner: only the runner can start and end the processes of the shop."""
 
 import contextlib
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import uvicorn
 
@@ -17,12 +18,12 @@ GRACE_SECONDS = 2
 
 
 @contextlib.contextmanager
-def running(lab: Lab) -> Iterator[None]:
+def running(lab: Lab, environment: Mapping[str, str] = os.environ) -> Iterator[None]:
     """Serve the lab on 127.0.0.1 until the block ends. Raises LabRefused and PortTaken.
 
     Connections are accepted as soon as the block begins.
     """
-    app = create_lab(lab)
+    app = create_lab(lab, environment)
     try:
         socket = listening(lab.stack.ports.lab)
     except PortInUse as error:
