@@ -15,9 +15,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self
+from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, event, make_url, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
@@ -28,6 +31,7 @@ from typing_extensions import override
 from mstoken.log_events import log_event
 from mstoken.private_files import make_private_file
 from services.common.errors import DatabaseUnavailable
+from services.common.migrations import SchemaTooNew, check_compatible, knows
 
 _alembic = threading.Lock()
 _log = logging.getLogger("services.database")
@@ -74,8 +78,9 @@ class Database:
     async def open(self) -> None:
         """Create the tables, or migrate them. SQLite's file is created too.
 
-        Processes that start together take turns: the first one migrates, and the others find nothing to do.
-        Raises `DatabaseUnavailable`.
+        Processes that start together take turns: the first one migrates, and the others find nothing to do. Tables of a
+        newer version are left as they are, if this version can work with them.
+        Raises `DatabaseUnavailable` and `SchemaTooNew`.
         """
         await asyncio.to_thread(self._kind.prepare, self._url)
         # Alembic keeps its state in module globals. So it runs one migration at a time, in its own thread and loop.
@@ -111,6 +116,7 @@ class Database:
         Raises `DatabaseUnavailable`.
         """
         with _Outages(self._kind):
+            self._kind.check_in_place()
             async with self._reading.begin() as connection:
                 yield connection
 
@@ -126,9 +132,11 @@ class Database:
         violates a constraint raises `sqlalchemy.exc.IntegrityError`, which must leave the transaction.
         """
         with _Outages(self._kind) as outages:
+            self._kind.check_in_place()
             async with self._writing.begin() as connection:
                 yield connection
                 outages.is_committing = True
+            self._kind.check_in_place()
 
     async def take_turns(self, connection: AsyncConnection, *names: str) -> None:
         """Wait until no other transaction holds one of `names`, and hold them until this transaction ends.
@@ -160,24 +168,40 @@ class _Kind(Protocol):
         """Lock `names` until the transaction ends."""
         ...
 
+    def check_in_place(self) -> None:
+        """Check that connections reach the database that `prepare` found. Raises `FileLost`."""
+        ...
+
     def is_outage(self, error: BaseException) -> bool:
         """Return whether the database is to blame for the error, and not a statement of ours."""
         ...
 
 
+class FileLost(ConnectionError):
+    """SQLite's file was deleted or replaced while connections have it open. What they write is lost."""
+
+
 class _SQLite(_Kind):
-    """A file. It has one writer at a time, so writers take turns without further locks."""
+    """A file. It has one writer at a time, so writers take turns without further locks.
+
+    A file that is deleted or replaced lives on for the connections that have it open. So each transaction checks that
+    the file is still in its place. Only `prepare` creates it.
+    """
 
     reading: dict[str, Any] = {}  # noqa: RUF012 - never changed
     writing: dict[str, Any] = {"services_writes": True}  # noqa: RUF012
 
     def __init__(self) -> None:
         self._rolling_back: set[asyncio.Future[None]] = set()
+        self._path = Path()
+        self._file: tuple[int, int] | None = None
+        """The device and inode of the file, when it has been prepared."""
 
     @override
     def engine(self, url: URL, *, patient: bool = False) -> AsyncEngine:
         # Without hide_parameters, errors would write customers' data to the log.
         engine = create_async_engine(url, hide_parameters=True)
+        event.listen(engine.sync_engine, "do_connect", self._connect)
         event.listen(engine.sync_engine, "connect", self._connected)
         event.listen(engine.sync_engine, "begin", self._begin)
         event.listen(engine.sync_engine, "invalidate", self._roll_back)
@@ -191,8 +215,9 @@ class _SQLite(_Kind):
 
         SQLite does not wait for other connections when it switches. So processes that start together try again.
         """
-        path = Path(url.database or "")
+        path = self._path = Path(url.database or "").absolute()
         make_private_file(path)
+        self._file = _identity(path)
         give_up_at = time.monotonic() + BUSY_SECONDS
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
         try:
@@ -217,8 +242,21 @@ class _SQLite(_Kind):
         """Do nothing: the transaction has SQLite's write lock."""
 
     @override
+    def check_in_place(self) -> None:
+        if self._file is not None and _identity(self._path) != self._file:
+            raise FileLost(
+                f"the file {self._path} was deleted or replaced while this process has it open, so nothing is written "
+                "any more. Stop all processes of this service, put the right file in its place, and start them again."
+            )
+
+    @override
     def is_outage(self, error: BaseException) -> bool:
         return isinstance(error, OperationalError | InterfaceError | PoolTimeout | ConnectionError)
+
+    def _connect(self, _dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
+        """Let SQLAlchemy open the file, and never create it (SQLite, "Uniform Resource Identifiers")."""
+        arguments[0] = f"file:{quote(str(self._path))}?mode=rw"
+        options["uri"] = True
 
     @staticmethod
     def _connected(connection: Any, _record: object) -> None:
@@ -315,6 +353,10 @@ class _PostgreSQL(_Kind):
         connection.execute(text(f"SET LOCAL lock_timeout = {_milliseconds(LOCK_SECONDS)}"))
 
     @override
+    def check_in_place(self) -> None:
+        """Do nothing: a connection that the server has lost fails by itself."""
+
+    @override
     def take_turns(self, connection: Connection, names: list[str]) -> None:
         for name in names:
             connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
@@ -357,8 +399,18 @@ class _Outages:
     def __exit__(self, _type: object, error: BaseException | None, traceback: object) -> None:
         if error is not None and self._kind.is_outage(error):
             message = f"the database is unavailable: {str(error).partition(chr(10))[0] or type(error).__name__}"
-            log_event(_log, logging.ERROR, "database_unavailable", message, exc_info=error)
+            level = logging.CRITICAL if isinstance(error, FileLost) else logging.ERROR
+            log_event(_log, level, "database_unavailable", message, exc_info=error)
             raise DatabaseUnavailable(maybe_written=self.is_committing) from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return the device and inode of a file; None if there is no such file."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _milliseconds(seconds: float) -> str:
@@ -366,9 +418,24 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _upgrade(connection: Connection, migrations: Path) -> None:
-    """Run the missing migrations in the transaction of the connection."""
+    """Run the missing migrations in the transaction of the connection.
+
+    A newer version of the service may have run migrations that this one does not know. Raises `SchemaTooNew` if this
+    version cannot work with them.
+    """
     config = Config()
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    script = ScriptDirectory.from_config(config)
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None or knows(script, revision):
+        command.upgrade(config, "head")
+        return
+    try:
+        check_compatible(connection, script, revision)
+    except SchemaTooNew as error:
+        log_event(_log, logging.CRITICAL, "schema_too_new", str(error), revision=revision)
+        raise
+    message = f"the database is at revision {revision} of a newer version, which this version is compatible with"
+    log_event(_log, logging.WARNING, "schema_newer", message, revision=revision)

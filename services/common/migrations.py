@@ -1,7 +1,28 @@
-"""What the `env.py` of each service's migrations runs."""
+"""What the `env.py` of each service's migrations runs, and which versions of a service can work with which tables.
+
+While a service is rolled out, and after it was rolled back, an old version meets tables that a newer one has migrated.
+So each migration says in `compatible_with` which code can work with what it leaves behind: code that knows the revision
+that it names. This is written to the table `schema_compatibility`, where code without the migration can read it.
+services/README.md, "Migrations", has the rules for writers of migrations.
+"""
+
+from collections.abc import Iterable
 
 from alembic import context
-from sqlalchemy import MetaData
+from alembic.script import Script, ScriptDirectory
+from sqlalchemy import Column, Connection, MetaData, String, Table, delete, insert, inspect, select
+
+schema_compatibility = Table(
+    "schema_compatibility",
+    MetaData(),
+    Column("revision", String(32), primary_key=True),
+    Column("compatible_with", String(32), nullable=False),
+)
+"""One row: the revision of the tables, and the oldest revision whose code can work with them."""
+
+
+class SchemaTooNew(Exception):
+    """The tables are those of a newer version of the service, with which this version cannot work."""
 
 
 def run(metadata: MetaData) -> None:
@@ -9,6 +30,65 @@ def run(metadata: MetaData) -> None:
 
     `metadata` describes the tables of the service's store.
     """
-    context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+    connection: Connection = context.config.attributes["connection"]
+    context.configure(connection=connection, target_metadata=metadata)
     with context.begin_transaction():
         context.run_migrations()
+        _record(connection, context.script, context.get_context().get_current_revision())
+
+
+def knows(script: ScriptDirectory, revision: str | None) -> bool:
+    """Return whether `revision` is one of the migrations in `script`. Every version knows an empty database, None."""
+    return revision is None or any(known.revision == revision for known in script.walk_revisions())
+
+
+def check_compatible(connection: Connection, script: ScriptDirectory, revision: str) -> None:
+    """Check that code with the migrations in `script` can work with tables of a revision that it does not know.
+
+    Raises `SchemaTooNew`.
+    """
+    newest = script.get_current_head()
+    required = _recorded(connection).get(revision)
+    if required is not None and knows(script, required):
+        return
+    needed = "a version that knows it" if required is None else f"a version with migration {required} or a newer one"
+    raise SchemaTooNew(
+        f"The database is at revision {revision}, and the newest migration of this version is {newest}. Its tables "
+        f"need {needed}. Start such a version, or restore the backup from before the migration."
+    )
+
+
+def oldest_compatible(migrations: Iterable[Script]) -> str:
+    """Return the oldest revision whose code can work with the tables that `migrations`, in their order, have made.
+
+    Raises `ValueError` if a migration does not say what it is compatible with, or names a revision that comes later.
+    """
+    order: list[str] = []
+    oldest = 0
+    for migration in migrations:
+        order.append(migration.revision)
+        compatible_with = getattr(migration.module, "compatible_with", None)
+        if compatible_with not in order:
+            raise ValueError(
+                f"Migration {migration.revision} must set compatible_with to its own revision, or to one before it."
+            )
+        oldest = max(oldest, order.index(compatible_with))
+    return order[oldest]
+
+
+def _record(connection: Connection, script: ScriptDirectory, revision: str | None) -> None:
+    """Write down which code can work with the tables, unless that is known already."""
+    schema_compatibility.create(connection, checkfirst=True)
+    migrations = list(script.iterate_revisions(revision, "base"))[::-1] if revision else []
+    rows = {revision: oldest_compatible(migrations)} if revision else {}
+    if rows != _recorded(connection):
+        connection.execute(delete(schema_compatibility))
+        for known, compatible_with in rows.items():
+            connection.execute(insert(schema_compatibility).values(revision=known, compatible_with=compatible_with))
+
+
+def _recorded(connection: Connection) -> dict[str, str]:
+    if not inspect(connection).has_table(schema_compatibility.name):
+        return {}
+    query = select(schema_compatibility.c.revision, schema_compatibility.c.compatible_with)
+    return {row.revision: row.compatible_with for row in connection.execute(query)}

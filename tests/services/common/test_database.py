@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 
 from services.billing import app as billing
 from services.common import database as module
@@ -310,6 +310,51 @@ class TestSQLite:
         await database.close()
         assert "nowhere" in caplog.text
         assert secret not in caplog.text
+
+    @pytest.mark.parametrize("is_replaced", [False, True], ids=["deleted", "replaced"])
+    async def test_a_file_that_is_deleted_or_replaced(
+        self, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, is_replaced: bool
+    ) -> None:
+        """Nothing is written to a file that is not in its place any more, and the log says loudly what to do.
+
+        When the file is back, the process goes on with it.
+        """
+        database, path, kept = await with_counter(url), tmp_path / "deep" / "x.db", tmp_path / "kept.db"
+        path.rename(kept)
+        if is_replaced:
+            path.touch()
+        for transaction in (database.read, database.write):
+            with pytest.raises(DatabaseUnavailable):
+                async with transaction():
+                    pytest.fail("the transaction began")
+        with pytest.raises(DatabaseUnavailable):
+            await database.ready()
+        assert path.exists() == is_replaced
+        assert {record.levelname for record in caplog.records} == {"CRITICAL"}
+        assert f"the file {path} was deleted or replaced while this process has it open" in caplog.text
+        kept.rename(path)
+        assert await value(database) == 0
+        await database.close()
+
+    async def test_a_file_that_is_deleted_during_a_transaction(self, url: str, tmp_path: Path) -> None:
+        """A transaction whose file is gone at its end does not count as written."""
+        database = await with_counter(url)
+        with pytest.raises(DatabaseUnavailable) as refused:  # noqa: PT012 - the transaction has statements
+            async with database.write() as connection:
+                await connection.execute(text("UPDATE counter SET value = 7"))
+                (tmp_path / "deep" / "x.db").unlink()
+        assert refused.value.maybe_written
+        await database.close()
+
+    async def test_no_connection_creates_the_file(self, url: str, tmp_path: Path) -> None:
+        """A file that is deleted at the last moment is not made again without its tables."""
+        database = await with_counter(url)
+        await database.close()
+        for file in (tmp_path / "deep").iterdir():
+            file.unlink()
+        with pytest.raises(OperationalError, match="unable to open database file"):
+            await database._engine.connect()
+        assert list((tmp_path / "deep").iterdir()) == []
 
     async def test_a_file_that_cannot_be_opened(self, url: str, tmp_path: Path) -> None:
         """If a folder has the name of the database file, opening the database fails."""

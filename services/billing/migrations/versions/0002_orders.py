@@ -5,6 +5,7 @@ from alembic import op
 
 revision = "0002"
 down_revision = "0001"
+compatible_with = "0002"  # Code before it expects the keys in `bills`.
 
 BILLS = "id, uid, status, created_at, currency"
 BELOW_BILLS = {

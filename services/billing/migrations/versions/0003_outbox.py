@@ -5,6 +5,7 @@ from alembic import op
 
 revision = "0003"
 down_revision = "0002"
+compatible_with = "0003"  # No one hands over the deliveries of code before it.
 
 
 def upgrade() -> None:

@@ -5,6 +5,7 @@ from alembic import op
 
 revision = "0002"
 down_revision = "0001"
+compatible_with = "0002"  # Code before it refuses the reservations of Billing.
 
 
 def upgrade() -> None:
