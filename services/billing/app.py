@@ -74,4 +74,5 @@ def create_app(
             Repeated("correct due times", dispatcher.correct_due_times, every_seconds=CORRECT_SECONDS),
             Repeated("hand over deliveries", dispatcher.hand_over_due, every_seconds=HAND_OVER_SECONDS),
         ],
+        backlogs=[orders.unfinished, orders.unforgotten, dispatcher.waiting],
     )

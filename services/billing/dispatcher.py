@@ -9,6 +9,7 @@ from typing import Protocol
 from mstoken.backoff import Backoff
 from mstoken.log_events import log_event
 from services.billing.outbox import Claim, Outbox
+from services.common.backlog import SOON, Backlog
 from services.common.errors import DatabaseUnavailable
 from services.common.ids import new_id
 from services.common.late_writes import LateWrites, Write
@@ -86,6 +87,11 @@ class Dispatcher:
         now = self._clock()
         longest = max(self._patience, timedelta(seconds=max(LEASE_SECONDS, BACKOFF.longest_seconds)))
         await self._outbox.bring_forward(now=now, latest=now + longest + CLOCK_DIFFERENCE)
+
+    async def waiting(self) -> Backlog:
+        """Measure how many deliveries wait for their hand-over, and for how long."""
+        now = self._clock()
+        return Backlog.of("deliveries", await self._outbox.waiting(at=now), now, SOON)
 
     async def _claim(self) -> Sequence[Claim]:
         lease, now = new_id(), self._clock()

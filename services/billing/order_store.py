@@ -11,7 +11,9 @@ from services.billing.bills import Bill
 from services.billing.errors import ORDER_REFUSALS, OrderRefused
 from services.billing.orders import MAX_LEASE, IdempotencyKey, Lease, Order, OrderItem
 from services.billing.store import MAX_DETAIL, add_bill, orders
+from services.common.backlog import Waiting
 from services.common.database import Database
+from services.common.queries import count_waiting
 from services.common.times import utc
 
 
@@ -27,7 +29,7 @@ class OrderStore:
     async def add(self, order: Order, lease: Lease, *, forget_before: datetime) -> bool:
         """Add a new order. Return False, and add nothing, if the user has an order under the same key.
 
-        An order under that key is forgotten first if it is settled and older than `forget_before`.
+        An order under that key is forgotten first if it was placed and settled before `forget_before`.
         """
         same_key = (orders.c.uid == order.uid) & (orders.c.idempotency_key == order.key.value)
         try:
@@ -86,14 +88,27 @@ class OrderStore:
             await add_bill(connection, bill)
         return True
 
-    async def forget(self, *, before: datetime) -> None:
-        """Delete settled orders that are older than `before`."""
-        old = _settled_before(before)
+    async def forget(self, *, before: datetime, limit: int) -> int:
+        """Delete up to `limit` orders that were placed and settled before `before`. Return how many."""
+        old = select(orders.c.id).where(_settled_before(before)).order_by(orders.c.created_at)
         async with self._database.read() as connection:
-            if (await connection.execute(select(orders.c.id).where(old).limit(1))).one_or_none() is None:
-                return  # Without the lock that writing takes.
+            if (await connection.execute(old.limit(1))).first() is None:
+                return 0  # Without the lock that writing takes.
         async with self._database.write() as connection:
-            await connection.execute(delete(orders).where(old))
+            # PostgreSQL skips rows that another process is deleting.
+            ids = (await connection.execute(old.limit(limit).with_for_update(skip_locked=True))).scalars().all()
+            await connection.execute(delete(orders).where(orders.c.id.in_(ids)))
+        return len(ids)
+
+    async def waiting(self) -> Waiting:
+        """Return how many orders are pending, and when the first of them was placed."""
+        async with self._database.read() as connection:
+            return await count_waiting(connection, orders.c.created_at, orders.c.status == "pending")
+
+    async def forgettable(self, *, before: datetime) -> Waiting:
+        """Return how many orders `forget` would delete, and when the first of them was placed."""
+        async with self._database.read() as connection:
+            return await count_waiting(connection, orders.c.created_at, _settled_before(before))
 
     async def _change(self, order_id: str, lease: Lease, **values: Any) -> bool:
         async with self._database.write() as connection:
@@ -111,7 +126,8 @@ def _is_held(order_id: str, lease: Lease) -> ColumnElement[bool]:
 
 
 def _settled_before(time: datetime) -> ColumnElement[bool]:
-    return (orders.c.status != "pending") & (orders.c.created_at < time)
+    # An order is settled before its last lease ends.
+    return (orders.c.status != "pending") & (orders.c.created_at < time) & (orders.c.lease_until < time)
 
 
 def _order(row: Row[Any]) -> Order:

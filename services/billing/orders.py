@@ -20,6 +20,7 @@ ends later than a lease can was written by a clock that was wrong, and is over.
 import asyncio
 import hashlib
 import json
+import logging
 import math
 import secrets
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mstoken import UserCaller
+from mstoken.log_events import log_event
 from mstoken.problem import Problem
 from services.billing.bills import Bill, BillLine, Bills
 from services.billing.errors import (
@@ -37,9 +39,12 @@ from services.billing.errors import (
     NeighbourUnavailable,
     OrderGivenUp,
     OrderRefused,
+    ProductFailed,
     ProductRepeated,
     ProductUnavailable,
 )
+from services.common.background import BATCH, in_batches
+from services.common.backlog import LATER, SOON, Backlog
 from services.common.errors import DatabaseUnavailable
 from services.common.ids import new_id
 from services.common.late_writes import LateWrites
@@ -60,6 +65,10 @@ PATIENCE = timedelta(minutes=10)
 """How long to keep trying to issue a bill before the order is abandoned."""
 KEY_LIFETIME = timedelta(hours=24)
 """How long a repeated request gets the same answer."""
+KEEP_KEYS = KEY_LIFETIME + MAX_LEASE
+"""How long a key is kept after the order was placed, and after it was settled: no clock forgets it too early."""
+PRODUCT_REMEMBERS = timedelta(days=29)
+"""How long Product surely knows what became of a reservation: it forgets after 30 days."""
 
 RESUME_SECONDS = 5.0
 """Seconds between two searches of a process for orders that no worker is working on."""
@@ -68,6 +77,8 @@ FORGET_SECONDS = 600.0
 """Seconds between two searches of a process for expired idempotency keys."""
 MAX_HOLDS = 3
 """How often a worker reserves the items of an order if the reservation expires before the sale."""
+
+_log = logging.getLogger("services.billing.orders")
 
 OrderStatus: TypeAlias = Literal["pending", "issued", "abandoned"]
 
@@ -189,14 +200,24 @@ class Orders:
 
     async def forget(self) -> None:
         """Forget idempotency keys after their lifetime, unless their order is pending. Bills are kept."""
-        await self._store.forget(before=self._clock() - KEY_LIFETIME)
+        before = self._clock() - KEEP_KEYS
+        await in_batches(lambda: self._store.forget(before=before, limit=BATCH))
+
+    async def unfinished(self) -> Backlog:
+        """Measure how many orders are pending, and for how long."""
+        return Backlog.of("orders", await self._store.waiting(), self._clock(), SOON)
+
+    async def unforgotten(self) -> Backlog:
+        """Measure how many keys have expired, and since when."""
+        before = self._clock() - KEEP_KEYS
+        return Backlog.of("expired idempotency keys", await self._store.forgettable(before=before), before, LATER)
 
     def _new_lease(self) -> Lease:
         return Lease(secrets.token_hex(16), self._clock() + LEASE)
 
     async def _add(self, order: Order, lease: Lease) -> bool:
         try:
-            return await self._store.add(order, lease, forget_before=order.created_at - KEY_LIFETIME)
+            return await self._store.add(order, lease, forget_before=order.created_at - KEEP_KEYS)
         except (DatabaseUnavailable, asyncio.CancelledError) as error:
             self._free_if_held(order.id, lease, error)
             raise
@@ -237,6 +258,7 @@ class Orders:
 
     async def _issue_or_refuse(self, order: Order, lease: Lease) -> Bill:
         """Return the order's bill. Raises `OrderRefused` after the order was abandoned."""
+        self._check_product_remembers(order)
         problem = order.problem or self._too_late(order)
         if problem is None:
             try:
@@ -279,6 +301,16 @@ class Orders:
         if not await self._store.abandon(order.id, lease):
             raise BillInProgress
         raise problem
+
+    def _check_product_remembers(self, order: Order) -> None:
+        """Raise `ProductFailed` if Product may have forgotten that it has sold the items of an order."""
+        if self._clock() - order.created_at > PRODUCT_REMEMBERS:
+            message = (
+                f"order {order.id} is pending since {order.created_at:%Y-%m-%d}, and Product may have forgotten "
+                "whether its items were sold: find out, and settle the order by hand"
+            )
+            log_event(_log, logging.ERROR, "order_too_old", message, order=order.id)
+            raise ProductFailed
 
 
 def _check_each_product_once(items: Sequence[OrderItem]) -> None:

@@ -13,7 +13,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, select, update
 
 from services.billing.store import outbox
+from services.common.backlog import Waiting
 from services.common.database import Database
+from services.common.queries import count_waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,11 @@ class Outbox:
             free = (await connection.execute(due.with_for_update(skip_locked=True))).scalars().all()
             take = update(outbox).where(outbox.c.delivery_id.in_(free)).values(due_at=until, lease=lease)
             return [Claim(*row) for row in await connection.execute(take.returning(*_CLAIM))]
+
+    async def waiting(self, *, at: datetime) -> Waiting:
+        """Return how many deliveries are due, and since when."""
+        async with self._database.read() as connection:
+            return await count_waiting(connection, outbox.c.due_at, outbox.c.due_at <= at)
 
     async def give_back(self, lease: str, *, until: datetime, now: datetime) -> bool:
         """End the claims under `lease`, which has the end `until`: their deliveries are due at `now`.

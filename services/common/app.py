@@ -15,7 +15,7 @@ from mstoken import TokenVerifier
 from mstoken.errors import SettingsError, VerifierUnavailable
 from mstoken.fastapi import documented_problem, protect
 from mstoken.log_events import log_event
-from services.common import logs, problems
+from services.common import backlog, logs, problems
 from services.common.bodies import BodyReader
 from services.common.database import Database
 from services.common.deadlines import DeadlineLimit
@@ -80,10 +80,12 @@ def build(
     verifier: TokenVerifier,
     database: Database,
     resources: Sequence[AbstractAsyncContextManager[object]] = (),
+    backlogs: Sequence[backlog.Measure] = (),
 ) -> FastAPI:
     """Return an app that serves `router` to the callers that `verifier` admits.
 
     Before it serves, the app migrates and opens the database, and then opens `resources`. It closes them at its end.
+    `/readyz` warns if one of `backlogs` is late.
     Raises `SettingsError` if the settings of the verifier are wrong.
     """
     verifier.prepare()
@@ -111,7 +113,8 @@ def build(
     )
     protect(app, verifier)
     problems.install(app)
-    app.include_router(_probes(verifier, database))
+    backlog.install(app, backlogs)
+    app.include_router(_probes(app, verifier, database))
     app.include_router(router)
     # The last one is the outermost. So refused requests are logged, except those that find the process full. The time
     # that a request waits counts, and a request has its body before it takes a place of the load limit.
@@ -126,7 +129,7 @@ def build(
     return app
 
 
-def _probes(verifier: TokenVerifier, database: Database) -> APIRouter:
+def _probes(app: FastAPI, verifier: TokenVerifier, database: Database) -> APIRouter:
     router = APIRouter(tags=["probes"])
 
     @router.get("/healthz")
@@ -136,7 +139,7 @@ def _probes(verifier: TokenVerifier, database: Database) -> APIRouter:
 
     @router.get("/readyz", responses={503: documented_problem("The service cannot work now; `code` says what fails.")})
     async def readiness() -> Readiness:
-        """Check that the database answers and that tokens can be verified."""
+        """Check that the database answers and that tokens can be verified. Warn of work that waits for too long."""
         # Anyone may ask. The answer has the kind of problem only, because the details may name servers.
         await database.ready()
         try:
@@ -144,7 +147,8 @@ def _probes(verifier: TokenVerifier, database: Database) -> APIRouter:
         except VerifierUnavailable as outage:
             log_event(_log, logging.ERROR, "not_ready", f"not ready: {outage.reason}", reason=outage.reason)
             raise
-        if warnings:
+        late = [str(work) for work in await backlog.backlogs_of(app) if work.is_late]
+        if warnings := [*warnings, *late]:
             message = f"ready, with warnings: {'; '.join(warnings)}"
             log_event(_log, logging.WARNING, "ready_with_warnings", message, warnings=warnings)
         return Readiness(warnings=[warning.partition(":")[0] for warning in warnings])

@@ -11,6 +11,11 @@ from mstoken.problem import Problem
 STOP_SECONDS = 1.5
 """How long a stopping app waits for a job that is running before it cancels the job, in seconds."""
 
+BATCH = 500
+"""How many rows a job deletes in one transaction."""
+PAUSE_SECONDS = 0.05
+"""The pause between two batches, in seconds."""
+
 _log = logging.getLogger("services.background")
 
 
@@ -66,3 +71,20 @@ class Repeated:
         except Exception as error:
             message = f"the job {self._name} failed because of a defect: {type(error).__name__}"
             log_event(_log, logging.ERROR, "defect", message, exc_info=error, job=self._name)
+
+
+async def in_batches(
+    delete: Callable[[], Awaitable[int]],
+    *,
+    size: int = BATCH,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> int:
+    """Repeat `delete`, which deletes up to `size` rows and returns how many, until it deletes fewer.
+
+    Return how many rows were deleted. Between two batches, the other writers of the database have a turn.
+    """
+    total = 0
+    while (deleted := await delete()) >= size:
+        total += deleted
+        await sleep(PAUSE_SECONDS)
+    return total + deleted

@@ -13,7 +13,7 @@ from services.common.background import Repeated
 from services.common.database import Database
 from services.common.times import Clock, utc_now
 from services.product.catalogue import Catalogue
-from services.product.reservations import SWEEP_SECONDS, Reservations
+from services.product.reservations import FORGET_SECONDS, SWEEP_SECONDS, Reservations
 from services.product.routes import router
 from services.product.settings import ProductSettings
 from services.product.store import ProductStore, ReservationStore
@@ -35,9 +35,13 @@ def create_app(
     return build(
         "Product",
         "The products of the shop, and reservations of them for bills.",
-        router(Catalogue(ProductStore(database)), reservations),
+        router(Catalogue(ProductStore(database), clock=clock), reservations),
         settings=settings,
         verifier=verifier or TokenVerifier("product"),
         database=database,
-        resources=[Repeated("release expired", reservations.release_expired, every_seconds=SWEEP_SECONDS)],
+        resources=[
+            Repeated("release expired", reservations.release_expired, every_seconds=SWEEP_SECONDS),
+            Repeated("forget reservations", reservations.forget, every_seconds=FORGET_SECONDS),
+        ],
+        backlogs=[reservations.overdue, reservations.unforgotten],
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from services.common.ids import new_id
 from services.common.pages import PageRequest, cut
+from services.common.times import Clock, utc_now
 from services.product.errors import ProductNotFound
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ class Product:
 class Catalogue:
     """The products. Every call raises `DatabaseUnavailable`."""
 
-    def __init__(self, store: "ProductStore") -> None:
+    def __init__(self, store: "ProductStore", *, clock: Clock = utc_now) -> None:
         self._store = store
+        self._clock = clock
 
     async def add(self, name: str, description: str, amount: int, currency: str, stock: int) -> Product:
         """Add a product with a new id, and return it."""
@@ -47,8 +49,11 @@ class Catalogue:
         return _found(await self._store.change(product_id, changes))
 
     async def remove(self, product_id: str) -> None:
-        """Delete a product. Bills keep copies of its name and price. Raises `ProductNotFound`."""
-        if not await self._store.remove(product_id):
+        """Delete a product. Bills keep copies of its name and price. Raises `ProductNotFound`.
+
+        What is held of it can still be sold. What is put back counts as stock of the deleted product.
+        """
+        if not await self._store.remove(product_id, at=self._clock()):
             raise ProductNotFound
 
     async def page(
@@ -57,7 +62,7 @@ class Catalogue:
         """Return a page of the catalogue, the oldest product first, and the cursor of the next page.
 
         With `ids`, only products with one of these ids; unknown ids are ignored. With `words`, only products that have
-        them in name or description, in upper or lower case.
+        all of them in name or description, as `services.product.search` describes.
         """
         found = await self._store.find(ids=ids, words=words, after=request.after, limit=request.limit + 1)
         return cut(found, request.limit)

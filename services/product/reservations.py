@@ -11,7 +11,8 @@
        └──────────▶ released
 
 For each product, stock + held + committed changes only when an administrator sets the stock. `committed` and `released`
-are final: a request to hold that arrives after the release of the same bill holds nothing.
+are final: a request to hold that arrives after the release of the same bill holds nothing. What became of a reservation
+is forgotten after 30 days.
 
 The functions `after_…` decide what follows from the present reservation and the time. The store locks, loads and saves.
 """
@@ -22,6 +23,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from services.common.background import BATCH, in_batches
+from services.common.backlog import LATER, SOON, Backlog
 from services.common.times import Clock, utc_now
 from services.product.catalogue import Product
 from services.product.errors import (
@@ -49,6 +52,12 @@ SWEEP_SECONDS = 5.0
 
 SWEEP_BATCH = 100
 """Maximum number of reservations that one search puts back."""
+
+REMEMBER = timedelta(days=30)
+"""How long Product knows what became of a reservation. Billing relies on it (its `PRODUCT_REMEMBERS`)."""
+
+FORGET_SECONDS = 600.0
+"""Seconds between two searches of a process for what it may forget."""
 
 ReservationStatus: TypeAlias = Literal["held", "committed", "released", "expired"]
 
@@ -200,3 +209,19 @@ class Reservations:
             before, after = await self._store.change(bill_id, partial(after_expiry, now=self._clock()))
             expired += before != after
         return expired
+
+    async def forget(self) -> None:
+        """Delete what became of reservations, and the stock of deleted products, after the time to remember it."""
+        before = self._clock() - REMEMBER
+        await in_batches(lambda: self._store.forget(before=before, limit=BATCH))
+        await in_batches(lambda: self._store.forget_products(before=before, limit=BATCH))
+
+    async def overdue(self) -> Backlog:
+        """Measure how many reservations should have been put back, and since when."""
+        now = self._clock()
+        return Backlog.of("expired reservations", await self._store.waiting(at=now), now, SOON)
+
+    async def unforgotten(self) -> Backlog:
+        """Measure how many reservations should have been forgotten, and since when."""
+        before = self._clock() - REMEMBER
+        return Backlog.of("old reservations", await self._store.forgettable(before=before), before, LATER)

@@ -51,7 +51,8 @@ Words = Annotated[
         min_length=1,
         max_length=100,
         pattern=PRINTABLE_LINE,
-        description="Only products with this text in their name or description, in upper or lower case.",
+        description="Only products that have all of these words in their name or description. Each may be the "
+        "beginning of a word. Case, accents and punctuation do not matter.",
     ),
 ]
 

@@ -7,8 +7,10 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     DateTime,
     ForeignKey,
     Index,
@@ -26,11 +28,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
+from services.common.backlog import Waiting
 from services.common.database import Database
+from services.common.queries import count_waiting
 from services.common.times import utc
 from services.product.catalogue import Product
 from services.product.reservations import MAX_HOLD, Reservation, ReservationItem, ReservationLine, lines_of
+from services.product.search import search_text, words_of
 
 Decision: TypeAlias = Callable[[Reservation | None], Reservation]
 """Makes the next state of a reservation out of the present one; None is that of a bill without a reservation."""
@@ -46,7 +54,8 @@ products = Table(
     Column("amount", BigInteger, nullable=False),
     Column("currency", String(3), nullable=False),
     Column("stock", Integer, nullable=False),
-    # Name and description with the case folded. Databases fold it in different ways; SQLite folds ASCII only.
+    # The words of name and description (`services.product.search`), which have an index: FTS5 in SQLite, GIN over a
+    # tsvector in PostgreSQL. Both are made by migration 0003.
     Column("search_text", Text, nullable=False),
     CheckConstraint("stock >= 0", name="stock_not_negative"),
 )
@@ -72,6 +81,43 @@ reservation_lines = Table(
     Column("currency", String(3), nullable=False),
     Column("quantity", Integer, nullable=False),
 )
+
+deleted_products = Table(
+    "deleted_products",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("stock", Integer, nullable=False),
+    Column("deleted_at", DateTime(timezone=True), nullable=False),
+    Index("deleted_products_by_age", "deleted_at"),
+)
+"""The stock of products that were deleted. What bills had reserved of them is put back here."""
+
+
+class has_words(FunctionElement[bool]):  # noqa: N801 - it reads as a function in queries
+    """Whether a product has words that begin with the given ones, which `words_of` made, with spaces between them."""
+
+    inherit_cache = True
+    type = Boolean()
+
+
+@compiles(has_words, "sqlite")
+def _has_words_in_sqlite(element: has_words, compiler: SQLCompiler, **options: Any) -> str:
+    words = compiler.process(element.clauses, **options)
+    return (
+        "products.id IN (SELECT product_search_rows.id FROM product_search JOIN product_search_rows "  # noqa: S608
+        "ON product_search_rows.number = product_search.rowid "
+        f"""WHERE product_search MATCH '"' || replace({words}, ' ', '"* "') || '"*')"""
+    )
+
+
+@compiles(has_words, "postgresql")
+def _has_words_in_postgresql(element: has_words, compiler: SQLCompiler, **options: Any) -> str:
+    words = compiler.process(element.clauses, **options)
+    # The expression of the index.
+    vector = "to_tsvector('simple', products.search_text)"
+    return f"{vector} @@ to_tsquery('simple', replace({words}, ' ', ':* & ') || ':*')"
+
 
 _SELECT = select(*(column for column in products.c if column.name != "search_text"))
 
@@ -102,14 +148,20 @@ class ProductStore:
             if row is None:
                 return None
             product = _product(row)
-            await connection.execute(update(products).where(has_id).values(search_text=_search_text(product)))
+            await connection.execute(update(products).where(has_id).values(search_text=_words(product)))
         return product
 
-    async def remove(self, product_id: str) -> bool:
-        """Delete the product. Return whether there was one."""
+    async def remove(self, product_id: str, *, at: datetime) -> bool:
+        """Delete the product at this time, and remember its stock. Return whether there was one."""
+        has_id = products.c.id == product_id
         async with self._database.write() as connection:
-            result = await connection.execute(delete(products).where(products.c.id == product_id))
-        return result.rowcount == 1
+            row = (await connection.execute(_SELECT.where(has_id).with_for_update())).one_or_none()
+            if row is None:
+                return False
+            deleted = {"id": row.id, "name": row.name, "stock": row.stock, "deleted_at": at}
+            await connection.execute(insert(deleted_products).values(deleted))
+            await connection.execute(delete(products).where(has_id))
+        return True
 
     async def find(
         self, *, ids: Collection[str] | None, words: str | None, after: str | None, limit: int
@@ -118,11 +170,14 @@ class ProductStore:
 
         `ids` and `words` restrict them as `Catalogue.page` describes.
         """
+        searched = None if words is None else words_of(words)
+        if searched == []:
+            return []
         query = _SELECT.order_by(products.c.id).limit(limit)
         if ids is not None:
             query = query.where(products.c.id.in_(ids))
-        if words is not None:
-            query = query.where(products.c.search_text.contains(words.casefold(), autoescape=True))
+        if searched is not None:
+            query = query.where(has_words(" ".join(searched)))
         if after is not None:
             query = query.where(products.c.id > after)
         async with self._database.read() as connection:
@@ -170,17 +225,57 @@ class ReservationStore:
                     await _add_lines(connection, bill_id, lines)
                     after = replace(after, lines=lines)
             elif did_take_stock and not after.takes_stock:
-                # Products that were deleted in the meantime do not come back.
-                await _add_to_stock(connection, {line.product_id: line.quantity for line in after.lines})
+                await _put_back(connection, {line.product_id: line.quantity for line in after.lines})
         return before, after
 
     async def expired(self, *, at: datetime, limit: int) -> Sequence[str]:
         """Return up to `limit` bills whose reservation may expire, those that have waited longest first."""
-        is_over = (reservations.c.expires_at <= at) | (reservations.c.expires_at > at + MAX_HOLD)
-        due = (reservations.c.status == "held") & is_over
-        query = select(reservations.c.bill_id).where(due).order_by(reservations.c.expires_at).limit(limit)
+        query = select(reservations.c.bill_id).where(_is_overdue(at)).order_by(reservations.c.expires_at).limit(limit)
         async with self._database.read() as connection:
             return (await connection.execute(query)).scalars().all()
+
+    async def waiting(self, *, at: datetime) -> Waiting:
+        """Return how many reservations may expire, and since when."""
+        async with self._database.read() as connection:
+            return await count_waiting(connection, reservations.c.expires_at, _is_overdue(at))
+
+    async def forget(self, *, before: datetime, limit: int) -> int:
+        """Delete up to `limit` reservations that are not held, and were not since `before`. Return how many."""
+        old = select(reservations.c.bill_id).where(_has_ended_before(before))
+        async with self._database.read() as connection:
+            if (await connection.execute(old.limit(1))).first() is None:
+                return 0  # Without the lock that writing takes.
+        async with self._database.write() as connection:
+            # PostgreSQL skips rows that another process is deleting.
+            ids = (await connection.execute(old.limit(limit).with_for_update(skip_locked=True))).scalars().all()
+            await connection.execute(delete(reservation_lines).where(reservation_lines.c.bill_id.in_(ids)))
+            await connection.execute(delete(reservations).where(reservations.c.bill_id.in_(ids)))
+        return len(ids)
+
+    async def forgettable(self, *, before: datetime) -> Waiting:
+        """Return how many reservations `forget` would delete, and when the first of them expired."""
+        async with self._database.read() as connection:
+            return await count_waiting(connection, reservations.c.expires_at, _has_ended_before(before))
+
+    async def forget_products(self, *, before: datetime, limit: int) -> int:
+        """Forget the stock of up to `limit` products that were deleted before `before`. Return of how many."""
+        old = select(deleted_products.c.id).where(deleted_products.c.deleted_at < before)
+        async with self._database.read() as connection:
+            if (await connection.execute(old.limit(1))).first() is None:
+                return 0
+        async with self._database.write() as connection:
+            ids = (await connection.execute(old.limit(limit).with_for_update(skip_locked=True))).scalars().all()
+            await connection.execute(delete(deleted_products).where(deleted_products.c.id.in_(ids)))
+        return len(ids)
+
+
+def _is_overdue(at: datetime) -> ColumnElement[bool]:
+    is_over = (reservations.c.expires_at <= at) | (reservations.c.expires_at > at + MAX_HOLD)
+    return (reservations.c.status == "held") & is_over
+
+
+def _has_ended_before(time: datetime) -> ColumnElement[bool]:
+    return reservations.c.status.in_(("committed", "released", "expired")) & (reservations.c.expires_at < time)
 
 
 async def _lock(connection: AsyncConnection, bill_id: str) -> Reservation | None:
@@ -215,6 +310,16 @@ async def _add_to_stock(connection: AsyncConnection, quantities: Mapping[str, in
         await connection.execute(statement, rows)
 
 
+async def _put_back(connection: AsyncConnection, quantities: Mapping[str, int]) -> None:
+    """Put items back in stock. Those of a product that was deleted in the meantime count as its last stock."""
+    query = select(products.c.id).where(products.c.id.in_(quantities)).order_by(products.c.id).with_for_update()
+    present = set((await connection.execute(query)).scalars())
+    await _add_to_stock(connection, {name: quantities[name] for name in present})
+    for name in sorted(quantities.keys() - present):
+        new_stock = deleted_products.c.stock + quantities[name]
+        await connection.execute(update(deleted_products).where(deleted_products.c.id == name).values(stock=new_stock))
+
+
 async def _add(connection: AsyncConnection, reservation: Reservation) -> None:
     values = {
         "bill_id": reservation.bill_id,
@@ -240,8 +345,8 @@ def _product(row: Row[Any]) -> Product:
 
 
 def _columns(product: Product) -> dict[str, Any]:
-    return {**asdict(product), "search_text": _search_text(product)}
+    return {**asdict(product), "search_text": _words(product)}
 
 
-def _search_text(product: Product) -> str:
-    return f"{product.name}\n{product.description}".casefold()
+def _words(product: Product) -> str:
+    return search_text(product.name, product.description)

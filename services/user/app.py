@@ -10,10 +10,11 @@ from fastapi import FastAPI
 
 from mstoken import Settings, TokenVerifier
 from services.common.app import build, own_process
+from services.common.background import Repeated
 from services.common.database import Database
 from services.common.late_writes import LateWrites
 from services.user.accounts import FAILED_LOG_IN_SECONDS, Accounts
-from services.user.attempts import Attempts
+from services.user.attempts import FORGET_SECONDS, Attempts
 from services.user.firebase import LIMITS, TIMEOUT, AdminSessions, IdentityToolkit, Sessions
 from services.user.profiles import Profiles
 from services.user.routes import router
@@ -45,12 +46,13 @@ def create_app(
     client = client or httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS)
     database = Database(settings.database_url, MIGRATIONS)
     late_writes = LateWrites()
+    attempts = Attempts(AttemptStore(database), late_writes)
     profiles = Profiles(ProfileStore(database))
     accounts = Accounts(
         IdentityToolkit(firebase, client),
         sessions or AdminSessions(firebase),
         profiles,
-        Attempts(AttemptStore(database), late_writes),
+        attempts,
         forget=verifier.forget,
         failed_log_in_seconds=failed_log_in_seconds,
     )
@@ -61,5 +63,6 @@ def create_app(
         settings=settings,
         verifier=verifier,
         database=database,
-        resources=[client, late_writes],
+        resources=[client, late_writes, Repeated("forget attempts", attempts.forget, every_seconds=FORGET_SECONDS)],
+        backlogs=[attempts.unforgotten],
     )

@@ -24,8 +24,11 @@ hour, and addresses from which the account was logged in to before. Firebase, "F
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from services.common.background import BATCH, in_batches
+from services.common.backlog import LATER, Backlog
 from services.common.ids import new_id
 from services.common.late_writes import LateWrites
 from services.common.times import utc_now
@@ -72,6 +75,8 @@ MAX_KNOWN_NETWORKS = 10
 """How many networks an account knows: the latest ones from which it was logged in to."""
 KNOWN_NETWORK_SECONDS = 90 * _DAY
 """How long an account knows a network after the last log-in from it, in seconds."""
+FORGET_SECONDS = 60.0
+"""Seconds between two searches of a process for what does not count any more."""
 CLOCK_DIFFERENCE_SECONDS = 60
 """By how much the clocks of two processes differ at most, in seconds. An attempt that is further in the future counts,
 but no one waits until then: it was made while a clock was wrong."""
@@ -154,6 +159,18 @@ class Attempts:
     async def undecided(self, attempt: Attempt) -> None:
         """Remove an attempt that Firebase has not decided about, because it was unavailable or overloaded."""
         await self._late_writes.make(lambda: self._store.remove(attempt), useful_seconds=_DAY)
+
+    async def forget(self) -> None:
+        """Delete attempts that do not count any more, and networks that accounts do not know any more."""
+        now = int(self._clock())
+        await in_batches(lambda: self._store.forget(before=now, limit=BATCH))
+        await in_batches(lambda: self._store.forget_networks(before=now - KNOWN_NETWORK_SECONDS, limit=BATCH))
+
+    async def unforgotten(self) -> Backlog:
+        """Measure how many attempts do not count any more, and since when."""
+        now = int(self._clock())
+        waiting = await self._store.forgettable(before=now)
+        return Backlog.of("old attempts", waiting, datetime.fromtimestamp(now, UTC), LATER)
 
     async def _add(self, attempt: Attempt, limits: Mapping[str, Limit]) -> Attempt:
         wait_seconds = await self._store.add(attempt, limits)

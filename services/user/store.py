@@ -9,23 +9,26 @@ from sqlalchemy import (
     BigInteger,
     Column,
     DateTime,
+    Delete,
     Index,
     MetaData,
     Row,
+    Select,
     String,
     Table,
+    bindparam,
     delete,
     func,
     insert,
     or_,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.common.backlog import Waiting
 from services.common.database import Database
+from services.common.queries import count_waiting
 from services.common.times import utc_now
 from services.user.attempts import CLOCK_DIFFERENCE_SECONDS, Attempt, Limit
 from services.user.profiles import Profile
@@ -61,11 +64,9 @@ known_networks = Table(
     Column("account", String(64), primary_key=True),
     Column("network", String(64), primary_key=True),
     Column("at", BigInteger, nullable=False),
+    Index("known_networks_by_age", "at"),
 )
 """The networks from which accounts were logged in to, and when last. `network` is the hash of account and network."""
-
-DELETED_AT_ONCE = 1000
-"""How many rows that do not count any more an attempt deletes, at most."""
 
 
 class ProfileStore:
@@ -109,7 +110,6 @@ class AttemptStore:
         """
         async with self._database.write() as connection:
             await self._database.take_turns(connection, *limits)
-            await self._delete_old(connection, attempt.at)
             wait_seconds = 0
             for subject, limit in limits.items():
                 is_past = attempts.c.at <= attempt.at + CLOCK_DIFFERENCE_SECONDS
@@ -164,15 +164,36 @@ class AttemptStore:
             is_old = or_(known_networks.c.at < since, known_networks.c.network.not_in(kept))
             await connection.execute(delete(known_networks).where(of_account, is_old))
 
-    async def _delete_old(self, connection: AsyncConnection, now: int) -> None:
-        old = (
-            select(attempts.c.id, attempts.c.subject)
-            .where(attempts.c.counts_until <= now)
-            .limit(DELETED_AT_ONCE)
-            # Skips rows that another transaction is deleting.
-            .with_for_update(skip_locked=True)
-        )
-        await connection.execute(delete(attempts).where(tuple_(attempts.c.id, attempts.c.subject).in_(old)))
+    async def forget(self, *, before: int, limit: int) -> int:
+        """Delete up to `limit` rows of attempts that have not counted since `before`. Return how many."""
+        old = select(attempts.c.id, attempts.c.subject).where(attempts.c.counts_until <= before)
+        one = (attempts.c.id == bindparam("old_id")) & (attempts.c.subject == bindparam("old_subject"))
+        return await self._delete(old, delete(attempts).where(one), limit)
+
+    async def forgettable(self, *, before: int) -> Waiting:
+        """Return how many rows of attempts `forget` would delete, and since when the first does not count."""
+        async with self._database.read() as connection:
+            return await count_waiting(connection, attempts.c.counts_until, attempts.c.counts_until <= before)
+
+    async def forget_networks(self, *, before: int, limit: int) -> int:
+        """Delete up to `limit` networks from which the last log-in was before `before`. Return how many."""
+        old = select(known_networks.c.account, known_networks.c.network).where(known_networks.c.at < before)
+        of_account = known_networks.c.account == bindparam("old_account")
+        one = of_account & (known_networks.c.network == bindparam("old_network"))
+        return await self._delete(old, delete(known_networks).where(one), limit)
+
+    async def _delete(self, old: Select[Any], deletion: Delete, limit: int) -> int:
+        """Execute `deletion` for each row of `old`, whose columns are its parameters `old_…`."""
+        async with self._database.read() as connection:
+            if (await connection.execute(old.limit(1))).first() is None:
+                return 0  # Without the lock that writing takes.
+        async with self._database.write() as connection:
+            # PostgreSQL skips rows that another process is deleting.
+            found = await connection.execute(old.limit(limit).with_for_update(skip_locked=True))
+            rows = [{f"old_{name}": value for name, value in row._mapping.items()} for row in found]
+            if rows:
+                await connection.execute(deletion, rows)
+        return len(rows)
 
 
 _SELECT = select(*(column for column in profiles.c if column.name != "updated_at"))

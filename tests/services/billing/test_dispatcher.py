@@ -16,6 +16,7 @@ from services.billing.dispatcher import BACKOFF, LEASE_SECONDS, Dispatcher, Queu
 from services.billing.outbox import Claim, Outbox
 from services.billing.store import DeliveryStore, bills
 from services.billing.tasks import HAND_OVER_SECONDS
+from services.common.backlog import Backlog
 from services.common.database import Database
 from services.common.errors import DatabaseUnavailable
 from services.common.ids import new_id
@@ -327,3 +328,15 @@ async def test_a_process_that_stops_gives_its_claims_back(scenario: OutboxScenar
     await scenario.late_writes.settle()
     await scenario.dispatcher(queue).hand_over_due()
     assert len(queue.accepted) == 1
+
+
+async def test_how_many_deliveries_wait(scenario: OutboxScenario) -> None:
+    """Deliveries that are due count as a backlog, which is late after a minute."""
+    dispatcher = scenario.dispatcher(FakeQueue())
+    for _ in range(3):
+        await scenario.request()
+    assert str(await dispatcher.waiting()) == "backlog of deliveries: 3 waiting, the oldest for 0 s"
+    scenario.later(61)
+    assert (await dispatcher.waiting()).is_late
+    await dispatcher.hand_over_due()
+    assert await dispatcher.waiting() == Backlog("deliveries", 0, 0.0, 60.0)

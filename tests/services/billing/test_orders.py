@@ -17,10 +17,21 @@ from mstoken import UserCaller
 from mstoken.testing import FakeFirebase
 from services.billing.app import MIGRATIONS
 from services.billing.bills import Bill, BillLine, Bills
-from services.billing.errors import BillInProgress, NeighbourUnavailable, OutOfStock
+from services.billing.errors import BillInProgress, NeighbourUnavailable, OutOfStock, ProductFailed
 from services.billing.neighbours import DEADLINE_SECONDS
 from services.billing.order_store import OrderStore
-from services.billing.orders import KEY_LIFETIME, LEASE, PATIENCE, IdempotencyKey, Lease, Order, OrderItem, Orders
+from services.billing.orders import (
+    KEEP_KEYS,
+    KEY_LIFETIME,
+    LEASE,
+    PATIENCE,
+    PRODUCT_REMEMBERS,
+    IdempotencyKey,
+    Lease,
+    Order,
+    OrderItem,
+    Orders,
+)
 from services.billing.reservations import ReservationLine, Reservations
 from services.billing.store import BillStore
 from services.common.database import Database
@@ -238,7 +249,7 @@ async def test_a_key_is_kept_for_a_day(shop: Shop) -> None:
     refused(await shop.order((kettle["id"], 9), key="short"), 409, "out_of_stock")
     shop.time.advance(KEY_LIFETIME - timedelta(minutes=1))
     assert answered(await shop.order((kettle["id"], 1), key="k"), 201) == bill
-    shop.time.advance(timedelta(minutes=2))
+    shop.time.advance(timedelta(minutes=4))
     another = answered(await shop.order((kettle["id"], 1), key="k"), 201)
     assert another["id"] != bill["id"]
     assert await shop.bills() == [another, bill]
@@ -507,9 +518,16 @@ async def test_old_orders_are_forgotten(scenario: OrderScenario) -> None:
         await scenario.one.place(MAYA, [OrderItem("kettle", 1)], "another")
     await scenario.one.forget()
     assert await scenario.store.under_key("maya", "k") is not None
-    scenario.time.advance(KEY_LIFETIME + timedelta(minutes=1))
+    scenario.time.advance(KEY_LIFETIME)
+    await scenario.one.forget()
+    assert await scenario.store.under_key("maya", "k") is not None
+    scenario.time.advance(KEEP_KEYS - KEY_LIFETIME + LEASE)
+    [forgotten, unfinished] = [await scenario.one.unforgotten(), await scenario.one.unfinished()]
+    assert (forgotten.name, forgotten.count, forgotten.is_late) == ("expired idempotency keys", 1, False)
+    assert (unfinished.name, unfinished.count, unfinished.is_late) == ("orders", 1, True)
     await scenario.one.forget()
     await scenario.two.forget()
+    assert (await scenario.one.unforgotten()).count == 0
     assert await scenario.store.under_key("maya", "k") is None
     assert await scenario.store.under_key("maya", "another") is not None
     assert await scenario.bill_ids() == [bill.id]
@@ -689,3 +707,45 @@ async def test_a_database_that_is_away_for_a_moment(
         assert max(waits) < LEASE.total_seconds() / 3
         assert len(await shop.bills()) == len(orders)
         assert await shop.stock_of(kettle) == 0
+
+
+@pytest.mark.both_databases
+async def test_keys_are_forgotten_in_batches(scenario: OrderScenario) -> None:
+    """One transaction deletes a limited number of orders, so that the others do not wait for it."""
+    for number in range(5):
+        await scenario.one.place(MAYA, [OrderItem("kettle", 1)], f"k{number}")
+    before = scenario.time() + LEASE + timedelta(seconds=1)
+    assert [await scenario.store.forget(before=before, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+
+
+@pytest.mark.both_databases
+async def test_the_key_of_an_order_that_took_long(scenario: OrderScenario) -> None:
+    """An order that was finished after more than 24 hours keeps its key: the answer may have been lost on its way."""
+    scenario.reservations.expiries = 3
+    with pytest.raises(NeighbourUnavailable):
+        await scenario.order()
+    order = await scenario.store.under_key("maya", "k")
+    assert order is not None
+    scenario.reservations.sold.add(order.id)
+    scenario.time.advance(KEEP_KEYS * 2)
+    await scenario.two.resume()
+    await scenario.one.forget()
+    bill = await scenario.order()
+    assert await scenario.bill_ids() == [bill.id]
+
+
+async def test_an_order_that_product_may_have_forgotten(
+    scenario: OrderScenario, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An order that is pending for so long that Product may not remember a sale is left for a person."""
+    scenario.reservations.expiries = 3
+    with pytest.raises(NeighbourUnavailable):
+        await scenario.order()
+    scenario.time.advance(PRODUCT_REMEMBERS + LEASE)
+    scenario.reservations.calls.clear()
+    with pytest.raises(ProductFailed):
+        await scenario.order()
+    await scenario.two.resume()
+    assert scenario.reservations.calls == []
+    assert "find out, and settle the order by hand" in caplog.text
+    assert (await scenario.one.unfinished()).is_late

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from services.common.background import Repeated
+from services.common.background import PAUSE_SECONDS, Repeated, in_batches
 from services.common.errors import DatabaseUnavailable
 
 
@@ -70,3 +70,18 @@ async def test_a_failed_job_is_logged_and_runs_again(
     record = next(record for record in caplog.records if record.name == "services.background")
     assert (record.__dict__["event"], record.levelno, record.__dict__["job"]) == (event, level, "job")
     assert record.message == f"the job job failed{message}"
+
+
+async def test_rows_are_deleted_in_batches() -> None:
+    """A job deletes until a batch is not full. Between two batches it waits, so that others have a turn."""
+    batches, pauses = [5, 5, 2, 9], []
+
+    async def delete() -> int:
+        return batches.pop(0)
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    assert await in_batches(delete, size=5, sleep=sleep) == 12
+    assert batches == [9]
+    assert pauses == [PAUSE_SECONDS] * 2

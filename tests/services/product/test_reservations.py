@@ -28,6 +28,7 @@ from services.product.errors import (
 )
 from services.product.reservations import (
     HOLD,
+    REMEMBER,
     Reservation,
     ReservationItem,
     ReservationLine,
@@ -39,7 +40,7 @@ from services.product.reservations import (
     after_release,
 )
 from services.product.settings import ProductSettings
-from services.product.store import ProductStore, ReservationStore, products, reservations
+from services.product.store import ProductStore, ReservationStore, deleted_products, products, reservations
 from services.product.store import reservation_lines as lines
 from tests.clock import MovableTime
 from tests.services.shop import KETTLE, answered, eventually, refused, serving
@@ -250,12 +251,13 @@ async def test_a_sale_without_a_reservation(api: ProductApi) -> None:
 
 
 async def test_a_deleted_product_is_not_put_back(api: ProductApi) -> None:
-    """A product that was deleted in the meantime is not put back. The other products of the reservation are."""
+    """A product that was deleted in the meantime is not in the catalogue again. The other products are put back."""
     kettle, cups, bill_id = await api.offer(10), await api.offer(10), new_id()
     answered(await api.reserve(bill_id, (kettle, 3), (cups, 3)), 201)
     await api.delete(kettle)
     assert (await api.release(bill_id)).status_code == 204
     assert await api.stock(cups) == 10
+    refused(await api.call("GET", f"/products/{kettle}"), 404, "product_not_found")
 
 
 @pytest.mark.parametrize(
@@ -292,7 +294,7 @@ class StockScenario:
     def __init__(self, database: Database, time: MovableTime) -> None:
         self.database = database
         self.time = time
-        self.catalogue = Catalogue(ProductStore(database))
+        self.catalogue = Catalogue(ProductStore(database), clock=time)
         self.reservations = Reservations(ReservationStore(database), clock=time)
 
     async def offer(self, stock: int) -> str:
@@ -541,3 +543,82 @@ async def test_stock_is_neither_made_nor_lost(scenario: StockScenario) -> None:
     assert await scenario.balance(kettle) == 50
     assert await scenario.balance(cups) == 40
     assert min(await scenario.stock(kettle), await scenario.stock(cups)) >= 0
+
+
+async def deleted(scenario: StockScenario) -> dict[str, int]:
+    """Return the stock of the products that were deleted."""
+    async with scenario.database.read() as connection:
+        rows = await connection.execute(select(deleted_products.c.id, deleted_products.c.stock))
+        return {row.id: row.stock for row in rows}
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("end", ["release", "expire", "commit"])
+async def test_a_product_that_is_deleted_while_it_is_held(scenario: StockScenario, end: str) -> None:
+    """What is put back of a deleted product is not lost, and what is held of it can still be sold."""
+    kettle, cups = await scenario.offer(10), await scenario.offer(10)
+    bill_id = new_id()
+    await scenario.reservations.hold(bill_id, [ReservationItem(kettle, 3), ReservationItem(cups, 2)])
+    await scenario.catalogue.remove(kettle)
+    assert await deleted(scenario) == {kettle: 7}
+    match end:
+        case "release":
+            await scenario.reservations.release(bill_id)
+        case "expire":
+            scenario.time.advance(HOLD)
+            assert await scenario.reservations.release_expired() == 1
+        case "commit":
+            await scenario.reservations.commit(bill_id)
+    assert await deleted(scenario) == {kettle: 7 if end == "commit" else 10}
+    assert await scenario.stock(cups) == (8 if end == "commit" else 10)
+
+
+@pytest.mark.both_databases
+async def test_a_product_that_is_deleted_and_put_back_at_once(scenario: StockScenario) -> None:
+    """Units are not lost between the deletion of their product and the releases of their bills, in any order."""
+    kettle, bills = await scenario.offer(10), [new_id() for _ in range(6)]
+    for bill_id in bills:
+        await scenario.reservations.hold(bill_id, [ReservationItem(kettle, 1)])
+    releases = (scenario.reservations.release(bill_id) for bill_id in bills)
+    await asyncio.gather(*releases, scenario.catalogue.remove(kettle))
+    assert await deleted(scenario) == {kettle: 10}
+
+
+@pytest.mark.both_databases
+async def test_what_became_of_reservations_is_forgotten(scenario: StockScenario) -> None:
+    """After 30 days a reservation that is not held is deleted with its lines, as is the stock of a deleted product."""
+    kettle, gone = await scenario.offer(100), await scenario.offer(1)
+    bills = {status: new_id() for status in STATUSES}
+    for bill_id in bills.values():
+        await scenario.reservations.hold(bill_id, [ReservationItem(kettle, 1)])
+    await scenario.reservations.commit(bills["committed"])
+    await scenario.reservations.release(bills["released"])
+    await scenario.catalogue.remove(gone)
+    scenario.time.advance(HOLD)
+    await scenario.reservations.release_expired()
+    await scenario.reservations.hold(bills["held"], [ReservationItem(kettle, 1)])
+    before = await scenario.reserved()
+    scenario.time.advance(REMEMBER - HOLD)
+    await scenario.reservations.forget()
+    assert await scenario.reserved() == before
+    scenario.time.advance(HOLD * 2)
+    backlog = await scenario.reservations.unforgotten()
+    assert (backlog.name, backlog.count, backlog.is_late) == ("old reservations", 3, False)
+    overdue = await scenario.reservations.overdue()
+    assert (overdue.name, overdue.count, overdue.is_late) == ("expired reservations", 1, True)
+    await asyncio.gather(scenario.reservations.forget(), scenario.reservations.forget())
+    assert await scenario.reserved() == {(kettle, "held"): 1}
+    assert await deleted(scenario) == {}
+    assert (await scenario.reservations.unforgotten()).count == 0
+
+
+@pytest.mark.both_databases
+async def test_reservations_are_forgotten_in_batches(scenario: StockScenario) -> None:
+    """One transaction deletes a limited number of reservations, so that buyers do not wait for it."""
+    kettle = await scenario.offer(100)
+    for _ in range(5):
+        bill_id = new_id()
+        await scenario.reservations.hold(bill_id, [ReservationItem(kettle, 1)])
+        await scenario.reservations.commit(bill_id)
+    store, before = ReservationStore(scenario.database), scenario.time() + HOLD
+    assert [await store.forget(before=before, limit=2) for _ in range(4)] == [2, 2, 1, 0]

@@ -156,27 +156,6 @@ async def test_invalid_ids(product: httpx.AsyncClient, customer: dict[str, str],
     refused(await product.get("/products", params={"ids": ids}, headers=customer), 422, "request_invalid")
 
 
-@pytest.mark.parametrize(
-    ("words", "found"),
-    [
-        ("kettle", ["Kettle, 100 %"]),
-        ("KETTLE", ["Kettle, 100 %"]),
-        ("%", ["Kettle, 100 %"]),
-        ("_", ["under_score"]),
-        ("/", []),
-        ("écru", ["ÉCRU tea"]),
-        ("strasse", ["Straße map"]),
-        ("it pours", ["Kettle, 100 %", "under_score", "ÉCRU tea", "Straße map"]),
-    ],
-)
-@pytest.mark.both_databases
-async def test_search(product: httpx.AsyncClient, admin: dict[str, str], words: str, found: list[str]) -> None:
-    """A search finds text in names and descriptions, in any case and any script, and has no wildcards."""
-    for name in ("Kettle, 100 %", "under_score", "ÉCRU tea", "Straße map"):
-        await add(product, admin, name=name)
-    assert sorted(await names(product, admin, q=words)) == sorted(found)
-
-
 @pytest.mark.both_databases
 async def test_a_search_finds_the_new_name(product: httpx.AsyncClient, admin: dict[str, str]) -> None:
     """A renamed product is found by its new name, and not by the old one."""

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import select
 
+from services.common.backlog import Waiting
 from services.common.database import Database
 from services.user.app import MIGRATIONS
 from services.user.attempts import Attempt, Limit
@@ -143,12 +145,25 @@ class TestAttemptStore(AttemptStoreContract):
         assert await store.knows_network("maya", "home", since=1000)
 
     async def test_what_counts_no_more_is_deleted(self, store: AttemptStore, database: Database) -> None:
-        """The table does not grow without end: each attempt deletes rows that do not count any more."""
+        """The table does not grow without end: rows that do not count any more are deleted, in batches."""
         for number in range(3):
-            await store.add(attempt(number, 1000), {f"u{number}": LIMIT})
+            await store.add(attempt(number, 1000), {f"u{number}": LIMIT, f"n{number}": LIMIT})
         await store.add(attempt(9, 1100), {"maya": LIMIT})
+        assert await store.forget(before=1099, limit=4) == 0
+        assert await store.forgettable(before=1100) == Waiting(6, datetime.fromtimestamp(1100, UTC))
+        assert [await store.forget(before=1100, limit=4) for _ in range(3)] == [4, 2, 0]
         async with database.read() as connection:
             assert (await connection.execute(select(attempts.c.subject))).scalars().all() == ["maya"]
+        assert await store.forgettable(before=1100) == Waiting(0, None)
+
+    async def test_networks_that_are_known_no_more_are_deleted(self, store: AttemptStore, database: Database) -> None:
+        """The networks of accounts to which no one logs in any more are deleted too."""
+        for number in range(3):
+            log_in = attempt(number, 1000 + number, f"u{number}", f"n{number}")
+            await store.log_in_succeeded(log_in, keep_networks=3, since=0)
+        assert [await store.forget_networks(before=1002, limit=1) for _ in range(3)] == [1, 1, 0]
+        assert not await store.knows_network("u1", "n1", since=0)
+        assert await store.knows_network("u2", "n2", since=0)
 
 
 class TestMemoryAttempts(AttemptStoreContract):

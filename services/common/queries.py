@@ -1,0 +1,22 @@
+"""Queries that the stores of several services need."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.common.backlog import MAX_COUNTED, Waiting
+from services.common.times import utc
+
+
+async def count_waiting(connection: AsyncConnection, since: Column[Any], is_due: ColumnElement[bool]) -> Waiting:
+    """Return how many rows are due, and since when the first of them, by the column `since`.
+
+    The column has times, or seconds since the epoch. An index must lead to the rows that are due.
+    """
+    due = select(since.label("since")).where(is_due).order_by(since).limit(MAX_COUNTED).subquery()
+    count, oldest = (await connection.execute(select(func.count(), func.min(due.c.since)))).one()
+    if isinstance(oldest, int):
+        oldest = datetime.fromtimestamp(oldest, UTC)
+    return Waiting(count, None if oldest is None else utc(oldest))
