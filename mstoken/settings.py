@@ -14,7 +14,10 @@ from mstoken.uri import normalized
 from mstoken.wire import Mode
 
 AUTH_EMULATOR_VARIABLE = "FIREBASE_AUTH_EMULATOR_HOST"
-SECRET_VARIABLES = frozenset({"MSTOKEN_API_KEY", "MSTOKEN_NONCE_SECRET"})
+STATUS_URL_VARIABLE = "MSTOKEN_STATUS_URL"
+REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
+"""The beginnings of URLs that redis-py reads."""
+SECRET_VARIABLES = frozenset({"MSTOKEN_API_KEY", "MSTOKEN_NONCE_SECRET", STATUS_URL_VARIABLE})
 """Variables whose values never appear in an error message."""
 MIN_SECRET_CHARACTERS = 32
 DEMO_PREFIX = "demo-"
@@ -47,6 +50,8 @@ needed on platforms without a metadata server |
 workers |
     | replay_url | MSTOKEN_REPLAY_URL | the store of spent ids: `memory:`, `sqlite:///path`, `redis://host`, \
 `postgresql://host/database` or `firestore:` |
+    | status_url | MSTOKEN_STATUS_URL | the Redis in which all processes share the status of identities; by default \
+that of spent ids, if they are in a Redis; `memory:` shares nothing |
     | single_instance | MSTOKEN_SINGLE_INSTANCE | whether this service never has more than one instance; needed for \
 `sqlite:` and `memory:` on platforms without a shared disk |
     | certificates_file | MSTOKEN_CERTIFICATES_FILE | Google's certificates in a file, for networks that cannot reach \
@@ -69,6 +74,7 @@ Google |
     require_proof: bool = Field(default=False, validation_alias="MSTOKEN_REQUIRE_PROOF")
     nonce_secret: SecretStr | None = Field(default=None, validation_alias="MSTOKEN_NONCE_SECRET")
     replay_url: str = Field(default="sqlite:///.mstoken/spent-ids.db", validation_alias="MSTOKEN_REPLAY_URL")
+    status_url: str | None = Field(default=None, validation_alias=STATUS_URL_VARIABLE)
     single_instance: bool = Field(default=False, validation_alias="MSTOKEN_SINGLE_INSTANCE")
     certificates_file: Path | None = Field(default=None, validation_alias="MSTOKEN_CERTIFICATES_FILE")
 
@@ -118,6 +124,13 @@ Google |
         except ValueError:
             pass
         raise ValueError("it must be an http or https URL without a query, such as https://product.example.com")
+
+    @field_validator("status_url")
+    @classmethod
+    def _check_status_url(cls, value: str | None) -> str | None:
+        if value is not None and value != "memory:" and value.partition(":")[0] not in REDIS_SCHEMES:
+            raise ValueError("it must be a redis:// or rediss:// URL, or memory: if each process looks up by itself")
+        return value
 
     @field_validator("nonce_secret")
     @classmethod

@@ -10,6 +10,7 @@ from mstoken.callee.id_tokens import IdTokenVerifier
 from mstoken.callee.nonces import Nonces
 from mstoken.callee.replay.factory import replay_store
 from mstoken.callee.replay.store import ReplayStore
+from mstoken.callee.shared_status import status_store
 from mstoken.callee.status import StatusCache
 from mstoken.errors import VerifierUnavailable
 from mstoken.proof import ProofVerifier
@@ -40,6 +41,8 @@ class VerifierParts:
     ) -> Self:
         """Return new parts. Raises `SettingsError` for wrong settings."""
         secret = settings.nonce_secret
+        # Another Firebase, such as that of a test, has identities of its own.
+        shared = status_store(settings) if firebase is None else None
         firebase = firebase or AdminFirebase(settings)
         return cls(
             base_url=settings.base_url,
@@ -48,7 +51,7 @@ class VerifierParts:
             firebase=firebase,
             replay=replay or replay_store(settings, audience),
             id_tokens=IdTokenVerifier(firebase, clock),
-            status=StatusCache(firebase),
+            status=StatusCache(firebase, shared=shared),
             proofs=ProofVerifier(),
         )
 
@@ -72,6 +75,7 @@ class VerifierParts:
         warnings = {
             "Certificates": certificates_warning,
             "Identity status": self.status.last_error,
+            "Shared identity status": self.status.sharing_error,
             "Replay store": replay_warning,
         }
         return [f"{part}: {warning}" for part, warning in warnings.items() if warning]

@@ -17,6 +17,7 @@ No call waits while the last known status counts. Otherwise a call waits for a l
 
 import asyncio
 import logging
+import random
 import threading
 import time
 from collections import OrderedDict
@@ -26,6 +27,7 @@ from itertools import islice
 
 from mstoken import telemetry
 from mstoken.callee.firebase import IdentityDirectory, IdentityStatus
+from mstoken.callee.shared_status import AgedStatus, SharedDirectory, StatusStore
 from mstoken.errors import VerifierUnavailable
 from mstoken.log_events import log_event
 from mstoken.per_loop import PerLoop
@@ -37,6 +39,10 @@ STATUS_TTL_SECONDS = 10.0
 """How long a status counts while Firebase answers."""
 REFRESH_SECONDS = 9.0
 """The age at which the status of an identity in use is looked up again. The rest of the 10 s is for the look-up."""
+CLOCK_TICK_SECONDS = 0.002
+"""More than the difference between two times that are rounded to milliseconds."""
+SPREAD_SECONDS = 0.3
+"""Maximum random addition to that age where processes share the status: one looks up, and the others find that."""
 LATE_REFRESH_SECONDS = 9.5
 """The age at which a call starts the look-up that the background task has not started. The call does not wait."""
 SLOW_SECONDS = 0.5
@@ -73,10 +79,11 @@ class _KnownIdentity:
 class _LoopState:
     """The look-ups of one event loop.
 
-    `queue` are the identities that the next one is for, `asked` those of the one under way, which began at `began_at`.
+    `queue` are the identities that the next one is for, with the age that a status of another process may have.
+    `asked` are those of the one under way, which began at `began_at`.
     """
 
-    queue: set[str] = field(default_factory=set)
+    queue: dict[str, float] = field(default_factory=dict)
     asked: set[str] = field(default_factory=set)
     began_at: float | None = None
 
@@ -95,9 +102,19 @@ class StatusCache:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         look_up_seconds: float = LOOK_UP_SECONDS,
+        shared: StatusStore | None = None,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`clock` returns seconds and never goes back. A look-up takes at most `look_up_seconds`."""
+        """`clock` returns seconds and never goes back. A look-up takes at most `look_up_seconds`.
+
+        The processes that have the same store `shared` share their look-ups. `jitter` returns a number from 0 to 1.
+        """
         self._directory = directory
+        self._shared = SharedDirectory(directory, shared, clock=clock) if shared is not None else None
+        self._spread_seconds = SPREAD_SECONDS if shared is not None else 0.0
+        self._jitter = jitter
+        self._forgotten_at: dict[str, float] = {}
+        """When identities were forgotten, within the last 10 s."""
         self._look_up_seconds = look_up_seconds
         self._clock = clock
         self._known: OrderedDict[str, _KnownIdentity] = OrderedDict()
@@ -146,10 +163,23 @@ class StatusCache:
 
         Any thread may call this.
         """
+        now = self._clock()
         with self._lock.get():
             self._known.pop(uid, None)
             for batch in list(self._in_flight.values()):
                 batch.discard(uid)
+            # The latest is the last. No process has a status that is older than the others are here.
+            self._forgotten_at.pop(uid, None)
+            self._forgotten_at[uid] = now
+            for other, forgotten_at in list(self._forgotten_at.items()):
+                if now - forgotten_at < STATUS_TTL_SECONDS:
+                    break
+                del self._forgotten_at[other]
+
+    @property
+    def sharing_error(self) -> str | None:
+        """Why the status is not shared with other processes now; None if it is, or must not be."""
+        return self._shared.last_error if self._shared is not None else None
 
     async def open(self) -> None:
         """Look up the identities in use in the background from now on."""
@@ -159,6 +189,8 @@ class StatusCache:
         """End the background work."""
         await self._refresher.aclose()
         await self._look_ups.aclose()
+        if self._shared is not None:
+            await self._shared.aclose()
 
     def _ages(self) -> Iterator[tuple[float, telemetry.Attributes]]:
         now = self._clock()
@@ -191,7 +223,7 @@ class StatusCache:
         """Start a look-up of `uid` in the background, unless one is under way or has just failed."""
         here = self._here.get()
         if uid not in here.asked and not self._failed_within(LATE_REFRESH_SECONDS):
-            here.queue.add(uid)
+            here.queue.setdefault(uid, REFRESH_SECONDS)
             self._look_ups.start()
 
     async def _wait_for(self, uid: str) -> _KnownIdentity:
@@ -217,7 +249,7 @@ class StatusCache:
                 pause_seconds = min(remaining_seconds, SLOW_SECONDS)
             here = self._here.get()
             if uid not in here.asked:
-                here.queue.add(uid)
+                here.queue.setdefault(uid, REFRESH_SECONDS)
             done, _ = await asyncio.wait([self._look_ups.start()], timeout=pause_seconds)
             for look_up in done:
                 look_up.result()
@@ -232,24 +264,40 @@ class StatusCache:
         for uid, known in list(self._known.items()):
             if began_at - known.used_at >= OUTAGE_SECONDS:
                 self._known.pop(uid, None)
-            elif began_at - known.used_at < IN_USE_SECONDS:
-                queue.add(uid)
+            elif self._is_in_use(known, began_at) and began_at - known.looked_up_at >= REFRESH_SECONDS / 2:
+                queue[uid] = REFRESH_SECONDS / 2
         while queue:
             await self._look_ups.join()
-        # A look-up that took long does not delay the next one, so that an outage is never forgotten between them.
-        return max(LEAST_PAUSE_SECONDS, REFRESH_SECONDS - (self._clock() - began_at))
+        now = self._clock()
+        due_at = [known.looked_up_at + REFRESH_SECONDS for known in self._known.values() if self._is_in_use(known, now)]
+        pause_seconds = min(due_at, default=now + REFRESH_SECONDS) - now
+        if pause_seconds <= 0:
+            # Firebase does not answer. A look-up that took long does not delay the next one, so that an outage is never
+            # forgotten between them.
+            pause_seconds = max(LEAST_PAUSE_SECONDS, REFRESH_SECONDS - (now - began_at))
+        return pause_seconds + self._spread_seconds * self._jitter()
+
+    @staticmethod
+    def _is_in_use(known: _KnownIdentity, now: float) -> bool:
+        return now - known.used_at < IN_USE_SECONDS
 
     async def _look_up_batch(self) -> None:
         here = self._here.get()
-        batch = set(islice(here.queue, LARGEST_LOOK_UP))
-        here.queue.difference_update(batch)
+        max_ages = dict(islice(here.queue.items(), LARGEST_LOOK_UP))
+        batch = set(max_ages)
         began_at = self._clock()
+        for uid in batch:
+            del here.queue[uid]
+            # A status from before the log-out of an identity does not count.
+            if uid in self._forgotten_at:
+                since_then = began_at - self._forgotten_at[uid] - CLOCK_TICK_SECONDS
+                max_ages[uid] = min(max_ages[uid], since_then)
         here.asked, here.began_at = batch, began_at
         with self._lock.get():
             self._in_flight[id(batch)] = batch
         try:
             async with asyncio.timeout(self._look_up_seconds):
-                found = await self._directory.look_up(list(batch))
+                found = await self._look_up(max_ages)
         except TimeoutError:
             self._note_failure(f"Firebase did not answer within {self._look_up_seconds:g} s.")
         except VerifierUnavailable as outage:
@@ -258,15 +306,24 @@ class StatusCache:
             self._note_success()
             with self._lock.get():
                 for uid in batch:
-                    self._keep(uid, found.get(uid), began_at)
+                    self._keep(uid, found[uid].status, began_at - found[uid].age_seconds)
         finally:
             here.asked, here.began_at = set(), None
             with self._lock.get():
                 del self._in_flight[id(batch)]
 
+    async def _look_up(self, max_ages: dict[str, float]) -> dict[str, AgedStatus]:
+        if self._shared is not None:
+            return await self._shared.look_up(max_ages)
+        found = await self._directory.look_up(list(max_ages))
+        return {uid: AgedStatus(found.get(uid), 0.0) for uid in max_ages}
+
     def _keep(self, uid: str, status: IdentityStatus | None, looked_up_at: float) -> None:
-        before = self._known.pop(uid, None)
-        self._known[uid] = _KnownIdentity(status, looked_up_at, before.used_at if before else looked_up_at)
+        before = self._known.get(uid)
+        if before is not None and before.looked_up_at > looked_up_at:
+            return
+        self._known.pop(uid, None)
+        self._known[uid] = _KnownIdentity(status, looked_up_at, before.used_at if before else self._clock())
         while len(self._known) > MAX_IDENTITIES:
             self._known.popitem(last=False)
 

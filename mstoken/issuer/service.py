@@ -16,6 +16,7 @@ from mstoken.callee.firebase import AdminDirectory
 from mstoken.callee.replay.factory import replay_store
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.replay.store import ReplayStore
+from mstoken.callee.shared_status import status_store
 from mstoken.callee.status import StatusCache
 from mstoken.caller.admin_minter import AdminMinter
 from mstoken.claims import ServiceClaims, is_thumbprint, log_name, service_name, service_uid
@@ -140,7 +141,7 @@ class TokenService:
         self._credentials = CredentialVerifier(
             policy, settings.token_service_url, self._certificates, self._replay, clock=clock
         )
-        self._status = status or StatusCache(AdminDirectory(settings))
+        self._status = status or StatusCache(AdminDirectory(settings), shared=status_store(settings))
         self._clock = clock
         self._sign = sign or AdminMinter(settings, clock=clock).sign
 

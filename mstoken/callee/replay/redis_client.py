@@ -30,6 +30,7 @@ CLUSTER_GROUPS = 32
 CONNECTIONS_OF_A_GROUP = 4
 """Maximum number of calls under way for one group, so that a node that hangs does not take all connections."""
 
+REPLAY_URL_VARIABLE = "MSTOKEN_REPLAY_URL"
 OTHER_MODE = "OTHERMODE"
 """Begins the error of a script that found that the server is the node of a cluster unexpectedly, or is not."""
 
@@ -163,8 +164,11 @@ class Cluster(RedisServers):
 class RedisClient:
     """The Redis of a URL, in one event loop. The first call finds out whether the URL names one server or a cluster."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, what: str = "spent ids", variable: str = REPLAY_URL_VARIABLE) -> None:
+        """`what` is kept in the Redis, and `variable` is the setting with its URL, for errors."""
         self._url = url
+        self._what = what
+        self._variable = variable
         self._servers: RedisServers | None = None
         self._connecting = SingleFlight(self._connect, "mstoken Redis connection")
 
@@ -182,7 +186,7 @@ class RedisClient:
             if servers is not None and servers is self._servers and _must_look_again(error):
                 self._servers = None
                 await servers.aclose()
-            reason = f"The Redis of spent ids cannot be used ({type(error).__name__}: {error})."
+            reason = f"The Redis of {self._what} cannot be used ({type(error).__name__}: {error})."
             raise VerifierUnavailable(reason) from error
 
     async def aclose(self) -> None:
@@ -205,14 +209,14 @@ class RedisClient:
         await server.aclose()
         if kind == "sentinel":
             raise VerifierUnavailable(
-                "MSTOKEN_REPLAY_URL names a Redis Sentinel, which keeps no ids. Set it to an address that always leads "
+                f"{self._variable} names a Redis Sentinel, which keeps no ids. Set it to an address that always leads "
                 "to the primary, such as that of a proxy or of a managed Redis, or to a node of a Redis Cluster."
             )
         try:
             cluster = Cluster(self._url)
         except TypeError:
             raise VerifierUnavailable(
-                "MSTOKEN_REPLAY_URL has an option that redis-py does not know for a Redis Cluster. Remove its options."
+                f"{self._variable} has an option that redis-py does not know for a Redis Cluster. Remove its options."
             ) from None
         try:
             await cluster.open()
@@ -228,14 +232,14 @@ def _must_look_again(error: Exception) -> bool:
     return isinstance(error, AskError | RedisClusterException) or str(error).startswith(OTHER_MODE)
 
 
-def check_redis_url(url: str) -> None:
+def check_redis_url(url: str, variable: str = REPLAY_URL_VARIABLE) -> None:
     """Raise `SettingsError` if redis-py cannot read the URL or does not know one of its options."""
     try:
         BlockingConnectionPool.from_url(url).make_connection()
     except (ValueError, TypeError, RedisError):
         # The texts of urllib and redis-py may contain a part of the password.
         raise SettingsError(
-            "MSTOKEN_REPLAY_URL is not the URL of a Redis: it must be "
+            f"{variable} is not the URL of a Redis: it must be "
             "redis://[user:password@]host[:port][/database], with special characters escaped."
         ) from None
 
