@@ -18,7 +18,6 @@ import { SignUp } from './pages/sign-up';
 import { Welcome } from './pages/welcome';
 import { match, navigate, pathTo, place, safeNext, type RouteName } from './router';
 import { session } from './session';
-import { desk } from './shop';
 
 type PageOf = FunctionComponent<{ params: Readonly<Record<string, string>> }>;
 
@@ -43,10 +42,6 @@ const OPEN: readonly RouteName[] = ['login', 'signup'];
 const FOR_ADMINS: readonly RouteName[] = ['admin', 'adminNew', 'adminEdit'];
 
 export function App() {
-  const uid = session.value.state === 'in' ? session.value.uid : null;
-  useEffect(() => {
-    if (uid !== null) desk.look(uid);
-  }, [uid]);
   return (
     <Layout>
       <CurrentPage />

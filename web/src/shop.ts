@@ -1,9 +1,13 @@
 // The parts of the storefront that live as long as the page: the basket, the order desk, and the calls they make.
+import { effect } from '@preact/signals';
+
 import type { Address } from './address';
 import { ask, type Bill, type Delivery } from './api';
 import { Attempts } from './attempt';
 import { Basket } from './basket';
+import { forgetLists } from './list';
 import { OrderDesk } from './order';
+import { session } from './session';
 import { browserStore } from './storage';
 
 export const basket = new Basket(browserStore);
@@ -25,6 +29,14 @@ export const desk = new OrderDesk(attempts, basket, {
     ),
   requestDelivery,
   pause: (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000)),
+});
+
+let lastUid: string | null = null;
+effect(() => {
+  if (session.value.state !== 'in' || session.value.uid === lastUid) return;
+  lastUid = session.value.uid;
+  forgetLists();
+  desk.look(lastUid);
 });
 
 addEventListener('storage', (event) => {

@@ -1,5 +1,5 @@
-import type { ComponentChildren, InputHTMLAttributes } from 'preact';
-import { useEffect, useId, useRef } from 'preact/hooks';
+import { createContext, type ComponentChildren, type InputHTMLAttributes } from 'preact';
+import { useContext, useEffect, useId, useRef } from 'preact/hooks';
 
 interface FieldProps {
   label: string;
@@ -21,10 +21,22 @@ interface Described {
   'aria-required': boolean;
 }
 
-type FrameProps = Omit<FieldProps, 'value' | 'onValue'> & { render: (attributes: Described) => ComponentChildren };
+/** The messages of the form that a field is in. */
+const FormErrors = createContext<object>({});
 
-function Frame({ label, error, hint, optional = false, class: className = '', name, render }: FrameProps) {
+/** Return a field's message until the field is changed: then it may be wrong. */
+function useFreshError(error: string | undefined, value: string): string | undefined {
+  const errors = useContext(FormErrors);
+  const given = useRef({ errors, value });
+  if (given.current.errors !== errors) given.current = { errors, value };
+  return given.current.value === value ? error : undefined;
+}
+
+type FrameProps = Omit<FieldProps, 'onValue'> & { render: (attributes: Described) => ComponentChildren };
+
+function Frame({ label, value, hint, optional = false, class: className = '', name, render, ...rest }: FrameProps) {
   const id = useId();
+  const error = useFreshError(rest.error, value);
   const hintId = `${id}-hint`;
   const errorId = `${id}-error`;
   const describedBy = [hint ? hintId : '', error ? errorId : ''].filter(Boolean).join(' ');
@@ -74,6 +86,7 @@ export function TextField({
   return (
     <Frame
       {...frame}
+      value={value}
       render={(attributes) => (
         <input
           {...attributes}
@@ -92,6 +105,7 @@ export function TextArea({ maxLength, value, onValue, ...frame }: FieldProps & {
   return (
     <Frame
       {...frame}
+      value={value}
       render={(attributes) => (
         <textarea
           {...attributes}
@@ -115,6 +129,7 @@ export function SelectField({ options, autocomplete, value, onValue, ...frame }:
   return (
     <Frame
       {...frame}
+      value={value}
       render={(attributes) => (
         <select
           {...attributes}
@@ -161,7 +176,7 @@ export function Form({ label, errors, onSubmit, class: className = 'stack', chil
         onSubmit();
       }}
     >
-      {children}
+      <FormErrors.Provider value={errors}>{children}</FormErrors.Provider>
     </form>
   );
 }

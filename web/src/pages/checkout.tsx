@@ -218,9 +218,7 @@ function OpenOrder({ state, again }: { state: Exclude<DeskState, { phase: 'idle'
             {phase === 'sending' ? (
               <p>We keep trying. Your order is not lost, and it is placed once.</p>
             ) : (
-              <p>
-                We do not know yet whether your order was placed. To try again is safe: you get one bill, and pay once.
-              </p>
+              <p>We do not know yet whether your order was placed. To try again is safe: you get one bill.</p>
             )}
           </Notice>
         )}
