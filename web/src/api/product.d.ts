@@ -81,7 +81,7 @@ export interface paths {
         };
         /**
          * Readiness
-         * @description Check that the database answers and that tokens can be verified.
+         * @description Check that the database answers and that tokens can be verified. Warn of work that waits for too long.
          */
         get: operations["readiness"];
         put?: never;
@@ -353,7 +353,7 @@ export interface operations {
                 ids?: string | null;
                 /** @description Maximum number of items in the answer. */
                 limit?: number;
-                /** @description Only products with this text in their name or description, in upper or lower case. */
+                /** @description Only products that have all of these words in their name or description. Each may be the beginning of a word. Case, accents and punctuation do not matter. */
                 q?: string | null;
             };
             header?: never;

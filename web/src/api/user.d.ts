@@ -93,7 +93,7 @@ export interface paths {
         };
         /**
          * Readiness
-         * @description Check that the database answers and that tokens can be verified.
+         * @description Check that the database answers and that tokens can be verified. Warn of work that waits for too long.
          */
         get: operations["readiness"];
         put?: never;

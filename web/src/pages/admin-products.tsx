@@ -25,7 +25,7 @@ export function AdminProducts() {
       {items === undefined && error === undefined && <RowSkeletons />}
       {items?.length === 0 && (
         <Notice kind="info">
-          <p>{words ? `No product has “${words}” in its name or description.` : 'The shop has no products yet.'}</p>
+          <p>{words ? `No product has “${words}” in its name or its description.` : 'The shop has no products yet.'}</p>
         </Notice>
       )}
       {items !== undefined && items.length > 0 && (

@@ -33,7 +33,7 @@ export function Shop() {
       {items === undefined && error === undefined && <CardSkeletons />}
       {items?.length === 0 && (
         <Notice kind="info">
-          <p>{words ? `No product has “${words}” in its name or description.` : 'The shop has no products yet.'}</p>
+          <p>{words ? `No product has “${words}” in its name or its description.` : 'The shop has no products yet.'}</p>
           {words && <a href={pathTo('shop')}>Show all products</a>}
         </Notice>
       )}
