@@ -52,6 +52,7 @@ class Runner:
             self._stack.ports.check()
             self._start_and_show()
             if stay:
+                self._lab.enter_context(lab_server.running(Lab(self._stack, self._supervisor)))
                 report.show_addresses(self._console, self._stack)
                 self._console.print("\nEverything is up. Press Ctrl-C to stop.")
                 self._supervisor.check(None)
@@ -74,7 +75,6 @@ class Runner:
             self._stack.start_emulators(self._supervisor)
         with self._step("Starting user, product and billing"):
             self._stack.start_services(self._supervisor)
-            self._lab.enter_context(lab_server.running(Lab(self._stack, self._supervisor)))
         with self._step("Adding products to the catalogue"):
             add_catalogue(self._stack)
             self._supervisor.check()
@@ -109,6 +109,7 @@ class Runner:
     def _stop(self) -> None:
         """Stop everything that runs. Signals that arrive in the meantime change nothing."""
         if not self._supervisor.processes:
+            self._lab.close()
             return
         try:
             self._console.print("Stopping …")

@@ -34,6 +34,11 @@ class Chart:
     empty: str
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all values are whole numbers."""
+        return all(value == int(value) for series in self.series for value in series.values if value is not None)
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing to draw."""
         return not any(value for series in self.series for value in series.values)
@@ -63,7 +68,7 @@ class Canvas:
 
 
 WIDE = Canvas("wide", 560, 220, 52)
-NARROW = Canvas("narrow", 320, 180, 46)
+NARROW = Canvas("narrow", 320, 180, 54)
 BROAD = Canvas("broad", 1130, 220, 52)
 """For a chart that has the whole width of a large window."""
 CANVASES = (WIDE, NARROW)
@@ -97,7 +102,7 @@ class Plot:
 
 def plot(chart: Chart, canvas: Canvas, *, minutes: int) -> Plot:
     """Return a chart on a canvas. Its values cover so many minutes until now."""
-    top = _round_up(_highest(chart))
+    top = _round_up(_highest(chart), is_whole=chart.is_whole)
 
     def y(value: float) -> float:
         return canvas.top + canvas.plot_height * (1 - value / top)
@@ -125,12 +130,15 @@ def _columns(chart: Chart) -> list[tuple[float | None, ...]]:
     return list(zip(*(series.values for series in chart.series), strict=True))
 
 
-def _round_up(value: float) -> float:
-    """Return the smallest of 1, 2, 5, 10, 20, 50, … (and of their tenths) that is not below the value."""
-    if value <= 0:
-        return 1.0
+def _round_up(value: float, *, is_whole: bool) -> float:
+    """Return the smallest of 1, 2, 4, 6, 10, 20, 40, … (and of their tenths) that is not below the value.
+
+    The half of it is a round number as well. For whole numbers the smallest is 2.
+    """
+    if value <= 0 or (is_whole and value <= 2):
+        return 2.0 if is_whole else 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= value * 0.999999)
+    return next(step * power for step in (1, 2, 4, 6, 10) if step * power >= value * 0.999999)
 
 
 def _lines(chart: Chart, canvas: Canvas, y: Callable[[float], float]) -> list[Shape]:

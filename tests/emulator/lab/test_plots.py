@@ -35,22 +35,25 @@ def test_a_gap_interrupts_a_line() -> None:
 @pytest.mark.parametrize(
     ("highest", "texts"),
     [
-        (0, ["0", "0.5", "1"]),
-        (0.3, ["0", "0.25", "0.5"]),
+        (0, ["0", "1", "2"]),
+        (1, ["0", "1", "2"]),
+        (0.3, ["0", "0.2", "0.4"]),
+        (0.9, ["0", "0.5", "1"]),
+        (3, ["0", "2", "4"]),
         (7, ["0", "5", "10"]),
         (10, ["0", "5", "10"]),
         (1100, ["0", "1000", "2000"]),
     ],
 )
 def test_the_numbers_of_the_axis_are_round(highest: float, texts: list[str]) -> None:
-    """The axis ends at 1, 2 or 5 times a power of ten that is not below the highest value."""
+    """The axis ends at 1, 2, 4, 6 or 10 times a power of ten. Numbers that are counted have no half in the middle."""
     assert [tick.text for tick in plot(chart("lines", [highest]), WIDE, minutes=5).rows] == texts
 
 
 def test_bars_are_stacked() -> None:
     """The second series begins where the first one ends. The axis fits the sum."""
-    drawn = plot(chart("bars", [2, 0], [3, 1]), WIDE, minutes=5)
-    assert drawn.rows[-1].text == "5"
+    drawn = plot(chart("bars", [2, 0], [4, 1]), WIDE, minutes=5)
+    assert drawn.rows[-1].text == "6"
     first, second = (re.findall(r"M[\d.]+ ([\d.]+)V([\d.]+)", shape.path) for shape in drawn.shapes)
     assert first[0][1] == second[0][0]
     assert second[0][1] == f"{WIDE.top:.1f}"
