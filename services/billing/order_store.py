@@ -103,7 +103,8 @@ class OrderStore:
     async def waiting(self) -> Waiting:
         """Return how many orders are pending, and when the first of them was placed."""
         async with self._database.read() as connection:
-            return await count_waiting(connection, orders.c.created_at, orders.c.status == "pending")
+            is_pending, order = orders.c.status == "pending", orders.c.lease_until
+            return await count_waiting(connection, orders.c.created_at, is_pending, order=order)
 
     async def forgettable(self, *, before: datetime) -> Waiting:
         """Return how many orders `forget` would delete, and when the first of them was placed."""

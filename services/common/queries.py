@@ -10,12 +10,16 @@ from services.common.backlog import MAX_COUNTED, Waiting
 from services.common.times import utc
 
 
-async def count_waiting(connection: AsyncConnection, since: Column[Any], is_due: ColumnElement[bool]) -> Waiting:
+async def count_waiting(
+    connection: AsyncConnection, since: Column[Any], is_due: ColumnElement[bool], *, order: Column[Any] | None = None
+) -> Waiting:
     """Return how many rows are due, and since when the first of them, by the column `since`.
 
-    The column has times, or seconds since the epoch. An index must lead to the rows that are due.
+    The column has times, or seconds since the epoch. An index must lead to the rows that are due, in the order of
+    `order`, by default `since`.
     """
-    due = select(since.label("since")).where(is_due).order_by(since).limit(MAX_COUNTED).subquery()
+    ordered = select(since.label("since")).where(is_due).order_by(since if order is None else order)
+    due = ordered.limit(MAX_COUNTED).subquery()
     count, oldest = (await connection.execute(select(func.count(), func.min(due.c.since)))).one()
     if isinstance(oldest, int):
         oldest = datetime.fromtimestamp(oldest, UTC)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from sqlalchemy import (
     BigInteger,
@@ -31,6 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+from typing_extensions import override
 
 from services.common.backlog import Waiting
 from services.common.database import Database
@@ -100,6 +101,11 @@ class has_words(FunctionElement[bool]):  # noqa: N801 - it reads as a function i
     inherit_cache = True
     type = Boolean()
 
+    @override
+    def self_group(self, against: object = None) -> Self:
+        """Return this as it is: SQLite does not use an index for `… = 1`."""
+        return self
+
 
 @compiles(has_words, "sqlite")
 def _has_words_in_sqlite(element: has_words, compiler: SQLCompiler, **options: Any) -> str:
@@ -114,9 +120,10 @@ def _has_words_in_sqlite(element: has_words, compiler: SQLCompiler, **options: A
 @compiles(has_words, "postgresql")
 def _has_words_in_postgresql(element: has_words, compiler: SQLCompiler, **options: Any) -> str:
     words = compiler.process(element.clauses, **options)
-    # The expression of the index.
-    vector = "to_tsvector('simple', products.search_text)"
-    return f"{vector} @@ to_tsquery('simple', replace({words}, ' ', ':* & ') || ':*')"
+    # The array makes PostgreSQL use the index of words, which has this expression, and not the order of the ids.
+    query = f"to_tsquery('simple', replace({words}, ' ', ':* & ') || ':*')"
+    found = f"SELECT found.id FROM products AS found WHERE to_tsvector('simple', found.search_text) @@ {query}"  # noqa: S608
+    return f"products.id = ANY (ARRAY ({found}))"
 
 
 _SELECT = select(*(column for column in products.c if column.name != "search_text"))
@@ -175,13 +182,15 @@ class ProductStore:
             return []
         query = _SELECT.order_by(products.c.id).limit(limit)
         if ids is not None:
-            query = query.where(products.c.id.in_(ids))
+            # They are few. With further conditions, PostgreSQL could go through all products in their order instead.
+            query = _SELECT.where(products.c.id.in_([name for name in ids if after is None or name > after]))
         if searched is not None:
             query = query.where(has_words(" ".join(searched)))
-        if after is not None:
+        if ids is None and after is not None:
             query = query.where(products.c.id > after)
         async with self._database.read() as connection:
-            return [_product(row) for row in await connection.execute(query)]
+            found = [_product(row) for row in await connection.execute(query)]
+        return found if ids is None else sorted(found, key=lambda product: product.id)[:limit]
 
 
 class ReservationStore:
@@ -241,7 +250,7 @@ class ReservationStore:
 
     async def forget(self, *, before: datetime, limit: int) -> int:
         """Delete up to `limit` reservations that are not held, and were not since `before`. Return how many."""
-        old = select(reservations.c.bill_id).where(_has_ended_before(before))
+        old = select(reservations.c.bill_id).where(_has_ended_before(before)).order_by(reservations.c.expires_at)
         async with self._database.read() as connection:
             if (await connection.execute(old.limit(1))).first() is None:
                 return 0  # Without the lock that writing takes.
@@ -259,7 +268,8 @@ class ReservationStore:
 
     async def forget_products(self, *, before: datetime, limit: int) -> int:
         """Forget the stock of up to `limit` products that were deleted before `before`. Return of how many."""
-        old = select(deleted_products.c.id).where(deleted_products.c.deleted_at < before)
+        is_old = deleted_products.c.deleted_at < before
+        old = select(deleted_products.c.id).where(is_old).order_by(deleted_products.c.deleted_at)
         async with self._database.read() as connection:
             if (await connection.execute(old.limit(1))).first() is None:
                 return 0

@@ -166,7 +166,8 @@ class AttemptStore:
 
     async def forget(self, *, before: int, limit: int) -> int:
         """Delete up to `limit` rows of attempts that have not counted since `before`. Return how many."""
-        old = select(attempts.c.id, attempts.c.subject).where(attempts.c.counts_until <= before)
+        is_old = attempts.c.counts_until <= before
+        old = select(attempts.c.id, attempts.c.subject).where(is_old).order_by(attempts.c.counts_until)
         one = (attempts.c.id == bindparam("old_id")) & (attempts.c.subject == bindparam("old_subject"))
         return await self._delete(old, delete(attempts).where(one), limit)
 
@@ -177,7 +178,8 @@ class AttemptStore:
 
     async def forget_networks(self, *, before: int, limit: int) -> int:
         """Delete up to `limit` networks from which the last log-in was before `before`. Return how many."""
-        old = select(known_networks.c.account, known_networks.c.network).where(known_networks.c.at < before)
+        is_old = known_networks.c.at < before
+        old = select(known_networks.c.account, known_networks.c.network).where(is_old).order_by(known_networks.c.at)
         of_account = known_networks.c.account == bindparam("old_account")
         one = of_account & (known_networks.c.network == bindparam("old_network"))
         return await self._delete(old, delete(known_networks).where(one), limit)

@@ -1,0 +1,370 @@
+"""Every statement that the stores send finds its rows by an index, in a shop that has run for long.
+
+The statements are collected while all calls of the stores run. A statement that this use does not reach fails the test,
+so that a new one is not forgotten.
+"""
+
+import ast
+import json
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, make_url, text
+from sqlalchemy.engine import Engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from typing_extensions import override
+
+from services.billing.app import MIGRATIONS as BILLING
+from services.billing.bills import Bill, BillLine
+from services.billing.deliveries import EARLIER_STATUSES, Delivery
+from services.billing.errors import OutOfStock
+from services.billing.order_store import OrderStore
+from services.billing.orders import IdempotencyKey, Lease, Order, OrderItem
+from services.billing.outbox import Outbox
+from services.billing.store import BillStore, DeliveryStore
+from services.common.database import Database
+from services.common.ids import new_id
+from services.product.app import MIGRATIONS as PRODUCT
+from services.product.catalogue import Catalogue
+from services.product.reservations import HOLD, ReservationItem, Reservations
+from services.product.store import ProductStore, ReservationStore
+from services.user.app import MIGRATIONS as USER
+from services.user.attempts import Attempt, Limit
+from services.user.profiles import Profile
+from services.user.store import AttemptStore, ProfileStore
+from tests.services.conftest import NewDatabase
+from tests.services.shop import ADDRESS
+
+pytestmark = [pytest.mark.slow, pytest.mark.both_databases]
+
+ROOT = Path(__file__).parents[2]
+BILLS, PRODUCTS, BACKLOG = 100_000, 10_000, 500
+"""How many bills, orders, reservations, attempts and networks there are; how many products; and how much waits."""
+MAX_STEPS = 20_000
+"""SQLite: how many steps of its virtual machine a statement may take. To look at each product takes twice as many."""
+MAX_ROWS_REMOVED = 1_000
+"""PostgreSQL: how many rows a statement may look at and not use."""
+
+EXECUTIONS = {f"connection.{name}" for name in ("execute", "scalar", "scalars", "stream", "exec_driver_sql")}
+"""How the stores execute statements."""
+
+NOW = datetime.now(UTC)
+UID = "user-7"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A statement as the driver got it, with its parameters, or the first of several rows of them."""
+
+    statement: str
+    parameters: Any
+
+
+class WatchedConnection:
+    """A connection that notes from where its statements are executed."""
+
+    def __init__(self, connection: AsyncConnection, places: set[tuple[str, int]]) -> None:
+        self._connection = connection
+        self._places = places
+
+    def execute(self, *arguments: Any) -> Any:
+        frame = sys._getframe(1)
+        self._places.add((frame.f_code.co_filename, frame.f_lineno))
+        return self._connection.execute(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+class WatchedDatabase(Database):
+    """A database whose stores are watched: `places` are the files and lines that have executed statements."""
+
+    def __init__(self, url: str, migrations: Path) -> None:
+        super().__init__(url, migrations)
+        self.places: set[tuple[str, int]] = set()
+
+    @override
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        async with super().read() as connection:
+            yield WatchedConnection(connection, self.places)  # type: ignore[misc] # it stands in for one
+
+    @override
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        async with super().write() as connection:
+            yield WatchedConnection(connection, self.places)  # type: ignore[misc]
+
+
+@contextmanager
+def collecting() -> Iterator[dict[str, Sent]]:
+    """Collect the statements that all engines send, by their text."""
+    sent: dict[str, Sent] = {}
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, is_many: bool) -> None:
+        if not statement.startswith(("BEGIN", "SELECT pg_advisory")):
+            sent.setdefault(statement, Sent(statement, parameters[0] if is_many else parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+# `numbers` has one row for each n from 1 on: `id` is 32 hexadecimal digits, `recent` is within the last day, `old` is a
+# day or longer ago, and `later` is in an hour.
+NUMBERS = {
+    "sqlite": f"""
+        CREATE TABLE numbers AS
+        WITH RECURSIVE count (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM count WHERE n < {BILLS})
+        SELECT n, printf('%032x', n) AS id,
+            strftime('%Y-%m-%d %H:%M:%S.000000', 'now', printf('-%d seconds', n % 80000)) AS recent,
+            strftime('%Y-%m-%d %H:%M:%S.000000', 'now', printf('-%d seconds', 90000 + n)) AS old,
+            strftime('%Y-%m-%d %H:%M:%S.000000', 'now', '1 hour') AS later
+        FROM count
+    """,
+    "postgresql": f"""
+        CREATE TABLE numbers AS
+        SELECT n, lpad(to_hex(n), 32, '0') AS id, now() - (n % 80000) * interval '1 second' AS recent,
+            now() - (90000 + n) * interval '1 second' AS old, now() + interval '1 hour' AS later
+        FROM generate_series(1, {BILLS}) AS n
+    """,
+}
+IN_BILLING = [
+    "INSERT INTO bills SELECT id, 'user-' || (n % 1000), 'issued', recent, 'USD' FROM numbers",
+    "INSERT INTO bill_lines SELECT id, 0, id, 'Kettle', 4990, 1 FROM numbers",
+    f"""INSERT INTO orders (id, uid, idempotency_key, fingerprint, items, created_at, status, lease, lease_until)
+        SELECT id, 'user-' || (n % 1000), id, 'x', '[["a", 1]]', CASE WHEN n < {BACKLOG} THEN old ELSE recent END,
+        CASE WHEN n BETWEEN {BACKLOG} AND {2 * BACKLOG} THEN 'pending' ELSE 'issued' END, 'x',
+        CASE WHEN n < {BACKLOG} THEN old ELSE recent END FROM numbers""",
+    "INSERT INTO deliveries SELECT id, id, 'requested', '{}', recent, recent FROM numbers",
+    f"""INSERT INTO outbox SELECT id, 0, 0, CASE WHEN n < {BACKLOG} THEN recent ELSE later END, NULL
+        FROM numbers WHERE n < 20000""",
+]
+IN_PRODUCT = [
+    f"""INSERT INTO products SELECT id, 'Product ' || n, 'Steel', 100, 'USD', 1000,
+        'product steel word' || n || CASE WHEN n % 100 = 0 THEN ' rare' ELSE '' END
+        FROM numbers WHERE n <= {PRODUCTS}""",
+    f"""INSERT INTO reservations SELECT id, CASE WHEN n < {BACKLOG} THEN 'held' WHEN n < 2 * {BACKLOG} THEN 'released'
+        ELSE 'committed' END, CASE WHEN n < 3 * {BACKLOG} THEN old ELSE recent END FROM numbers""",
+    "INSERT INTO reservation_lines SELECT id, 0, id, 'Kettle', 4990, 'USD', 1 FROM numbers",
+    f"INSERT INTO deleted_products SELECT id, 'x', 1, CASE WHEN n < {BACKLOG} THEN old ELSE recent END FROM numbers",
+]
+IN_USER = [
+    "INSERT INTO profiles SELECT id, 'x', 'x', NULL, NULL, recent FROM numbers",
+    f"""INSERT INTO attempts SELECT id, 'subject-' || (n % 10000), n,
+        CASE WHEN n < {BACKLOG} THEN n ELSE n + 10000000 END FROM numbers""",
+    "INSERT INTO known_networks SELECT 'account-' || (n % 20000), id, n FROM numbers",
+]
+
+
+async def use_billing(database: Database) -> None:
+    """Make every call of Billing's stores, in each of their forms."""
+    orders, bills, deliveries = OrderStore(database), BillStore(database), DeliveryStore(database)
+    lease = Lease("mine", NOW + timedelta(seconds=30))
+    made = []
+    for number in range(3):
+        key = IdempotencyKey(f"k{number}", "x")
+        order = Order(new_id(), UID, key, [OrderItem("a", 1)], NOW)
+        assert await orders.add(order, lease, forget_before=NOW - timedelta(days=1))
+        made.append(order)
+    assert await orders.under_key(UID, "k0") is not None
+    due = await orders.due(at=NOW, limit=50)
+    assert await orders.take(due[0], lease, at=NOW) is not None
+    assert await orders.renew(due[0], lease)
+    assert await orders.free(due[0], lease, at=NOW)
+    assert await orders.refuse(made[0].id, lease, OutOfStock())
+    assert await orders.abandon(made[0].id, lease)
+    bill = Bill(made[1].id, UID, "issued", NOW, "USD", [BillLine("a", "x", 1, 1), BillLine("b", "x", 1, 1)])
+    assert await orders.issue(bill, lease)
+    await orders.waiting()
+    await orders.forgettable(before=NOW - timedelta(days=1))
+    assert await orders.forget(before=NOW - timedelta(days=1), limit=100) == 100
+
+    middle = f"{BILLS // 2:032x}"
+    for uid in UID, None:
+        assert await bills.get(bill.id, uid) == bill
+        assert len(await bills.find(uid=uid, before=None, limit=21)) == 21
+        assert len(await bills.find(uid=uid, before=middle, limit=21)) == 21
+    delivery = Delivery(new_id(), bill.id, "requested", ADDRESS, NOW, NOW)
+    assert await deliveries.add(delivery)
+    assert await deliveries.of_bill(bill.id) == delivery
+
+    outbox = Outbox(database)
+    until = NOW + timedelta(seconds=30)
+    claims = await outbox.claim("lease", now=NOW, until=until, limit=8)
+    assert await outbox.handed_over(claims[0], due_again=NOW + timedelta(minutes=10))
+    assert await outbox.postpone(claims[1], until=NOW + timedelta(minutes=1))
+    assert await outbox.give_back("lease", until=until, now=NOW)
+    await outbox.waiting(at=NOW)
+    await outbox.bring_forward(now=NOW, latest=NOW + timedelta(days=1))
+    [claim] = await outbox.claim("lease", now=NOW, until=NOW + timedelta(days=2), limit=1)
+    await outbox.bring_forward(now=NOW, latest=NOW + timedelta(days=1))
+    await deliveries.advance(claim.delivery_id, to="delivered", from_any_of=EARLIER_STATUSES["delivered"], at=NOW)
+
+
+async def use_product(database: Database) -> None:
+    """Make every call of Product's stores, in each of their forms."""
+    store, catalogue = ProductStore(database), Catalogue(ProductStore(database))
+    first = await catalogue.add("Kettle", "", 100, "USD", 10)
+    second = await catalogue.add("Pot", "", 100, "USD", 10)
+    await catalogue.get(first.id)
+    await catalogue.change(first.id, {"name": "Blue kettle"})
+    middle = f"{PRODUCTS // 2:032x}"
+    for words in None, "rare", "word123", "steel prod rare":
+        for after in None, middle:
+            assert await store.find(ids=None, words=words, after=after, limit=21) or words == "word123"
+    ids = [f"{number:032x}" for number in range(1, 100)]
+    await store.find(ids=ids, words=None, after=None, limit=21)
+    await store.find(ids=ids, words="rare", after=middle, limit=21)
+
+    reservations, store_of_bills = Reservations(ReservationStore(database)), ReservationStore(database)
+    items = [ReservationItem(first.id, 1), ReservationItem(second.id, 1)]
+    sold, released = new_id(), new_id()
+    for bill_id in sold, released:
+        await reservations.hold(bill_id, items)
+    await reservations.commit(sold)
+    await catalogue.remove(second.id)
+    await reservations.release(released)
+    assert await store_of_bills.expired(at=NOW, limit=100)
+    await store_of_bills.waiting(at=NOW)
+    await store_of_bills.forgettable(before=NOW - timedelta(days=1))
+    assert await store_of_bills.forget(before=NOW - timedelta(days=1), limit=100) == 100
+    assert await store_of_bills.forget_products(before=NOW - timedelta(days=1), limit=100) == 100
+    assert timedelta(hours=1) > HOLD
+
+
+async def use_user(database: Database) -> None:
+    """Make every call of User's stores."""
+    profiles, attempts = ProfileStore(database), AttemptStore(database)
+    await profiles.add(Profile("maya"))
+    assert await profiles.get("maya")
+    await profiles.change("maya", {"display_name": "Maya"})
+    limit = Limit(10, 1000, 30, 900)
+    attempt = Attempt(new_id(), 200_000, "account-7", "subject-7")
+    assert await attempts.add(attempt, {"subject-7": limit, "subject-8": limit}) == 0
+    await attempts.knows_network("account-7", f"{7:032x}", since=0)
+    await attempts.log_in_succeeded(attempt, keep_networks=10, since=0)
+    await attempts.add(attempt, {"subject-9": limit})
+    assert await attempts.remove(attempt)
+    await attempts.forgettable(before=BILLS)
+    assert await attempts.forget(before=BILLS, limit=100) == 100
+    assert await attempts.forget_networks(before=BACKLOG, limit=100) == 100
+
+
+async def fill(url: str, kind: str, statements: list[str]) -> None:
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        for statement in (NUMBERS[kind], *statements, "DROP TABLE numbers", "ANALYZE"):
+            await connection.execute(text(statement))
+    await engine.dispose()
+
+
+def statements_of(service: str) -> set[tuple[str, int, int]]:
+    """Return the places in a service's code that execute a statement: file, first line, and last line."""
+    folders = [ROOT / "services" / service, ROOT / "services" / "common"]
+    found = set()
+    for path in (path for folder in folders for path in folder.rglob("*.py")):
+        if "migrations" in path.parts or path.name in ("database.py", "migrations.py"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in EXECUTIONS:
+                found.add((str(path), node.lineno, node.end_lineno or node.lineno))
+    return found
+
+
+def sqlite_complaints(url: str, sent: Sent) -> list[str]:
+    """Return what is slow about a statement: a table that is read as a whole, or too many steps."""
+    connection = sqlite3.connect(make_url(url).database or "", isolation_level=None)
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sent.statement}", sent.parameters)]
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 100
+        return 0
+
+    connection.set_progress_handler(count, 100)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute(sent.statement, sent.parameters).fetchall()
+    except sqlite3.IntegrityError:
+        pass  # The row is there since the first time.
+    finally:
+        connection.set_progress_handler(None, 0)
+        connection.execute("ROLLBACK")
+        connection.close()
+    scans = [line for line in plan if line.startswith("SCAN") and "INDEX" not in line and "subquery" not in line]
+    scans = [line for line in scans if not line.startswith(("SCAN anon", "SCAN CONSTANT", "SCAN (subquery"))]
+    return [*scans, *([f"{steps} steps"] if steps > MAX_STEPS else [])]
+
+
+async def postgresql_complaints(url: str, sent: Sent) -> list[str]:
+    """Return what is slow about a statement: a table that is read as a whole, or rows that are read and not used."""
+    engine = create_async_engine(url)
+    try:
+        async with engine.connect() as connection:
+            explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {sent.statement}"
+            try:
+                plan = (await connection.exec_driver_sql(explain, sent.parameters)).scalar_one()
+            except Exception as error:
+                if "UniqueViolation" in repr(error):
+                    return []  # The row is there since the first time.
+                raise
+            finally:
+                await connection.rollback()
+    finally:
+        await engine.dispose()
+    return list(_complaints_of((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]))
+
+
+def _complaints_of(node: dict[str, Any]) -> Iterator[str]:
+    if node["Node Type"] == "Seq Scan":
+        yield f"Seq Scan on {node['Relation Name']}"
+    removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+    if removed * node.get("Actual Loops", 1) > MAX_ROWS_REMOVED:
+        yield f"{removed} rows removed from {node.get('Relation Name')}"
+    for child in node.get("Plans", ()):
+        yield from _complaints_of(child)
+
+
+@pytest.mark.parametrize("service", ["billing", "product", "user"])
+async def test_every_statement_finds_its_rows_by_an_index(
+    new_database: NewDatabase, database_kind: str, service: str
+) -> None:
+    """With 100,000 bills and 10,000 products, no statement of a store reads a table as a whole."""
+    migrations, rows, use = {
+        "billing": (BILLING, IN_BILLING, use_billing),
+        "product": (PRODUCT, IN_PRODUCT, use_product),
+        "user": (USER, IN_USER, use_user),
+    }[service]
+    url = new_database(migrations)
+    await fill(url, database_kind, rows)
+    database = WatchedDatabase(url, migrations)
+    await database.open()
+    with collecting() as sent:
+        await use(database)
+    await database.close()
+    forgotten = [
+        f"{Path(file).relative_to(ROOT)}:{first}"
+        for file, first, last in statements_of(service)
+        if not any(place == file and first <= line <= last for place, line in database.places)
+    ]
+    assert forgotten == [], f"Let use_{service} make these calls too."
+    slow: dict[str, list[str]] = {}
+    for one in sent.values():
+        if database_kind == "sqlite":
+            complaints = sqlite_complaints(url, one)
+        else:
+            complaints = await postgresql_complaints(url, one)
+        if complaints:
+            slow[one.statement] = complaints
+    assert slow == {}
