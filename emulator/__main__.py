@@ -24,12 +24,22 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes for each service (default: 1)")
     parser.add_argument("--mode", choices=MODES, default="fresh", help="how services call each other (default: fresh)")
     parser.add_argument(
+        "--redis", action="store_true", help="keep spent ids in a Redis that is started too (needs redis-server)"
+    )
+    parser.add_argument(
         "--data", type=Path, metavar="FOLDER", help="where databases and logs go; those of an earlier run are deleted"
     )
     options = parser.parse_args(arguments)
     # Each offset has a folder of its own, so that two runners at the same time do not share one.
     data = options.data or ROOT / ".data" / (f"run+{options.port_offset}" if options.port_offset else "run")
-    stack = Stack(Ports.shifted(options.port_offset), data.resolve(), workers=options.workers, mode=options.mode)
+    stack = Stack(
+        Ports.shifted(options.port_offset),
+        data.resolve(),
+        workers=options.workers,
+        mode=options.mode,
+        wiretap=True,
+        redis=options.redis,
+    )
     use_emulator(stack)
     return Runner(stack, Console(highlight=False)).run(stay=options.command == "run")
 

@@ -17,6 +17,7 @@ from emulator.demo.refusals import try_calls
 from emulator.demo.trace import trace_first_call
 from emulator.lab import server as lab_server
 from emulator.lab.pages import Lab
+from emulator.lab.wiretap import Wiretap
 from emulator.run.catalogue import add_catalogue
 from emulator.run.errors import Interrupted, ProcessDied, RunnerError, Unexpected
 from emulator.run.processes import Supervisor
@@ -39,6 +40,9 @@ class Runner:
         self._supervisor = Supervisor()
         self._lab = ExitStack()
         """Ends the lab when it is closed."""
+        self._wire = ExitStack()
+        """Ends the wiretap when it is closed."""
+        self._wiretap: Wiretap | None = None
 
     def run(self, *, stay: bool) -> int:
         """Run the demo. With `stay`, keep everything up after that, until interrupted. Return the exit status.
@@ -52,7 +56,7 @@ class Runner:
             self._stack.ports.check()
             self._start_and_show()
             if stay:
-                self._lab.enter_context(lab_server.running(Lab(self._stack, self._supervisor)))
+                self._lab.enter_context(lab_server.running(Lab(self._stack, self._supervisor, self._wiretap)))
                 report.show_addresses(self._console, self._stack)
                 self._console.print("\nEverything is up. Press Ctrl-C to stop.")
                 self._supervisor.check(None)
@@ -73,7 +77,11 @@ class Runner:
         self._stack.delete_old_data()
         with self._step("Starting the Firebase emulators"):
             self._stack.start_emulators(self._supervisor)
+        if self._stack.redis:
+            with self._step("Starting Redis"):
+                self._stack.start_redis(self._supervisor)
         with self._step("Starting user, product and billing"):
+            self._start_wiretap()
             self._stack.start_services(self._supervisor)
         with self._step("Adding products to the catalogue"):
             add_catalogue(self._stack)
@@ -90,6 +98,12 @@ class Runner:
         report.show_calls(self._console, calls)
         report.show_trace(self._console, "The first call from billing to product, step by step", hops)
         report.show_refusals(self._console, results)
+
+    def _start_wiretap(self) -> None:
+        """Start the wiretap, if the stack has one. The services need it for as long as they run."""
+        if self._stack.wiretap:
+            self._wiretap = Wiretap(self._stack.ports.wiretap, self._stack.ports.product)
+            self._wire.enter_context(self._wiretap.running())
 
     @contextmanager
     def _step(self, what: str) -> Iterator[None]:
@@ -110,12 +124,14 @@ class Runner:
         """Stop everything that runs. Signals that arrive in the meantime change nothing."""
         if not self._supervisor.processes:
             self._lab.close()
+            self._wire.close()
             return
         try:
             self._console.print("Stopping …")
         finally:  # Printing fails if the terminal is gone.
             self._lab.close()
             self._supervisor.stop()
+            self._wire.close()
         self._console.print("Everything is stopped.")
 
 

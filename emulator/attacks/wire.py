@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import socket
 import time
 from collections.abc import Sequence
@@ -100,10 +101,20 @@ def _head(header_lines: Sequence[bytes], path: bytes, *, method: bytes, host: by
     )
 
 
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
+
+
+def _is_complete(received: bytes) -> bool:
+    """Return whether an answer has arrived with its whole body. Without a length it ends with the connection."""
+    head, end, body = received.partition(b"\r\n\r\n")
+    length = _LENGTH.search(head)
+    return bool(end and length and len(body) >= int(length[1]))
+
+
 def exchange(port: int, segments: Sequence[bytes]) -> Answer:
     """Send the segments of one request, and return the answer, which may come before the last segment.
 
-    The server must end the connection after its answer. Raises OSError if there is no answer.
+    Its body ends with its `Content-Length`, or else with the connection. Raises OSError if there is no answer.
     """
     received = b""
     with socket.create_connection((HOST, port), timeout=TIMEOUT_SECONDS) as connection:
@@ -114,7 +125,7 @@ def exchange(port: int, segments: Sequence[bytes]) -> Answer:
                     time.sleep(SEGMENT_PAUSE_SECONDS)
                 connection.sendall(segment)
         with contextlib.suppress(ConnectionError):
-            while data := connection.recv(65536):
+            while not _is_complete(received) and (data := connection.recv(65536)):
                 received += data
     if not received:
         raise ConnectionError("the server ended the connection without an answer")

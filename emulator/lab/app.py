@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 from starlette.staticfiles import StaticFiles
 
-from emulator.lab import calls, charts
+from emulator.lab import attacks, calls, charts, faults, leaks
 from emulator.lab.pages import FOLDER, Lab, Page
 from emulator.lab.security import LocalPagesOnly, check_emulator
 from emulator.run.stack import ROOT
@@ -32,6 +32,9 @@ def create_lab(lab: Lab, environment: Mapping[str, str] = os.environ) -> FastAPI
     # In the order of the navigation.
     pages: list[tuple[Page, APIRouter]] = [
         (calls.PAGE, calls.router(lab)),
+        (attacks.PAGE, attacks.router(lab)),
+        (leaks.PAGE, leaks.router(lab)),
+        (faults.PAGE, faults.router(lab)),
         (charts.PAGE, charts.router(lab)),
     ]
     for page, router in pages:

@@ -1,7 +1,8 @@
 """What all pages of the lab share: the parts of a running shop that they use, their names, and their templates."""
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from starlette.templating import Jinja2Templates
 from emulator.lab.answers import Answers
 from emulator.lab.journal import Journal
 from emulator.lab.tally import Tally
+from emulator.lab.wiretap import Wiretap
 from emulator.run.processes import Supervisor
 from emulator.run.stack import LOGS, Stack
 
@@ -34,8 +36,19 @@ class Lab:
     Routes use `supervisor.in_main_thread` to start and end processes: they run in a thread of the lab's server.
     """
 
-    def __init__(self, stack: Stack, supervisor: Supervisor, *, clock: Callable[[], float] = time.time) -> None:
-        """`clock` returns seconds since the epoch."""
+    def __init__(
+        self,
+        stack: Stack,
+        supervisor: Supervisor,
+        wiretap: Wiretap | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`wiretap` is what Billing calls Product through, if the stack has one.
+
+        `clock` returns seconds since the epoch.
+        """
+        self.wiretap = wiretap
         self.stack = stack
         self.supervisor = supervisor
         self.answers = Answers()
@@ -58,3 +71,18 @@ class Lab:
         """Return what a macro of a template makes of the arguments: a part of a page that is sent to its script."""
         module = self._templates.get_template(template).module
         return str(getattr(module, macro)(*arguments))
+
+    def part(self, template: str, context: Mapping[str, Any]) -> str:
+        """Return what a template makes of a context: a part of a page that is sent to its script."""
+        return self._templates.get_template(template).render(context)
+
+    async def ticks(self, every_seconds: float) -> AsyncGenerator[None, None]:
+        """Iterate once in so many seconds, until the lab ends. For streams of events that are not the journal's."""
+        loop = asyncio.get_running_loop()
+        with self.journal.subscribe() as subscription:
+            while True:
+                yield
+                due = loop.time() + every_seconds
+                while (left := due - loop.time()) > 0:
+                    if await subscription.next(left) is None:
+                        return

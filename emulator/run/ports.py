@@ -31,6 +31,9 @@ class Ports:
     product: int = 8002
     billing: int = 8003
     lab: int = 4100
+    wiretap: int = 4101
+    till: int = 4102
+    redis: int = 4103
 
     @classmethod
     def shifted(cls, offset: int) -> "Ports":

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import sys
 import time
 from collections.abc import MutableMapping, Sequence
@@ -56,6 +57,10 @@ It must be more than `deliver` uses at the same time, because each `deliver` wai
 """
 LOGS = (*SERVICES, "emulators", "local_emulators")
 """The names of the log files, for `Stack.log`. Functions write into that of the emulators."""
+REDIS = "redis"
+"""The name of the process of Redis, and of its log."""
+REDIS_DATA = "redis-data"
+"""The folder in which Redis keeps its data."""
 START_SECONDS = 90.0
 """How long a process may take to become ready, in seconds."""
 ANSWER_SECONDS = 10.0
@@ -75,7 +80,8 @@ class Stack:
 
     `emulator_host` is the host:port of the signed Auth emulator of another stack, and `emulator_ports` are the ports of
     its functions and metadata emulators. Without them, this stack uses emulators on its own ports. `workers` is the
-    number of processes for each service. `mode` is how services call each other.
+    number of processes for each service. `mode` is how services call each other. With `wiretap`, Billing reaches
+    Product through the lab's wiretap, which must run then. With `redis`, spent ids are in a Redis of the stack's own.
     """
 
     ports: Ports
@@ -85,6 +91,8 @@ class Stack:
     emulator_ports: Ports | None = None
     workers: int = 1
     mode: Mode = "fresh"
+    wiretap: bool = False
+    redis: bool = False
 
     @property
     def settings(self) -> Settings:
@@ -107,7 +115,7 @@ class Stack:
 
     def base_url(self, service: str) -> str:
         """Return the URL under which other services call a service: the one that proofs are made for."""
-        return self.url(service)
+        return self.url("wiretap" if self.wiretap and service == "product" else service)
 
     @property
     def functions_url(self) -> str:
@@ -144,7 +152,8 @@ class Stack:
         for owner in (*SERVICES, "functions"):
             for database in self.data.glob(f"{owner}*.db*"):
                 database.unlink()
-        shutil.rmtree(self.data / "logs", ignore_errors=True)
+        for folder in "logs", REDIS_DATA:
+            shutil.rmtree(self.data / folder, ignore_errors=True)
 
     def start_emulators(self, supervisor: Supervisor) -> None:
         """Start the Firebase emulators with the demo users, and wait until they are ready.
@@ -257,6 +266,26 @@ class Stack:
             log=self.log(service),
         )
 
+    def _replay_url(self, service: str) -> str:
+        """Return the URL of the store of a service's spent ids."""
+        if self.redis:
+            return f"redis://{HOST}:{self.ports.redis}/0"
+        return f"sqlite:///{self.data / service}-spent.db"
+
+    def start_redis(self, supervisor: Supervisor) -> None:
+        """Start the Redis of this stack, and wait until it answers. It keeps what it has in a file of the data folder.
+
+        Raises RunnerError if redis-server is not installed, and Interrupted.
+        """
+        program = shutil.which("redis-server")
+        if program is None:
+            raise RunnerError("redis-server is not installed (Debian: apt install redis-server). Run without --redis.")
+        # Each write goes to the disk before its answer: a spent id must not be forgotten when Redis stops.
+        options = ["--bind", HOST, "--port", str(self.ports.redis), "--dir", str(self.data), "--save", ""]
+        command = [program, *options, "--appendonly", "yes", "--appendfsync", "always", "--appenddirname", REDIS_DATA]
+        process = supervisor.start(REDIS, command, env=_environment(), cwd=self.data, log=self.log(REDIS))
+        supervisor.wait_until(partial(_accepts_connections, self.ports.redis), process.name, START_SECONDS)
+
     def _wait_for_service(self, supervisor: Supervisor, service: str) -> None:
         supervisor.wait_until(partial(_answers, f"{self.url(service)}/readyz"), service, START_SECONDS)
 
@@ -276,7 +305,7 @@ class Stack:
             "ALLOWED_ORIGINS": f"{self.url('hosting')},http://localhost:{self.ports.hosting}",
             "MSTOKEN_MODE": self.mode,
             "MSTOKEN_BASE_URL": self.base_url(service),
-            "MSTOKEN_REPLAY_URL": f"sqlite:///{self.data / service}-spent.db",
+            "MSTOKEN_REPLAY_URL": self._replay_url(service),
             "USER_URL": self.url("user"),
             "PRODUCT_URL": self.base_url("product"),
             **self.identity_environment(service),
@@ -288,6 +317,15 @@ def _answers(url: str) -> bool:
     try:
         return httpx.get(url, timeout=ANSWER_SECONDS).status_code == httpx.codes.OK
     except httpx.TransportError:
+        return False
+
+
+def _accepts_connections(port: int) -> bool:
+    """Return whether a program listens on a port."""
+    try:
+        with socket.create_connection((HOST, port), timeout=ANSWER_SECONDS):
+            return True
+    except OSError:
         return False
 
 
