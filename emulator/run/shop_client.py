@@ -1,5 +1,6 @@
 """A client of the shop, as its users see it: the three services over HTTP."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,13 +26,25 @@ class ShopClient:
         """Send a user's ID token with every call from now on."""
         self._http.headers["Authorization"] = f"Bearer {id_token}"
 
-    def call(self, method: str, service: str, path: str, status: int, **request: Any) -> Any:
-        """Send a request. Return the JSON of the answer, whose status must be `status`."""
+    def call(
+        self, method: str, service: str, path: str, status: int, *, patience_seconds: float = 0, **request: Any
+    ) -> Any:
+        """Send a request. Return the JSON of the answer, whose status must be `status`.
+
+        For `patience_seconds`, a request that is answered with 503 is sent again, when the answer asks for it.
+        """
         where = f"{method} {path} at {service}"
-        try:
-            answer = self._http.request(method, self._stack.url(service) + path, **request)
-        except httpx.TransportError as error:
-            raise Unexpected(f"{where} got no answer ({type(error).__name__}).") from error
+        deadline = time.monotonic() + patience_seconds
+        while True:
+            try:
+                answer = self._http.request(method, self._stack.url(service) + path, **request)
+            except httpx.TransportError as error:
+                raise Unexpected(f"{where} got no answer ({type(error).__name__}).") from error
+            pause_seconds = int(answer.headers.get("Retry-After", "1"))
+            is_busy = answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+            if not is_busy or time.monotonic() + pause_seconds > deadline:
+                break
+            time.sleep(pause_seconds)
         if answer.status_code != status:
             raise Unexpected(f"{where} was answered with {answer.status_code} instead of {status}: {answer.text}")
         return answer.json()

@@ -1,7 +1,7 @@
 """What `mstoken doctor` checks: one function for each part of the setup, with advice on what to do about an error.
 
-Larger parts have modules of their own: `emulator_checks`, `certificate_checks` (with the clock), `replay_checks` and
-`credential_checks`.
+Larger parts have modules of their own: `emulator_checks`, `certificate_checks` (with the clock), `replay_checks`,
+`status_checks` and `credential_checks`.
 """
 
 from dataclasses import dataclass

@@ -18,6 +18,7 @@ from mstoken.cli import (
     production_checks,
     replay_checks,
     role_checks,
+    status_checks,
 )
 from mstoken.cli.checks import Finding
 from mstoken.cli.credential_checks import GoogleCredentials
@@ -122,6 +123,8 @@ def run_checks(service: str, client: httpx.Client, near: httpx.Client) -> Iterat
     yield certificates
     yield certificate_checks.check_clock(published)
     yield replay_checks.check_replay_store(settings, service)
+    if (shared := status_checks.check_shared_status(settings)) is not None:
+        yield shared
     yield checks.check_api_key(settings, client)
     yield checks.check_token_service(settings, client)
     credentials = credential_checks.find_google_credentials(os.environ, near, project=settings.project_id)

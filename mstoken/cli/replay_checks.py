@@ -49,13 +49,13 @@ def check_replay_store(
         advice = "Check that the store is running and that MSTOKEN_REPLAY_URL is its address."
         if scheme == "sqlite":
             advice = "Set MSTOKEN_REPLAY_URL to a file that this process can write: sqlite:////absolute/path."
-        return Finding(_NAME, "error", _without_password(str(error), url), advice)
+        return Finding(_NAME, "error", without_password(str(error), url), advice)
     except SettingsError as error:
         advice = (
             "Correct MSTOKEN_REPLAY_URL: sqlite:///path, redis://host, postgresql://host/database, firestore:, or "
             "memory: for a single process."
         )
-        return Finding(_NAME, "error", _without_password(str(error), url), advice)
+        return Finding(_NAME, "error", without_password(str(error), url), advice)
     return _finding(scheme, warning, settings, environment)
 
 
@@ -104,7 +104,7 @@ async def _spend_random_id(store: ReplayStore) -> str | None:
     return warning
 
 
-def _without_password(text: str, url: str) -> str:
+def without_password(text: str, url: str) -> str:
     """Return `text` without the user and password of `url`.
 
     A parser may have cut them at a wrong place and quote only a piece, so every piece is hidden as well.

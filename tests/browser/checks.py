@@ -35,13 +35,19 @@ def axe_findings(page: Page) -> list[str]:
     return findings
 
 
+def draw(page: Page, scheme: Literal["light", "dark"]) -> None:
+    """Draw the page with the colours of a scheme, and wait until that is done."""
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.evaluate(_NEXT_FRAME)
+
+
 def axe(page: Page) -> None:
     """Fail if axe finds something on the page, with light or with dark colours."""
     for scheme in SCHEMES:
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        draw(page, scheme)
         findings = axe_findings(page)
         assert not findings, f"axe, {page.url}, {scheme}:\n" + "\n".join(findings)
-    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    draw(page, "light")
 
 
 def screenshot(page: Page, name: str, folder: Path = SCREENSHOTS) -> None:
@@ -50,9 +56,8 @@ def screenshot(page: Page, name: str, folder: Path = SCREENSHOTS) -> None:
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": HEIGHT})
         for scheme in SCHEMES:
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            page.evaluate(_NEXT_FRAME)
+            draw(page, scheme)
             page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True, animations="disabled")
-    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    draw(page, "light")
     if before:
         page.set_viewport_size(before)

@@ -27,7 +27,7 @@ REFUSALS: Mapping[str, Mapping[int, Collection[str]]] = {"POST /bills": {409: {"
 """Final answers that are not a success, whether something is broken or not: operation -> status -> codes."""
 
 OUTAGES: Mapping[int, Collection[str]] = {
-    503: {"verifier_unavailable", "database_unavailable", "overloaded"},
+    503: {"verifier_unavailable", "database_unavailable", "overloaded", "stopping"},
     504: {"deadline_exceeded"},
 }
 """What any request may be answered with while something is broken."""

@@ -92,6 +92,7 @@ export const MESSAGES: Readonly<Record<string, string>> = {
   body_timeout: 'Your connection was too slow for this request. Try again.',
   database_unavailable: '{service} does not answer at the moment. Try again in a few seconds.',
   overloaded: 'The shop is very busy. Try again in a few seconds.',
+  stopping: '{service} is restarting. Try again in a few seconds.',
   deadline_exceeded: '{service} took too long to answer. Try again.',
   internal_error: 'Something in the shop is broken. We cannot repair it from this page; please try again later.',
   verifier_unavailable: 'The shop cannot check your log-in at the moment. Try again in a few seconds.',

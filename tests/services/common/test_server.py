@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
@@ -13,7 +13,7 @@ from services.common.server import TimedProtocol
 
 LONG_SECONDS = 30.0
 """Longer than anything here takes, also on a busy machine."""
-LIMIT_SECONDS = 0.3
+LIMIT_SECONDS = 0.2
 GET = b"GET / HTTP/1.1\r\nHost: product\r\n\r\n"
 LARGE_BYTES = 16 * 2**20
 
@@ -73,19 +73,33 @@ class Served:
             writer.transport.abort()
 
 
-@pytest.fixture
-async def served() -> AsyncIterator[Served]:
-    """The server, which is stopped at the end."""
+@asynccontextmanager
+async def serving(protocol: type[TimedProtocol]) -> AsyncIterator[Served]:
+    """Run a server until the end of the block."""
     app, state = App(), ServerState()
-    config = Config(app, http=ShortLimits, lifespan="off", log_config=None, timeout_keep_alive=60)
+    config = Config(app, http=protocol, lifespan="off", log_config=None, timeout_keep_alive=60)
     config.load()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: ShortLimits(config, state, {}), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
     served = Served(app, server, state)
     yield served
     served.disconnect()
     server.close()
     await server.wait_closed()
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    """A server with short limits."""
+    async with serving(ShortLimits) as served:
+        yield served
+
+
+@pytest.fixture
+async def patient() -> AsyncIterator[Served]:
+    """A server with the usual limits, for clients that are not slow, on a machine that may be."""
+    async with serving(TimedProtocol) as served:
+        yield served
 
 
 async def ended(reader: asyncio.StreamReader) -> bytes:
@@ -157,9 +171,9 @@ async def test_an_answer_may_take_longer_than_a_header(served: Served) -> None:
     assert (await answer(reader)).startswith(b"HTTP/1.1 200")
 
 
-async def test_a_connection_is_used_again(served: Served) -> None:
+async def test_a_connection_is_used_again(patient: Served) -> None:
     """Requests one after the other, and several sent at once, are answered on one connection."""
-    reader, writer = await served.connect()
+    reader, writer = await patient.connect()
     for _ in range(3):
         writer.write(GET)
         await answer(reader)
@@ -178,14 +192,14 @@ async def test_an_answer_that_is_not_read_ends(served: Served) -> None:
     await wait_until(lambda: not served.state.connections)
 
 
-async def test_an_answer_that_is_read_slowly_arrives(served: Served) -> None:
+async def test_an_answer_that_is_read_slowly_arrives(patient: Served) -> None:
     """As long as the client reads, there is time."""
-    served.app.size = LARGE_BYTES // 2
-    reader, _ = await served.connect(GET)
+    patient.app.size = LARGE_BYTES // 2
+    reader, _ = await patient.connect(GET)
     async with asyncio.timeout(LONG_SECONDS):
         await reader.readuntil(b"\r\n\r\n")
         read = 0
-        while read < served.app.size:
+        while read < patient.app.size:
             piece = await reader.read(2**20)
             assert piece
             read += len(piece)
@@ -202,14 +216,14 @@ async def test_a_stopping_server_ends_slow_connections(served: Served, sent: byt
     assert await ended(reader) == b""
 
 
-async def test_a_stopping_server_gives_its_answers(served: Served) -> None:
+async def test_a_stopping_server_gives_its_answers(patient: Served) -> None:
     """A request that is being worked on is answered, and then its connection ends."""
-    served.app.may_answer.clear()
-    reader, _ = await served.connect(GET)
-    await served.app.began.wait()
-    for connection in list(served.state.connections):
+    patient.app.may_answer.clear()
+    reader, _ = await patient.connect(GET)
+    await patient.app.began.wait()
+    for connection in list(patient.state.connections):
         connection.shutdown()
-    served.app.may_answer.set()
+    patient.app.may_answer.set()
     assert (await answer(reader)).startswith(b"HTTP/1.1 200")
     assert await ended(reader) == b""
 
