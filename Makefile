@@ -7,7 +7,7 @@ PARALLEL := --numprocesses logical $(GROUPED)
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: run demo unit check format test chaos bench lint types docs openapi setup lock clean image image-digests deploy-plan
+.PHONY: run demo unit check format test chaos bench lint types docs openapi pictures setup lock clean image image-digests deploy-plan
 
 run demo: setup
 	@exec $(BIN)/python -m emulator $@ $(ARGS)
@@ -67,6 +67,12 @@ image: setup
 # Pin the tags of deploy/images.txt by digest, in deploy/images.env. Needs Docker and the registries.
 image-digests: setup
 	@exec $(BIN)/python -m deploy.images digests
+
+# The pictures of the README, in docs/images. Run it after a change of how the storefront or the lab looks.
+pictures: setup
+	@$(BIN)/pytest -q tests/browser/test_pictures.py -k the_picture_of
+	@mkdir -p docs/images
+	@for picture in .data/screenshots/readme-*.png; do cp "$$picture" "docs/images/$${picture#*readme-}"; done
 
 setup:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \

@@ -74,6 +74,9 @@ def test_the_readme_of_the_index_has_absolute_links(metadata: Message) -> None:
     assert [link for link in links if not link.startswith(("https://", "#"))] == []
     ours = [link.removeprefix(f"{REPOSITORY}/blob/main/") for link in links if link.startswith(f"{REPOSITORY}/blob/")]
     assert [path for path in ours if not (ROOT / path.partition("#")[0]).exists()] == []
+    pictures = re.findall(r'src(?:set)?="([^"]+)"', str(metadata.get_payload()))
+    assert len(pictures) == 4
+    assert [url for url in pictures if not url.startswith("https://raw.githubusercontent.com/mstoken/mstoken/")] == []
 
 
 def test_the_quickstart_lists_every_extra(metadata: Message) -> None:
