@@ -108,7 +108,9 @@ def stage() -> None:
     for page, text in texts.items():
         (PAGES / page).parent.mkdir(parents=True, exist_ok=True)
         (PAGES / page).write_text(text)
-    for asset in ASSETS:
+    charts = [str(path.relative_to(DOCS)) for path in sorted(DOCS.glob("charts/*.svg"))]
+    for asset in (*ASSETS, *charts):
+        (PAGES / asset).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(DOCS / asset, PAGES / asset)
     shutil.copy(CONFIG, BUILD / CONFIG.name)
 
