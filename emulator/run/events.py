@@ -4,6 +4,7 @@ Records hold no tokens. If a text of one looks like a token anyway, for example 
 path, it is cut.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -185,7 +186,7 @@ def _request(record: dict[str, Any], number: int, time: float, process: str) -> 
         method=_text(record, "method"),
         path=_text(record, "path"),
         status=None if status is None else int(status),
-        duration_ms=float(record["duration_ms"]),
+        duration_ms=_number(record, "duration_ms"),
         request_id=_optional_text(record, "request_id"),
     )
 
@@ -198,8 +199,8 @@ def _sign_in(record: dict[str, Any], number: int, time: float, process: str) -> 
         process=process,
         audience=_text(record, "audience"),
         mode=_text(record, "mode"),
-        custom_token_ms=float(record["custom_token_ms"]),
-        sign_in_ms=float(record["sign_in_ms"]),
+        custom_token_ms=_number(record, "custom_token_ms"),
+        sign_in_ms=_number(record, "sign_in_ms"),
         token=_text(record, "token"),
         in_stock=None if in_stock is None else int(in_stock),
         request_id=_optional_text(record, "request_id"),
@@ -207,7 +208,7 @@ def _sign_in(record: dict[str, Any], number: int, time: float, process: str) -> 
 
 
 def _identity_token(record: dict[str, Any], number: int, time: float, process: str) -> IdentityTokenEvent:
-    return IdentityTokenEvent(number, time, process, float(record["took_ms"]), _optional_text(record, "request_id"))
+    return IdentityTokenEvent(number, time, process, _number(record, "took_ms"), _optional_text(record, "request_id"))
 
 
 def _audit(record: dict[str, Any], number: int, time: float, process: str) -> AuditEvent:
@@ -249,9 +250,16 @@ def _optional_text(record: dict[str, Any], name: str) -> str | None:
     return None if value is None else without_tokens(str(value))
 
 
+def _number(record: dict[str, Any], name: str) -> float:
+    """Return a number of a record. Python's JSON has Infinity and NaN too, which would spoil what is counted."""
+    value = float(record[name])
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}")
+    return value
+
+
 def _optional_number(record: dict[str, Any], name: str) -> float | None:
-    value = record.get(name)
-    return None if value is None else float(value)
+    return None if record.get(name) is None else _number(record, name)
 
 
 def _seconds(time: str) -> float:

@@ -161,7 +161,6 @@ def test_a_page_says_when_the_lab_is_gone(page: Page, shop: Stack, watch: Watch)
     axe(page)
     watch.allow("ERR_FAILED")
     page.unroute("**/calls/events*")
-    page.reload()
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
 
 

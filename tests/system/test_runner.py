@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from emulator.run.catalogue import add_catalogue, catalogue
@@ -74,7 +75,7 @@ def test_no_request_of_the_shop_goes_through_a_proxy(
 
 
 def test_run_stays_up_until_it_is_interrupted(start: Callable[..., RunningRunner]) -> None:
-    """`run` stays up, with the demo users and the whole catalogue. Ctrl-C ends everything, with status 0."""
+    """`run` stays up, with the demo users, the whole catalogue, and the lab. Ctrl-C ends everything, with status 0."""
     runner = start("run")
     runner.read_until("Everything is up.")
     for login in LOGINS:
@@ -82,7 +83,11 @@ def test_run_stays_up_until_it_is_interrupted(start: Callable[..., RunningRunner
         with logged_in(runner.stack, login) as client:
             assert {found["name"] for found in client.products()} == {product["name"] for product in catalogue()}
     assert add_catalogue(runner.stack) == 0
-    runner.interrupt()
+    lab = runner.stack.url("lab")
+    assert lab in runner.output
+    assert "user:seed-maya" in httpx.get(lab).text
+    with httpx.stream("GET", f"{lab}/calls/events"):  # A page that is open does not hold up the end.
+        runner.interrupt()
     assert runner.end() == 0, runner.output
     assert runner.output.endswith("Everything is stopped.\n")
 

@@ -119,9 +119,22 @@ def test_a_record_without_a_time_happened_when_it_was_read() -> None:
         CALL | {"age_seconds": "young"},
         CALL | {"time": "yesterday"},
         CALL | {"time": 12},
+        CALL | {"verify_ms": float("nan")},
+        {"event": "identity token", "time": TIME, "took_ms": float("inf")},
         {"event": "request", "time": TIME, "method": "GET", "path": "/", "status": 1e400, "duration_ms": 1},
     ],
-    ids=["other", "list", "empty", "incomplete", "no number", "no time", "number as a time", "infinite"],
+    ids=[
+        "other",
+        "list",
+        "empty",
+        "incomplete",
+        "no number",
+        "no time",
+        "number as a time",
+        "not a number",
+        "infinite",
+        "an infinite status",
+    ],
 )
 def test_records_of_other_kinds_are_skipped(record: dict[str, Any]) -> None:
     """A record of another kind, or with something missing or of another type, is not an event. No error is raised."""
