@@ -94,8 +94,8 @@ NARROW = Layout(
         FIREBASE: (302, 600),
     },
     label_at={
-        (CUSTOMERS, "user"): 0.7,
-        (CUSTOMERS, "billing"): 0.62,
+        (CUSTOMERS, "user"): 0.72,
+        (CUSTOMERS, "billing"): 0.2,
         (CUSTOMERS, "product"): 0.3,
         (UNKNOWN, "user"): 0.85,
         (UNKNOWN, "billing"): 0.8,

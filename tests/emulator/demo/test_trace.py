@@ -232,3 +232,11 @@ def test_a_call_without_a_request_id_has_no_request() -> None:
     found = trace(emulators=[{name: value for name, value in CALL.items() if name != "request_id"}])
     assert found.callee is None
     assert found.missing[-1] == "The log of emulators has no record of the request."
+
+
+def test_a_later_request_with_the_same_id_is_not_that_of_the_call() -> None:
+    """If the record of the request is not there, that of a later call is not taken for it."""
+    later = REQUEST | {"time": at(2.605), "method": "POST", "path": "/reservations"}
+    found = trace(product=[CALL, later])
+    assert found.callee is None
+    assert found.missing[-1] == "The log of product has no record of the request."
