@@ -2,6 +2,7 @@ import type { FunctionComponent } from 'preact';
 import { useEffect } from 'preact/hooks';
 
 import { Layout } from './components/layout';
+import { Lines, LoadingText } from './components/parts';
 import { AdminProduct } from './pages/admin-product';
 import { AdminProducts } from './pages/admin-products';
 import { BasketPage } from './pages/basket';
@@ -86,5 +87,13 @@ function Go({ to }: { to: string }) {
 
 /** The place of a page until it is known who is logged in. */
 function Waiting() {
-  return <div class="page waiting" aria-busy="true" />;
+  return (
+    <div class="page waiting">
+      <LoadingText />
+      <span class="skeleton heading" aria-hidden="true" />
+      <div class="card">
+        <Lines count={5} />
+      </div>
+    </div>
+  );
 }

@@ -2,17 +2,23 @@ import type { Address, AddressField } from './address';
 import { parseItems, type BasketItem } from './basket';
 import type { TextStore } from './storage';
 
+/** What a customer wants to buy. */
+export interface Order {
+  items: BasketItem[];
+  address: Address;
+  /** The total that the customer had seen, as text. Prices may have changed since. */
+  shown: string;
+}
+
 /**
  * An order that was sent, or is about to be, and whose answer is not known yet.
  *
  * As long as it is not known, the same key is sent with the same items. So a double click, a reload and a lost answer
  * lead to one bill.
  */
-export interface Attempt {
+export interface Attempt extends Order {
   /** The Idempotency-Key. */
   key: string;
-  items: BasketItem[];
-  address: Address;
   startedAt: number;
   /** The bill, once it is known. Then only the delivery remains to be requested. */
   billId: string | null;
@@ -44,11 +50,11 @@ export class Attempts {
     return age >= 0 && age < MAX_AGE_MS ? attempt : null;
   }
 
-  /** Return the open attempt of a user. If there is none, begin one with these items and this address. */
-  begin(uid: string, items: readonly BasketItem[], address: Address): Attempt {
+  /** Return the open attempt of a user. If there is none, begin one for this order. */
+  begin(uid: string, { items, address, shown }: Order): Attempt {
     const open = this.current(uid);
     if (open) return open;
-    const attempt = { key: this.#newKey(), items: [...items], address, startedAt: this.#now(), billId: null };
+    const attempt = { key: this.#newKey(), items, address, shown, startedAt: this.#now(), billId: null };
     this.#write(uid, attempt);
     return attempt;
   }
@@ -82,13 +88,14 @@ export function parseAttempt(text: string | null): Attempt | null {
     return null;
   }
   if (typeof value !== 'object' || value === null) return null;
-  const { key, items, address, startedAt, billId } = value as Record<string, unknown>;
+  const { key, items, address, shown, startedAt, billId } = value as Record<string, unknown>;
   const parsed = parseItems(JSON.stringify(items ?? null));
   if (typeof key !== 'string' || !KEY.test(key)) return null;
   // Other items under the same key would be refused, so none may be left out.
   if (!Array.isArray(items) || parsed.length === 0 || parsed.length !== items.length) return null;
   if (typeof startedAt !== 'number' || !isAddress(address)) return null;
-  return { key, items: parsed, address, startedAt, billId: typeof billId === 'string' ? billId : null };
+  if (typeof shown !== 'string') return null;
+  return { key, items: parsed, address, shown, startedAt, billId: typeof billId === 'string' ? billId : null };
 }
 
 function isAddress(value: unknown): value is Address {

@@ -49,28 +49,32 @@ export function useKept<T>(value: T | undefined): T | undefined {
   return kept.current;
 }
 
+const DRAFT = 'shop.draft.';
+
+/** Forget what was typed into the form of this name. */
+export function forgetDraft(name: string): void {
+  tabStore.write(DRAFT + name, null);
+}
+
 /**
- * Keep what is typed into a form. With a name it survives a reload and a way to another page of the shop, in this tab.
- * Only what was changed is kept, so that the rest is as `initial` says next time. Returns the draft, a function that
- * changes some of its fields, and one that forgets the changes.
+ * Keep what is typed into a form. It survives a reload and a way to another page of the shop, in this tab. Only what was
+ * changed is kept, so that the rest is as `initial` says next time. A form with something personal has the user's id in
+ * its name. Returns the draft, and a function that changes some of its fields.
  */
 export function useDraft<T extends Record<string, string>>(
-  name: string | null,
+  name: string,
   initial: T,
-): [T, (changes: Partial<T>) => void, () => void] {
-  const key = `shop.draft.${name}`;
-  const [changed, setChanged] = useState<Partial<T>>(() => (name === null ? {} : storedDraft(key, initial)));
+): [T, (changes: Partial<T>) => void] {
+  const key = DRAFT + name;
+  const [changed, setChanged] = useState<Partial<T>>(() => storedDraft(key, initial));
   const first = useRef(initial);
   const latest = useRef(changed);
   function change(changes: Partial<T>): void {
     latest.current = { ...latest.current, ...changes };
     setChanged(latest.current);
-    if (name !== null) tabStore.write(key, JSON.stringify(latest.current));
+    tabStore.write(key, JSON.stringify(latest.current));
   }
-  function forget(): void {
-    if (name !== null) tabStore.write(key, null);
-  }
-  return [{ ...first.current, ...changed }, change, forget];
+  return [{ ...first.current, ...changed }, change];
 }
 
 function storedDraft<T extends Record<string, string>>(key: string, initial: T): Partial<T> {

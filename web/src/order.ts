@@ -2,13 +2,13 @@ import { signal, type ReadonlySignal } from '@preact/signals';
 
 import type { Address } from './address';
 import type { Bill, Delivery } from './api';
-import type { Attempt, Attempts } from './attempt';
+import type { Attempt, Attempts, Order } from './attempt';
 import type { Basket, BasketItem } from './basket';
 import { ApiError } from './problems';
 
 /** What became of an order. */
 export type Outcome =
-  | { kind: 'bought'; bill: Pick<Bill, 'id'>; deliveryError: unknown }
+  | { kind: 'bought'; bill: Pick<Bill, 'id'>; shown: string; deliveryError: unknown }
   | { kind: 'refused'; error: ApiError }
   | { kind: 'unknown'; error: unknown };
 
@@ -68,7 +68,9 @@ export class OrderDesk {
   readonly #attempts: Attempts;
   readonly #basket: Basket;
   readonly #calls: Calls;
-  #running: Promise<Outcome> | null = null;
+  /** Whose orders `state` is about. */
+  #uid: string | null = null;
+  #running: { uid: string; outcome: Promise<Outcome> } | null = null;
 
   constructor(attempts: Attempts, basket: Basket, calls: Calls) {
     this.#attempts = attempts;
@@ -77,65 +79,81 @@ export class OrderDesk {
     this.state = this.#state;
   }
 
-  /** Look for an order of this user that has no answer yet, for example after a reload. */
-  look(uid: string): void {
-    if (this.#running) return;
+  /** Serve this user from now on. An order that has no answer yet is found, for example after a reload. */
+  serve(uid: string): void {
+    this.#uid = uid;
+    if (this.#running?.uid === uid) return;
     const attempt = this.#attempts.current(uid);
     this.#state.value = attempt ? { phase: 'unknown', attempt, error: null } : { phase: 'idle' };
   }
 
   /** Place an order. If an order of this user has no answer yet, that one is sent again, and no other. */
-  buy(uid: string, items: readonly BasketItem[], address: Address): Promise<Outcome> {
-    this.#running ??= this.#finish(uid, this.#attempts.begin(uid, items, address)).finally(() => {
-      this.#running = null;
+  buy(uid: string, order: Order): Promise<Outcome> {
+    if (this.#running?.uid === uid) return this.#running.outcome;
+    const running = { uid, outcome: this.#finish(uid, this.#attempts.begin(uid, order)) };
+    this.#running = running;
+    void running.outcome.finally(() => {
+      if (this.#running === running) this.#running = null;
     });
-    return this.#running;
+    return running.outcome;
+  }
+
+  /** Show a state, unless another user has logged in meanwhile. */
+  #show(uid: string, state: DeskState): void {
+    if (uid === this.#uid) this.#state.value = state;
   }
 
   async #finish(uid: string, attempt: Attempt): Promise<Outcome> {
     const outcome = await this.#send(uid, attempt);
     if (outcome.kind === 'unknown') {
-      this.#state.value = { phase: 'unknown', attempt, error: outcome.error };
+      this.#show(uid, { phase: 'unknown', attempt, error: outcome.error });
       return outcome;
     }
     if (outcome.kind === 'bought') this.#basket.take(attempt.items);
     this.#attempts.end(uid, attempt.key);
-    this.#state.value = { phase: 'idle' };
+    this.#show(uid, { phase: 'idle' });
     return outcome;
   }
 
   async #send(uid: string, attempt: Attempt): Promise<Outcome> {
-    this.#state.value = { phase: 'sending', attempt, error: null };
+    this.#show(uid, { phase: 'sending', attempt, error: null });
     let billId = attempt.billId;
     try {
-      billId ??= (await this.#repeat(attempt, () => this.#calls.makeBill(attempt.items, attempt.key))).id;
+      billId ??= (await this.#repeat(uid, attempt, () => this.#calls.makeBill(attempt.items, attempt.key))).id;
     } catch (error) {
       return isDecided(error) ? { kind: 'refused', error } : { kind: 'unknown', error };
     }
     this.#attempts.billed(uid, attempt.key, billId);
-    const bill = { id: billId };
+    const bought = { kind: 'bought' as const, bill: { id: billId }, shown: attempt.shown };
     try {
-      await this.#repeat(attempt, () => this.#calls.requestDelivery(bill.id, attempt.address));
-      return { kind: 'bought', bill, deliveryError: null };
+      await this.#repeat(uid, attempt, () => this.#calls.requestDelivery(bought.bill.id, attempt.address));
+      return { ...bought, deliveryError: null };
     } catch (error) {
       // The bill is there. Its page offers to request the delivery again.
-      return { kind: 'bought', bill, deliveryError: error };
+      return { ...bought, deliveryError: error };
     }
   }
 
   /** Make a call until it is answered, or until several repetitions did not help. */
-  async #repeat<T>(attempt: Attempt, call: () => Promise<T>): Promise<T> {
+  async #repeat<T>(uid: string, attempt: Attempt, call: () => Promise<T>): Promise<T> {
     for (const seconds of PAUSES_SECONDS) {
+      this.#checkUser(uid);
       try {
         return await call();
       } catch (error) {
         if (isDecided(error) || isDeliveryDecided(error) || !mayPass(error)) throw error;
-        this.#state.value = { phase: 'sending', attempt, error };
+        this.#show(uid, { phase: 'sending', attempt, error });
         const asked = error instanceof ApiError ? (error.retryAfterSeconds ?? seconds) : seconds;
         await this.#calls.pause(Math.min(Math.max(asked, seconds), MAX_PAUSE_SECONDS));
       }
     }
+    this.#checkUser(uid);
     return call();
+  }
+
+  /** Send nothing more for a user after another one has logged in: it would be sent in the name of the other. */
+  #checkUser(uid: string): void {
+    if (uid !== this.#uid) throw new ApiError('refused', 'auth', { code: 'user_token_missing' });
   }
 }
 

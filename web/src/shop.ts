@@ -36,7 +36,7 @@ effect(() => {
   if (session.value.state !== 'in' || session.value.uid === lastUid) return;
   lastUid = session.value.uid;
   forgetLists();
-  desk.look(lastUid);
+  desk.serve(lastUid);
 });
 
 addEventListener('storage', (event) => {

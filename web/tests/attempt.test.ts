@@ -11,6 +11,7 @@ const address = {
   postal_code: '1200',
   country: 'PT' as const,
 };
+const shown = '$25.80';
 const items = [{ productId: 'p1', name: 'Enamel mug', quantity: 2 }];
 
 /** Attempts with a clock that the test sets and keys that can be told apart. */
@@ -28,50 +29,57 @@ function attemptsOf(store = new FakeStore()) {
 describe('Attempts', () => {
   test('an attempt that has no answer is taken up again with its key and its items', () => {
     const { attempts } = attemptsOf();
-    const first = attempts.begin('ada', items, address);
-    const second = attempts.begin('ada', [{ productId: 'p2', name: 'Desk lamp', quantity: 1 }], address);
+    const first = attempts.begin('ada', { items, address, shown });
+    const second = attempts.begin('ada', {
+      items: [{ productId: 'p2', name: 'Desk lamp', quantity: 1 }],
+      address,
+      shown,
+    });
     expect(second).toEqual(first);
   });
 
   test('an attempt survives a reload', () => {
     const { attempts, store } = attemptsOf();
-    const begun = attempts.begin('ada', items, address);
+    const begun = attempts.begin('ada', { items, address, shown });
     expect(attemptsOf(store).attempts.current('ada')).toEqual(begun);
   });
 
   test('a new order has a new key', () => {
     const { attempts } = attemptsOf();
-    const first = attempts.begin('ada', items, address);
+    const first = attempts.begin('ada', { items, address, shown });
     attempts.end('ada', first.key);
     expect(attempts.current('ada')).toBeNull();
-    expect(attempts.begin('ada', items, address).key).not.toBe(first.key);
+    expect(attempts.begin('ada', { items, address, shown }).key).not.toBe(first.key);
   });
 
   test('by default keys are random and different', () => {
     const attempts = new Attempts(new FakeStore());
-    const [one, other] = [attempts.begin('ada', items, address), attempts.begin('bob', items, address)];
+    const [one, other] = [
+      attempts.begin('ada', { items, address, shown }),
+      attempts.begin('bob', { items, address, shown }),
+    ];
     expect(one.key).toMatch(/^[0-9a-f-]{36}$/);
     expect(one.key).not.toBe(other.key);
   });
 
   test('each user has an attempt of their own', () => {
     const { attempts } = attemptsOf();
-    attempts.begin('ada', items, address);
+    attempts.begin('ada', { items, address, shown });
     expect(attempts.current('bob')).toBeNull();
   });
 
   test('the end of an earlier attempt does not end a later one', () => {
     const { attempts } = attemptsOf();
-    const first = attempts.begin('ada', items, address);
+    const first = attempts.begin('ada', { items, address, shown });
     attempts.end('ada', first.key);
-    const second = attempts.begin('ada', items, address);
+    const second = attempts.begin('ada', { items, address, shown });
     attempts.end('ada', first.key);
     expect(attempts.current('ada')).toEqual(second);
   });
 
   test('a key that Billing has forgotten is not sent again', () => {
     const { attempts, clock } = attemptsOf();
-    attempts.begin('ada', items, address);
+    attempts.begin('ada', { items, address, shown });
     clock.now += MAX_AGE_MS - 1;
     expect(attempts.current('ada')).not.toBeNull();
     clock.now += 1;
@@ -80,14 +88,14 @@ describe('Attempts', () => {
 
   test('an attempt from the future, after the clock was set back, is not sent again', () => {
     const { attempts, clock } = attemptsOf();
-    attempts.begin('ada', items, address);
+    attempts.begin('ada', { items, address, shown });
     clock.now -= 1;
     expect(attempts.current('ada')).toBeNull();
   });
 
   test('the bill of an attempt is noted, and that of another attempt is not', () => {
     const { attempts } = attemptsOf();
-    const { key } = attempts.begin('ada', items, address);
+    const { key } = attempts.begin('ada', { items, address, shown });
     attempts.billed('ada', 'another', 'b0');
     expect(attempts.current('ada')?.billId).toBeNull();
     attempts.billed('ada', key, 'b1');
@@ -96,7 +104,7 @@ describe('Attempts', () => {
 });
 
 describe('parseAttempt', () => {
-  const valid = { key: 'key-1', items, address, startedAt: 1, billId: null };
+  const valid = { key: 'key-1', items, address, shown, startedAt: 1, billId: null };
 
   test('what was stored is read', () => {
     expect(parseAttempt(JSON.stringify(valid))).toEqual(valid);

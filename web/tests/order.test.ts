@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 
 import type { Address } from '../src/address';
-import { Attempts } from '../src/attempt';
+import { Attempts, type Order } from '../src/attempt';
 import { Basket, type BasketItem } from '../src/basket';
 import { isDecided, OrderDesk } from '../src/order';
 import { ApiError } from '../src/problems';
@@ -9,6 +9,7 @@ import { FakeStore } from './fakes';
 
 const address: Address = { name: 'Ada', line1: 'Row 1', line2: null, city: 'Lisbon', postal_code: '1', country: 'PT' };
 const items: BasketItem[] = [{ productId: 'p1', name: 'Enamel mug', quantity: 2 }];
+const order: Order = { items, address, shown: '$25.80' };
 
 const down = new ApiError('down', 'billing');
 const refused = (code: string, retryAfterSeconds: number | null = null) =>
@@ -56,7 +57,9 @@ let billing: FakeBilling;
 /** A desk as a page has it after it was loaded. */
 function openDesk() {
   const basket = new Basket(store);
-  return { basket, desk: new OrderDesk(new Attempts(store), basket, billing) };
+  const desk = new OrderDesk(new Attempts(store), basket, billing);
+  desk.serve('ada');
+  return { basket, desk };
 }
 
 beforeEach(() => {
@@ -68,8 +71,8 @@ beforeEach(() => {
 describe('OrderDesk', () => {
   test('an order becomes a bill and a delivery, and leaves the basket', async () => {
     const { desk, basket } = openDesk();
-    const outcome = await desk.buy('ada', items, address);
-    expect(outcome).toEqual({ kind: 'bought', bill: { id: 'bill-1' }, deliveryError: null });
+    const outcome = await desk.buy('ada', order);
+    expect(outcome).toEqual({ kind: 'bought', bill: { id: 'bill-1' }, shown: '$25.80', deliveryError: null });
     expect(billing.deliveries).toEqual(['bill-1']);
     expect(basket.items.value).toEqual([]);
     expect(desk.state.value.phase).toBe('idle');
@@ -77,7 +80,7 @@ describe('OrderDesk', () => {
 
   test('a double click makes one bill', async () => {
     const { desk } = openDesk();
-    await Promise.all([desk.buy('ada', items, address), desk.buy('ada', items, address)]);
+    await Promise.all([desk.buy('ada', order), desk.buy('ada', order)]);
     expect(billing.keys).toHaveLength(1);
     expect(billing.bills.size).toBe(1);
   });
@@ -85,7 +88,7 @@ describe('OrderDesk', () => {
   test('a lost answer makes one bill: the same key is sent again', async () => {
     billing.lost = 2;
     const { desk } = openDesk();
-    const outcome = await desk.buy('ada', items, address);
+    const outcome = await desk.buy('ada', order);
     expect(outcome.kind).toBe('bought');
     expect(new Set(billing.keys).size).toBe(1);
     expect(billing.bills.size).toBe(1);
@@ -93,37 +96,36 @@ describe('OrderDesk', () => {
 
   test('a reload while the answer is lost makes one bill', async () => {
     billing.lost = 100;
-    await openDesk().desk.buy('ada', items, address);
+    await openDesk().desk.buy('ada', order);
     billing.lost = 0;
     const { desk, basket } = openDesk();
-    desk.look('ada');
     expect(desk.state.value.phase).toBe('unknown');
-    await desk.buy('ada', [{ productId: 'p9', name: 'Another', quantity: 1 }], address);
+    await desk.buy('ada', { ...order, items: [{ productId: 'p9', name: 'Another', quantity: 1 }] });
     expect(billing.bills.size).toBe(1);
     expect(basket.items.value).toEqual([]);
   });
 
   test('two orders one after the other make two bills', async () => {
     const { desk } = openDesk();
-    await desk.buy('ada', items, address);
-    await desk.buy('ada', items, address);
+    await desk.buy('ada', order);
+    await desk.buy('ada', order);
     expect(billing.bills.size).toBe(2);
   });
 
   test('a refused order keeps the basket, and the next one has a new key', async () => {
     billing.failures = [refused('out_of_stock')];
     const { desk, basket } = openDesk();
-    const outcome = await desk.buy('ada', items, address);
+    const outcome = await desk.buy('ada', order);
     expect(outcome).toMatchObject({ kind: 'refused', error: { code: 'out_of_stock' } });
     expect(basket.count).toBe(2);
-    await desk.buy('ada', items, address);
+    await desk.buy('ada', order);
     expect(new Set(billing.keys).size).toBe(2);
   });
 
   test('a service that stays down leaves the order open, with its basket', async () => {
     billing.failures = Array.from({ length: 20 }, () => down);
     const { desk, basket } = openDesk();
-    const outcome = await desk.buy('ada', items, address);
+    const outcome = await desk.buy('ada', order);
     expect(outcome.kind).toBe('unknown');
     expect(desk.state.value).toMatchObject({ phase: 'unknown', error: down });
     expect(basket.count).toBe(2);
@@ -131,22 +133,22 @@ describe('OrderDesk', () => {
 
   test('it waits as long as Billing asks, and longer each time', async () => {
     billing.failures = [refused('bill_in_progress', 7), refused('overloaded', 1), refused('overloaded', 900)];
-    await openDesk().desk.buy('ada', items, address);
+    await openDesk().desk.buy('ada', order);
     expect(billing.pauses).toEqual([7, 2, 10]);
   });
 
   test('a session that has ended leaves the order open, without repeating it', async () => {
     billing.failures = [refused('user_token_revoked')];
     const { desk } = openDesk();
-    expect((await desk.buy('ada', items, address)).kind).toBe('unknown');
+    expect((await desk.buy('ada', order)).kind).toBe('unknown');
     expect(billing.keys).toHaveLength(1);
   });
 
   test('after a reload between bill and delivery only the delivery is requested', async () => {
     const attempts = new Attempts(store);
-    const { key } = attempts.begin('ada', items, address);
+    const { key } = attempts.begin('ada', order);
     attempts.billed('ada', key, 'bill-7');
-    const outcome = await openDesk().desk.buy('ada', items, address);
+    const outcome = await openDesk().desk.buy('ada', order);
     expect(outcome).toMatchObject({ kind: 'bought', bill: { id: 'bill-7' } });
     expect(billing.keys).toEqual([]);
     expect(billing.deliveries).toEqual(['bill-7']);
@@ -155,7 +157,7 @@ describe('OrderDesk', () => {
   test('a bill whose delivery is refused is still bought', async () => {
     billing.deliveryFailures = [refused('address_missing')];
     const { desk, basket } = openDesk();
-    const outcome = await desk.buy('ada', items, address);
+    const outcome = await desk.buy('ada', order);
     expect(outcome).toMatchObject({ kind: 'bought', deliveryError: { code: 'address_missing' } });
     expect(basket.count).toBe(0);
     expect(new Attempts(store).current('ada')).toBeNull();
@@ -163,10 +165,42 @@ describe('OrderDesk', () => {
 
   test("another user's open order is not shown", async () => {
     billing.failures = Array.from({ length: 20 }, () => down);
-    await openDesk().desk.buy('ada', items, address);
+    await openDesk().desk.buy('ada', order);
     const { desk } = openDesk();
-    desk.look('bob');
+    desk.serve('bob');
     expect(desk.state.value.phase).toBe('idle');
+  });
+});
+
+describe('another user in the same tab', () => {
+  test('sees nothing of an order that is still being sent', async () => {
+    const { desk } = openDesk();
+    const sent = desk.buy('ada', order);
+    desk.serve('bob');
+    expect(desk.state.value.phase).toBe('idle');
+    billing.failures = Array.from({ length: 20 }, () => down);
+    await sent;
+    expect(desk.state.value.phase).toBe('idle');
+  });
+
+  test('gets no bill for it', async () => {
+    billing.failures = [down, down];
+    const { desk } = openDesk();
+    const sent = desk.buy('ada', order);
+    desk.serve('bob');
+    expect((await sent).kind).toBe('unknown');
+    expect(billing.keys).toHaveLength(1);
+    desk.serve('ada');
+    expect((await desk.buy('ada', order)).kind).toBe('bought');
+    expect(new Set(billing.keys).size).toBe(1);
+  });
+
+  test('buys under a key of their own', async () => {
+    const { desk } = openDesk();
+    const sent = desk.buy('ada', order);
+    desk.serve('bob');
+    await Promise.all([sent, desk.buy('bob', order)]);
+    expect(new Set(billing.keys).size).toBe(2);
   });
 });
 

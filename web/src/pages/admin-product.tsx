@@ -6,7 +6,7 @@ import { Form, SelectField, TextArea, TextField } from '../components/fields';
 import { Page } from '../components/page';
 import { Action, Confirm, Lines, LoadingText, Notice, Trouble } from '../components/parts';
 import { Picture } from '../components/picture';
-import { useDraft, useLoad } from '../hooks';
+import { forgetDraft, useDraft, useLoad } from '../hooks';
 import { forgetLists } from '../list';
 import {
   changesOf,
@@ -58,7 +58,8 @@ function EditProduct({ id }: { id: string }) {
 
 /** The form of a new product, or of one that exists. */
 function ProductForm({ product }: { product?: Product }) {
-  const [draft, change, forget] = useDraft(`product.${product?.id ?? 'new'}`, product ? draftOf(product) : NEW_DRAFT);
+  const draftName = `product.${product?.id ?? 'new'}`;
+  const [draft, change] = useDraft(draftName, product ? draftOf(product) : NEW_DRAFT);
   const [seen, setSeen] = useState(product);
   const [errors, setErrors] = useState<FieldMessages<ProductField>>({});
   const [failure, setFailure] = useState<unknown>(null);
@@ -90,7 +91,7 @@ function ProductForm({ product }: { product?: Product }) {
     try {
       const saved = await save(toProduct(draft));
       if (saved) {
-        forget();
+        forgetDraft(draftName);
         leave(product ? `Saved: ${saved.name}.` : `Added: ${saved.name}.`);
         return;
       }

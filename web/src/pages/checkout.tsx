@@ -2,15 +2,15 @@ import { useEffect, useState } from 'preact/hooks';
 
 import { addressLines, checkAddress, toAddress, toDraft, type AddressDraft, type AddressField } from '../address';
 import { announce } from '../announce';
-import type { Attempt } from '../attempt';
+import type { Order } from '../attempt';
 import { AddressFields } from '../components/address-fields';
 import { Form } from '../components/fields';
 import { Page } from '../components/page';
 import { Action, Lines, LoadingText, Notice, Price, Trouble } from '../components/parts';
-import { useDraft, useKept, useLoad } from '../hooks';
+import { forgetDraft, useDraft, useKept, useLoad } from '../hooks';
 import { linesOf, pricedLines, productsOf, type BasketLine } from '../lines';
 import { forgetLists } from '../list';
-import { totals } from '../money';
+import { formatMoney, totals } from '../money';
 import type { DeskState, Outcome } from '../order';
 import { ApiError, describe, type FieldMessages } from '../problems';
 import { changeProfile, loadProfile } from '../profile';
@@ -25,26 +25,30 @@ export function Checkout() {
   if (session.value.state !== 'in') return null;
   const { uid } = session.value;
 
-  async function buy(items: Attempt['items'], address: Attempt['address']): Promise<void> {
+  async function buy(order: Order): Promise<void> {
     setRefusal(null);
-    const outcome = await desk.buy(uid, items, address);
+    const outcome = await desk.buy(uid, order);
     if (outcome.kind === 'refused') setRefusal(outcome.error);
-    if (outcome.kind === 'bought') showBill(outcome);
+    if (outcome.kind === 'bought') {
+      forgetDraft(draftName(uid));
+      showBill(outcome);
+    }
   }
 
   if (state.phase !== 'idle') {
-    const { items, address } = state.attempt;
-    return <OpenOrder state={state} again={() => void buy(items, address)} />;
+    const { attempt } = state;
+    return <OpenOrder state={state} again={() => void buy(attempt)} />;
   }
   if (basket.items.value.length === 0) return <NothingToBuy />;
-  return <OrderForm key={uid} refusal={refusal} buy={buy} />;
+  return <OrderForm key={uid} uid={uid} refusal={refusal} buy={buy} />;
 }
 
 /** Go to the bill, unless the customer has gone to another page meanwhile. */
-function showBill({ bill }: Extract<Outcome, { kind: 'bought' }>): void {
+function showBill({ bill, shown }: Extract<Outcome, { kind: 'bought' }>): void {
   forgetLists();
   announce('Thank you. Your order is placed.');
-  if (match(place.value.path).name === 'checkout') navigate(`${pathTo('order', bill)}?new`, { replace: true });
+  if (match(place.value.path).name === 'checkout')
+    navigate(`${pathTo('order', bill)}?new&shown=${encodeURIComponent(shown)}`, { replace: true });
 }
 
 function NothingToBuy() {
@@ -60,19 +64,24 @@ function NothingToBuy() {
   );
 }
 
-interface OrderFormProps {
-  refusal: ApiError | null;
-  buy: (items: Attempt['items'], address: Attempt['address']) => Promise<void>;
+function draftName(uid: string): string {
+  return `checkout.${uid}`;
 }
 
-function OrderForm({ refusal, buy }: OrderFormProps) {
+interface OrderFormProps {
+  uid: string;
+  refusal: ApiError | null;
+  buy: (order: Order) => Promise<void>;
+}
+
+function OrderForm({ uid, refusal, buy }: OrderFormProps) {
   const items = basket.items.value;
   const ids = items.map(({ productId }) => productId);
-  // After a refusal, the stock is asked for again: it says which product is not there any more.
-  const products = useLoad(`${[...ids].sort().join(',')} ${refusal?.code ?? ''}`, (signal) => productsOf(ids, signal));
+  // After a refusal this form is new, so the stock is asked for again. It says which product is not there any more.
+  const products = useLoad([...ids].sort().join(','), (signal) => productsOf(ids, signal));
   const known = useKept(products.value);
   const profile = useLoad('', loadProfile);
-  const [draft, change, forget] = useDraft<AddressDraft & { touched: string; remember: string }>('checkout', {
+  const [draft, change] = useDraft<AddressDraft & { touched: string; remember: string }>(draftName(uid), {
     ...toDraft(null),
     touched: '',
     remember: 'yes',
@@ -100,8 +109,7 @@ function OrderForm({ refusal, buy }: OrderFormProps) {
       // The order does not depend on it, so an error here is not shown.
       changeProfile({ address }).catch(() => undefined);
     }
-    forget();
-    await buy([...items], address);
+    await buy({ items: [...items], address, shown: sums.map(formatMoney).join(', ') });
   }
 
   return (

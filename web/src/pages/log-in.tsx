@@ -3,14 +3,14 @@ import { useState } from 'preact/hooks';
 import { Form, TextField } from '../components/fields';
 import { Page } from '../components/page';
 import { Action, Notice, Trouble } from '../components/parts';
-import { useDraft } from '../hooks';
+import { forgetDraft, useDraft } from '../hooks';
 import type { FieldMessages } from '../problems';
 import { pathTo } from '../router';
 import { logIn, session } from '../session';
 import { DemoLogins } from './welcome';
 
 export function LogIn() {
-  const [{ email }, change, forget] = useDraft('log-in', { email: '' });
+  const [{ email }, change] = useDraft('log-in', { email: '' });
   const [password, setPassword] = useState('');
   const [errors, setErrors] = useState<FieldMessages<'email' | 'password'>>({});
   const [failure, setFailure] = useState<unknown>(null);
@@ -26,7 +26,7 @@ export function LogIn() {
     setBusy(true);
     try {
       await logIn(email.trim(), password);
-      forget();
+      forgetDraft('log-in');
     } catch (reason) {
       setFailure(reason);
       setBusy(false);

@@ -1,4 +1,4 @@
-import { useState } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 
 import { addressLines, checkAddress, toAddress, toDraft, type AddressDraft, type AddressField } from '../address';
 import { announce } from '../announce';
@@ -9,7 +9,8 @@ import { Page } from '../components/page';
 import { Action, Lines, LoadingText, Notice, Price, Trouble } from '../components/parts';
 import { Picture } from '../components/picture';
 import { deliveryText, Tracker } from '../components/tracker';
-import { useDraft, useLoad, usePolling } from '../hooks';
+import { forgetDraft, useDraft, useLoad, usePolling } from '../hooks';
+import { formatMoney } from '../money';
 import { ApiError, describe, fieldMessages, type FieldMessages } from '../problems';
 import { pathTo, place } from '../router';
 import { requestDelivery } from '../shop';
@@ -26,6 +27,7 @@ export function OrderPage({ params }: { params: Readonly<Record<string, string>>
   );
   if (error !== undefined) return <NotLoaded title="Order" error={error} again={reload} />;
   const isNew = place.value.query.has('new');
+  const shown = place.value.query.get('shown');
   return (
     <Page
       title={value ? `Order of ${dateText(value.created_at)}` : 'Order'}
@@ -38,6 +40,13 @@ export function OrderPage({ params }: { params: Readonly<Record<string, string>>
       {isNew && (
         <Notice kind="good">
           <p>Thank you! Your order is placed.</p>
+        </Notice>
+      )}
+      {value && isNew && shown !== null && shown !== formatMoney(value.total) && (
+        <Notice kind="warn">
+          <p>
+            A price changed while you ordered. The total is <Price value={value.total} />; you had seen {shown}.
+          </p>
         </Notice>
       )}
       <div class="two-columns">
@@ -113,6 +122,9 @@ async function loadDelivery(billId: string, signal?: AbortSignal): Promise<Deliv
 function DeliveryCard({ billId }: { billId: string }) {
   const { value, error, set, reload } = useLoad(billId, (signal) => loadDelivery(billId, signal));
   const [pollError, setPollError] = useState<unknown>(null);
+  // The polling below goes on for a while, and must not compare with what was there at its start.
+  const latest = useRef(value);
+  latest.current = value;
   const isMoving = value !== undefined && value !== 'none' && !isEnd(value.status);
   usePolling(
     POLLING_SECONDS,
@@ -120,11 +132,10 @@ function DeliveryCard({ billId }: { billId: string }) {
       try {
         const next = await loadDelivery(billId);
         setPollError(null);
-        if (next !== 'none') {
-          if (isMoving && next.status !== value.status) announce(`Delivery: ${deliveryText(next.status)}.`);
-          set(next);
-        }
-        return next === 'none' || !isEnd(next.status);
+        if (next === 'none') return true;
+        if (!isSame(next, latest.current)) announce(`Delivery: ${deliveryText(next.status)}.`);
+        set(next);
+        return !isEnd(next.status);
       } catch (reason) {
         setPollError(reason);
         return true;
@@ -146,6 +157,10 @@ function DeliveryCard({ billId }: { billId: string }) {
       )}
     </section>
   );
+}
+
+function isSame(delivery: Delivery, other: DeliveryState | undefined): boolean {
+  return other !== undefined && other !== 'none' && other.status === delivery.status;
 }
 
 function isEnd(status: Delivery['status']): boolean {
@@ -181,7 +196,8 @@ function DeliverySkeleton() {
 
 /** The bill is there, and its delivery could not be requested yet. */
 function DeliveryForm({ billId, onRequested }: { billId: string; onRequested: (delivery: Delivery) => void }) {
-  const [draft, change, forget] = useDraft<AddressDraft>(`delivery.${billId}`, toDraft(null));
+  const draftName = `delivery.${billId}`;
+  const [draft, change] = useDraft<AddressDraft>(draftName, toDraft(null));
   const [errors, setErrors] = useState<FieldMessages<AddressField>>({});
   const [failure, setFailure] = useState<unknown>(null);
   const [busy, setBusy] = useState(false);
@@ -194,7 +210,7 @@ function DeliveryForm({ billId, onRequested }: { billId: string; onRequested: (d
     setBusy(true);
     try {
       const delivery = await requestDelivery(billId, toAddress(draft));
-      forget();
+      forgetDraft(draftName);
       onRequested(delivery);
     } catch (reason) {
       setErrors(addressErrors(reason));

@@ -7,7 +7,7 @@ import { AddressFields } from '../components/address-fields';
 import { Form, TextField } from '../components/fields';
 import { Page } from '../components/page';
 import { Action, Lines, LoadingText, Notice, Trouble } from '../components/parts';
-import { useDraft, useLoad } from '../hooks';
+import { forgetDraft, useDraft, useLoad } from '../hooks';
 import { describe, fieldMessages, type FieldMessages } from '../problems';
 import { changeProfile, loadProfile } from '../profile';
 import { navigate, pathTo } from '../router';
@@ -34,7 +34,8 @@ export function ProfilePage() {
 type ProfileField = AddressField | 'display_name' | 'phone';
 
 function ProfileForm({ profile }: { profile: Profile }) {
-  const [draft, change, forget] = useDraft(`profile.${profile.uid}`, {
+  const draftName = `profile.${profile.uid}`;
+  const [draft, change] = useDraft(draftName, {
     ...toDraft(profile.address),
     display_name: profile.display_name ?? '',
     phone: profile.phone ?? '',
@@ -58,7 +59,7 @@ function ProfileForm({ profile }: { profile: Profile }) {
     setBusy(true);
     try {
       setSaved(await changeProfile(changesOf(draft, saved)));
-      forget();
+      forgetDraft(draftName);
       setIsSaved(true);
     } catch (reason) {
       setErrors({

@@ -4,7 +4,7 @@ import { ask } from '../api';
 import { Form, TextField } from '../components/fields';
 import { Page } from '../components/page';
 import { Action, Trouble } from '../components/parts';
-import { useDraft } from '../hooks';
+import { forgetDraft, useDraft } from '../hooks';
 import { ApiError, describe, fieldMessages, type FieldMessages } from '../problems';
 import { navigate, pathTo } from '../router';
 import { logIn } from '../session';
@@ -15,7 +15,7 @@ const MIN_PASSWORD = 8;
 const MAX_PASSWORD = 128;
 
 export function SignUp() {
-  const [{ name, email }, change, forget] = useDraft('sign-up', { name: '', email: '' });
+  const [{ name, email }, change] = useDraft('sign-up', { name: '', email: '' });
   const [password, setPassword] = useState('');
   const [errors, setErrors] = useState<FieldMessages<SignUpField>>({});
   const [failure, setFailure] = useState<unknown>(null);
@@ -36,7 +36,7 @@ export function SignUp() {
         }),
       );
       isCreated = true;
-      forget();
+      forgetDraft('sign-up');
       await logIn(email.trim(), password);
     } catch (error) {
       setBusy(false);
