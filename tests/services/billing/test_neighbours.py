@@ -337,7 +337,8 @@ async def test_a_token_service_that_hangs_does_not_open_the_circuit(firebase: Fa
             with pytest.raises(NeighbourUnavailable) as caught:
                 await ask(neighbours)
             causes.append(type(caught.value.__cause__))
-    assert set(causes) == {SignInUnavailable}
+    # On a busy machine, the time of a whole call may end before that of its attempt.
+    assert SignInUnavailable in set(causes) <= {SignInUnavailable, TimeoutError}
 
 
 async def test_a_second_sign_in_that_hangs_does_not_open_the_circuit(firebase: FakeFirebase) -> None:
