@@ -122,6 +122,7 @@ def router(lab: Lab) -> APIRouter:
                 Row.of(other, None) for other in calls if other.id != number and _is_same_credential(found, other)
             ],
             "sections": waterfall.sections(trace),
+            "was_on_the_wire": _was_on_the_wire(lab, found),
         }
         return lab.render(request, PAGE, "call.html", context)
 
@@ -158,6 +159,11 @@ class Row:
             code="" if call.verdict == ACCEPTED else call.verdict,
             took="…" if request is None else picture.duration_text(request.duration_ms),
         )
+
+
+def _was_on_the_wire(lab: Lab, call: CallEvent) -> bool:
+    """Return whether the wiretap has the bytes of a call, so that they can be stolen."""
+    return lab.wiretap is not None and call.one_time_id is not None and bool(lab.wiretap.find_spent(call.one_time_id))
 
 
 def _is_same_credential(call: CallEvent, other: CallEvent) -> bool:

@@ -37,6 +37,12 @@ TIMES = 10
 """How often the thief sends a request."""
 
 
+NEW_TILL_SECONDS = 15.0
+"""For how many seconds after its start a till may refuse what was issued before the memory of its store began."""
+NEW_TILL_PAUSE_SECONDS = 0.5
+NOT_YET = ("verifier_unavailable", "token_stale")
+
+
 @dataclass(frozen=True)
 class Way:
     """A way to say who is calling: what the request carries, and for how long a thief can use what it carries.
@@ -198,9 +204,14 @@ class Thefts:
             state = self.states[way]
             if self._no_till is not None:
                 raise TheftFailed(f"The till does not run: {self._no_till}")
-            with _explained():
-                recording = self._made(way)
-                answer = exchange(self.port, [recording.request])
+            deadline = time.monotonic() + NEW_TILL_SECONDS
+            while True:
+                with _explained():
+                    recording = self._made(way)
+                    answer = exchange(self.port, [recording.request])
+                if answer.code not in NOT_YET or time.monotonic() > deadline:
+                    break
+                time.sleep(NEW_TILL_PAUSE_SECONDS)
             if str(answer) != "accepted":
                 raise TheftFailed(f"The till refused Billing's own call with {answer}.")
             state.recording = recording

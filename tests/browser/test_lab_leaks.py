@@ -105,6 +105,19 @@ def test_the_visitors_last_call_is_stolen_and_refused(leaks: Page, shop: Stack) 
     expect(wire.get_by_role("region", name="The call as it passed, cut")).to_contain_text("POST /reservations HTTP/1.1")
 
 
+def test_a_visitor_goes_from_the_purchase_to_its_theft(leaks: Page, shop: Stack) -> None:
+    """The way of a first-time visitor: the purchase on the page Calls, one of its calls, "Steal this call", refused."""
+    bill = buy_in_the_shop(shop)
+    leaks.goto(f"{shop.url('lab')}/")
+    row = leaks.locator("tr").filter(has_text="svc:billing").filter(has_text="product").first
+    row.locator('a[href^="/calls/"]').click()
+    leaks.get_by_role("link", name="Steal this call").click()
+    wire = leaks.locator("#wire")
+    expect(wire.get_by_role("region", name="The call as it passed, cut")).to_contain_text(bill[:8])
+    wire.get_by_role("button", name="Steal it").click()
+    expect(wire.get_by_role("status")).to_contain_text(f"Refused: {TIMES} of {TIMES}.")
+
+
 def test_a_call_is_chosen_by_the_id_that_it_spent(leaks: Page, shop: Stack) -> None:
     """So another page can lead to it. A call that did not pass here is not taken for another."""
     buy_in_the_shop(shop)
