@@ -65,9 +65,11 @@ export class Attempts {
     if (attempt?.key === key) this.#write(uid, { ...attempt, billId });
   }
 
-  /** End the attempt with this key: its answer is known. */
-  end(uid: string, key: string): void {
-    if (this.current(uid)?.key === key) this.#store.write(storageKey(uid), null);
+  /** End the attempt with this key: its answer is known. Returns false if another tab has ended it before. */
+  end(uid: string, key: string): boolean {
+    if (this.current(uid)?.key !== key) return false;
+    this.#store.write(storageKey(uid), null);
+    return true;
   }
 
   #write(uid: string, attempt: Attempt): void {

@@ -109,8 +109,8 @@ export class OrderDesk {
       this.#show(uid, { phase: 'unknown', attempt, error: outcome.error });
       return outcome;
     }
-    if (outcome.kind === 'bought') this.#basket.take(attempt.items);
-    this.#attempts.end(uid, attempt.key);
+    // Another tab may have sent the same order, and then it has taken the items out of the basket.
+    if (this.#attempts.end(uid, attempt.key) && outcome.kind === 'bought') this.#basket.take(attempt.items);
     this.#show(uid, { phase: 'idle' });
     return outcome;
   }

@@ -26,16 +26,20 @@ class FakeBilling {
   /** Answers that get lost: the bill is made, and the caller sees a failure. */
   lost = 0;
 
-  makeBill = (_: BasketItem[], key: string) => {
+  /** What an answer waits for. */
+  gate: Promise<undefined> = Promise.resolve(undefined);
+
+  makeBill = async (_: BasketItem[], key: string) => {
     this.keys.push(key);
+    await this.gate;
     const failure = this.failures.shift();
-    if (failure) return Promise.reject(failure);
+    if (failure) throw failure;
     if (!this.bills.has(key)) this.bills.set(key, `bill-${this.bills.size + 1}`);
     if (this.lost > 0) {
       this.lost -= 1;
-      return Promise.reject(down);
+      throw down;
     }
-    return Promise.resolve({ id: this.bills.get(key) ?? '' });
+    return { id: this.bills.get(key) ?? '' };
   };
 
   requestDelivery = (billId: string) => {
@@ -110,6 +114,22 @@ describe('OrderDesk', () => {
     await desk.buy('ada', order);
     await desk.buy('ada', order);
     expect(billing.bills.size).toBe(2);
+  });
+
+  test('two tabs that send the same order take its items out of the basket once', async () => {
+    const [one, other] = [openDesk(), openDesk()];
+    let answer: (value: undefined) => void = () => undefined;
+    billing.gate = new Promise((resolve) => {
+      answer = resolve;
+    });
+    const sent = one.desk.buy('ada', order);
+    billing.gate = Promise.resolve(undefined);
+    await other.desk.buy('ada', order);
+    other.basket.add('p1', 'Enamel mug', 2);
+    answer(undefined);
+    expect((await sent).kind).toBe('bought');
+    expect(billing.bills.size).toBe(1);
+    expect(new Basket(store).count).toBe(2);
   });
 
   test('a refused order keeps the basket, and the next one has a new key', async () => {
