@@ -35,8 +35,12 @@ STORE_SECONDS = 0.25
 """How long an answer of the store is waited for."""
 PROBE_SECONDS = 5.0
 """Minimum seconds between two attempts to use a store that could not be used."""
-LEASE_SECONDS = 6.0
-"""How long a process has to look up what it has the lease of: somewhat longer than a look-up may take."""
+LEASE_SECONDS = 2.0
+"""How long a process has the lease of an identity. After that, another process looks up too.
+
+This is longer than a look-up usually takes, and shorter than the 5 s for which a process waits: one that dies with a
+lease makes no other process believe that Firebase does not answer.
+"""
 FAILURE_SECONDS = 1.0
 """How long the failure of one process keeps the others from asking Firebase."""
 ENTRY_SECONDS = 10.0
