@@ -1,9 +1,9 @@
 """A simple load balancer: each connection goes to the next of several servers."""
 
 import contextlib
-import itertools
 import socket
 import threading
+from collections import deque
 from collections.abc import Sequence
 
 from emulator.run.ports import HOST
@@ -16,7 +16,8 @@ class RoundRobin:
 
     def __init__(self, port: int, upstreams: Sequence[int]) -> None:
         self._server = socket.create_server((HOST, port))
-        self._next = itertools.cycle(upstreams)
+        self._upstreams = deque(upstreams)
+        self._lock = threading.Lock()
         self._acceptor = threading.Thread(target=self._accept, name=f"round robin {port}", daemon=True)
         self._acceptor.start()
 
@@ -26,13 +27,28 @@ class RoundRobin:
         self._acceptor.join()
         self._server.close()
 
+    def take_out(self, upstream: int) -> None:
+        """Pass no new connection to this port. Those that are open go on."""
+        with self._lock:
+            self._upstreams.remove(upstream)
+
+    def put_back(self, upstream: int) -> None:
+        """Pass new connections to this port as well."""
+        with self._lock:
+            self._upstreams.append(upstream)
+
+    def _take_next(self) -> int:
+        with self._lock:
+            self._upstreams.rotate(-1)
+            return self._upstreams[-1]
+
     def _accept(self) -> None:
         while True:
             try:
                 connection, _ = self._server.accept()
             except OSError:
                 return
-            threading.Thread(target=_serve, args=(connection, next(self._next)), daemon=True).start()
+            threading.Thread(target=_serve, args=(connection, self._take_next()), daemon=True).start()
 
 
 def _serve(connection: socket.socket, upstream: int) -> None:
