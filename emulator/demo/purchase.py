@@ -55,7 +55,8 @@ def buy(stack: Stack) -> Purchase:
         bill = customer.call("GET", "billing", f"/bills/{made['id']}", 200)
         check_total(bill, {name: chosen[name]["price"]["amount"] * count for name, count in BASKET.items()})
         # The request has no address, so Billing asks User for the address in the profile.
-        customer.call("POST", "billing", f"/bills/{bill['id']}/delivery", 202, json={})
+        path = f"/bills/{bill['id']}/delivery"
+        customer.call("POST", "billing", path, 202, patience_seconds=PATIENCE_SECONDS, json={})
         return Purchase(bill, wait_for_delivery(customer, bill["id"]))
 
 
