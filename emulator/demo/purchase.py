@@ -25,7 +25,7 @@ ADDRESS = {
 ARRIVAL_SECONDS = 60.0
 """How long to wait for the delivery, in seconds. `deliver` is quick, but its process may have to start twice."""
 POLL_SECONDS = 0.05
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 90.0
 """How long to try to buy, in seconds. On a busy machine, `token` may start too late for the first purchase."""
 
 

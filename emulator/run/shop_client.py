@@ -31,7 +31,7 @@ class ShopClient:
     ) -> Any:
         """Send a request. Return the JSON of the answer, whose status must be `status`.
 
-        For `patience_seconds`, a request that is answered with 503 is sent again, when the answer asks for it.
+        For `patience_seconds`, a request is sent again when its answer asks for that (`Retry-After`).
         """
         where = f"{method} {path} at {service}"
         deadline = time.monotonic() + patience_seconds
@@ -40,11 +40,10 @@ class ShopClient:
                 answer = self._http.request(method, self._stack.url(service) + path, **request)
             except httpx.TransportError as error:
                 raise Unexpected(f"{where} got no answer ({type(error).__name__}).") from error
-            pause_seconds = int(answer.headers.get("Retry-After", "1"))
-            is_busy = answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
-            if not is_busy or time.monotonic() + pause_seconds > deadline:
+            pause = answer.headers.get("Retry-After")
+            if pause is None or time.monotonic() + int(pause) > deadline:
                 break
-            time.sleep(pause_seconds)
+            time.sleep(int(pause))
         if answer.status_code != status:
             raise Unexpected(f"{where} was answered with {answer.status_code} instead of {status}: {answer.text}")
         return answer.json()

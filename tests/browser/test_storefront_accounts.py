@@ -75,14 +75,20 @@ def test_a_log_out_in_another_tab_ends_this_one(storefront: Storefront, shop: St
     expect(storefront.page.get_by_role("list", name="Products")).to_be_hidden()
 
 
-def test_a_session_that_was_ended_elsewhere(storefront: Storefront, shop: Stack, customer: Login, watch: Watch) -> None:
+@pytest.mark.parametrize("is_loaded_again", [False, True], ids=["next page", "reload"])
+def test_a_session_that_was_ended_elsewhere(
+    storefront: Storefront, shop: Stack, customer: Login, watch: Watch, is_loaded_again: bool
+) -> None:
     """After a log-out on another device, the page says that the session has ended, and goes on after a log-in."""
     watch.allow(FAILED_LOAD)
     storefront.log_in(customer)
     storefront.put_into_basket()
     with logged_in(shop, customer) as elsewhere:
         elsewhere._http.post(f"{shop.url('user')}/logout").raise_for_status()
-    storefront.link("Orders").click()
+    if is_loaded_again:
+        storefront.open("/orders")
+    else:
+        storefront.link("Orders").click()
     expect(storefront.page.get_by_text("Your session has ended.", exact=False)).to_be_visible()
     storefront.look("session-ended")
     storefront.fill({"E-mail address": customer.email, "Password": customer.password})

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, Route, expect
 
 from emulator.run.logins import Login
 from emulator.run.stack import Stack
+from tests.browser.conftest import NewContext
 from tests.browser.storefront import ADDRESS, COUNTRY, MUG, Storefront, bills_of, key_of, sign_up
 from tests.browser.watch import Watch
 
@@ -17,6 +18,8 @@ pytestmark = pytest.mark.slow
 
 BILLS = "**/bills"
 FAILED_LOAD = "^Failed to load resource"
+RESTART_MS = 60_000
+"""How long a service may take to start, or to be called again by the others, in milliseconds."""
 
 
 @pytest.fixture
@@ -230,19 +233,33 @@ def test_product_that_hangs_and_goes_on(storefront: Storefront, shop: Stack, cus
     assert len(bills_of(shop, customer)) == 1
 
 
-def test_product_that_is_down_and_comes_back(storefront: Storefront, customer: Login, watch: Watch) -> None:
-    """The page says that the catalogue does not answer, and shows the products after "Try again"."""
+def test_product_that_is_down_and_comes_back(
+    storefront: Storefront, shop: Stack, customer: Login, watch: Watch, new_context: NewContext
+) -> None:
+    """While Product's process is gone, pages say so. After its start "Try again" shows the products, and one buys."""
     watch.allow(FAILED_LOAD)
-    storefront.log_in(customer)
-    storefront.page.route("**/products*", lambda route: route.abort())
-    storefront.open()
-    alert = storefront.page.get_by_role("alert")
-    expect(alert).to_contain_text("The catalogue does not answer.")
-    storefront.look("catalogue-down")
-    storefront.page.unroute("**/products*")
+    storefront.go_to_checkout(customer)
+    lab = new_context().new_page()
+    lab.goto(f"{shop.url('lab')}/faults")
+    fault = lab.locator("[data-fault=product-stop]")
+    fault.locator("[data-action=begin]").click()
+    expect(fault).to_have_attribute("data-state", "on")
+    try:
+        storefront.open()
+        alert = storefront.page.get_by_role("alert")
+        expect(alert).to_contain_text("The catalogue does not answer.")
+        storefront.look("catalogue-down")
+    finally:
+        fault.locator("[data-action=end]").click()
+        expect(fault).to_have_attribute("data-state", "off", timeout=RESTART_MS)
     storefront.button("Try again").click()
     expect(storefront.page.get_by_role("list", name="Products")).to_be_visible()
     expect(alert).to_be_hidden()
+    storefront.open("/checkout")
+    expect(storefront.field("Street and number")).to_have_value(ADDRESS["Street and number"])
+    storefront.button("Buy now").click()
+    expect(storefront.page.get_by_text("Thank you! Your order is placed.")).to_be_visible(timeout=RESTART_MS)
+    assert len(bills_of(shop, customer)) == 1
 
 
 def press_until(page: Page, role: str, name: str) -> None:

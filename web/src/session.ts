@@ -35,7 +35,9 @@ async function start() {
     if (account) {
       current.value = { state: 'in', ...account };
     } else if (current.value.state !== 'ended') {
-      current.value = { state: 'out' };
+      // A session that this browser remembers, and Firebase no longer accepts, was ended elsewhere.
+      const wasIn = current.value.state === 'starting' && current.value.likely === 'in';
+      current.value = { state: wasIn ? 'ended' : 'out' };
     }
   });
   return { config, firebase };

@@ -19,9 +19,9 @@ def client_of(answers: Iterator[httpx.Response]) -> ShopClient:
 
 
 def test_a_busy_service_is_asked_again() -> None:
-    """With patience, a request that is answered with 503 is sent again, as the answer asks for."""
-    busy = httpx.Response(503, headers={"Retry-After": "0"}, json={})
-    client = client_of(iter([busy, busy, httpx.Response(201, json={"id": "b1"})]))
+    """With patience, a request is sent again as the answer asks for: the service is busy, or still works on it."""
+    busy, working = (httpx.Response(status, headers={"Retry-After": "0"}, json={}) for status in (503, 409))
+    client = client_of(iter([busy, working, httpx.Response(201, json={"id": "b1"})]))
     assert client.call("POST", "billing", "/bills", 201, patience_seconds=10) == {"id": "b1"}
 
 
