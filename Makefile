@@ -45,7 +45,7 @@ lint: setup
 	@exec npm --prefix web --silent run lint
 
 types: setup
-	@$(BIN)/mypy && $(BIN)/mypy --python-executable functions/venv/bin/python functions
+	@$(BIN)/mypy && MYPYPATH=functions $(BIN)/mypy --python-executable functions/venv/bin/python functions
 	@exec npm --prefix web --silent run types
 
 # The documentation site, in .data/docs/site. Warnings and broken links are errors.

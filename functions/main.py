@@ -26,6 +26,8 @@ from typing_extensions import override
 # checkout's own mstoken, which is linked into functions/venv, must win over a copy that an earlier deployment left.
 sys.path.append(os.path.join(os.path.dirname(__file__), "packed"))
 
+import telemetry
+
 from mstoken import Caller, ServiceIdentity, TokenVerifier
 from mstoken.functions import Callee, TokenEndpoint
 from mstoken.problem import Problem
@@ -73,6 +75,7 @@ class _StructuredLog(logging.Handler):
         # Cloud Logging takes `time` for the time of the entry (structured logging, "Special JSON fields").
         time = datetime.fromtimestamp(record.created, UTC).isoformat()
         entry = {"severity": severity, "time": time, "message": record.getMessage(), "logger": record.name, **facts}
+        entry |= telemetry.trace_ids()
         encodable = {name: _encodable(value) if isinstance(value, str) else value for name, value in entry.items()}
         logger.write(cast(logger.LogEntry, encodable))
 
@@ -88,6 +91,7 @@ for _name in ("mstoken", "functions"):
     logging.getLogger(_name).propagate = False
 logging.getLogger("httpx").setLevel(logging.WARNING)  # Below that it logs a line for each sign-in.
 _log = logging.getLogger("functions")
+telemetry.configure("functions")
 
 # Service accounts of the project that the functions are deployed to; docs/production.md creates them. No function runs
 # as the project's default account.
@@ -105,12 +109,14 @@ class CountryInvalid(Problem):
 
 
 @https_fn.on_request(service_account=None if EMULATED else "token@")  # The only account that may sign.
+@telemetry.traced
 def token(request: Request) -> Response:
     """POST `{audience, mode, jkt?}` by a service that proves itself -> `{custom_token, expires_in}`; see `mstoken`."""
     return _issue(request)
 
 
 @https_fn.on_request()
+@telemetry.traced
 @_delivery.allow(users=True, services={"billing"})
 def estimate(request: Request, caller: Caller) -> Response:
     """GET `?country=` (ISO 3166-1 alpha-2) -> 200 `{country, days}`, or 422; for users and for Billing."""
@@ -147,7 +153,12 @@ def deliver(request: https_fn.CallableRequest[object]) -> str:
     line in the log. Raises `httpx.HTTPError` or `mstoken.errors.MsTokenError` if Billing could not be told; then the
     queue sends the task again.
     """
-    delivery_id = _delivery_id(request.data)
+    with telemetry.request_span("deliver", request.raw_request.headers):
+        return _deliver(request.data)
+
+
+def _deliver(data: object) -> str:
+    delivery_id = _delivery_id(data)
     if delivery_id is None:
         _log.error("A task was dropped: it has no valid delivery_id.")
         return "dropped"

@@ -228,6 +228,11 @@ def _sdk() -> _Sdk | None:
     trace, metrics = sys.modules.get("opentelemetry.trace"), sys.modules.get("opentelemetry.metrics")
     if trace is None or metrics is None:
         return None
+    # To ask the API takes ten times as long, because it looks into the environment each time. The private names are
+    # those of opentelemetry-api 1.45. Without them, the API is asked.
+    internal = sys.modules.get("opentelemetry.metrics._internal", metrics)
+    if getattr(trace, "_TRACER_PROVIDER", trace) is None and getattr(internal, "_METER_PROVIDER", internal) is None:
+        return None
     providers = trace.get_tracer_provider(), metrics.get_meter_provider()
     found = _found
     return found[2] if found[0] is providers[0] and found[1] is providers[1] else _make(*providers)

@@ -21,6 +21,7 @@ FIXTURES = {
     "own_firestore": "firestore",
     "redis_cluster": "redis",
     "own_redis_cluster": "redis",
+    "prometheus": "prometheus",
     "browser": "browser",
 }
 """Fixture -> the marker of every test that uses it, directly or through another fixture."""
@@ -31,12 +32,13 @@ MARKERS = {
     "redis": "needs redis-server (set automatically for the fixture `redis_server`)",
     "firestore": "needs node and @firestore-emulator/server (set automatically for the fixture `firestore_server`)",
     "browser": "needs Chromium (set automatically for the fixture `browser`)",
+    "prometheus": "needs prometheus (set automatically for the fixture `prometheus`)",
     "process": "starts processes of its own",
     "slow": "takes more than a few seconds",
     "both_databases": "runs on SQLite with fresh tokens, and again on PostgreSQL with proofs",
     "both_modes": "runs with fresh tokens, and again with proofs",
 }
-NEEDS = ("emulator", "postgresql", "redis", "firestore", "browser", "process", "slow")
+NEEDS = ("emulator", "postgresql", "redis", "firestore", "prometheus", "browser", "process", "slow")
 COVERAGE_VARIABLE = "COVERAGE_PROCESS_CONFIG"
 """Makes coverage measure a new Python process. coverage sets it ("subprocess" in pyproject.toml)."""
 STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}

@@ -1,6 +1,6 @@
 """OpenTelemetry as a program sets it up, with exporters that keep everything in memory."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +9,9 @@ import opentelemetry.metrics._internal as metrics_of_api
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.metrics.view import View
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.util._once import Once
 
@@ -49,16 +50,18 @@ class Recorded:
 
 
 @contextmanager
-def recording(processor: SpanProcessor | None = None) -> Iterator[Recorded]:
-    """Set up OpenTelemetry for the block. Spans go through `processor`, if it is given, and not to the exporter.
+def recording(
+    through: Callable[[SpanExporter], SpanExporter] = lambda exporter: exporter, views: Sequence[View] = ()
+) -> Iterator[Recorded]:
+    """Set up OpenTelemetry for the block. Spans are exported `through` another exporter, and metrics with `views`.
 
     A program can set it up once only, and so the globals of the API are restored by hand, as OpenTelemetry's own tests
     do.
     """
     exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
     tracer_provider = TracerProvider(shutdown_on_exit=False)
-    tracer_provider.add_span_processor(processor or SimpleSpanProcessor(exporter))
-    meter_provider = MeterProvider([reader], shutdown_on_exit=False)
+    tracer_provider.add_span_processor(SimpleSpanProcessor(through(exporter)))
+    meter_provider = MeterProvider([reader], shutdown_on_exit=False, views=views)
     observed = dict(telemetry._observed)
     telemetry._observed.clear()  # What other tests have left alive is not read here.
     with not_set_up():

@@ -35,6 +35,8 @@ class Purchase:
 
     bill: dict[str, Any]
     delivery: dict[str, Any]
+    trace_id: str
+    """The id of the trace that both belong to, if the shop sends its traces somewhere (docs/telemetry.md)."""
 
 
 def buy(stack: Stack) -> Purchase:
@@ -49,15 +51,19 @@ def buy(stack: Stack) -> Purchase:
         items = [{"product_id": chosen[name]["id"], "quantity": count} for name, count in BASKET.items()]
         key = {"Idempotency-Key": secrets.token_urlsafe(16)}
         customer.call("PATCH", "user", "/profile", 200, json={"address": ADDRESS})
+        trace_id = secrets.token_hex(16)
+        # Two requests make up the purchase. Both name the same span, so they become one trace (W3C, "Trace Context").
+        trace = {"traceparent": f"00-{trace_id}-{secrets.token_hex(8)}-01"}
+        body, headers = {"items": items}, key | trace
         made = customer.call(
-            "POST", "billing", "/bills", 201, patience_seconds=PATIENCE_SECONDS, json={"items": items}, headers=key
+            "POST", "billing", "/bills", 201, patience_seconds=PATIENCE_SECONDS, json=body, headers=headers
         )
         bill = customer.call("GET", "billing", f"/bills/{made['id']}", 200)
         check_total(bill, {name: chosen[name]["price"]["amount"] * count for name, count in BASKET.items()})
         # The request has no address, so Billing asks User for the address in the profile.
         path = f"/bills/{bill['id']}/delivery"
-        customer.call("POST", "billing", path, 202, patience_seconds=PATIENCE_SECONDS, json={})
-        return Purchase(bill, wait_for_delivery(customer, bill["id"]))
+        customer.call("POST", "billing", path, 202, patience_seconds=PATIENCE_SECONDS, json={}, headers=trace)
+        return Purchase(bill, wait_for_delivery(customer, bill["id"]), trace_id)
 
 
 def wait_for_delivery(customer: ShopClient, bill_id: str, seconds: float = ARRIVAL_SECONDS) -> dict[str, Any]:

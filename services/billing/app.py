@@ -20,6 +20,7 @@ from services.billing.routes import router
 from services.billing.settings import BillingSettings
 from services.billing.store import BillStore, DeliveryStore
 from services.billing.tasks import FirebaseQueue
+from services.billing.unfinished import MEASURE_SECONDS, UnfinishedWork
 from services.common.app import build, own_process
 from services.common.background import Repeated
 from services.common.database import Database
@@ -59,6 +60,7 @@ def create_app(
         patience_seconds=settings.delivery_patience_seconds,
         clock=clock,
     )
+    unfinished = UnfinishedWork(database, clock=clock)
     return build(
         "Billing",
         "Bills, at the prices of the Product service, and their deliveries.",
@@ -69,6 +71,7 @@ def create_app(
         resources=[
             neighbours,
             late_writes,
+            Repeated("measure unfinished work", unfinished.measure, every_seconds=MEASURE_SECONDS),
             Repeated("resume orders", orders.resume, every_seconds=RESUME_SECONDS),
             Repeated("forget orders", orders.forget, every_seconds=FORGET_SECONDS),
             Repeated("correct due times", dispatcher.correct_due_times, every_seconds=CORRECT_SECONDS),

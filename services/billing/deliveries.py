@@ -9,6 +9,7 @@ from services.billing.bills import Bill
 from services.billing.errors import AddressFixed, AddressMissing, DeliveryNotFound
 from services.billing.neighbours import Neighbours
 from services.common.ids import new_id
+from services.common.measures import DELIVERIES, DELIVERY_STATUS
 from services.common.times import Clock, utc_now
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Deliveries:
             destination = address or await self._address_of(bill.uid)
             delivery = Delivery(new_id(), bill.id, "requested", destination, now, now)
             if await self._store.add(delivery):
+                DELIVERIES.add(1, {DELIVERY_STATUS: delivery.status})
                 return delivery
             existing = await self.of(bill)
         if address is not None and existing.address != address:
@@ -81,11 +83,12 @@ class Deliveries:
 
         Raises `DeliveryNotFound`.
         """
-        delivery = await self._store.advance(
-            delivery_id, to=status, from_any_of=EARLIER_STATUSES[status], at=self._clock()
-        )
+        now = self._clock()
+        delivery = await self._store.advance(delivery_id, to=status, from_any_of=EARLIER_STATUSES[status], at=now)
         if delivery is None:
             raise DeliveryNotFound
+        if delivery.status == status and delivery.updated_at == now:
+            DELIVERIES.add(1, {DELIVERY_STATUS: status})
         return delivery
 
     async def _address_of(self, uid: str) -> Mapping[str, Any]:

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
+from opentelemetry.trace import SpanKind
+
 from mstoken.backoff import Backoff
 from mstoken.log_events import log_event
+from mstoken.telemetry import ERROR_TYPE, error_type
 from services.billing.outbox import Claim, Outbox
+from services.common import measures
 from services.common.backlog import SOON, Backlog
 from services.common.errors import DatabaseUnavailable
 from services.common.ids import new_id
@@ -25,6 +29,7 @@ CLOCK_DIFFERENCE = timedelta(minutes=1)
 """By how much the clocks of two processes differ at most. A delivery that is due later than any can be is due now: a
 clock that was wrong has postponed it."""
 
+_SENDING = {"messaging.destination.name": "deliver", "messaging.operation.type": "send"}
 _log = logging.getLogger("services.billing.dispatcher")
 
 
@@ -106,6 +111,10 @@ class Dispatcher:
             raise
 
     async def _hand_over(self, claim: Claim) -> None:
+        with measures.span("send deliver", _SENDING, kind=SpanKind.PRODUCER, parent=claim.traceparent):
+            await self._hand_over_once(claim)
+
+    async def _hand_over_once(self, claim: Claim) -> None:
         try:
             await self._queue.hand_over(claim.delivery_id, claim.task_id)
         except asyncio.CancelledError:
@@ -113,6 +122,7 @@ class Dispatcher:
             self._owe(lambda: self._outbox.postpone(claim, until=self._clock()))
             raise
         except QueueUnavailable as error:
+            measures.HAND_OVERS.add(1, {ERROR_TYPE: error_type(error)})
             pause_seconds = BACKOFF.delay_seconds(claim.failures + 1)
             retry_after_seconds = round(pause_seconds, 1)
             log_event(
@@ -127,6 +137,7 @@ class Dispatcher:
             until = self._clock() + timedelta(seconds=pause_seconds)
             await self._end(lambda: self._outbox.postpone(claim, until=until))
         else:
+            measures.HAND_OVERS.add(1)
             number = claim.hand_overs + 1
             message = f"delivery {claim.delivery_id} was handed over to the task queue, time {number}"
             log_event(_log, logging.INFO, "hand_over", message, delivery_id=claim.delivery_id, hand_over=number)

@@ -48,6 +48,7 @@ from services.common.backlog import LATER, SOON, Backlog
 from services.common.errors import DatabaseUnavailable
 from services.common.ids import new_id
 from services.common.late_writes import LateWrites
+from services.common.measures import BILL_STATE, BILLS, span
 from services.common.times import Clock, utc_now
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ class Orders:
         order = Order(new_id(), buyer.uid, IdempotencyKey.of(key_value, items), items, now)
         lease = self._new_lease()
         if await self._add(order, lease):
+            BILLS.add(1, {BILL_STATE: "pending"})
             return await self._finish(order, lease)
         placed = await self._store.under_key(buyer.uid, key_value)
         if placed is None:
@@ -192,7 +194,8 @@ class Orders:
             if order is None:
                 continue
             try:
-                await self._finish(order, lease)
+                with span("finish order"):
+                    await self._finish(order, lease)
             except (NeighbourUnavailable, DatabaseUnavailable):
                 raise
             except Problem:
@@ -290,6 +293,7 @@ class Orders:
     async def _issue(self, bill: Bill, lease: Lease) -> Bill:
         if not await self._store.issue(bill, lease):
             raise BillInProgress
+        BILLS.add(1, {BILL_STATE: "issued"})
         return bill
 
     async def _abandon(self, order: Order, lease: Lease, problem: OrderRefused) -> None:
@@ -300,6 +304,7 @@ class Orders:
             return
         if not await self._store.abandon(order.id, lease):
             raise BillInProgress
+        BILLS.add(1, {BILL_STATE: "abandoned"})
         raise problem
 
     def _check_product_remembers(self, order: Order) -> None:

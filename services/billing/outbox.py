@@ -22,13 +22,15 @@ from services.common.queries import count_waiting
 class Claim:
     """The right of one process to hand over a delivery, while its lease lasts.
 
-    `hand_overs` counts how often the queue has accepted the delivery, `failures` the refusals since then.
+    `hand_overs` counts how often the queue has accepted the delivery, `failures` the refusals since then. `traceparent`
+    names the span in which the delivery was requested.
     """
 
     delivery_id: str
     hand_overs: int
     failures: int
     lease: str
+    traceparent: str | None = None
 
     @property
     def task_id(self) -> str:
@@ -107,4 +109,4 @@ class Outbox:
         return ended.rowcount == 1
 
 
-_CLAIM = (outbox.c.delivery_id, outbox.c.hand_overs, outbox.c.failures, outbox.c.lease)
+_CLAIM = (outbox.c.delivery_id, outbox.c.hand_overs, outbox.c.failures, outbox.c.lease, outbox.c.traceparent)

@@ -30,6 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.billing.bills import Bill, BillLine
 from services.billing.deliveries import FINAL_STATUSES, Delivery, DeliveryStatus, ReportedStatus
 from services.common.database import Database
+from services.common.measures import TRACEPARENT_LENGTH, traceparent
 from services.common.times import utc
 
 MAX_DETAIL = 500
@@ -98,6 +99,7 @@ outbox = Table(
     Column("failures", Integer, nullable=False),
     Column("due_at", DateTime(timezone=True), nullable=False),
     Column("lease", String(32), nullable=True),
+    Column("traceparent", String(TRACEPARENT_LENGTH), nullable=True),
     Index("outbox_by_due_time", "due_at"),
 )
 """Deliveries that have not reached a final status. `services.billing.outbox` uses it."""
@@ -148,7 +150,13 @@ class DeliveryStore:
         try:
             async with self._database.write() as connection:
                 await connection.execute(insert(deliveries).values(values))
-                due = {"delivery_id": delivery.id, "hand_overs": 0, "failures": 0, "due_at": delivery.created_at}
+                due = {
+                    "delivery_id": delivery.id,
+                    "hand_overs": 0,
+                    "failures": 0,
+                    "due_at": delivery.created_at,
+                    "traceparent": traceparent(),
+                }
                 await connection.execute(insert(outbox).values(due))
         except IntegrityError:
             return False

@@ -11,6 +11,7 @@ from google.auth.exceptions import GoogleAuthError
 from mstoken import Settings
 from mstoken.admin import AdminApp
 from services.billing.dispatcher import BATCH, QueueUnavailable
+from services.common.measures import TRACEPARENT, traceparent
 
 CLOUD_TASKS_EMULATOR_VARIABLE = "CLOUD_TASKS_EMULATOR_HOST"
 HAND_OVER_SECONDS = 5.0
@@ -35,12 +36,13 @@ class FirebaseQueue:
         """Add the task to the queue, unless it is there already. Raises `QueueUnavailable`."""
         if not self._slots.acquire(blocking=False):
             raise QueueUnavailable("too many earlier hand-overs still wait for an answer")
+        parent = traceparent()  # Here, because the thread belongs to no trace.
         result: Future[None] = Future()
         result.set_running_or_notify_cancel()
 
         def work() -> None:
             try:
-                self._enqueue(delivery_id, task_id)
+                self._enqueue(delivery_id, task_id, parent)
             except BaseException as error:
                 result.set_exception(error)
             else:
@@ -60,12 +62,13 @@ class FirebaseQueue:
             # firebase-admin raises ValueError if it cannot load credentials, or cannot read an answer.
             raise QueueUnavailable(type(error).__name__) from error
 
-    def _enqueue(self, delivery_id: str, task_id: str) -> None:
+    def _enqueue(self, delivery_id: str, task_id: str, parent: str | None) -> None:
         # The Admin SDK for Python sends the body as it is. The function expects it in `data`, as a callable one does.
         task = {"data": {"delivery_id": delivery_id}}
         # A task at the emulator gets no name. The emulator repeats a name as it is, and firebase-admin, which expects a
         # slash before it there, cuts off its first letter and then cannot read it.
-        options = None if self._is_emulated else functions.TaskOptions(task_id=task_id)
+        headers = {TRACEPARENT: parent} if parent else None
+        options = functions.TaskOptions(task_id=None if self._is_emulated else task_id, headers=headers)
         try:
             functions.task_queue(self._function, app=self._app()).enqueue(task, options)
         except (exceptions.AlreadyExistsError, exceptions.ConflictError):

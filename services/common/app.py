@@ -15,14 +15,19 @@ from mstoken import TokenVerifier
 from mstoken.errors import SettingsError, VerifierUnavailable
 from mstoken.fastapi import documented_problem, protect
 from mstoken.log_events import log_event
-from services.common import backlog, logs, problems
+from services.common import backlog, logs, problems, telemetry
+from services.common.background import Repeated
 from services.common.bodies import BodyReader
 from services.common.database import Database
 from services.common.deadlines import DeadlineLimit
 from services.common.load import Entrance, Load, LoadLimit
+from services.common.measures import BACKLOG, BACKLOG_AGE, BACKLOG_NAME
 from services.common.middleware import RequestLog, RootPath
 from services.common.origins import allow_origins
 from services.common.settings import ServiceSettings
+
+MEASURE_SECONDS = 15.0
+"""Seconds between two measurements of the backlogs, in a process that has metrics."""
 
 STARTUP_FAILURE = 3
 """Exit status that tells uvicorn and gunicorn not to start the worker again."""
@@ -33,7 +38,7 @@ P = ParamSpec("P")
 
 
 def own_process(service: str) -> Callable[[Callable[P, FastAPI]], Callable[P, FastAPI]]:
-    """Decorate an app's factory: called without arguments, it configures the log of its process.
+    """Decorate an app's factory: called without arguments, it configures the log and the telemetry of its process.
 
     If a setting is wrong the process then ends with one log line about it.
     """
@@ -45,6 +50,7 @@ def own_process(service: str) -> Callable[[Callable[P, FastAPI]], Callable[P, Fa
                 return factory(*args, **kwargs)
             logs.configure(service)
             try:
+                telemetry.configure(service)
                 return factory()  # type: ignore[call-arg] # every argument of a factory has a default
             except SettingsError as error:
                 _log.critical(str(error))
@@ -91,12 +97,16 @@ def build(
     verifier.prepare()
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(telemetry.flush)
             stack.push_async_callback(database.close)
             await database.open()
             for resource in resources:
                 await stack.enter_async_context(resource)
+            if telemetry.is_measured():
+                job = Repeated("measure backlogs", lambda: _measure_backlogs(app), every_seconds=MEASURE_SECONDS)
+                await stack.enter_async_context(job)
             yield
 
     # The page /docs and its scripts come from this app. FastAPI's own page loads scripts from a CDN, and they can read
@@ -110,6 +120,7 @@ def build(
         lifespan=lifespan,
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
+        telemetry=telemetry.REQUESTS,
     )
     protect(app, verifier)
     problems.install(app)
@@ -127,6 +138,12 @@ def build(
     app.add_middleware(Entrance, load=load)
     allow_origins(app, settings.allowed_origins)
     return app
+
+
+async def _measure_backlogs(app: FastAPI) -> None:
+    for found in await backlog.backlogs_of(app):
+        BACKLOG.set(found.count, {BACKLOG_NAME: found.name})
+        BACKLOG_AGE.set(found.oldest_seconds, {BACKLOG_NAME: found.name})
 
 
 def _probes(app: FastAPI, verifier: TokenVerifier, database: Database) -> APIRouter:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mstoken.log_events import log_event
+from services.common.measures import CIRCUIT, CIRCUIT_OPEN
 
 FAILURES_TO_OPEN = 5
 OPEN_SECONDS = 2.0
@@ -72,6 +73,7 @@ class CircuitBreaker:
         self._failures = 0
         self._opened_at: float | None = None
         self._is_probing = False
+        CIRCUIT_OPEN.set(0, {CIRCUIT: name})
 
     @contextmanager
     def call(self) -> Iterator[CallOutcome]:
@@ -96,6 +98,7 @@ class CircuitBreaker:
         if is_success is True:
             self._failures = 0
             self._opened_at = None
+            CIRCUIT_OPEN.set(0, {CIRCUIT: self._name})
             message = f"the circuit to {self._name} closed: calls go through again"
             log_event(_log, logging.INFO, "circuit_closed", message, circuit=self._name)
         elif is_success is False:
@@ -108,6 +111,7 @@ class CircuitBreaker:
             self._failures += 1
             if self._failures >= self._failures_to_open:
                 self._opened_at = self._clock()
+                CIRCUIT_OPEN.set(1, {CIRCUIT: self._name})
                 message = (
                     f"the circuit to {self._name} opened after {self._failures} failures in a row: no calls for "
                     f"{self._open_seconds:g} s"

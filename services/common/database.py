@@ -30,6 +30,7 @@ from typing_extensions import override
 
 from mstoken.log_events import log_event
 from mstoken.private_files import make_private_file
+from services.common import telemetry
 from services.common.errors import DatabaseUnavailable
 from services.common.migrations import SchemaTooNew, check_compatible, knows
 
@@ -72,6 +73,7 @@ class Database:
         self._migrations = migrations
         self._kind = _kind_of(self._url)
         self._engine = self._kind.engine(self._url)
+        telemetry.trace_statements(self._engine)
         self._reading = self._engine.execution_options(**self._kind.reading)
         self._writing = self._engine.execution_options(**self._kind.writing)
 

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mstoken.log_events import log_event
 from services.common.errors import Overloaded
+from services.common.measures import SHED
 from services.common.problems import response_to
 
 MAX_CONCURRENT_REQUESTS = 128
@@ -115,6 +116,7 @@ class Load:
         await send({"type": "http.response.body", "body": self._body})
 
     def _count(self) -> None:
+        SHED.add(1)
         self._refused += 1
         if self._refused == 1:
             asyncio.get_running_loop().call_later(self._log_seconds, self._write_log)

@@ -7,6 +7,8 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from services.common import telemetry
+
 _QUIET = ("httpx", "httpcore", "uvicorn.access")
 """Loggers that write a line with the URL of each request that we send, or repeat what our own request log says."""
 
@@ -15,8 +17,8 @@ def configure(service: str, *, stream: TextIO | None = None) -> None:
     """Write all log records of this process to `stream`, or stdout, as JSON objects. Call it once per process.
 
     An object has `event`, `level`, `logger`, `time`, `service`, the extra fields of the record, and `request_id` while
-    a request is being answered. `event` is the name of what happened, or the message if the record has no name
-    (`mstoken.log_events`). If it has one, the message is in `message`.
+    a request is being answered. In a trace, it has `trace_id` and `span_id`. `event` is the name of what happened, or
+    the message if the record has no name (`mstoken.log_events`). If it has one, the message is in `message`.
     """
 
     def add_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -32,6 +34,7 @@ def configure(service: str, *, stream: TextIO | None = None) -> None:
             structlog.stdlib.add_logger_name,
             structlog.processors.TimeStamper("iso", key="time"),
             add_service,
+            telemetry.add_trace_ids,
         ],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,

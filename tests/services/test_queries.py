@@ -29,6 +29,7 @@ from services.billing.order_store import OrderStore
 from services.billing.orders import IdempotencyKey, Lease, Order, OrderItem
 from services.billing.outbox import Outbox
 from services.billing.store import BillStore, DeliveryStore
+from services.billing.unfinished import UnfinishedWork
 from services.common.database import Database
 from services.common.ids import new_id
 from services.product.app import MIGRATIONS as PRODUCT
@@ -146,7 +147,7 @@ IN_BILLING = [
         CASE WHEN n BETWEEN {BACKLOG} AND {2 * BACKLOG} THEN 'pending' ELSE 'issued' END, 'x',
         CASE WHEN n < {BACKLOG} THEN old ELSE recent END FROM numbers""",
     "INSERT INTO deliveries SELECT id, id, 'requested', '{}', recent, recent FROM numbers",
-    f"""INSERT INTO outbox SELECT id, 0, 0, CASE WHEN n < {BACKLOG} THEN recent ELSE later END, NULL
+    f"""INSERT INTO outbox SELECT id, 0, 0, CASE WHEN n < {BACKLOG} THEN recent ELSE later END, NULL, NULL
         FROM numbers WHERE n < 20000""",
 ]
 IN_PRODUCT = [
@@ -200,6 +201,7 @@ async def use_billing(database: Database) -> None:
 
     outbox = Outbox(database)
     until = NOW + timedelta(seconds=30)
+    await UnfinishedWork(database).read()
     claims = await outbox.claim("lease", now=NOW, until=until, limit=8)
     assert await outbox.handed_over(claims[0], due_again=NOW + timedelta(minutes=10))
     assert await outbox.postpone(claims[1], until=NOW + timedelta(minutes=1))

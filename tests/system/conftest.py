@@ -22,7 +22,7 @@ from mstoken.wire import Mode
 def _running(emulators: Stack, data: Path, workers: int, mode: Mode) -> Iterator[Stack]:
     stack = emulators.beside(Ports.shifted(free_offset()), data, workers=workers, mode=mode)
     supervisor = Supervisor()
-    _begin_memory_of_spent_ids(stack)
+    begin_memory_of_spent_ids(stack)
     try:
         stack.start_services(supervisor)
         yield stack
@@ -30,7 +30,7 @@ def _running(emulators: Stack, data: Path, workers: int, mode: Mode) -> Iterator
         supervisor.stop()
 
 
-def _begin_memory_of_spent_ids(stack: Stack) -> None:
+def begin_memory_of_spent_ids(stack: Stack) -> None:
     """Make the stores of spent ids as they are an hour after the first start: they accept older tokens and proofs."""
     for service in SERVICES:
         path = stack.data / f"{service}-spent.db"

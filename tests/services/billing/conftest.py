@@ -87,6 +87,7 @@ class Shop:
     maya: dict[str, str]
     tomas: dict[str, str]
     admin: dict[str, str]
+    queue: FakeQueue
     time: MovableTime
     another_billing: Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
     another_product: Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
@@ -156,7 +157,7 @@ async def open_shop(
             sleep=no_sleep,
         )
         verifier = firebase.verifier("billing")
-        return create_app(settings, verifier=verifier, neighbours=neighbours, queue=FakeQueue(), clock=time)
+        return create_app(settings, verifier=verifier, neighbours=neighbours, queue=queue, clock=time)
 
     def create_product_service() -> FastAPI:
         settings = ProductSettings(database_url=databases["product"])
@@ -173,7 +174,7 @@ async def open_shop(
 
     schemas = {"product": PRODUCT_MIGRATIONS, "billing": MIGRATIONS}
     databases = {service: new_database(schema) for service, schema in schemas.items()}
-    time = MovableTime()
+    queue, time = FakeQueue(), MovableTime()
     ticks = count(step=60)
     project = FakeProject(firebase)
     product = create_product_service()
@@ -195,6 +196,7 @@ async def open_shop(
             maya=firebase.user_headers("maya", email="maya@example.com", name="Maya Lindgren"),
             tomas=firebase.user_headers("tomas"),
             admin=firebase.user_headers("ines", role="admin"),
+            queue=queue,
             time=time,
             another_billing=lambda: serving(create_billing()),
             another_product=lambda: serving(create_product_service()),
