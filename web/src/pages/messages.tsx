@@ -1,6 +1,7 @@
 import { Page } from '../components/page';
 import { Notice, Trouble } from '../components/parts';
 import { ConfigError } from '../config';
+import { ApiError, describe } from '../problems';
 import { pathTo } from '../router';
 import { startSession } from '../session';
 
@@ -59,8 +60,23 @@ export function NotStarted({ error }: { error: unknown }) {
   );
 }
 
+/** Codes after which another attempt does not help. An address whose id cannot be one is "request_invalid". */
+const NOT_THERE = ['request_invalid', 'product_not_found', 'bill_not_found'];
+
 /** What a customer sees in place of something that was not found or could not be loaded. */
 export function NotLoaded({ title, error, again }: { title: string; error: unknown; again: () => void }) {
+  if (error instanceof ApiError && NOT_THERE.includes(error.code)) {
+    return (
+      <Page title={title} class="narrow">
+        <p>{error.code === 'request_invalid' ? 'There is nothing at this address.' : describe(error)}</p>
+        <p>
+          <a class="button" href={pathTo('shop')}>
+            Go to the shop
+          </a>
+        </p>
+      </Page>
+    );
+  }
   return (
     <Page title={title} class="narrow">
       <Trouble error={error} again={again} />

@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'preact/hooks';
 
-import { SHOP_NAME } from '../components/page';
+import { notePage, SHOP_NAME } from '../components/page';
 import { Trouble } from '../components/parts';
 import { Picture } from '../components/picture';
 import { config as loadedConfig, logIn, session } from '../session';
@@ -22,7 +22,7 @@ const SHOWN = [
 /** What visitors see who are not logged in. */
 export function Welcome() {
   useEffect(() => {
-    document.title = SHOP_NAME;
+    notePage(SHOP_NAME);
   }, []);
   return (
     <div class="page welcome">
