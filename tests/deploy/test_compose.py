@@ -58,6 +58,18 @@ def test_every_file_that_is_mounted_exists() -> None:
     assert missing == []
 
 
+def test_prometheus_asks_each_service() -> None:
+    """The port on which a service serves its metrics is the first one of its targets."""
+    targets = {
+        job["job_name"]: job["static_configs"][0]["targets"]
+        for job in files.loaded(files.DEPLOY / "prometheus/prometheus.yml")["scrape_configs"]
+    }
+    for service in files.SERVICES:
+        environment = files.compose()["services"][service]["environment"]
+        assert environment["OTEL_METRICS_EXPORTER"] == "prometheus"
+        assert targets[service][0] == f"127.0.0.1:{environment['OTEL_EXPORTER_PROMETHEUS_PORT']}"
+
+
 def test_each_service_has_its_own_database() -> None:
     """The script that makes the databases makes those, and the users, that the services connect to."""
     script = (files.DEPLOY / "compose/databases.sql").read_text()
