@@ -201,6 +201,7 @@ class _SQLite(_Kind):
 
     @override
     def engine(self, url: URL, *, patient: bool = False) -> AsyncEngine:
+        self._path = Path(url.database or "").absolute()
         # Without hide_parameters, errors would write customers' data to the log.
         engine = create_async_engine(url, hide_parameters=True)
         event.listen(engine.sync_engine, "do_connect", self._connect)
@@ -217,7 +218,7 @@ class _SQLite(_Kind):
 
         SQLite does not wait for other connections when it switches. So processes that start together try again.
         """
-        path = self._path = Path(url.database or "").absolute()
+        path = self._path
         make_private_file(path)
         self._file = _identity(path)
         give_up_at = time.monotonic() + BUSY_SECONDS

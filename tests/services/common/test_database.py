@@ -346,6 +346,14 @@ class TestSQLite:
         assert refused.value.maybe_written
         await database.close()
 
+    async def test_a_database_that_another_process_has_made(self, url: str) -> None:
+        """A program that only looks, such as a check of the books, reads the file without migrating it."""
+        database = await with_counter(url)
+        another = Database(url, MIGRATIONS)
+        assert await value(another) == 0
+        await another.close()
+        await database.close()
+
     async def test_no_connection_creates_the_file(self, url: str, tmp_path: Path) -> None:
         """A file that is deleted at the last moment is not made again without its tables."""
         database = await with_counter(url)
