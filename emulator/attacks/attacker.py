@@ -100,7 +100,7 @@ class Attacker:
                 stack = self._stack
                 http = self._open.enter_context(httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False))
                 forge = EmulatorForge(f"http://{stack.auth_host}", stack.project, Key(), http)
-                victims = self._open.enter_context(SignedInVictims(stack))
+                victims = SignedInVictims(stack)
                 # Tokens of an identity that never signed in are refused, and the forge makes tokens of Billing.
                 victims.billing_call("fresh")
                 self._tools = Tools(forge, lambda: Holder(forge, stack.base_url("product")), victims)

@@ -1,8 +1,7 @@
 """Real credentials for attacks: signed in at the emulators as the runner, the services and the users do."""
 
 import secrets
-from contextlib import ExitStack
-from typing import Self
+import time
 
 import httpx
 from typing_extensions import override
@@ -15,43 +14,43 @@ from mstoken import ServiceIdentity
 from mstoken.cli.identities import Identities
 from mstoken.wire import PROOF_HEADER, SERVICE_TOKEN_HEADER, Mode
 
+LOGGED_IN_SECONDS = 1800.0
+"""How long a user's token is used, in seconds. It lives for an hour."""
+
 
 class SignedInVictims(Victims):
-    """Signs in as the services and users of a stack. Tokens stay in memory. Use it with `with`.
+    """Signs in as the services and users of a stack. Tokens stay in memory.
 
+    It signs in anew for each call of a service: nothing counts that was minted before a service was disabled and enabled.
     The process must use the stack's Auth emulator (`use_emulator`).
     """
 
     def __init__(self, stack: Stack, customer: Login = MAYA) -> None:
         self._stack = stack
         self._customer = customer
-        self._open = ExitStack()
-        self._identities: dict[str, ServiceIdentity] = {}
         self._user_token: str | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._open.close()
+        self._log_in_again_at = 0.0
 
     @override
     def billing_call(self, mode: Mode) -> RecordedCall:
         request = httpx.Request("GET", self._stack.base_url("product") + RECORDED_PATH)
-        headers = next(self._identity("billing").to("product", mode=mode).sync_auth_flow(request)).headers
+        with ServiceIdentity("billing", self._stack.settings) as billing:
+            headers = next(billing.to("product", mode=mode).sync_auth_flow(request)).headers
         return RecordedCall(headers[SERVICE_TOKEN_HEADER], headers.get(PROOF_HEADER))
 
     @override
     def user_token(self) -> str:
-        if self._user_token is None:
+        if self._user_token is None or time.monotonic() > self._log_in_again_at:
             body = {"email": self._customer.email, "password": self._customer.password}
             with anyone(self._stack) as client:
                 self._user_token = str(client.call("POST", "user", "/login", 200, json=body)["id_token"])
+            self._log_in_again_at = time.monotonic() + LOGGED_IN_SECONDS
         return self._user_token
 
     @override
     def token_of(self, service: str) -> str:
-        return self._identity(service).token_sync("product", new=True)
+        with ServiceIdentity(service, self._stack.settings) as identity:
+            return identity.token_sync("product", new=True)
 
     @override
     def disabled_token(self) -> str:
@@ -61,9 +60,3 @@ class SignedInVictims(Victims):
             token = identity.token_sync("product", new=True)
         Identities(self._stack.settings).disable(name)
         return token
-
-    def _identity(self, service: str) -> ServiceIdentity:
-        if service not in self._identities:
-            identity = ServiceIdentity(service, self._stack.settings)
-            self._identities[service] = self._open.enter_context(identity)
-        return self._identities[service]

@@ -174,7 +174,6 @@ class Thefts:
         self._lock = threading.Lock()
         self._open = contextlib.ExitStack()
         self._victims: SignedInVictims | None = None
-        self._billing: ServiceIdentity | None = None
         self._no_till: str | None = None
 
     @property
@@ -245,7 +244,9 @@ class Thefts:
                 return _bearer(self._plain_token())
         mode: Mode = "proof" if way == "proof" else "fresh"
         request = httpx.Request("POST", f"http://{HOST}:{self.port}/{way}/bills")
-        headers = next(self._identity().to(AUDIENCE, mode=mode).sync_auth_flow(request)).headers
+        # A new identity for each call: what was minted before Billing was disabled and enabled counts no more.
+        with ServiceIdentity(CALLER, self.stack.settings) as billing:
+            headers = next(billing.to(AUDIENCE, mode=mode).sync_auth_flow(request)).headers
         names = (SERVICE_TOKEN_HEADER, PROOF_HEADER)
         return [f"{name}: {headers[name]}".encode() for name in names if name in headers], time.time()
 
@@ -260,13 +261,8 @@ class Thefts:
 
     def _signed_in_victims(self) -> SignedInVictims:
         if self._victims is None:
-            self._victims = self._open.enter_context(SignedInVictims(self.stack))
+            self._victims = SignedInVictims(self.stack)
         return self._victims
-
-    def _identity(self) -> ServiceIdentity:
-        if self._billing is None:
-            self._billing = self._open.enter_context(ServiceIdentity(CALLER, self.stack.settings))
-        return self._billing
 
 
 def _bearer(token: str) -> tuple[list[bytes], float]:
