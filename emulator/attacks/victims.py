@@ -21,7 +21,7 @@ LOGGED_IN_SECONDS = 1800.0
 class SignedInVictims(Victims):
     """Signs in as the services and users of a stack. Tokens stay in memory.
 
-    It signs in anew for each call of a service: nothing counts that was minted before a service was disabled and enabled.
+    It signs in anew for each call of a service, because nothing counts that was minted before the service was enabled.
     The process must use the stack's Auth emulator (`use_emulator`).
     """
 
