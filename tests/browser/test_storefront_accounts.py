@@ -107,7 +107,7 @@ def test_customers_do_not_see_each_other(
     expect(storefront.heading("For administrators")).to_be_visible()
     storefront.look("for-administrators")
     storefront.open("/orders/unknown")
-    expect(storefront.page.get_by_role("alert")).to_be_visible()
+    expect(storefront.page.get_by_text("There is nothing at this address.")).to_be_visible()
     storefront.open("/no/such/page")
     expect(storefront.heading("Page not found")).to_be_visible()
     storefront.look("page-not-found")
