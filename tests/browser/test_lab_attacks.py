@@ -35,6 +35,8 @@ def choose(page: Page, attack: str) -> None:
 def test_run_all_shows_every_attack_refused(attacks: Page) -> None:
     """N of N are refused, each by a check, and the calls without a flaw are accepted at both ends."""
     attacks.get_by_role("button", name="Run all").click()
+    expect(attacks.locator("#run")).to_have_text("Running …")
+    expect(attacks.locator("#run")).to_have_text("Run all", timeout=RUN_MS)
     expect(attacks.locator("#score")).to_have_text(f"{REFUSED} of {REFUSED} refused", timeout=RUN_MS)
     expect(attacks.locator("#kept")).to_contain_text(f"{HARMLESS} of {HARMLESS} calls without a flaw accepted")
     expect(attacks.locator("#run")).to_be_enabled(timeout=RUN_MS)
