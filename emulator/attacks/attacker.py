@@ -28,6 +28,10 @@ CONTROLS = (
 )
 """Calls without a flaw. They must be accepted, or the refusals prove nothing."""
 
+REVOKED = "identity_disabled"
+OLD = frozenset({"token_stale", "token_expired"})
+"""The codes of attacks with old tokens."""
+
 
 class AttackNotSent(Exception):
     """An attack could not be sent, because its tokens could not be made or the service did not answer."""
@@ -46,8 +50,12 @@ class Outcome:
 
     @property
     def is_right(self) -> bool:
-        """Whether the answer is the one of the table."""
-        return str(self.answer) in self.attack.codes
+        """Whether the answer is the one of the table.
+
+        After Billing was disabled and enabled, its old tokens are revoked. The identity is checked before the age.
+        """
+        answer, codes = str(self.answer), self.attack.codes
+        return answer in codes or (answer == REVOKED and not OLD.isdisjoint(codes))
 
     @property
     def check(self) -> Check | None:
