@@ -40,7 +40,8 @@ TIMES = 10
 NEW_TILL_SECONDS = 15.0
 """For how many seconds after its start a till may refuse what was issued before the memory of its store began."""
 NEW_TILL_PAUSE_SECONDS = 0.5
-NOT_YET = ("verifier_unavailable", "token_stale")
+NOT_YET = ("verifier_unavailable", "token_stale", "identity_disabled")
+"""Also in the first seconds after Billing was enabled again, its new tokens are refused."""
 
 
 @dataclass(frozen=True)
