@@ -77,9 +77,13 @@ def recording(
 
 @contextmanager
 def not_set_up() -> Iterator[None]:
-    """Let the block set up OpenTelemetry, and then forget what it has set up."""
+    """Let the block set up OpenTelemetry, whatever was set up before. At its end everything is as before the block."""
+    traces = trace._TRACER_PROVIDER, trace._TRACER_PROVIDER_SET_ONCE
+    measures = metrics_of_api._METER_PROVIDER, metrics_of_api._METER_PROVIDER_SET_ONCE
+    trace._TRACER_PROVIDER, trace._TRACER_PROVIDER_SET_ONCE = None, Once()
+    metrics_of_api._METER_PROVIDER, metrics_of_api._METER_PROVIDER_SET_ONCE = None, Once()
     try:
         yield
     finally:
-        trace._TRACER_PROVIDER, trace._TRACER_PROVIDER_SET_ONCE = None, Once()
-        metrics_of_api._METER_PROVIDER, metrics_of_api._METER_PROVIDER_SET_ONCE = None, Once()
+        trace._TRACER_PROVIDER, trace._TRACER_PROVIDER_SET_ONCE = traces
+        metrics_of_api._METER_PROVIDER, metrics_of_api._METER_PROVIDER_SET_ONCE = measures

@@ -29,26 +29,6 @@ class NewContext(Protocol):
 
 
 @pytest.fixture(scope="package")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """What `make run` starts, on free ports: the emulators, the services, the storefront and the lab.
-
-    All tests share it, so each test uses customers and products of its own. What a test breaks, it repairs. While you
-    work on a page, start the shop once, and name its port offset: SHOP_OFFSET=1000 pytest tests/browser
-    """
-    if OFFSET_VARIABLE in os.environ:
-        yield Stack(Ports.shifted(int(os.environ[OFFSET_VARIABLE])), tmp_path_factory.mktemp("unused"))
-        return
-    runner = RunningRunner(tmp_path_factory.mktemp("shop"), "run")
-    try:
-        runner.read_until("Everything is up")
-        yield runner.stack
-        runner.interrupt()
-        assert runner.end() == 0, runner.output
-    finally:
-        runner.kill()
-
-
-@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Chromium without a window. Playwright's event loop runs meanwhile, so no test of this folder may be async."""
     program = chromium.find_chromium()
@@ -61,6 +41,28 @@ def browser() -> Iterator[Browser]:
             yield started
         finally:
             started.close()
+
+
+@pytest.fixture(scope="package")
+def shop(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """What `make run` starts, on free ports: the emulators, the services, the storefront and the lab.
+
+    All tests share it, so each test uses customers and products of its own. What a test breaks, it repairs. While you
+    work on a page, start the shop once, and name its port offset: SHOP_OFFSET=1000 pytest tests/browser
+
+    It depends on the browser, so that it does not start without one.
+    """
+    if OFFSET_VARIABLE in os.environ:
+        yield Stack(Ports.shifted(int(os.environ[OFFSET_VARIABLE])), tmp_path_factory.mktemp("unused"))
+        return
+    runner = RunningRunner(tmp_path_factory.mktemp("shop"), "run")
+    try:
+        runner.read_until("Everything is up")
+        yield runner.stack
+        runner.interrupt()
+        assert runner.end() == 0, runner.output
+    finally:
+        runner.kill()
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from mstoken.claims import ServiceClaims
 from mstoken.strict_jwt import unverified
 from mstoken.testing import FakeFirebase, FirebaseProject
 from tests.mstoken.test_settings import environment
+from tests.recorded import not_set_up
 
 RUN_ELSEWHERE = {
     "quickstart.md",  # Its samples are those of the README, which tests/test_readme.py runs with the emulators.
@@ -74,7 +75,8 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", answer_sync)
     monkeypatch.chdir(tmp_path)
     variables = {"GOOGLE_CLOUD_PROJECT": "demo-shop", "FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:9100"}
-    with environment(**variables, PRODUCT_URL="http://product"):
+    # A sample sets up OpenTelemetry, which a program does once.
+    with environment(**variables, PRODUCT_URL="http://product"), not_set_up():
         yield
 
 
