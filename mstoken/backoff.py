@@ -1,8 +1,14 @@
 """The pause after a failure before the next attempt. Everything in this library that retries uses it."""
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import SystemRandom
+
+RANDOM = SystemRandom()
+"""Spreads what processes do in time.
+
+The generator of the module `random` would not: a program may seed it, and its forked processes share its state.
+"""
 
 _MAX_DOUBLINGS = 32
 """More doublings would change nothing, and 2.0 ** 1024 raises OverflowError."""
@@ -20,7 +26,7 @@ class Backoff:
 
     first_seconds: float
     longest_seconds: float
-    jitter: Callable[[], float] = random.random
+    jitter: Callable[[], float] = RANDOM.random
 
     def delay_seconds(self, failures: int) -> float:
         """Return the seconds to wait after `failures` failures in a row, 1 or more."""

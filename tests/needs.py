@@ -90,11 +90,16 @@ def _group(item: pytest.Item) -> str:
 
 
 class Watch:
-    """Fails a test that starts a process without saying so by a marker."""
+    """Fails a test that starts a process without saying so by a marker. `make unit` looks, and `make test` does not.
+
+    Coverage installs a trace function in each new thread. While Python runs an audit hook for that, another thread may
+    begin, and Python 3.11 lets only one of them have its trace function: the other thread ends with an error.
+    """
 
     def __init__(self) -> None:
         self._unit_test: str | None = None
-        sys.addaudithook(self._on_event)
+        if COVERAGE_VARIABLE not in os.environ:
+            sys.addaudithook(self._on_event)
 
     def watch(self, item: pytest.Item) -> None:
         """Call before a test runs, its fixtures included."""

@@ -17,7 +17,6 @@ No call waits while the last known status counts. Otherwise a call waits for a l
 
 import asyncio
 import logging
-import random
 import threading
 import time
 from collections import OrderedDict
@@ -26,6 +25,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from mstoken import telemetry
+from mstoken.backoff import RANDOM
 from mstoken.callee.firebase import IdentityDirectory, IdentityStatus
 from mstoken.callee.shared_status import AgedStatus, SharedDirectory, StatusStore
 from mstoken.errors import VerifierUnavailable
@@ -103,7 +103,7 @@ class StatusCache:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         look_up_seconds: float = LOOK_UP_SECONDS,
         shared: StatusStore | None = None,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = RANDOM.random,
     ) -> None:
         """`clock` returns seconds and never goes back. A look-up takes at most `look_up_seconds`.
 

@@ -1,13 +1,12 @@
 """A token that is bound to this process's key: one sign-in an hour for each audience, which no call waits for."""
 
 import logging
-import random
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from mstoken import telemetry
-from mstoken.backoff import Backoff
+from mstoken.backoff import RANDOM, Backoff
 from mstoken.errors import SignInError
 from mstoken.log_events import log_event
 from mstoken.refresher import Refresher
@@ -53,7 +52,7 @@ class BoundToken:
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = RANDOM.random,
     ) -> None:
         """`sign_in` returns a new token or raises `SignInError`. `clock` returns seconds since the epoch.
 

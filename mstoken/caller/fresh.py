@@ -7,13 +7,12 @@ reserve.
 """
 
 import math
-import random
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mstoken.backoff import Backoff
+from mstoken.backoff import RANDOM, Backoff
 from mstoken.wire import FRESH_TOKEN_MAX_AGE_SECONDS
 
 USABLE_SECONDS = FRESH_TOKEN_MAX_AGE_SECONDS / 2
@@ -47,7 +46,7 @@ class FreshTokens:
     It does not sign in itself: `start_sign_ins` tells its user how many sign-ins to start.
     """
 
-    def __init__(self, clock: Callable[[], float], jitter: Callable[[], float] = random.random) -> None:
+    def __init__(self, clock: Callable[[], float], jitter: Callable[[], float] = RANDOM.random) -> None:
         """`clock` returns seconds since the epoch, `jitter` a number from 0 to 1."""
         self._clock = clock
         self._lock = threading.Lock()

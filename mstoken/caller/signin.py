@@ -1,14 +1,13 @@
 """Signing in at Firebase: the exchange of a custom token for an ID token, and the retries of such an exchange."""
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
 
-from mstoken.backoff import Backoff
+from mstoken.backoff import RANDOM, Backoff
 from mstoken.caller import answers
 from mstoken.caller.answers import json_member
 from mstoken.caller.connections import DIED, Connections
@@ -34,7 +33,7 @@ class TokenExchange:
         url: str,
         *,
         code_path: Sequence[str],
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = RANDOM.random,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -124,7 +123,7 @@ class SignIn:
         self,
         settings: Settings,
         *,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = RANDOM.random,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """`jitter` returns a number from 0 to 1. Raise `SettingsError` if a production project has no API key."""
