@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -178,13 +178,11 @@ class PostgresServer:
 
     def hang(self) -> None:
         """Suspend the server: connections stay open, and nothing answers."""
-        for process in self._family():
-            process.suspend()
+        self._send_all(signal.SIGSTOP)
 
     def go_on(self) -> None:
         """Let it answer again after `hang`."""
-        for process in self._family():
-            process.resume()
+        self._send_all(signal.SIGCONT)
 
     def remove(self) -> None:
         """End the server and delete its files."""
@@ -200,6 +198,11 @@ class PostgresServer:
             self._guard.kill()
             self._guard.communicate()
             self._guard = None
+
+    def _send_all(self, number: int) -> None:
+        for process in self._family():
+            with suppress(psutil.NoSuchProcess):  # A connection's process may end at any time.
+                process.send_signal(number)
 
     def _family(self) -> list[psutil.Process]:
         assert self._process is not None

@@ -1,13 +1,14 @@
 """Checks every answer that customers saw, by itself, against the answers before it, and against the books."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, get_args
 
 from services.billing.invoice import money
 from services.billing.orders import PATIENCE
 from tests.chaos.books import BilledLine, Books
-from tests.chaos.record import HOME, Catalogue, Exchange, Record
+from tests.chaos.record import HOME, Catalogue, Exchange, Kind, Record
 
 PROBLEM = "application/problem+json"
 
@@ -23,14 +24,18 @@ SUCCESS = {
 }
 """What customers and the administrator ask for, and the status of an answer that gives it."""
 
-REFUSALS: Mapping[str, Mapping[int, Collection[str]]] = {"POST /bills": {409: {"out_of_stock", "order_given_up"}}}
+REFUSALS: Mapping[str, Mapping[int, Collection[str]]] = {
+    "POST /bills": {409: {"out_of_stock", "order_given_up"}, 422: {"currencies_mixed"}}
+}
 """Final answers that are not a success, whether something is broken or not: operation -> status -> codes."""
 
 OUTAGES: Mapping[int, Collection[str]] = {
-    503: {"verifier_unavailable", "database_unavailable", "overloaded", "stopping"},
-    504: {"deadline_exceeded"},
+    503: {"verifier_unavailable", "database_unavailable", "overloaded", "stopping"}
 }
-"""What any request may be answered with while something is broken."""
+"""What any request may be answered with while something is broken.
+
+A 504 (`deadline_exceeded`) is documented, and not among them: every wait of a service is to end before its request's.
+"""
 
 OUTAGES_OF_ONE: Mapping[str, Mapping[int, Collection[str]]] = {
     "POST /bills": {409: {"bill_in_progress"}, 503: {"product_unavailable"}},
@@ -39,7 +44,7 @@ OUTAGES_OF_ONE: Mapping[str, Mapping[int, Collection[str]]] = {
 }
 """What requests of one operation may be answered with as well while something is broken."""
 
-SLOW = {"product_unavailable", "user_unavailable", "deadline_exceeded"}
+SLOW = {"product_unavailable", "user_unavailable"}
 MAX_SLOW = 0.25
 """Answers that a busy machine may cause although nothing is broken, and how large their share may be in calm."""
 
@@ -51,10 +56,34 @@ def is_final(exchange: Exchange) -> bool:
     return exchange.status == SUCCESS[exchange.operation] or _is_in(REFUSALS.get(exchange.operation, {}), exchange)
 
 
+def is_5xx(exchange: Exchange) -> bool:
+    """Return whether the service says that it could not do what was asked for (RFC 9110, section 15.6)."""
+    return exchange.status is not None and exchange.status >= 500
+
+
+def is_honest(exchange: Exchange) -> bool:
+    """Return whether an answer is a 503 that says in the documented form what is unavailable and when to ask again."""
+    codes = {*OUTAGES[503], *OUTAGES_OF_ONE.get(exchange.operation, {}).get(503, ())}
+    after = exchange.headers.get("retry-after", "")
+    is_problem = exchange.status == 503 and exchange.headers.get("content-type") == PROBLEM
+    return is_problem and exchange.code in codes and after.isdecimal() and int(after) > 0
+
+
+def server_errors(record: Record) -> Counter[str]:
+    """Count the answers 5xx that customers saw: "503 overloaded", or "500 internal_error, not honest"."""
+    return Counter(
+        f"{exchange.status} {exchange.code or 'without a code'}{'' if is_honest(exchange) else ', not honest'}"
+        for exchange in record.exchanges
+        if is_5xx(exchange)
+    )
+
+
 def audit(record: Record, books: Books, documentation: Mapping[str, Any]) -> list[str]:
     """Return everything that is wrong with a run, one sentence each. `documentation` is service -> OpenAPI document."""
     return [
         *(fault for exchange in record.exchanges for fault in _faults_of_answer(exchange, record, documentation)),
+        *(f"{count} answers {kind}" for kind, count in server_errors(record).items() if "not honest" in kind),
+        *_faults_of_run(record, books),
         *_faults_of_calm(record),
         *_faults_of_orders(record, books),
         *_faults_of_readings(record),
@@ -84,14 +113,24 @@ def _faults_of_answer(exchange: Exchange, record: Record, documentation: Mapping
 def _faults_of_problem(exchange: Exchange, record: Record) -> Iterator[str]:
     is_outage = _is_in(OUTAGES, exchange) or _is_in(OUTAGES_OF_ONE.get(exchange.operation, {}), exchange)
     is_expected = is_outage and (exchange.code in SLOW or not record.was_calm(exchange))
+    # A service that hung cannot know whether the body was late or the service itself. Nothing was done.
+    is_expected |= (exchange.status, exchange.code) == (408, "body_timeout") and record.did_hang(exchange)
     if not is_expected and not _is_in(REFUSALS.get(exchange.operation, {}), exchange):
         yield f"an answer that was not expected {'in calm' if record.was_calm(exchange) else 'at all'}: {exchange}"
         return
     content = exchange.content
     if exchange.headers["content-type"] != PROBLEM or content.get("status") != exchange.status or not content["title"]:
         yield f"not problem details of RFC 9457: {exchange}"
-    if exchange.status == 503 and not exchange.headers.get("retry-after", "").isdecimal():
-        yield f"a 503 without Retry-After: {exchange}"
+
+
+def _faults_of_run(record: Record, books: Books) -> Iterator[str]:
+    """Check that what is to be tested did happen: a run without it proves nothing about it."""
+    if missing := sorted(set(get_args(Kind)) - {down.kind for down in record.downtimes}):
+        yield f"no part was broken in these ways: {missing}"
+    if not any(one.code == "out_of_stock" for one in record.exchanges):
+        yield "no order was refused because a product was sold out"
+    if not books.released:
+        yield "nothing that was held for an order came back into stock"
 
 
 def _faults_of_calm(record: Record) -> Iterator[str]:
@@ -155,6 +194,8 @@ def _faults_of_bill(exchange: Exchange, ordered_at: float, catalogue: Catalogue)
             yield f"a price or a name that the catalogue did not have ({possible}): {exchange}"
         if line["amount"]["amount"] != line["unit_price"]["amount"] * line["quantity"]:
             yield f"a line that does not add up: {exchange}"
+        if line["unit_price"]["currency"] != catalogue.currency[line["product_id"]]:
+            yield f"another currency than in the catalogue: {exchange}"
     currencies = {line[part]["currency"] for line in bill["lines"] for part in ("unit_price", "amount")}
     if bill["total"]["amount"] != sum(line["amount"]["amount"] for line in bill["lines"]):
         yield f"a total that is not the sum of the lines: {exchange}"
@@ -164,8 +205,10 @@ def _faults_of_bill(exchange: Exchange, ordered_at: float, catalogue: Catalogue)
 
 def _faults_of_refusal(exchange: Exchange, ordered_at: float, record: Record) -> Iterator[str]:
     products = {item["product_id"] for item in exchange.sent["items"]}
-    if exchange.code == "out_of_stock" and not products & record.catalogue.scarce:
+    if exchange.code == "out_of_stock" and not products.intersection(record.catalogue.scarce):
         yield f"out of stock, and there is plenty: {exchange}"
+    if exchange.code == "currencies_mixed" and len({record.catalogue.currency[name] for name in products}) == 1:
+        yield f"these products have one currency: {exchange}"
     if (
         exchange.code == "order_given_up"
         and record.shop_seconds(ordered_at, exchange.ended_at) < PATIENCE.total_seconds()

@@ -23,6 +23,8 @@ class Books:
     stock: dict[str, int]
     held: Counter[str]
     sold: Counter[str]
+    released: Counter[str]
+    """What was held for orders that were refused then, and is back in stock."""
     orders: dict[tuple[str, str], list[tuple[str, str]]]
     """(user, idempotency key) -> (id, status) of each order."""
     bills: dict[str, tuple[str, str, str, list[BilledLine]]]
@@ -56,6 +58,8 @@ class Books:
                 found.append(f"of {name} there were {stock}, and stock + held + sold is {now}")
             if self.stock[name] < 0:
                 found.append(f"the stock of {name} is below zero")
+            if billed[name] > stock:
+                found.append(f"of {name} {billed[name]} are on bills, and there were {stock}: it was oversold")
             if self.sold[name] != billed[name]:
                 found.append(f"of {name} {self.sold[name]} are sold, and {billed[name]} are on issued bills")
         issued = {name for orders in self.orders.values() for name, status in orders if status == "issued"}
@@ -66,11 +70,13 @@ class Books:
 
 async def read_books(product_url: str, billing_url: str) -> Books:
     """Return the books as the databases at these addresses have them now."""
-    stock, held, sold = await _read_product(Database(product_url, PRODUCT_MIGRATIONS))
-    return Books(stock, held, sold, *await _read_billing(Database(billing_url, BILLING_MIGRATIONS)))
+    stock, by_status = await _read_product(Database(product_url, PRODUCT_MIGRATIONS))
+    held, sold, released = (by_status.get(status, Counter()) for status in ("held", "committed", "released"))
+    return Books(stock, held, sold, released, *await _read_billing(Database(billing_url, BILLING_MIGRATIONS)))
 
 
-async def _read_product(database: Database) -> tuple[dict[str, int], Counter[str], Counter[str]]:
+async def _read_product(database: Database) -> tuple[dict[str, int], dict[str, Counter[str]]]:
+    """Return the stock of each product, and how many of it are in reservations, by their status."""
     lines, reservations = product.reservation_lines.c, product.reservations.c
     by_status = (
         select(reservations.status, lines.product_id, func.sum(lines.quantity))
@@ -80,11 +86,11 @@ async def _read_product(database: Database) -> tuple[dict[str, int], Counter[str
     async with database.read() as connection:
         stocks = await connection.execute(select(product.products.c.id, product.products.c.stock))
         stock = {row.id: int(row.stock) for row in stocks}
-        counted: dict[str, Counter[str]] = {"held": Counter(), "committed": Counter()}
+        counted: dict[str, Counter[str]] = {}
         for status, product_id, quantity in await connection.execute(by_status):
             counted.setdefault(status, Counter())[product_id] = int(quantity)
     await database.close()
-    return stock, counted["held"], counted["committed"]
+    return stock, counted
 
 
 async def _read_billing(

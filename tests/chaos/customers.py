@@ -83,7 +83,7 @@ class Customer(Client):
 
     async def buy(self) -> None:
         """Order one to three products under a new key; perhaps repeat that, read the bill, and have it delivered."""
-        products = sorted(self._record.catalogue.stock)
+        products = self._record.catalogue.on_offer
         chosen = self._rng.sample(products, self._rng.randint(1, 3))
         if self._chance(0.3):
             await self.insist("product", "GET /products/{product_id}", product_id=chosen[0])
@@ -140,13 +140,13 @@ class Administrator(Client):
         """Give a product a new name and price, again and again."""
         catalogue = self._record.catalogue
         while not stop.is_set():
-            product_id = self._rng.choice(sorted(catalogue.stock))
+            product_id = self._rng.choice(catalogue.on_offer)
             revisions = catalogue.revisions[product_id]
             name = f"{revisions[0].name}, revision {len(revisions)}"
             amount = revisions[0].amount + len(revisions)
             # Possible from now on; when it is certain is known with the answer.
             revisions.append(Revision(name, amount, time.monotonic(), float("inf")))
-            sent = {"name": name, "price": {"amount": amount, "currency": "USD"}}
+            sent = {"name": name, "price": {"amount": amount, "currency": catalogue.currency[product_id]}}
             done = await self.insist("product", "PATCH /products/{product_id}", sent=sent, product_id=product_id)
             revisions[-1] = Revision(name, amount, revisions[-1].sent_at, done.ended_at)
             await asyncio.sleep(self._rng.uniform(0, 0.5))

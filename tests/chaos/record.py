@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 HOME = {"name": "A Customer", "line1": "1 Quay", "line2": None, "city": "Cork", "postal_code": "T12", "country": "IE"}
 """The address in each customer's profile."""
@@ -59,12 +59,25 @@ class Revision:
 
 @dataclass
 class Catalogue:
-    """The products with all their revisions, the first one first, and the stock of each at the beginning."""
+    """The products with all their revisions, the first one first, and the stock and the currency of each.
+
+    The stock is the one at the beginning.
+    """
 
     revisions: dict[str, list[Revision]] = field(default_factory=dict)
     stock: dict[str, int] = field(default_factory=dict)
-    scarce: set[str] = field(default_factory=set)
-    """The products that may sell out."""
+    currency: dict[str, str] = field(default_factory=dict)
+    scarce: list[str] = field(default_factory=list)
+    """The products that may sell out, in the order in which they are offered."""
+    on_offer: list[str] = field(default_factory=list)
+    """What customers choose from."""
+
+    def offer_next(self, count: int) -> None:
+        """Offer all products that do not sell out and the next `count` scarce ones, or the last if none is left."""
+        offered = [name for name in self.scarce if name in self.on_offer]
+        first = self.scarce.index(offered[-1]) + 1 if offered else 0
+        plenty = [name for name in self.stock if name not in self.scarce]
+        self.on_offer = plenty + (self.scarce[first : first + count] or offered)
 
     def possible(self, product_id: str, start: float, end: float) -> list[tuple[str, int]]:
         """Return each name with its price that the product may have had at a time between `start` and `end`."""
@@ -77,18 +90,23 @@ class Catalogue:
         ]
 
 
+Kind: TypeAlias = Literal["kill", "hang", "drop"]
+"""How a part is broken: its processes are killed, or suspended, or the packets to and from it are lost."""
+
+
 @dataclass(frozen=True)
 class Downtime:
-    """A time during which a part was killed or not ready yet."""
+    """A time during which a part was broken, or not ready yet."""
 
     part: str
+    kind: Kind
     start: float
     end: float
 
 
 @dataclass
 class Record:
-    """What happened in a run. It is calm from `warm_from` on, parts are killed from `broken_from` on, and it is calm
+    """What happened in a run. It is calm from `warm_from` on, parts are broken from `broken_from` on, and it is calm
     again from `calm_from` on.
     """
 
@@ -108,9 +126,18 @@ class Record:
         )
 
     def was_down(self, exchange: Exchange) -> bool:
-        """Return whether the service was down at a time during the exchange."""
+        """Return whether the service was killed, or not ready yet, at a time during the exchange."""
+        return self._was(exchange, "kill")
+
+    def did_hang(self, exchange: Exchange) -> bool:
+        """Return whether the service hung at a time during the exchange."""
+        return self._was(exchange, "hang")
+
+    def _was(self, exchange: Exchange, kind: Kind) -> bool:
         return any(
-            down.part == exchange.service and down.start <= exchange.ended_at and exchange.sent_at <= down.end
+            (down.part, down.kind) == (exchange.service, kind)
+            and down.start <= exchange.ended_at
+            and exchange.sent_at <= down.end
             for down in self.downtimes
         )
 

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -15,13 +15,14 @@ from services.billing.settings import BillingSettings
 from services.product import app as product
 from services.product.settings import ProductSettings
 from tests.chaos import audit as module
-from tests.chaos.audit import audit
+from tests.chaos.audit import audit, is_honest, server_errors
 from tests.chaos.books import Books
-from tests.chaos.record import HOME, Catalogue, Downtime, Exchange, Record, Revision
+from tests.chaos.record import HOME, Catalogue, Downtime, Exchange, Kind, Record, Revision
 from tests.services.billing.fakes import FakeQueue
 
 KETTLES = {"items": [{"product_id": "kettle", "quantity": 2}, {"product_id": "tray", "quantity": 1}]}
 CUPS = {"items": [{"product_id": "cup", "quantity": 9}]}
+MIXED = {"items": [{"product_id": "cup", "quantity": 1}, {"product_id": "euro", "quantity": 1}]}
 
 
 def usd(amount: int) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def exchange(at: float, operation: str, status: int | None, content: Any, **chan
 
 
 def a_run() -> tuple[Record, Books]:
-    """Return a run in which all is right. It is broken from 10 to 20, and Billing is down from 11 to 12."""
+    """Return a run in which all is right. It is broken from 10 to 20, and Billing is killed from 11 to 12."""
     exchanges = [
         exchange(1, "POST /bills", 201, BILL, sent=KETTLES, key="k1"),
         exchange(3, "POST /bills/{bill_id}/delivery", 202, DELIVERY),
@@ -71,6 +72,7 @@ def a_run() -> tuple[Record, Books]:
         exchange(13, "POST /bills", 503, problem(503, "database_unavailable"), sent=CUPS, key="k2"),
         exchange(15, "POST /bills", 409, problem(409, "bill_in_progress"), sent=CUPS, key="k2"),
         exchange(17, "POST /bills", 409, problem(409, "out_of_stock"), sent=CUPS, key="k2"),
+        exchange(18, "POST /bills", 422, problem(422, "currencies_mixed"), sent=MIXED, key="k3"),
         exchange(21, "POST /bills", 201, BILL, sent=KETTLES, key="k1"),
         exchange(23, "POST /bills", 409, problem(409, "out_of_stock"), sent=CUPS, key="k2"),
         exchange(25, "GET /bills/{bill_id}", 200, BILL),
@@ -79,22 +81,33 @@ def a_run() -> tuple[Record, Books]:
         exchange(31, "GET /bills/{bill_id}/delivery", 200, DELIVERY | {"status": "delivered"}),
         exchange(33, "GET /products/{product_id}", 200, KETTLE),
     ]
-    prices = {"kettle": ("Kettle", 4990), "tray": ("Tray", 500), "cup": ("Cup", 100)}
+    prices = {"kettle": ("Kettle", 4990), "tray": ("Tray", 500), "cup": ("Cup", 100), "euro": ("Euro", 100)}
     catalogue = Catalogue(
         {name: [Revision(*price, 0, 0)] for name, price in prices.items()},
-        stock={"kettle": 10, "tray": 10, "cup": 5},
-        scarce={"cup"},
+        stock={"kettle": 10, "tray": 10, "cup": 5, "euro": 5},
+        currency={"kettle": "USD", "tray": "USD", "cup": "USD", "euro": "EUR"},
+        scarce=["cup"],
     )
     books = Books(
-        stock={"kettle": 8, "tray": 9, "cup": 5},
+        stock={"kettle": 8, "tray": 9, "cup": 5, "euro": 5},
         held=Counter(),
         sold=Counter(kettle=2, tray=1),
-        orders={("maya", "k1"): [("b1", "issued")], ("maya", "k2"): [("b2", "abandoned")]},
+        released=Counter(cup=1, euro=1),
+        orders={
+            ("maya", "k1"): [("b1", "issued")],
+            ("maya", "k2"): [("b2", "abandoned")],
+            ("maya", "k3"): [("b3", "abandoned")],
+        },
         bills={"b1": ("maya", "issued", "USD", [("kettle", "Kettle", 4990, 2), ("tray", "Tray", 500, 1)])},
         deliveries={"b1": ("d1", "delivered", HOME)},
         waiting=0,
     )
-    record = Record(exchanges, catalogue, [Downtime("billing", 11, 12)], warm_from=0, broken_from=10, calm_from=20)
+    downtimes = [
+        Downtime("billing", "kill", 11, 12),
+        Downtime("billing", "hang", 13, 14),
+        Downtime("redis", "drop", 15, 16),
+    ]
+    record = Record(exchanges, catalogue, downtimes, warm_from=0, broken_from=10, calm_from=20)
     return record, books
 
 
@@ -153,13 +166,19 @@ WRONG = {
     "an outage in calm": Wrong(25, answer(503, "database_unavailable"), "not expected in calm"),
     "an outage before anything was broken": Wrong(3, answer(503, "overloaded"), "not expected in calm"),
     "an outage of a part that is not needed": Wrong(13, answer(503, "user_unavailable"), "not expected"),
+    "a deadline that has passed": Wrong(13, answer(504, "deadline_exceeded"), "not expected"),
     "a bad gateway": Wrong(13, answer(502, "product_failed"), "not expected"),
     "a refusal of a good token": Wrong(13, answer(401, "user_token_invalid"), "not expected"),
     "a status that is not documented": Wrong(13, answer(418, "teapot"), "not documented"),
     "a problem as plain JSON": Wrong(13, header("content-type", "application/json"), "not documented"),
-    "a 503 without Retry-After": Wrong(13, header("retry-after", ""), "Retry-After"),
+    "a 503 without Retry-After": Wrong(13, header("retry-after", ""), "1 answers 503 database_unavailable, not honest"),
+    "a 503 that says to ask again at once": Wrong(13, header("retry-after", "0"), "not honest"),
+    "a 503 with another code": Wrong(13, answer(503, "product_failed"), "1 answers 503 product_failed, not honest"),
+    "a 503 of a proxy": Wrong(13, lambda one: {"text": "down"}, "1 answers 503 without a code, not honest"),
+    "a defect, counted": Wrong(13, answer(500, "internal_error"), "1 answers 500 internal_error, not honest"),
     "a problem with another status inside": Wrong(13, content(status=500), "RFC 9457"),
-    "no answer of a service that is up": Wrong(13, answer(None), "was up"),
+    "no answer of a service that hung": Wrong(13, answer(None), "was up"),
+    "no answer of a service that is up": Wrong(17, answer(None), "was up"),
     "doubled prices": Wrong(1, content(lines=DOUBLED, total=usd(20960)), "catalogue did not have"),
     "a line that does not add up": Wrong(
         1, content(lines=[line("kettle", "Kettle", 4990, 2) | {"amount": usd(1)}, LINES[1]]), "add up"
@@ -178,6 +197,15 @@ WRONG = {
     "a list without the bill": Wrong(29, content(items=[]), "missing"),
     "a list with another's bill": Wrong(29, content(items=[BILL | {"user_id": "tomas"}]), "as it was issued"),
     "a delivery to another address": Wrong(3, content(address=HOME | {"city": "Galway"}), "requested"),
+    "two currencies for an order of one": Wrong(18, lambda one: {"sent": CUPS}, "these products have one currency"),
+    "another currency than the catalogue's": Wrong(
+        1,
+        content(
+            lines=[one | {part: one[part] | {"currency": "EUR"} for part in ("unit_price", "amount")} for one in LINES],
+            total={"amount": 10480, "currency": "EUR"},
+        ),
+        "another currency than in the catalogue",
+    ),
     "a price that the product never had": Wrong(33, content(price=usd(4991)), "did not have"),
     "a stock that the product never had": Wrong(33, content(stock=11), "never had"),
 }
@@ -199,12 +227,12 @@ WRONG_BOOKS: dict[str, tuple[Callable[[Books], dict[str, Any]], str]] = {
         lambda books: {"orders": books.orders | {("maya", "k1"): [("b1", "issued"), ("b3", "issued")]}},
         "has 2 orders",
     ),
-    "an order that nobody placed": (lambda books: {"orders": books.orders | {("maya", "k3"): []}}, "placed the orders"),
+    "an order that nobody placed": (lambda books: {"orders": books.orders | {("maya", "k4"): []}}, "placed the orders"),
     "a refused order that was issued": (
         lambda books: {"orders": books.orders | {("maya", "k2"): [("b2", "issued")]}},
         "refused, and the books",
     ),
-    "a bill that nobody got": (lambda books: {"bills": books.bills | {"b3": books.bills["b1"]}}, "no customer got"),
+    "a bill that nobody got": (lambda books: {"bills": books.bills | {"b4": books.bills["b1"]}}, "no customer got"),
     "a bill at another price": (
         lambda books: {
             "bills": {"b1": ("maya", "issued", "USD", [("kettle", "Kettle", 1, 2), ("tray", "Tray", 500, 1)])}
@@ -213,6 +241,12 @@ WRONG_BOOKS: dict[str, tuple[Callable[[Books], dict[str, Any]], str]] = {
     ),
     "stock that is lost": (lambda books: {"stock": books.stock | {"cup": 4}}, "stock + held + sold"),
     "stock that is made": (lambda books: {"stock": books.stock | {"kettle": 10}}, "stock + held + sold"),
+    "a product that was oversold": (
+        lambda books: {"bills": {"b1": ("maya", "issued", "USD", [("cup", "Cup", 100, 6)])}},
+        "of cup 6 are on bills, and there were 5",
+    ),
+    "stock below zero": (lambda books: {"stock": books.stock | {"cup": -1}}, "below zero"),
+    "nothing that was put back": (lambda books: {"released": Counter()}, "came back into stock"),
     "sold and not billed": (
         lambda books: {"sold": books.sold + Counter(cup=1), "stock": books.stock | {"cup": 4}},
         "are on issued bills",
@@ -240,6 +274,77 @@ def test_plenty_is_not_sold_out(documentation: Mapping[str, Any]) -> None:
     assert any("there is plenty" in fault for fault in audit(record, books, documentation))
 
 
+def test_a_run_in_which_nothing_sold_out_proves_nothing(documentation: Mapping[str, Any]) -> None:
+    """At least one order must have been refused because a product was sold out."""
+    record, books = a_run()
+    record.exchanges = [one for one in record.exchanges if one.key != "k2"]
+    del books.orders["maya", "k2"]
+    assert audit(record, books, documentation) == ["no order was refused because a product was sold out"]
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_a_run_without_one_kind_of_fault_proves_nothing(documentation: Mapping[str, Any], kind: Kind) -> None:
+    """Parts must have been killed, must have hung, and must have lost packets."""
+    record, books = a_run()
+    record.downtimes = [down for down in record.downtimes if down.kind != kind]
+    assert f"no part was broken in these ways: ['{kind}']" in audit(record, books, documentation)
+
+
+def test_only_a_service_that_hung_may_say_that_a_body_was_late(documentation: Mapping[str, Any]) -> None:
+    """It measured its own pause. The customers of the test send their bodies at once."""
+    record, books = a_run()
+    late = answer(408, "body_timeout")
+    record.exchanges = [replace(one, **late(one)) if one.sent_at == 13 else one for one in record.exchanges]
+    assert audit(record, books, documentation) == []
+    record.downtimes = [replace(down, part="user") if down.kind == "hang" else down for down in record.downtimes]
+    assert any("not expected" in fault for fault in audit(record, books, documentation))
+
+
+def test_answers_5xx_are_counted_by_kind() -> None:
+    """A 503 with a known code and `Retry-After` is honest. Every other 5xx is counted as not honest."""
+    record, _ = a_run()
+    outage, *_ = [one for one in record.exchanges if one.status == 503]
+    defect = replace(outage, **answer(500, "internal_error")(outage))
+    bare = replace(outage, text="<h1>Bad gateway</h1>", status=502)
+    record.exchanges += [outage, defect, defect, bare]
+    assert server_errors(record) == {
+        "503 database_unavailable": 2,
+        "500 internal_error, not honest": 2,
+        "502 without a code, not honest": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "expected"),
+    [
+        ("POST /bills", "product_unavailable", True),
+        ("POST /bills", "user_unavailable", False),
+        ("GET /bills", "product_unavailable", False),
+        ("GET /bills", "overloaded", True),
+    ],
+)
+def test_an_honest_503_names_what_the_request_needs(operation: str, code: str, expected: bool) -> None:
+    """A part that the request does not use cannot be the reason for a 503."""
+    assert is_honest(exchange(13, operation, 503, problem(503, code))) is expected
+
+
+def test_an_honest_503_is_a_problem() -> None:
+    """The right members in plain JSON are not enough."""
+    outage = exchange(13, "GET /bills", 503, problem(503, "overloaded"))
+    assert is_honest(outage)
+    assert not is_honest(replace(outage, **header("content-type", "application/json")(outage)))
+
+
+def test_the_next_scarce_products_are_offered_until_none_is_left() -> None:
+    """Products that do not sell out are always on offer."""
+    catalogue = Catalogue(stock=dict.fromkeys(["plenty", "a", "b", "c"], 1), scarce=["a", "b", "c"])
+    offers = []
+    for _ in range(3):
+        catalogue.offer_next(2)
+        offers.append(list(catalogue.on_offer))
+    assert offers == [["plenty", "a", "b"], ["plenty", "c"], ["plenty", "c"]]
+
+
 def test_a_delivery_does_not_go_back(documentation: Mapping[str, Any]) -> None:
     """A customer never sees an earlier status of a delivery after a later one."""
     record, books = a_run()
@@ -251,9 +356,9 @@ def test_an_order_may_be_given_up_when_enough_time_has_passed(documentation: Map
     """Time is that of the shop's clock, which a run advances."""
     record, books = a_run()
     given_up = json.dumps(problem(409, "order_given_up"))
-    record.exchanges = [replace(one, text=given_up) if one.code == "out_of_stock" else one for one in record.exchanges]
+    record.exchanges = [replace(one, status=409, text=given_up) if one.key == "k3" else one for one in record.exchanges]
     assert any("given up too early" in fault for fault in audit(record, books, documentation))
-    record.jumps = [(12, 600)]
+    record.jumps = [(18.5, 600)]
     assert audit(record, books, documentation) == []
 
 
