@@ -20,6 +20,11 @@ TIMEOUT_MS = 15_000
 """How long Playwright waits for what a test expects, in milliseconds. It returns as soon as it is there."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Break the shop last: it goes on with interrupted orders for a minute, among the calls of other tests."""
+    items.sort(key=lambda item: item.path.name == "test_lab_faults.py")
+
+
 class NewContext(Protocol):
     """Opens a browser context: its own cookies and storage, as another user's browser has."""
 
