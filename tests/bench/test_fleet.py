@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import selectors
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -56,13 +57,18 @@ def in_virtual_time(work: Any) -> Any:
         loop.close()
 
 
+def _fraction(number: int) -> float:
+    """Return a number from 0 to 1 for each process, far from those of the processes before it."""
+    return (number * 0.618) % 1
+
+
 async def real_look_ups(processes: int, *, shared: bool, seconds: float = TEN_MINUTES) -> int:
     """Return how often real caches of so many processes ask Firebase, while one identity calls all of them."""
     time, firebase = FakeClock(), FakeFirebase()
     firebase.issue(BILLING, provider="custom")
     store = MemoryStatusStore(time) if shared else None
     caches = [
-        StatusCache(firebase, clock=time, shared=store, jitter=lambda number=number: (number * 0.618) % 1)  # type: ignore[misc]
+        StatusCache(firebase, clock=time, shared=store, jitter=partial(_fraction, number))
         for number in range(processes)
     ]
     end, due = time() + seconds, [(time(), number) for number in range(processes)]

@@ -101,7 +101,7 @@ class WatchedDatabase(Database):
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         async with super().write() as connection:
-            yield WatchedConnection(connection, self.places)  # type: ignore[misc]
+            yield WatchedConnection(connection, self.places)  # type: ignore[misc] # as above
 
 
 @contextmanager
