@@ -69,6 +69,17 @@ export function Action({ busy = false, busyText, type = 'button', class: kind = 
   );
 }
 
+/** The button at the end of a list that has another page. */
+export function More({ busy, onClick, children }: { busy: boolean; onClick: () => void; children: string }) {
+  return (
+    <div class="more">
+      <Action class="secondary" busy={busy} busyText="Loading…" onClick={onClick}>
+        {children}
+      </Action>
+    </div>
+  );
+}
+
 interface ConfirmProps {
   title: string;
   children: ComponentChildren;

@@ -1,6 +1,6 @@
 import type { Product } from '../api';
 import { Page } from '../components/page';
-import { Action, Lines, LoadingText, Notice, Price, Trouble } from '../components/parts';
+import { Lines, LoadingText, More, Notice, Price, Trouble } from '../components/parts';
 import { Picture } from '../components/picture';
 import { SearchBox, searchedWords } from '../components/search';
 import { pathTo } from '../router';
@@ -36,11 +36,9 @@ export function AdminProducts() {
         </ul>
       )}
       {hasMore && (
-        <div class="more">
-          <Action class="secondary" busy={busy} busyText="Loading…" onClick={more}>
-            Show more products
-          </Action>
-        </div>
+        <More busy={busy} onClick={more}>
+          Show more products
+        </More>
       )}
     </Page>
   );

@@ -1,6 +1,6 @@
 import { ask, type Bill } from '../api';
 import { Page } from '../components/page';
-import { Action, Lines, LoadingText, Price, Trouble } from '../components/parts';
+import { Lines, LoadingText, More, Price, Trouble } from '../components/parts';
 import { Picture } from '../components/picture';
 import { PAGE_SIZE, useList } from '../list';
 import { pathTo } from '../router';
@@ -43,11 +43,9 @@ export function Orders() {
         </ul>
       )}
       {hasMore && (
-        <div class="more">
-          <Action class="secondary" busy={busy} busyText="Loading…" onClick={more}>
-            Show more orders
-          </Action>
-        </div>
+        <More busy={busy} onClick={more}>
+          Show more orders
+        </More>
       )}
     </Page>
   );

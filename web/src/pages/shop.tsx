@@ -1,7 +1,7 @@
 import { announce } from '../announce';
 import { ask, type Product } from '../api';
 import { Page } from '../components/page';
-import { Action, Lines, LoadingText, Notice, Price, Trouble } from '../components/parts';
+import { Action, Lines, LoadingText, More, Notice, Price, Trouble } from '../components/parts';
 import { Picture } from '../components/picture';
 import { SearchBox, searchedWords } from '../components/search';
 import { PAGE_SIZE, useList, type List } from '../list';
@@ -45,11 +45,9 @@ export function Shop() {
         </ul>
       )}
       {hasMore && (
-        <div class="more">
-          <Action class="secondary" busy={busy} busyText="Loading…" onClick={more}>
-            Show more products
-          </Action>
-        </div>
+        <More busy={busy} onClick={more}>
+          Show more products
+        </More>
       )}
     </Page>
   );
