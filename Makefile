@@ -7,7 +7,7 @@ PARALLEL := --numprocesses logical $(GROUPED)
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: run demo unit check format test chaos bench lint types docs openapi pictures setup lock clean image image-digests deploy-plan
+.PHONY: run demo unit check format test chaos bench bench-compare bench-growth bench-quick lint types docs openapi pictures setup lock clean image image-digests deploy-plan
 
 run demo: setup
 	@exec $(BIN)/python -m emulator $@ $(ARGS)
@@ -36,9 +36,21 @@ test: setup
 chaos: setup
 	@CHAOS_SECONDS=180 CHAOS_SEED=1,2,3 exec $(BIN)/pytest tests/chaos
 
-# What calls cost, compared with what people use today. Needs a quiet machine: it measures processor time.
+# What calls cost, compared with what people use today: ten minutes, and bench/results/report.md. Needs a quiet machine.
 bench: setup
-	@exec $(BIN)/python -W ignore -m bench
+	@exec $(BIN)/python -W ignore -m bench $(ARGS)
+
+# The main ratios in a minute. Fails if one of them is off by more than half.
+bench-quick: setup
+	@exec $(BIN)/python -W ignore -m bench --quick
+
+# Growth up to millions, which takes half an hour. The report keeps the last results.
+bench-growth: setup
+	@exec $(BIN)/python -W ignore -m bench --growth
+
+# What changed between two runs, and what is only noise: make bench-compare A=before.json B=after.json
+bench-compare: setup
+	@exec $(BIN)/python -W ignore -m bench compare $(A) $(B)
 
 lint: setup
 	@$(BIN)/ruff format --check && $(BIN)/ruff check && $(BIN)/lint-imports

@@ -1,67 +1,87 @@
-"""`make bench`: what a call costs, compared with what people use today, as ratios within one run on one core."""
+"""`make bench`: what a call costs, compared with what people use today, as ratios within one run."""
 
-import asyncio
 import os
-import statistics
-import tempfile
+import sys
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
-from rich.table import Table
 
-from bench import callee, caller, token_service
+from bench import compare, report
+from bench.environment import ROOT
+from bench.results import ResultsError, load, save
+from bench.sections import NAMES, run_sections
+from bench.targets import verdicts
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 
-MILLISECOND = 0.001
+RESULTS = ROOT / "bench" / "results"
+"""The results that the repository keeps, with the report."""
+ELSEWHERE = ROOT / ".data" / "bench"
+"""Where a part of the benchmark is written: it must not replace the results of all of it."""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+_console = Console(highlight=False, soft_wrap=True)
+
+
+@app.callback(invoke_without_command=True)
+def measure(
+    context: typer.Context,
+    quick: Annotated[bool, typer.Option("--quick", help="Check the main ratios, in a minute.")] = False,
+    growth: Annotated[bool, typer.Option("--growth", help="Measure growth, up to millions.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="SECTION", help=f"Measure this section only: {', '.join(NAMES)}.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where the results go.")] = None,
+) -> None:
+    """Measure everything, and write report.md with its charts and run.json to bench/results.
+
+    A part of the benchmark (--quick, --only) writes to .data/bench, because it must not replace the whole report.
+    """
+    if context.invoked_subcommand:
+        return
+    if unknown := set(only or ()) - set(NAMES):
+        raise typer.BadParameter(f"There is no section {', '.join(sorted(unknown))}. Expected: {', '.join(NAMES)}.")
+    if growth and (quick or only):
+        raise typer.BadParameter("--growth measures one section by itself: leave out --quick and --only.")
+    folder = out or (ELSEWHERE if quick or only else RESULTS)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise typer.BadParameter(f"Cannot write to {folder}: {error.strerror}.") from error
+    os.environ.pop(AUTH_EMULATOR_VARIABLE, None)  # While it is set, firebase-admin does not verify signatures.
+    names = ["growth"] if growth else list(only or NAMES)
+    run, all_measured = run_sections(names, is_quick=quick, is_large=growth, say=_console.print)
+    save(run, folder / ("growth.json" if growth else "run.json"))
+    if quick:
+        found = verdicts(run)
+        _console.print(report.target_lines(found))
+        all_measured = all_measured and not any(verdict.is_far_off for verdict in found)
+    else:
+        report.write(folder)
+        _console.print(f"{folder}/report.md has the report.")
+    raise typer.Exit(0 if all_measured else 1)
+
+
+@app.command("compare")
+def compare_runs(
+    before: Annotated[Path, typer.Argument(help="The JSON of a run.")],
+    after: Annotated[Path, typer.Argument(help="The JSON of another run.")],
+) -> None:
+    """Show what changed between two runs, and what is only noise."""
+    _console.print(compare.table(load(before), load(after)))
 
 
 def main() -> None:
-    """Run all benchmarks. Print the results, and the targets beside them."""
-    os.environ.pop(AUTH_EMULATOR_VARIABLE, None)  # While it is set, firebase-admin does not verify signatures.
-    here, brokered = token_service.sign_ins()  # This runs on all cores. After it, this process uses only one.
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    console = Console(highlight=False)
-    with tempfile.TemporaryDirectory() as folder:
-        whole, parts = asyncio.run(callee.callee(Path(folder)))
-    costs = asyncio.run(caller.proofs())
-    waited, sign_ins = asyncio.run(caller.waits())
-    _show(console, "The callee: to verify a call", whole)
-    _show(console, "The parts of our verification", parts)
-    _show(console, "The caller in proof mode", costs)
-    at_once = sum(seconds < MILLISECOND for seconds in waited) / len(waited)
-    rate = f"{caller.CALLS_PER_SECOND:.0f} calls a second, a sign-in takes {caller.FIREBASE_SECONDS * 1000:.0f} ms"
-    console.print(
-        f"\n[bold]The caller in fresh mode[/bold], {rate}: {len(waited)} calls, {sign_ins} sign-ins; median wait "
-        f"{statistics.median(waited) * 1e6:.0f} µs, longest {max(waited) * 1000:.0f} ms"
-    )
-    console.print(
-        f"\n[bold]A sign-in in the emulator[/bold], median: {here * 1000:.1f} ms with a custom token signed here, "
-        f"{brokered * 1000:.1f} ms with one from the token service"
-    )
-    table = Table(title="Targets and results", title_justify="left", title_style="bold")
-    for column in "What", "Target", "Result":
-        table.add_column(column)
-    fresh = whole[callee.FRESH] / whole[callee.PLAIN_ADMIN]
-    proof = whole[callee.PROOF] / whole[callee.AUTH0]
-    headers = costs[caller.HEADERS] / costs[caller.SIGNATURE]
-    table.add_row("fresh mode / firebase-admin, unchanged", "≤ 0.25", f"{fresh:.2f}")
-    table.add_row("proof mode / auth0-api-python", "≤ 0.50", f"{proof:.2f}")
-    table.add_row("a proof and its headers / one signature", "≤ 3.00", f"{headers:.2f}")
-    table.add_row("calls in fresh mode that wait less than 1 ms", "≥ 99 %", f"{at_once * 100:.1f} %")
-    table.add_row("time that the token service adds to a sign-in", "≤ 5 ms", f"{(brokered - here) * 1000:.1f} ms")
-    console.print()
-    console.print(table)
-
-
-def _show(console: Console, title: str, figures: dict[str, float]) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("Processor time for one, minimum of all rounds")
-    table.add_column("µs", justify="right")
-    for name, microseconds in figures.items():
-        table.add_row(name, f"{microseconds:.0f}")
-    console.print()
-    console.print(table)
+    """Run the command."""
+    try:
+        app()
+    except ResultsError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted. Nothing was written.\n")
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,8 @@ async def proofs() -> dict[str, float]:
         async def headers() -> None:
             await anext(auth.async_auth_flow(next(requests)))
 
-        return await measured({SIGNATURE: signature, HEADERS: headers}, REPETITIONS)
+        rounds = await measured({SIGNATURE: signature, HEADERS: headers}, REPETITIONS)
+    return {case: min(values) for case, values in rounds.items()}
 
 
 async def waits() -> tuple[list[float], int]:

@@ -53,7 +53,8 @@ async def calls(folder: Path) -> dict[str, float]:
     os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = str(issuer.credentials_file(folder))
     requests = _requests(issuer)
     async with _product(issuer, folder) as app:
-        return await measured({parser: await _call(app, parser, requests) for parser in PARSERS}, REPETITIONS)
+        rounds = await measured({parser: await _call(app, parser, requests) for parser in PARSERS}, REPETITIONS)
+    return {parser: min(values) for parser, values in rounds.items()}
 
 
 @asynccontextmanager

@@ -45,10 +45,12 @@ class PostgresServer:
     `postgres` of Debian's package.
     """
 
-    def __init__(self, parent: Path | None = None) -> None:
+    def __init__(self, parent: Path | None = None, *, durable: bool = False) -> None:
+        """With `durable`, a commit waits for the disk, as it does in production. Tests are faster without."""
         found = programs()
         assert found is not None, MISSING
         self._programs = found
+        self._options = {} if durable else _UNSAFE_AND_QUICK
         self._as_user: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []}
         if os.geteuid() != 0:
             self._as_user = {}
@@ -75,7 +77,7 @@ class PostgresServer:
             "port": str(self.port),
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
-            **_UNSAFE_AND_QUICK,
+            **self._options,
         }
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
