@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from mstoken import strict_jwt
 from mstoken.wire import SIGNATURE_ALGORITHM
@@ -21,6 +24,7 @@ PUBLIC_MEMBERS = ("kty", "crv", "x", "y")
 """The members that define a public key (RFC 7518, section 6.2.1)."""
 
 _COORDINATE_BYTES = 32
+_ECDSA = ec.ECDSA(hashes.SHA256())
 
 
 def public_jwk(key: object) -> dict[str, str]:
@@ -54,6 +58,21 @@ def verifies_es256(jwk: Mapping[str, Any]) -> bool:
         and isinstance(operations, list)
         and "verify" in operations
     )
+
+
+def is_es256_signature(signature: bytes, signing_input: bytes, key: ec.EllipticCurvePublicKey) -> bool:
+    """Return whether `signature` is that of `signing_input` by `key`, with ES256 (RFC 7518, section 3.4).
+
+    Kept by hand because PyJWT makes its hash and its algorithm anew for each signature, which takes 4 µs of 50.
+    """
+    if len(signature) != 2 * _COORDINATE_BYTES:
+        return False
+    r, s = (int.from_bytes(half, "big") for half in (signature[:_COORDINATE_BYTES], signature[_COORDINATE_BYTES:]))
+    try:
+        key.verify(encode_dss_signature(r, s), signing_input, _ECDSA)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:

@@ -18,10 +18,22 @@ from jwt.algorithms import ECAlgorithm
 
 from mstoken import strict_jwt, uri
 from mstoken.errors import ProofInvalid, ProofMissing
-from mstoken.jwk import CURVE, KEY_TYPE, PRIVATE_MEMBERS, coordinate, public_jwk, public_key, thumbprint, verifies_es256
+from mstoken.jwk import (
+    CURVE,
+    KEY_TYPE,
+    PRIVATE_MEMBERS,
+    coordinate,
+    is_es256_signature,
+    public_jwk,
+    public_key,
+    thumbprint,
+    verifies_es256,
+)
 from mstoken.wire import MAX_JTI_CHARACTERS, PROOF_HEADER, PROOF_MAX_AGE_SECONDS, PROOF_TYPE, SIGNATURE_ALGORITHM
 
 MAX_CACHED_KEYS = 10_000
+MAX_CACHED_HEADER_CHARACTERS = 512
+"""The header of a proof has about 250 characters. Longer ones are read again for each proof, to limit the cache."""
 
 _MAX_TIMESTAMP = 2**53
 """Maximum `iat`, in seconds since the epoch. Larger JSON numbers are not exact (RFC 8259, section 6)."""
@@ -68,10 +80,10 @@ class Proof:
 
 
 class ProofVerifier:
-    """Checks proofs. It caches public keys by their coordinates: a look-up is faster than parsing a key."""
+    """Checks proofs. It caches public keys by the header that has them, which all proofs of a key have alike."""
 
     def __init__(self) -> None:
-        self._keys: OrderedDict[tuple[object, object], _Key] = OrderedDict()
+        self._keys: OrderedDict[str, _Key] = OrderedDict()
 
     def verify(
         self,
@@ -98,16 +110,20 @@ class ProofVerifier:
         if len(header_lines) != 1:
             raise ProofInvalid(f"The request has more than one {PROOF_HEADER} header line.")
         try:
-            jwt = strict_jwt.unverified(header_lines[0].strip(strict_jwt.OPTIONAL_WHITESPACE))
+            jwt = strict_jwt.split(header_lines[0].strip(strict_jwt.OPTIONAL_WHITESPACE))
+            claims = strict_jwt.part(jwt.payload)
+            # The cache has headers that have passed all checks of a header. They are compared letter by letter.
+            key = self._keys.get(jwt.header)
+            header = {} if key else strict_jwt.part(jwt.header)
         except ValueError as error:
             raise ProofInvalid(f"The proof is malformed: {error}.") from None
-        jwk = _public_jwk(jwt.header)
-        proof = _proof(jwt.payload, key_thumbprint)
-        if not hmac.compare_digest(_text(jwt.payload, "ath"), strict_jwt.base64url(token_sha256)):
+        jwk = {} if key else _public_jwk(header)
+        proof = _proof(claims, key_thumbprint)
+        if not hmac.compare_digest(_text(claims, "ath"), strict_jwt.base64url(token_sha256)):
             raise ProofInvalid("The proof is for another token: ath is not the hash of the token in this request.")
-        if _text(jwt.payload, "htm") != method:
+        if _text(claims, "htm") != method:
             raise ProofInvalid("The proof is for another method: htm is not the method of this request.")
-        if not _is_same_url(_text(jwt.payload, "htu"), url):
+        if not _is_same_url(_text(claims, "htu"), url):
             raise ProofInvalid("The proof is for another URL: htu is not the URL of this request.")
         age_seconds = now - proof.issued_at
         if age_seconds > PROOF_MAX_AGE_SECONDS:
@@ -120,22 +136,20 @@ class ProofVerifier:
                 f"The iat of the proof is {-age_seconds:.1f} s in the future by the clock of this service. "
                 f"At most {clock_skew_seconds} s are allowed."
             )
-        if not _ES256.verify(jwt.signing_input, self._key(jwk, key_thumbprint), jwt.signature):
-            raise ProofInvalid("The signature of the proof is not valid for the key in its header.")
-        return proof
-
-    def _key(self, jwk: Mapping[str, Any], key_thumbprint: str) -> ec.EllipticCurvePublicKey:
-        """Return the key in `jwk`, which must have that thumbprint. Only such keys are cached."""
-        coordinates = jwk.get("x"), jwk.get("y")
-        key = self._keys.get(coordinates) if all(isinstance(value, str) for value in coordinates) else None
-        if key is None:
-            key = _Key.from_coordinates(*coordinates)
+        key = key or _Key.from_coordinates(jwk.get("x"), jwk.get("y"))
         if not hmac.compare_digest(key.thumbprint, key_thumbprint):
             raise ProofInvalid("The proof was made with another key than the one to which the token is bound.")
-        self._keys[coordinates] = key
-        if len(self._keys) > MAX_CACHED_KEYS:
-            self._keys.popitem(last=False)
-        return key.public
+        if not is_es256_signature(jwt.signature, jwt.signing_input, key.public):
+            raise ProofInvalid("The signature of the proof is not valid for the key in its header.")
+        self._keep(jwt.header, key)
+        return proof
+
+    def _keep(self, header: str, key: "_Key") -> None:
+        """Cache the key of a proof that is valid for its call."""
+        if header not in self._keys and len(header) <= MAX_CACHED_HEADER_CHARACTERS:
+            self._keys[header] = key
+            if len(self._keys) > MAX_CACHED_KEYS:
+                self._keys.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)

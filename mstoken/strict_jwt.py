@@ -44,20 +44,39 @@ class Unverified(NamedTuple):
     signature: bytes
 
 
+class Parts(NamedTuple):
+    """The parts of a JWT: the header and the payload as they came, the bytes that were signed, the signature."""
+
+    header: str
+    payload: str
+    signing_input: bytes
+    signature: bytes
+
+
 def unverified(token: str) -> Unverified:
-    """Return the parts of `token`, a JWT of at most 8 KiB in compact serialization. The signature may be empty.
+    """Return `token`, a JWT of at most 8 KiB in compact serialization, with its contents. The signature may be empty.
 
     Raises ValueError.
     """
+    parts = split(token)
+    payload = part(parts.payload)
+    return Unverified(token, part(parts.header), payload, parts.signing_input, parts.signature)
+
+
+def split(token: str) -> Parts:
+    """Return the parts of `token`, as `unverified` does, but do not read the JSON in them. `part` reads it."""
     if len(token) > MAX_TOKEN_BYTES:
         raise ValueError(f"longer than {MAX_TOKEN_BYTES} bytes")
-    parts = _COMPACT.fullmatch(token)
-    if parts is None:
+    match = _COMPACT.fullmatch(token)
+    if match is None:
         raise ValueError("not three parts of base64url separated by dots")
-    header, payload, signature = parts.groups()
-    signing_input = token[: parts.end(2)].encode("ascii")
-    claims = json_object(_decoded(payload))
-    return Unverified(token, json_object(_decoded(header)), claims, signing_input, _decoded(signature))
+    header, payload, signature = match.groups()
+    return Parts(header, payload, token[: match.end(2)].encode("ascii"), _decoded(signature))
+
+
+def part(text: str) -> dict[str, Any]:
+    """Return the JSON object in the header or the payload of `split`. Raises ValueError."""
+    return json_object(_decoded(text))
 
 
 def bearer_token(header_lines: Sequence[str]) -> str:

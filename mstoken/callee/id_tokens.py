@@ -5,11 +5,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from mstoken import strict_jwt
 from mstoken.callee.firebase import Firebase
-from mstoken.claims import has_token_id, token_sha256
+from mstoken.claims import ServiceClaims, has_token_id, token_sha256
 from mstoken.errors import TokenExpired, TokenMalformed, TokenUntrusted
 from mstoken.log_events import log_event
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
@@ -20,12 +21,17 @@ MAX_REMEMBERED_TOKENS = 10_000
 _log = logging.getLogger("mstoken.tokens")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class IdToken:
     """A verified ID token: its SHA-256, which proofs name (RFC 9449, section 4.2, `ath`), and its claims."""
 
     sha256: bytes
     claims: Mapping[str, Any]
+
+    @cached_property
+    def service_claims(self) -> ServiceClaims:
+        """The `ms` claim. Raises `TokenNotService` if the token is not that of a service."""
+        return ServiceClaims.parse(self.claims)
 
 
 class IdTokenVerifier:
@@ -39,8 +45,8 @@ class IdTokenVerifier:
         """`clock` returns seconds since the epoch."""
         self._firebase = firebase
         self._clock = clock
-        self._remembered: OrderedDict[bytes, Mapping[str, Any]] = OrderedDict()
-        """The claims of verified tokens, by the SHA-256 of the token. The token used longest ago comes first."""
+        self._remembered: OrderedDict[bytes, IdToken] = OrderedDict()
+        """Verified tokens by their SHA-256. The token used longest ago comes first."""
         self._has_advised = False
 
     async def verify(self, token: str) -> IdToken:
@@ -50,17 +56,17 @@ class IdTokenVerifier:
         verified now.
         """
         sha256 = token_sha256(token)
-        claims = self._remembered.get(sha256)
-        if claims is not None:
+        verified = self._remembered.get(sha256)
+        if verified is not None:
             with suppress(KeyError):  # Another thread may have made room.
                 self._remembered.move_to_end(sha256)
         else:
-            claims = await self._verify(token)
-            if not has_token_id(claims):
-                self._remember(sha256, claims)
-        if self._clock() - CLOCK_SKEW_SECONDS >= claims["exp"]:
+            verified = IdToken(sha256, await self._verify(token))
+            if not has_token_id(verified.claims):
+                self._remember(verified)
+        if self._clock() - CLOCK_SKEW_SECONDS >= verified.claims["exp"]:
             raise TokenExpired
-        return IdToken(sha256, claims)
+        return verified
 
     async def _verify(self, token: str) -> Mapping[str, Any]:
         """Return the claims of a token whose signature firebase-admin has verified, and whose times are plausible.
@@ -102,7 +108,7 @@ class IdTokenVerifier:
             )
             log_event(_log, logging.WARNING, "unsigned token", advice)
 
-    def _remember(self, sha256: bytes, claims: Mapping[str, Any]) -> None:
-        self._remembered[sha256] = claims
+    def _remember(self, token: IdToken) -> None:
+        self._remembered[token.sha256] = token
         if len(self._remembered) > MAX_REMEMBERED_TOKENS:
             self._remembered.popitem(last=False)

@@ -202,7 +202,7 @@ class TokenVerifier:
             raise TokenMalformed(f"The request has more than one {SERVICE_TOKEN_HEADER} header line.")
         parts = self._parts.get()
         token = await parts.id_tokens.verify(call.service_tokens[0].strip(strict_jwt.OPTIONAL_WHITESPACE))
-        ms = ServiceClaims.parse(token.claims)
+        ms = token.service_claims
         if ms.audience != self.audience:
             raise TokenWrongAudience(ms.audience, self.audience)
         if not await parts.status.is_alive(ms.uid, token.claims["auth_time"], ms.minted_at):

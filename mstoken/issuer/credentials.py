@@ -11,7 +11,6 @@ from typing import Any
 
 import google.auth.exceptions
 from google.oauth2 import id_token
-from jwt.algorithms import ECAlgorithm
 
 from mstoken import strict_jwt
 from mstoken.callee.certificates import CertificateCache
@@ -27,12 +26,11 @@ from mstoken.errors import (
 )
 from mstoken.issuer.keys import RegisteredKey
 from mstoken.issuer.policy import Policy
+from mstoken.jwk import is_es256_signature
 from mstoken.upstream_errors import Meaning, meaning_of
 from mstoken.wire import ASSERTION_MAX_AGE_SECONDS, CLOCK_SKEW_SECONDS, MAX_JTI_CHARACTERS, SIGNATURE_ALGORITHM
 
 GOOGLE_ISSUER = "https://accounts.google.com"
-
-_ES256 = ECAlgorithm(ECAlgorithm.SHA256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +171,8 @@ class CredentialVerifier:
         key_id = jwt.header.get("kid")
         if jwt.header.get("alg") == SIGNATURE_ALGORITHM:
             for key in self._policy.keys_of(service):
-                if key_id in (None, key.key_id) and _ES256.verify(jwt.signing_input, key.public_key, jwt.signature):
+                if key_id in (None, key.key_id) and is_es256_signature(
+                    jwt.signature, jwt.signing_input, key.public_key
+                ):
                     return key
         raise CredentialUntrusted("The assertion is not signed with a registered key of the service in iss.")

@@ -419,6 +419,26 @@ def test_check_6_with_cached_keys() -> None:
     assert verify(forged({"jwk": other}, sign=ecdsa(OTHER_KEY)), verifier=verifier, key_thumbprint=thumbprint(other))
 
 
+def test_a_cached_key_is_only_for_the_tokens_that_are_bound_to_it() -> None:
+    """A proof with a cached key is refused with a token that is bound to another key."""
+    verifier = ProofVerifier()
+    verify(forged(), verifier=verifier)
+    assert "another key" in refusal(forged(), verifier=verifier, key_thumbprint=thumbprint(public(OTHER_KEY)))
+
+
+def test_only_headers_of_valid_proofs_are_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is cached for an invalid proof, nor for a header so long that it is not an ordinary one."""
+    verifier = ProofVerifier()
+    refusal(forged(sign=ecdsa(OTHER_KEY)), verifier=verifier)
+    refusal(forged(claims={"htm": "POST"}), verifier=verifier)
+    verify(forged({"kid": "x" * 512}), verifier=verifier)
+    assert not verifier._keys
+    monkeypatch.setattr("mstoken.proof.MAX_CACHED_KEYS", 2)
+    for name in "first", "second", "third":
+        verify(forged({"kid": name}), verifier=verifier)
+    assert len(verifier._keys) == 2
+
+
 @pytest.mark.parametrize("value", [ABSENT, None, "", "P-256", 7, True, [], [JWK]])
 def test_check_7_the_header_has_a_jwk(value: Any) -> None:
     """A proof whose `jwk` is missing or not an object is refused."""

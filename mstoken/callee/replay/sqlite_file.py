@@ -34,6 +34,10 @@ _ATTEMPTS = 3
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
+class _Outdated(Exception):
+    """What the file remembers does not count any more."""
+
+
 class BusyError(Exception):
     """Another worker held the file for longer than this connection waits."""
 
@@ -53,8 +57,9 @@ class SpentIdFile:
     It is closed before each fork, and opened again afterwards: a process must not have a connection that its parent has
     opened, not even to close it (SQLite, "How To Corrupt An SQLite Database File", section 2.6).
 
-    The memory of the file begins anew if the file is missing or damaged, if it is a copy, and after a restart of the
-    machine, because SQLite does not wait for the disk. A damaged file is not deleted: it gets the ending `.damaged`.
+    The memory begins anew, in a new file, if the file is missing or damaged, if it is a copy, and after a restart of
+    the machine. So SQLite need not wait for the disk: what a crash of the machine damages is not used again. A damaged
+    file is not deleted: it gets the ending `.damaged`.
     """
 
     def __init__(self, path: Path, *, wait_seconds: float, clock: Callable[[], float]) -> None:
@@ -132,10 +137,12 @@ class SpentIdFile:
         with self._folder_locked():
             try:
                 return self._connect()
+            except _Outdated:
+                self._delete()
             except sqlite3.Error as error:
                 if _code(error) not in _DAMAGE:
                     raise
-            self._set_aside()
+                self._set_aside()
             return self._connect()
 
     def _connect(self) -> Connection:
@@ -148,7 +155,8 @@ class SpentIdFile:
             if not is_new:
                 self._check_tables(sql)
             sql.execute("PRAGMA journal_mode = WAL")
-            sql.execute("PRAGMA synchronous = NORMAL")
+            # With NORMAL, one spend in a thousand waits for the disk, and all others of its process with it.
+            sql.execute(f"PRAGMA synchronous = {'NORMAL' if _boot() is None else 'OFF'}")
             sql.execute("BEGIN IMMEDIATE")
             complete_since = self._complete_since(sql, is_new=is_new)
             sql.execute("COMMIT")
@@ -177,7 +185,10 @@ class SpentIdFile:
             raise sqlite3.DatabaseError("The file of spent ids has other tables than expected.")
 
     def _complete_since(self, sql: sqlite3.Connection, *, is_new: bool) -> float:
-        """Return since when the memory is complete. Create the tables in a new file. Raises sqlite3.Error."""
+        """Return since when the memory is complete. Create the tables in a new file.
+
+        Raises sqlite3.Error, and `_Outdated` if the file is a copy, or from before a restart of the machine.
+        """
         now, state = self._clock(), self._state()
         if is_new:
             for statement in _TABLES.values():
@@ -188,22 +199,17 @@ class SpentIdFile:
         if len(rows) != 1 or not isinstance(rows[0][0], float):
             raise sqlite3.DatabaseError("The file of spent ids does not tell since when it is complete.")
         complete_since, known_state = rows[0]
+        if known_state != state:
+            raise _Outdated
         # A time in the future is from a clock that has been set back. The memory is complete since now at the latest.
-        if known_state != state or complete_since > now:
-            sql.execute("UPDATE memory SET complete_since = ?, state = ?", (now, state))
+        if complete_since > now:
+            sql.execute("UPDATE memory SET complete_since = ?", (now,))
             return now
         return float(complete_since)
 
     def _state(self) -> str:
-        """Return what changes when ids may be lost: the boot of the machine, and the file, which may be a copy.
-
-        Source: Linux, Documentation/admin-guide/sysctl/kernel.rst, "random". Other systems have no such file.
-        """
-        try:
-            boot = _BOOT_ID.read_text().strip()
-        except OSError:
-            boot = "?"
-        return f"{boot} {self._inodes()[0]}"
+        """Return what changes when ids may be lost: the boot of the machine, and the file, which may be a copy."""
+        return f"{_boot() or '?'} {self._inodes()[0]}"
 
     def _inodes(self) -> tuple[int | None, int | None]:
         """Return the inodes of the database and of its log. None stands for a missing file."""
@@ -214,6 +220,12 @@ class SpentIdFile:
         for suffix, file in self._files.items():
             with contextlib.suppress(FileNotFoundError):
                 os.replace(file, f"{self._path}.damaged{suffix}")
+
+    def _delete(self) -> None:
+        """Delete the files, so that a new database can be made."""
+        for file in self._files.values():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file)
 
     def _unavailable(self, error: Exception) -> VerifierUnavailable:
         return VerifierUnavailable(
@@ -237,6 +249,17 @@ class SpentIdFile:
 def _code(error: sqlite3.Error) -> int:
     """Return the primary result code of SQLite. Errors that this module raises count as damage."""
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+
+
+def _boot() -> str | None:
+    """Return the id of this boot of the machine; None on a system that does not tell.
+
+    Source: Linux, Documentation/admin-guide/sysctl/kernel.rst, "random".
+    """
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return None
 
 
 def _inode(file: str) -> int | None:

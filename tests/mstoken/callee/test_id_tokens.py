@@ -2,13 +2,12 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from mstoken.callee.callers import Call
-from mstoken.callee.id_tokens import MAX_REMEMBERED_TOKENS, IdTokenVerifier
+from mstoken.callee.id_tokens import MAX_REMEMBERED_TOKENS, IdToken, IdTokenVerifier
 from mstoken.errors import TokenUntrusted
 from mstoken.problem import problem_details
 from mstoken.strict_jwt import base64url
@@ -151,7 +150,7 @@ async def test_the_number_of_remembered_tokens_is_limited(bound: ProductWithProo
     assert bound.firebase.verifications == before + 1
 
 
-class Contended(OrderedDict[bytes, Mapping[str, Any]]):
+class Contended(OrderedDict[bytes, IdToken]):
     """Remembered tokens, of which another thread removes each just after it was found."""
 
     def get(self, key: bytes, default: Any = None) -> Any:

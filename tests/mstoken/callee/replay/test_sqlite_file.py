@@ -200,6 +200,37 @@ async def test_a_file_that_is_lost_while_the_service_is_stopped(
     await again.aclose()
 
 
+async def test_after_a_restart_of_the_machine_the_file_is_a_new_one(
+    store: SQLiteReplayStore, path: Path, clock: FakeClock
+) -> None:
+    """The old file may be damaged, because nothing waited for the disk. It is deleted, and nothing is left of it."""
+    await spend(store, "before", clock)
+    await store.aclose()
+    restart_the_machine(path)
+    execute(path, "PRAGMA user_version = 7")
+    again = SQLiteReplayStore(path, clock=clock)
+    with pytest.raises(StoreIsNew):
+        await again.ready()
+    await again.aclose()
+    with closing(sqlite3.connect(path)) as sql:
+        assert sql.execute("PRAGMA user_version").fetchone() == (0,)
+    assert not list(path.parent.glob("*.damaged*"))
+
+
+@pytest.mark.parametrize(("boot", "synchronous"), [("a-boot", 0), (None, 1)], ids=["known boot", "unknown boot"])
+async def test_spending_waits_for_the_disk_only_where_a_restart_would_not_be_noticed(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, boot: str | None, synchronous: int
+) -> None:
+    """SQLite's setting `synchronous` is OFF (0) where the id of the boot is known, and NORMAL (1) elsewhere."""
+    boot_id = path.parent.with_name("boot_id")
+    if boot is not None:
+        boot_id.write_text(boot)
+    monkeypatch.setattr("mstoken.callee.replay.sqlite_file._BOOT_ID", boot_id)
+    file = SpentIdFile(path, wait_seconds=0, clock=clock)
+    assert file.use(lambda connection: connection.sql.execute("PRAGMA synchronous").fetchone()) == (synchronous,)
+    file.close()
+
+
 @pytest.mark.parametrize("damage", [overwrite, truncate, cut_in_half])
 async def test_a_file_that_is_damaged_while_it_is_used(
     store: SQLiteReplayStore, path: Path, clock: FakeClock, damage: Callable[[Path], object]
