@@ -93,11 +93,16 @@ class Issuer:
 
     def plain_admin_app(self) -> firebase_admin.App:
         """Return an app of firebase-admin, unchanged except that its HTTP requests get the certificates from memory."""
-        app = firebase_admin.initialize_app(options={"projectId": PROJECT}, name="plain")
-        adapter = _Adapter()
-        adapter.certificates = self.certificates
-        auth._get_client(app)._token_verifier.request.session.mount("https://", adapter)
-        return app
+        return admin_app(self.certificates, "plain")
+
+
+def admin_app(certificates: bytes, name: str) -> firebase_admin.App:
+    """Return an app of firebase-admin, unchanged except that its HTTP requests are answered with `certificates`."""
+    app = firebase_admin.initialize_app(options={"projectId": PROJECT}, name=name)
+    adapter = _Adapter()
+    adapter.certificates = certificates
+    auth._get_client(app)._token_verifier.request.session.mount("https://", adapter)
+    return app
 
 
 class BenchFirebase(AdminFirebase):

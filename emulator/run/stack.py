@@ -186,7 +186,7 @@ class Stack:
                 *("--config", str(config), "--project", self.project, "--import", str(SEED)),
             ],
             # firebase-tools passes its environment on to the functions. CI stops it from asking for news and updates.
-            env=_environment()
+            env=clean_environment()
             | {"CI": "true", "FUNCTIONS_EMULATOR_PARALLEL": str(FUNCTIONS_AT_ONCE)}
             | {"SHOP_PORT_OFFSET": str(self.ports.functions - Ports.functions)}
             # It imports the functions once at its start, gives that 10 s by default, and never tries again.
@@ -217,7 +217,7 @@ class Stack:
                 *("--port", str(self.ports.signed_auth), "--auth", upstream),
                 *(part for name in services for part in ("--service", f"{name}={self._metadata_port(name)}")),
             ],
-            env=_environment(),
+            env=clean_environment(),
             cwd=ROOT,
             log=self.log("local_emulators"),
         )
@@ -254,14 +254,8 @@ class Stack:
     def _start_service(self, supervisor: Supervisor, service: str) -> None:
         supervisor.start(
             service,
-            [
-                *(sys.executable, "-m", "uvicorn", "--factory", self._factory(service)),
-                *("--host", HOST, "--port", str(getattr(self.ports, service)), "--http", HTTP_PROTOCOL),
-                *("--timeout-graceful-shutdown", str(STOP_SECONDS)),
-                # By default uvicorn believes X-Forwarded-For of every client on this machine.
-                *("--no-proxy-headers", "--workers", str(self.workers)),
-            ],
-            env=_environment() | self._service_environment(service),
+            uvicorn(self._factory(service), getattr(self.ports, service), workers=self.workers),
+            env=clean_environment() | self._service_environment(service),
             cwd=ROOT,
             log=self.log(service),
         )
@@ -283,7 +277,7 @@ class Stack:
         # Each write goes to the disk before its answer: a spent id must not be forgotten when Redis stops.
         options = ["--bind", HOST, "--port", str(self.ports.redis), "--dir", str(self.data), "--save", ""]
         command = [program, *options, "--appendonly", "yes", "--appendfsync", "always", "--appenddirname", REDIS_DATA]
-        process = supervisor.start(REDIS, command, env=_environment(), cwd=self.data, log=self.log(REDIS))
+        process = supervisor.start(REDIS, command, env=clean_environment(), cwd=self.data, log=self.log(REDIS))
         supervisor.wait_until(partial(_accepts_connections, self.ports.redis), process.name, START_SECONDS)
 
     def _wait_for_service(self, supervisor: Supervisor, service: str) -> None:
@@ -310,6 +304,17 @@ class Stack:
             "PRODUCT_URL": self.base_url("product"),
             **self.identity_environment(service),
         }
+
+
+def uvicorn(factory: str, port: int, *, workers: int = 1) -> list[str]:
+    """Return the command that serves an app as all services are served. `factory` is "module:function"."""
+    return [
+        *(sys.executable, "-m", "uvicorn", "--factory", factory),
+        *("--host", HOST, "--port", str(port), "--http", HTTP_PROTOCOL),
+        *("--timeout-graceful-shutdown", str(STOP_SECONDS)),
+        # By default uvicorn believes X-Forwarded-For of every client on this machine.
+        *("--no-proxy-headers", "--workers", str(workers)),
+    ]
 
 
 def _answers(url: str) -> bool:
@@ -342,7 +347,7 @@ def _is_token_service(token_url: str) -> bool:
         return False
 
 
-def _environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """Return the user's environment without the variables that the stack sets itself, and without proxies."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(SHOP_VARIABLES)}
     use_no_proxy(environment)

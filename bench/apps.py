@@ -1,0 +1,137 @@
+"""The apps of the protected route, `GET /products`, as the benchmark compares them. uvicorn starts each by its name.
+
+All but `bare` are the real Product service. They differ in the verifier, which only the benchmark can replace: no
+setting of a service turns authentication off.
+"""
+
+import hmac
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from cryptography.fernet import Fernet
+from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
+from firebase_admin import auth
+from typing_extensions import override
+
+from bench.issuer import BenchFirebase, admin_app
+from mstoken import Settings, TokenVerifier, telemetry
+from mstoken.callee.callers import Admission, Call, Caller, ServiceCaller
+from mstoken.errors import TokenUntrusted
+from services.common import telemetry as shop_telemetry
+from services.common.app import own_process
+from services.product.app import create_app
+from services.product.settings import ProductSettings
+
+SECRET_VARIABLE = "BENCH_SHARED_SECRET"
+"""The key of Fernet, which is also the secret that is encrypted. It is made for one run."""
+FERNET_SECONDS = 60
+"""How old an encrypted secret may be."""
+
+_BILLING = ServiceCaller("billing", "svc:billing", "product", "fresh", "-", 0)
+
+
+def bare() -> FastAPI:
+    """Return an app whose route returns a constant, and nothing else."""
+    app = FastAPI()
+
+    @app.get("/products")
+    async def products() -> dict[str, Any]:
+        return {"items": [], "next_cursor": None}
+
+    @app.get("/readyz")
+    async def ready() -> dict[str, str]:
+        return {"status": "ready"}
+
+    return app
+
+
+@own_process("product")
+def protected() -> FastAPI:
+    """Return Product as it is, but with an issuer and a directory of identities that need no network."""
+    return _product(TokenVerifier)
+
+
+@own_process("product")
+def off() -> FastAPI:
+    """Return Product without authentication: its verifier admits every call as Billing's, and looks at nothing."""
+    return _product(AdmitsAll)
+
+
+@own_process("product")
+def admin_in_threads() -> FastAPI:
+    """Return Product with what people write today: firebase-admin as it comes, in a thread pool."""
+    certificates = Path(os.environ["MSTOKEN_CERTIFICATES_FILE"]).read_bytes()
+    return _product(lambda *args, **kwargs: AdminInThreads(certificates, *args, **kwargs))
+
+
+@own_process("product")
+def shared_secret() -> FastAPI:
+    """Return Product with a shared secret that is encrypted for each call (Fernet). If it leaks, anyone can call."""
+    return _product(lambda *args, **kwargs: SharedSecret(os.environ[SECRET_VARIABLE], *args, **kwargs))
+
+
+def without_telemetry() -> FastAPI:
+    """Return `protected` as it would be without our calls of OpenTelemetry, and without FastAPI's."""
+    replacements = (
+        (telemetry, "measure", lambda _operation, _attributes: nullcontext()),
+        (telemetry, "count", lambda _counter, _attributes: None),
+        (telemetry, "observe", lambda _gauge, _owner, _read: None),
+        (shop_telemetry, "add_trace_ids", lambda _logger, _method, event: event),
+        (shop_telemetry, "REQUESTS", shop_telemetry.REQUESTS | {"tracing": False, "metrics": False}),
+    )
+    for module, name, replacement in replacements:
+        getattr(module, name)  # Fails if the name is gone: then this app would have its telemetry.
+        setattr(module, name, replacement)
+    return protected()
+
+
+class AdmitsAll(TokenVerifier):
+    """Admits every call as Billing's. It exists only in the benchmark."""
+
+    @override
+    async def authorize(self, admission: Admission, call: Call) -> Caller:
+        return _BILLING
+
+    @override
+    async def admit(self, admission: Admission, caller: Caller, call: Call) -> Caller:
+        return caller
+
+
+class AdminInThreads(AdmitsAll):
+    """Verifies a token with firebase-admin, unchanged, in Starlette's thread pool. Its certificates come from memory.
+
+    It checks neither audience nor replay.
+    """
+
+    def __init__(self, certificates: bytes, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._admin = admin_app(certificates, "in threads")
+
+    @override
+    async def authorize(self, admission: Admission, call: Call) -> Caller:
+        await run_in_threadpool(auth.verify_id_token, call.service_tokens[0], self._admin)
+        return _BILLING
+
+
+class SharedSecret(AdmitsAll):
+    """Decrypts what the caller sent, and compares it with the secret that all services have."""
+
+    def __init__(self, secret: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._secret = secret.encode()
+        self._fernet = Fernet(secret)
+
+    @override
+    async def authorize(self, admission: Admission, call: Call) -> Caller:
+        if not hmac.compare_digest(self._fernet.decrypt(call.service_tokens[0], ttl=FERNET_SECONDS), self._secret):
+            raise TokenUntrusted("It is not the shared secret.")
+        return _BILLING
+
+
+def _product(verifier: Callable[..., TokenVerifier]) -> FastAPI:
+    settings = Settings()
+    return create_app(ProductSettings(), verifier=verifier("product", settings, firebase=BenchFirebase(settings)))
