@@ -67,6 +67,8 @@ def measure(plan: Plan) -> list[Measurement]:
     """Measure the route in all cases, or those that `make bench-quick` compares."""
     ends_at = time.monotonic() + plan.seconds
     with ExitStack() as stack:
+        # The database is the first to start, and so the last to end.
+        database = None if plan.is_quick else stack.enter_context(postgresql(plan, f"{TITLE} on PostgreSQL"))
         servers = stack.enter_context(Servers(plan.folder))
         client = stack.enter_context(LoadClient(servers.cores.client))
         route = _Route(plan.folder, servers, client)
@@ -88,9 +90,8 @@ def measure(plan: Plan) -> list[Measurement]:
             if name in (OFF, FRESH, PROOF)
         }
         on_postgresql = {}
-        database = stack.enter_context(postgresql(plan, "The protected route on PostgreSQL"))
         if database is not None:
-            url = database.url()
+            url = database.url(database.make_database())
             asyncio.run(_fill(url))
             on_postgresql = {
                 f"{name}, {POSTGRESQL}": route.start(target.factory, target.requests, database_url=url)
@@ -99,10 +100,14 @@ def measure(plan: Plan) -> list[Measurement]:
             }
         route.wait()
         left = ends_at - time.monotonic()
+        plan.say(f"{len(main)} cases with one worker")
         found = route.compare(main, time.monotonic() + left * 0.5, has_latencies=True)
+        plan.say(f"with {TWO_WORKERS}")
         found += route.compare(both, time.monotonic() + left * 0.17, has_latencies=True)
         if on_postgresql:
+            plan.say(f"on {POSTGRESQL}")
             found += route.compare(on_postgresql, time.monotonic() + left * 0.17, has_latencies=True)
+        plan.say("what telemetry costs while it is off")
         return [*found, _telemetry(route.compare(without, ends_at, round_seconds=SHORT_ROUND_SECONDS))]
 
 
