@@ -5,13 +5,10 @@ import random
 import time
 
 import httpx
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 from typing_extensions import override
 
 from bench.issuer import PROJECT
-from bench.measure import measured
 from mstoken import ServiceIdentity, Settings
 from mstoken.caller.connections import Connections
 from mstoken.claims import ServiceClaims
@@ -49,25 +46,6 @@ class _FarFirebase(httpx.AsyncBaseTransport):
 def _identity(firebase: _FarFirebase) -> ServiceIdentity:
     settings = Settings(project_id=PROJECT, emulator_host=None, api_key=SecretStr("bench"))
     return ServiceIdentity("billing", settings, minter=_Minter(), transport=firebase)
-
-
-async def proofs() -> dict[str, float]:
-    """Measure a proof with its headers, and a signature alone. Return microseconds of processor time."""
-    key, message = ec.generate_private_key(ec.SECP256R1()), b"x" * 400
-    async with _identity(_FarFirebase()) as billing:
-        await billing.token("product", "proof")
-        auth = billing.to("product", "proof")
-
-        async def signature() -> None:
-            key.sign(message, ec.ECDSA(hashes.SHA256()))
-
-        requests = iter([httpx.Request("GET", URL) for _ in range(20 * REPETITIONS)])
-
-        async def headers() -> None:
-            await anext(auth.async_auth_flow(next(requests)))
-
-        rounds = await measured({SIGNATURE: signature, HEADERS: headers}, REPETITIONS)
-    return {case: min(values) for case, values in rounds.items()}
 
 
 async def waits() -> tuple[list[float], int]:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
 
 import uvloop
@@ -20,7 +21,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from bench.issuer import PROJECT, BenchFirebase, Issuer
-from bench.measure import ROUNDS, Work, measured
+from bench.measure import REPETITIONS, ROUNDS, Work, measured
 from mstoken import Settings, TokenVerifier
 from mstoken.callee.replay.sqlite import SQLiteReplayStore
 from mstoken.claims import ServiceClaims
@@ -32,7 +33,6 @@ from services.product.settings import ProductSettings
 PARSERS = ("h11", "httptools")
 BASE_URL = "https://product.example.com"
 PATH = "/products"
-REPETITIONS = 100
 
 
 def main() -> None:
@@ -53,8 +53,8 @@ async def calls(folder: Path) -> dict[str, float]:
     os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = str(issuer.credentials_file(folder))
     requests = _requests(issuer)
     async with _product(issuer, folder) as app:
-        rounds = await measured({parser: await _call(app, parser, requests) for parser in PARSERS}, REPETITIONS)
-    return {parser: min(values) for parser, values in rounds.items()}
+        rounds = await measured({parser: await _call(app, parser, requests) for parser in PARSERS})
+    return {parser: min(costs.cpu) for parser, costs in rounds.items()}
 
 
 @asynccontextmanager
@@ -92,13 +92,13 @@ async def _call(app: FastAPI, parser: str, requests: Iterator[bytes]) -> Work:
         server,
     )
 
-    async def call() -> None:
-        await loop.sock_sendall(client, next(requests))
+    async def call(request: bytes) -> None:
+        await loop.sock_sendall(client, request)
         answer = await loop.sock_recv(client, 65_536)
         if not answer.startswith(b"HTTP/1.1 200"):
             raise RuntimeError(f"the call was refused: {answer[:500]!r}")
 
-    return call
+    return Work(call, lambda number: list(islice(requests, number)))
 
 
 def _requests(issuer: Issuer) -> Iterator[bytes]:

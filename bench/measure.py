@@ -1,33 +1,74 @@
-"""Measures processor time. The operations take turns in rounds, so that a busy machine slows all of them equally."""
+"""Measures what operations cost. They take turns in rounds, so that a busy machine slows all of them equally."""
 
 import gc
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import tracemalloc
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
+MICROSECOND = 1e-6
 ROUNDS = 15
+REPETITIONS = 100
+TRACED = 25
+"""How many calls of an operation are traced for the memory that they need."""
 
-Work = Callable[[], Awaitable[object]]
-"""One operation. It is called many times, one call after the other."""
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An operation. Before each round, `inputs(number)` makes what so many calls need; that is not measured."""
+
+    call: Callable[[Any], Awaitable[object]]
+    inputs: Callable[[int], Sequence[Any]]
+    repetitions: int = REPETITIONS
+    """How often it is called in a round. Less often for one that waits long."""
 
 
-async def measured(works: Mapping[str, Work], repetitions: int, rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Return the processor time of one call of each operation, in microseconds, in each round.
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What one call of an operation took, in each round: processor time of this process, and elapsed time, in µs."""
 
-    A first round, to warm up, is not counted.
+    cpu: list[float] = field(default_factory=list)
+    elapsed: list[float] = field(default_factory=list)
+
+
+async def measured(works: Mapping[str, Work], *, rounds: int = ROUNDS, share: float = 1.0) -> dict[str, Costs]:
+    """Return the cost of one call of each operation. A first round, to warm up, is not counted.
+
+    With `share`, each operation is called only this part of its repetitions.
     """
-    values: dict[str, list[float]] = {name: [] for name in works}
+    costs = {name: Costs() for name in works}
     with quiet_garbage_collector():
         for turn in range(rounds + 1):
             for name, work in works.items():
-                began = time.process_time()
-                for _ in range(repetitions):
-                    await work()
-                used = time.process_time() - began
+                inputs = work.inputs(max(1, round(work.repetitions * share)))
+                began, began_cpu = time.perf_counter(), time.process_time()
+                for each in inputs:
+                    await work.call(each)
+                used, took = time.process_time() - began_cpu, time.perf_counter() - began
                 if turn:
-                    values[name].append(used / repetitions * 1e6)
-    return values
+                    costs[name].cpu.append(used / len(inputs) / MICROSECOND)
+                    costs[name].elapsed.append(took / len(inputs) / MICROSECOND)
+    return costs
+
+
+async def peaks(works: Mapping[str, Work]) -> dict[str, list[float]]:
+    """Return how much memory calls of each operation need at their peak, in KB (tracemalloc)."""
+    found: dict[str, list[float]] = {}
+    for name, work in works.items():
+        inputs = work.inputs(min(TRACED, work.repetitions))
+        found[name] = []
+        tracemalloc.start()
+        for each in inputs:
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
+            await work.call(each)
+            _, peak = tracemalloc.get_traced_memory()
+            found[name].append((peak - before) / 1000)
+        tracemalloc.stop()
+    return found
 
 
 @contextmanager

@@ -1,154 +1,217 @@
-"""Measures what it costs to verify a call: in our two modes, with firebase-admin alone, and with auth0-api-python."""
+"""What it costs to verify a call: in our two modes with each store of spent ids, and with what people use today.
+
+Nothing here needs a network. Google's certificates come from memory, through the caches of each library. Redis and
+PostgreSQL run on this machine, on another core if there is one.
+"""
 
 import asyncio
 import hashlib
-import os
 import secrets
+import sqlite3
 import time
 import warnings
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from firebase_admin import auth
+import cachecontrol
+import jwt
+import requests
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+from firebase_admin import app_check, auth
+from google.auth.transport.requests import Request
+from google.oauth2 import id_token
+from joserfc import jwt as joserfc_jwt
+from joserfc.jwk import RSAKey
+from joserfc.jwt import JWTClaimsRegistry
 
+from bench import servers
 from bench.issuer import KEY_ID, PROJECT, BenchFirebase, Issuer
-from bench.measure import ROUNDS, measured, on_one_core
-from bench.results import CPU, Measurement, Plan
+from bench.measure import Costs, Work, measured, on_one_core, peaks
+from bench.results import CPU, ELAPSED, MEMORY, Measurement, Plan
 from mstoken import Settings, TokenVerifier, strict_jwt
 from mstoken.callee.callers import Admission, Call
-from mstoken.callee.firebase import AdminFirebase
 from mstoken.callee.replay.memory import MemoryReplayStore
+from mstoken.callee.replay.postgresql import PostgreSQLReplayStore
+from mstoken.callee.replay.redis import RedisReplayStore
 from mstoken.callee.replay.sqlite import SQLiteReplayStore
+from mstoken.callee.replay.store import ReplayStore
 from mstoken.claims import ServiceClaims
+from mstoken.errors import StoreIsNew
 from mstoken.proof import ProofKey, ProofVerifier
 
+TITLE = "Verifying a call"
+
+FRESH = "mstoken, fresh, SQLite"
+FRESH_IN_MEMORY = "mstoken, fresh, memory"
+FRESH_REDIS = "mstoken, fresh, Redis"
+FRESH_POSTGRESQL = "mstoken, fresh, PostgreSQL"
+PROOF = "mstoken, proof, SQLite"
+PROOF_IN_MEMORY = "mstoken, proof, memory"
+PROOF_REDIS = "mstoken, proof, Redis"
+PROOF_POSTGRESQL = "mstoken, proof, PostgreSQL"
+FIRST_PROOF = "mstoken, proof, SQLite: the first call with a token"
+PLAIN_ADMIN = "firebase-admin as it comes"
+GOOGLE_AUTH = "google-auth, certificates in CacheControl"
+PYJWT = "PyJWT, key in hand"
+PYJWT_SPEND = "PyJWT, key in hand, and one insert in SQLite"
+JOSERFC = "joserfc, key in hand"
+AUTH0 = "auth0-api-python, token and proof"
+APP_CHECK = "App Check with consume, Google 120 ms away"
+RSA_CHECK = "floor: one RSA-2048 check"
+P256_CHECK = "floor: one P-256 check"
+
+READ_TOKEN = "part: read the token"
+ADMIN_VERIFY = "part: firebase-admin's checks, keys in memory"
+HASH_TOKEN = "part: SHA-256 of the token"
+READ_PROOF = "part: read the proof"
+CHECK_PROOF = "part: all checks of the proof"
+SPEND = "part: spend an id, SQLite"
+
+QUICK = (FRESH, PROOF, PLAIN_ADMIN, PYJWT_SPEND, AUTH0, RSA_CHECK, P256_CHECK)
+"""What `make bench-quick` measures."""
+WITH_A_SERVER = ("Redis", "PostgreSQL", "App Check")
+"""Of these the elapsed time counts too, because a call waits for a server."""
+
+GOOGLE_SECONDS = 0.12
 URL = "https://product.example.com/products"
 ISSUER = "https://bench.example.com/"
-REPETITIONS = 200
-TITLE = "Verifying a call"
 BILLING = Admission.of(False, {"billing"})
-
-PLAIN_ADMIN = "firebase-admin verify_id_token, unchanged"
-FRESH = "mstoken, fresh: verify, check, spend (SQLite)"
-FRESH_IN_MEMORY = "mstoken, fresh, spent ids in memory"
-PROOF = "mstoken, proof: known token, proof, spend (SQLite)"
-AUTH0 = "auth0-api-python, token and proof; spends nothing"
-FIRST = "mstoken, proof: the first call with a token"
-
-
-class _Calls:
-    """The calls to measure, made in advance."""
-
-    def __init__(self, issuer: Issuer) -> None:
-        self._issuer = issuer
-        self._key = ProofKey()
-        self.made_at = time.time()
-        self.bound_token = self._bound()
-        number = REPETITIONS * (ROUNDS + 1)
-        fresh = [self._with_fresh_token() for _ in range(number)]
-        self.plain = iter([call.service_tokens[0] for call in fresh])
-        self.fresh, self.fresh_again = iter(fresh), iter(fresh)
-        self.with_proof = iter([self._with_proof(self.bound_token) for _ in range(number)])
-        self.first_with_proof = iter([self._with_proof(self._bound(number)) for number in range(number)])
-        auth0_claims = {
-            "iss": ISSUER,
-            "aud": "product",
-            "sub": "billing",
-            "iat": int(time.time()),
-            "exp": int(time.time()) + 3600,
-        }
-        self.auth0_token = issuer.signed(auth0_claims | {"cnf": {"jkt": self._key.thumbprint}})
-        self.auth0_proof = self._proof(self.auth0_token)
-
-    def _bound(self, number: int = 0) -> str:
-        claims = _bound_claims(self._key)
-        return self._issuer.id_token("svc:billing", claims | ({"number": number} if number else {}))
-
-    def _with_fresh_token(self) -> Call:
-        claims = ServiceClaims.fresh("billing", "product", minted_at=time.time())
-        token = self._issuer.id_token("svc:billing", claims.as_developer_claims())
-        return Call("GET", "/products", [token], [], [])
-
-    def _with_proof(self, token: str) -> Call:
-        return Call("GET", "/products", [token], [self._proof(token)], [])
-
-    def _proof(self, token: str) -> str:
-        return self._key.proof("GET", URL, token, issued_at=time.time())
-
-
-def _bound_claims(key: ProofKey) -> dict[str, Any]:
-    """Return the developer claims of a token that is bound to `key`."""
-    return ServiceClaims.bound("billing", "product", key.thumbprint, minted_at=time.time()).as_developer_claims()
+ROUNDS, QUICK_ROUNDS = 25, 11
+QUICK_SHARE = 0.5
 
 
 def measure(plan: Plan) -> list[Measurement]:
-    """Measure the ways to verify a call, and the parts of ours."""
-    with on_one_core():
-        whole, parts = asyncio.run(_verifications(plan.folder))
-    return [Measurement(case, CPU, "µs", values) for case, values in (whole | parts).items()]
+    """Measure all ways to verify a call, and the parts of ours."""
+    with ExitStack() as stack:
+        stores: dict[str, str] = {}
+        if not plan.is_quick:  # The servers start before this process keeps to one core.
+            if redis := stack.enter_context(servers.redis(plan, "Spent ids in Redis")):
+                stores["Redis"] = redis.url
+            if postgresql := stack.enter_context(servers.postgresql(plan, "Spent ids in PostgreSQL")):
+                stores["PostgreSQL"] = postgresql.url(driver="postgresql")
+        stack.enter_context(on_one_core())
+        return asyncio.run(_measure(plan, stores))
 
 
-async def _verifications(folder: Path) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Measure the ways to verify a call, and the parts of ours. Return microseconds of processor time."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Its library warns about another one that it uses.
-        from auth0_api_python import ApiClient, ApiClientOptions
+async def _measure(plan: Plan, stores: Mapping[str, str]) -> list[Measurement]:
+    async with _works(plan.folder, stores) as works:
+        if plan.is_quick:
+            works = {name: works[name] for name in QUICK}
+        plan.say(f"{len(works)} cases take turns in {QUICK_ROUNDS if plan.is_quick else ROUNDS} rounds")
+        costs = await measured(
+            works, rounds=QUICK_ROUNDS if plan.is_quick else ROUNDS, share=QUICK_SHARE if plan.is_quick else 1.0
+        )
+        found = [Measurement(name, CPU, "µs", cost.cpu) for name, cost in costs.items()]
+        if plan.is_quick:
+            return found
+        found += _elapsed(costs)
+        plan.say("the memory that each needs")
+        traced = await peaks({name: work for name, work in works.items() if not name.startswith("part")})
+        return [*found, *(Measurement(name, MEMORY, "KB at its peak", values) for name, values in traced.items())]
+
+
+def _elapsed(costs: Mapping[str, Costs]) -> list[Measurement]:
+    return [
+        Measurement(name, ELAPSED, "µs", cost.elapsed)
+        for name, cost in costs.items()
+        if any(server in name for server in WITH_A_SERVER)
+    ]
+
+
+@asynccontextmanager
+async def _works(folder: Path, urls: Mapping[str, str]) -> AsyncIterator[dict[str, Work]]:
+    """Make everything that is measured. `urls` are those of the servers that this machine has."""
     issuer = Issuer()
-    os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = str(issuer.credentials_file(folder))
+    calls = _Calls(issuer)
     settings = Settings(
         project_id=PROJECT,
         emulator_host=None,
         base_url="https://product.example.com",
         certificates_file=issuer.certificates_file(folder),
     )
-    # With this clock the memory of the store began a minute ago, so the tokens and proofs are not too old for it.
-    store = SQLiteReplayStore(folder / "spent.db", clock=lambda: time.time() - 60)
+    works: dict[str, Work] = {}
+    async with AsyncExitStack() as stack:
+        stack.enter_context(issuer.credentials(folder))
+        firebase = await stack.enter_async_context(_open(BenchFirebase(settings)))
+        stores = _stores(folder, urls)
+        for name, store in stores.items():
+            verifier = TokenVerifier("product", settings, firebase=BenchFirebase(settings), replay=store)
+            await stack.enter_async_context(verifier)
+            await _remembers(store)
+            authorize = partial(verifier.authorize, BILLING)
+            works[f"mstoken, fresh, {name}"] = Work(authorize, calls.fresh)
+            works[f"mstoken, proof, {name}"] = Work(authorize, calls.with_proof)
+            if name == "SQLite":
+                works[FIRST_PROOF] = Work(authorize, calls.first_with_proof)
+        works |= _others(issuer, calls) | stack.enter_context(_python_jwt(issuer, calls, folder))
+        works |= _app_check(issuer, calls) | _floor(issuer) | _parts(calls, stores["SQLite"], firebase)
+        yield works
+
+
+@asynccontextmanager
+async def _open(firebase: BenchFirebase) -> AsyncIterator[BenchFirebase]:
+    await firebase.open()
+    try:
+        yield firebase
+    finally:
+        await firebase.aclose()
+
+
+def _stores(folder: Path, urls: Mapping[str, str]) -> dict[str, ReplayStore]:
+    """Return the stores of spent ids. No clock is ahead: all of them are that of this machine."""
+    stores: dict[str, ReplayStore] = {
+        "memory": MemoryReplayStore(clock_skew_seconds=0),
+        "SQLite": SQLiteReplayStore(folder / "spent.db", clock_skew_seconds=0),
+    }
+    if "Redis" in urls:
+        stores["Redis"] = RedisReplayStore(urls["Redis"], clock_skew_seconds=0)
+    if "PostgreSQL" in urls:
+        stores["PostgreSQL"] = PostgreSQLReplayStore(urls["PostgreSQL"], clock_skew_seconds=0)
+    return stores
+
+
+async def _remembers(store: ReplayStore) -> None:
+    """Wait until a new store would accept an id that is issued now."""
+    while True:
+        try:
+            await store.ready()
+        except StoreIsNew:
+            await asyncio.sleep(0.1)
+        else:
+            return
+
+
+def _others(issuer: Issuer, calls: "_Calls") -> dict[str, Work]:
+    """Return what people use today, called as its documentation says."""
     app = issuer.plain_admin_app()
+    # The documentation of google.oauth2.id_token: a cache-aware request.
+    session = cachecontrol.CacheControl(requests.session())
+    session.mount("https://", issuer.cached_adapter())
+    request = Request(session=session)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # It uses a part of Authlib that warns of its end.
+        from auth0_api_python import ApiClient, ApiClientOptions
     auth0 = ApiClient(ApiClientOptions(domain="bench.example.com", audience="product", custom_fetch=_fetch(issuer)))
-    calls = _Calls(issuer)
-    # All proofs were made in advance. So the verifiers' clock stands still, and no proof becomes too old.
-    product = TokenVerifier(
-        "product", settings, firebase=BenchFirebase(settings), replay=store, clock=lambda: calls.made_at + 10
-    )
-    in_memory = TokenVerifier(
-        "product",
-        settings,
-        firebase=BenchFirebase(settings),
-        replay=MemoryReplayStore(),
-        clock=lambda: calls.made_at + 10,
-    )
-    async with product, in_memory:
 
-        async def plain_admin() -> None:
-            auth.verify_id_token(next(calls.plain), app)
+    async def plain_admin(token: str) -> None:
+        auth.verify_id_token(token, app)
 
-        async def fresh() -> None:
-            await product.authorize(BILLING, next(calls.fresh))
+    async def google_auth(token: str) -> None:
+        id_token.verify_firebase_token(token, request, audience=PROJECT)
 
-        async def fresh_in_memory() -> None:
-            await in_memory.authorize(BILLING, next(calls.fresh_again))
+    async def auth0_checks(proof: str) -> None:
+        await auth0.verify_access_token(calls.auth0_token)
+        await auth0.verify_dpop_proof(calls.auth0_token, proof, "GET", URL)
 
-        async def proof() -> None:
-            await product.authorize(BILLING, next(calls.with_proof))
-
-        async def first() -> None:
-            await product.authorize(BILLING, next(calls.first_with_proof))
-
-        async def auth0_checks() -> None:
-            await auth0.verify_access_token(calls.auth0_token)
-            await auth0.verify_dpop_proof(calls.auth0_token, calls.auth0_proof, "GET", URL)
-
-        works = {
-            PLAIN_ADMIN: plain_admin,
-            FRESH: fresh,
-            FRESH_IN_MEMORY: fresh_in_memory,
-            PROOF: proof,
-            FIRST: first,
-            AUTH0: auth0_checks,
-        }
-        whole = await measured(works, REPETITIONS)
-        parts = await measured(_parts(issuer, store, BenchFirebase(settings)), REPETITIONS)
-    return whole, parts
+    return {
+        PLAIN_ADMIN: Work(plain_admin, calls.tokens),
+        GOOGLE_AUTH: Work(google_auth, calls.tokens),
+        AUTH0: Work(auth0_checks, calls.auth0_proofs),
+    }
 
 
 def _fetch(issuer: Issuer) -> Any:
@@ -161,45 +224,178 @@ def _fetch(issuer: Issuer) -> Any:
     return fetch
 
 
-def _parts(issuer: Issuer, store: SQLiteReplayStore, firebase: AdminFirebase) -> dict[str, Any]:
-    """Return the parts of a call's verification."""
-    key, verifier = ProofKey(), ProofVerifier()
-    token = issuer.id_token("svc:billing", _bound_claims(key))
-    proof = key.proof("GET", URL, token, issued_at=time.time())
+@contextmanager
+def _python_jwt(issuer: Issuer, calls: "_Calls", folder: Path) -> Iterator[dict[str, Work]]:
+    """Make the JWT libraries with the key in hand, and what people add to them: a table of used ids."""
+    key = issuer.public_key
+    joserfc_key = RSAKey.import_key(issuer.jwks()["keys"][0])
+    registry = JWTClaimsRegistry(
+        iss={"essential": True, "value": issuer.issuer}, aud={"essential": True, "value": PROJECT}
+    )
+    table = sqlite3.connect(folder / "used.db", isolation_level=None)
+    table.execute("PRAGMA journal_mode = WAL")
+    table.execute("PRAGMA synchronous = NORMAL")  # As our store.
+    table.execute("CREATE TABLE used (id BLOB PRIMARY KEY, expires_at INTEGER NOT NULL) WITHOUT ROWID")
+
+    def decoded(token: str) -> dict[str, Any]:
+        return jwt.decode(token, key, algorithms=["RS256"], audience=PROJECT, issuer=issuer.issuer)
+
+    async def pyjwt(token: str) -> None:
+        decoded(token)
+
+    async def pyjwt_and_spend(token: str) -> None:
+        claims = decoded(token)
+        row = (claims["ms"]["jti"].encode(), claims["exp"])
+        if table.execute("INSERT INTO used VALUES (?, ?) ON CONFLICT DO NOTHING", row).rowcount != 1:
+            raise ValueError("The token was used before.")
+
+    async def joserfc(token: str) -> None:
+        registry.validate(joserfc_jwt.decode(token, joserfc_key, algorithms=["RS256"]).claims)
+
+    try:
+        yield {
+            PYJWT: Work(pyjwt, calls.tokens),
+            PYJWT_SPEND: Work(pyjwt_and_spend, calls.tokens),
+            JOSERFC: Work(joserfc, calls.tokens),
+        }
+    finally:
+        table.close()
+
+
+def _app_check(issuer: Issuer, calls: "_Calls") -> dict[str, Work]:
+    """Return App Check's `verify_token(token, consume=True)`, which asks Google about each token.
+
+    What is simulated: Google's keys are there, and its answer comes after `GOOGLE_SECONDS`, without TLS or a socket.
+    So the processor time is less than it is in production.
+    """
+    app = issuer.app_check_app(GOOGLE_SECONDS)
+
+    async def consume(token: str) -> None:
+        if app_check.verify_token(token, app, consume=True)["already_consumed"]:
+            raise ValueError("The token was used before.")
+
+    return {APP_CHECK: Work(consume, calls.app_check, repetitions=2)}
+
+
+def _floor(issuer: Issuer) -> dict[str, Work]:
+    """Return one check of a signature of each kind. Nothing that verifies tokens can be faster."""
+    message = b"x" * 700
+    rsa_key, rsa_signature = issuer.public_key, issuer.signature(message)
+    ec_key = ec.generate_private_key(ec.SECP256R1())
+    ec_public, ec_signature = ec_key.public_key(), ec_key.sign(message, ec.ECDSA(hashes.SHA256()))
+    rsa_padding, rsa_hash, ecdsa = padding.PKCS1v15(), hashes.SHA256(), ec.ECDSA(hashes.SHA256())
+
+    async def rsa_check(_: None) -> None:
+        rsa_key.verify(rsa_signature, message, rsa_padding, rsa_hash)
+
+    async def p256_check(_: None) -> None:
+        ec_public.verify(ec_signature, message, ecdsa)
+
+    return {RSA_CHECK: Work(rsa_check, _nothing), P256_CHECK: Work(p256_check, _nothing)}
+
+
+def _nothing(number: int) -> list[None]:
+    return [None] * number
+
+
+def _parts(calls: "_Calls", store: ReplayStore, firebase: BenchFirebase) -> dict[str, Work]:
+    """Return the parts of our verification, each by itself."""
+    verifier = ProofVerifier()
+    token = calls.bound_token
     sha256 = hashlib.sha256(token.encode()).digest()
 
-    async def verifying() -> None:
-        await firebase.verify(strict_jwt.unverified(token), KEY_ID)
+    async def read(text: str) -> None:
+        strict_jwt.unverified(text)
 
-    async def reading_token() -> None:
-        strict_jwt.unverified(token)
+    async def admin_verify(jwt: strict_jwt.Unverified) -> None:
+        await firebase.verify(jwt, KEY_ID)
 
-    async def reading() -> None:
-        strict_jwt.unverified(proof)
+    async def hash_token(_: None) -> None:
+        hashlib.sha256(token.encode()).digest()
 
-    async def checking() -> None:
+    async def check_proof(proof: str) -> None:
         verifier.verify(
             [proof],
             method="GET",
             url=URL,
             token_sha256=sha256,
-            key_thumbprint=key.thumbprint,
+            key_thumbprint=calls.thumbprint,
             now=time.time(),
             clock_skew_seconds=5,
         )
 
-    async def hashing() -> None:
-        hashlib.sha256(token.encode()).digest()
-
-    async def spending() -> None:
+    async def spend(_: None) -> None:
         now = time.time()
         await store.spend(secrets.token_urlsafe(16), issued_at=now, expires_at=now + 40)
 
+    def proofs(number: int) -> list[str]:
+        return [calls.proof(token) for _ in range(number)]
+
+    def read_tokens(number: int) -> list[strict_jwt.Unverified]:
+        return [strict_jwt.unverified(text) for text in calls.tokens(number)]
+
     return {
-        "fresh: parse the token": reading_token,
-        "fresh: firebase-admin verify_id_token, keys in memory": verifying,
-        "proof: SHA-256 of the token": hashing,
-        "proof: parse the proof": reading,
-        "proof: all checks of the proof, parsing included": checking,
-        "both: spend the id (SQLite)": spending,
+        READ_TOKEN: Work(read, calls.tokens),
+        ADMIN_VERIFY: Work(admin_verify, read_tokens),
+        HASH_TOKEN: Work(hash_token, _nothing),
+        READ_PROOF: Work(read, proofs),
+        CHECK_PROOF: Work(check_proof, proofs),
+        SPEND: Work(spend, _nothing),
     }
+
+
+class _Calls:
+    """Makes the calls to verify, before the rounds in which they are measured."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+        self._key = ProofKey()
+        self.thumbprint = self._key.thumbprint
+        self.bound_token = self._bound()
+        now = int(time.time())
+        claims = {"iss": ISSUER, "aud": "product", "sub": "billing", "iat": now, "exp": now + 3600}
+        self.auth0_token = issuer.signed(claims | {"cnf": {"jkt": self._key.thumbprint}})
+
+    def tokens(self, number: int) -> list[str]:
+        """Return service tokens of the fresh mode."""
+        claims = [ServiceClaims.fresh("billing", "product", minted_at=time.time()) for _ in range(number)]
+        return [self._issuer.id_token("svc:billing", each.as_developer_claims()) for each in claims]
+
+    def fresh(self, number: int) -> list[Call]:
+        """Return calls in fresh mode."""
+        return [Call("GET", "/products", [token], [], []) for token in self.tokens(number)]
+
+    def with_proof(self, number: int) -> list[Call]:
+        """Return calls in proof mode, all of them with the same token."""
+        return [self._with_proof(self.bound_token) for _ in range(number)]
+
+    def first_with_proof(self, number: int) -> list[Call]:
+        """Return calls in proof mode, each of them with a token of its own."""
+        return [self._with_proof(self._bound()) for _ in range(number)]
+
+    def auth0_proofs(self, number: int) -> list[str]:
+        """Return proofs for auth0-api-python."""
+        return [self.proof(self.auth0_token) for _ in range(number)]
+
+    def proof(self, token: str) -> str:
+        """Return a proof for a call with `token`."""
+        return self._key.proof("GET", URL, token, issued_at=time.time())
+
+    def app_check(self, number: int) -> list[str]:
+        """Return limited-use tokens of App Check."""
+        now = int(time.time())
+        claims = {
+            "iss": "https://firebaseappcheck.googleapis.com/1",
+            "aud": [f"projects/{PROJECT}"],
+            "sub": "1:1:web:bench",
+            "iat": now,
+            "exp": now + 300,
+        }
+        return [self._issuer.signed(claims | {"jti": secrets.token_urlsafe(16)}) for _ in range(number)]
+
+    def _bound(self) -> str:
+        claims = ServiceClaims.bound("billing", "product", self._key.thumbprint, minted_at=time.time())
+        return self._issuer.id_token("svc:billing", claims.as_developer_claims() | {"unlike": secrets.token_urlsafe(8)})
+
+    def _with_proof(self, token: str) -> Call:
+        return Call("GET", "/products", [token], [self.proof(token)], [])
