@@ -1,5 +1,6 @@
 """What a benchmark measured: plain data that is kept as JSON, drawn as charts and compared with other runs."""
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -162,8 +163,8 @@ def ratios(above: Measurement, below: Measurement) -> list[float]:
 
 def percentile(values: Sequence[float], percent: float) -> float:
     """Return the smallest of the values that is at least as large as `percent` % of them (nearest rank)."""
-    ordered = sorted(values)
-    return ordered[max(0, min(len(ordered) - 1, -(-len(ordered) * percent // 100).__int__() - 1))]
+    rank = math.ceil(len(values) * percent / 100)
+    return sorted(values)[max(rank, 1) - 1]
 
 
 def save(run: Run, path: Path) -> None:
