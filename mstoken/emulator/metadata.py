@@ -98,14 +98,14 @@ def email_of(service: str, project: str) -> str:
     return f"{service}@{project}.iam.gserviceaccount.com"
 
 
-def _metadata(request: Request) -> Metadata:
+async def _metadata(request: Request) -> Metadata:
     state: Metadata = request.app.state.metadata
     return state
 
 
-def _account(request: Request, name: str) -> Account:
+async def _account(request: Request, name: str) -> Account:
     """Return the account of the service whose port was called. Its names are "default" and its e-mail address."""
-    state = _metadata(request)
+    state = await _metadata(request)
     email = email_of(state.services[request.scope["server"][1]], state.project)
     if name not in ("default", email):
         raise HTTPException(404)

@@ -53,7 +53,7 @@ BillId = Annotated[str, Path(pattern=ID_PATTERN)]
 DeliveryId = Annotated[str, Path(pattern=ID_PATTERN)]
 
 
-def _idempotency_key(request: Request) -> str:
+async def _idempotency_key(request: Request) -> str:
     """Return the idempotency key. FastAPI's own check would answer 422, and a missing key is a 400."""
     keys = request.headers.getlist(IDEMPOTENCY_HEADER)
     if len(keys) != 1 or not _VISIBLE_ASCII.fullmatch(keys[0]):

@@ -8,7 +8,7 @@ from mstoken import Caller, UserCaller
 from mstoken.fastapi import allow
 
 
-def _user(caller: Annotated[Caller, Depends(allow(users=True))]) -> UserCaller:
+async def _user(caller: Annotated[Caller, Depends(allow(users=True))]) -> UserCaller:
     assert isinstance(caller, UserCaller)  # noqa: S101 - `allow` admits users only
     return caller
 

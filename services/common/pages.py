@@ -61,7 +61,7 @@ def cut(found: Sequence[T], limit: int) -> tuple[Sequence[T], str | None]:
     return items, _encode(items[-1].id) if len(found) > limit else None
 
 
-def _page_request(limit: Limit = 20, cursor: Cursor = None) -> PageRequest:
+async def _page_request(limit: Limit = 20, cursor: Cursor = None) -> PageRequest:
     return PageRequest.parse(limit, cursor)
 
 

@@ -58,7 +58,7 @@ def response_to(problem: Problem) -> Response:
     return problem_response(problem, realm="")
 
 
-def _answer_http_exception(request: Request, error: Exception) -> Response:
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - what the handler is registered for
     headers = {"Allow": _allowed_methods(request)} if error.status_code == 405 else error.headers or {}
     return response_to(FrameworkError(error.status_code, headers))
@@ -74,7 +74,7 @@ def _allowed_methods(request: Request) -> str:
     return ", ".join(filter(is_allowed, _METHODS))
 
 
-def _answer_validation_error(_request: Request, error: Exception) -> Response:
+async def _answer_validation_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what the handler is registered for
     return response_to(RequestInvalid([_field_error(details) for details in error.errors()[:_MAX_FIELD_ERRORS]]))
 

@@ -7,10 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import iter_route_contexts
+from starlette._utils import is_async_callable
 
 from mstoken import Settings
 from tests.services.shop import answered, logging_as_before, serving
@@ -62,6 +66,26 @@ def test_a_process_does_not_start_with_wrong_settings(
     line = json.loads(capsys.readouterr().out)
     assert (line["level"], line["service"]) == ("critical", service)
     assert "DATABASE_URL" in line["event"]
+
+
+def dependencies_of(dependant: Dependant) -> Iterator[Callable[..., Any]]:
+    """Yield what FastAPI calls for a route: its endpoint, and all its dependencies."""
+    assert dependant.call is not None
+    yield dependant.call
+    for inner in dependant.dependencies:
+        yield from dependencies_of(inner)
+
+
+@pytest.mark.usefixtures("environment", "_logging_as_before")
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_request_needs_a_thread(service: str) -> None:
+    """All endpoints, dependencies and error handlers are coroutines. FastAPI runs others in a thread each time."""
+    app = factory(service)()
+    dependants = (getattr(route, "dependant", None) for route in iter_route_contexts(app.routes))
+    found = [call for dependant in dependants if dependant for call in dependencies_of(dependant)]
+    assert len(found) > len(app.routes)
+    for call in [*found, *app.exception_handlers.values()]:
+        assert is_async_callable(call), f"{call} would run in a thread"
 
 
 @pytest.mark.parametrize("service", SERVICES)
