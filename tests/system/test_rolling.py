@@ -1,10 +1,15 @@
-"""A new version is rolled out and rolled back under load: no customer sees an error, and no request is cut."""
+"""A new version is rolled out and rolled back under load: no customer sees an error, and no request is cut.
+
+Each replica has two workers for each service. Some customers send their bodies slowly. So there are always requests in
+which a process has to stop, and a process that does not wait for them fails the test.
+"""
 
 import asyncio
+import json
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +39,12 @@ pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 CUSTOMERS = 4
 """How many customers buy and look at the same time."""
+SLOW_CUSTOMERS = 4
+"""How many customers buy at the same time over a slow network."""
+PIECES, PIECE_SECONDS = 4, 0.5
+"""In how many pieces they send a body, and how long it takes until the next one."""
+WORKERS = 2
+"""How many processes answer for each service of a replica."""
 TABLES = {"user": "profiles", "product": "products", "billing": "bills"}
 """Service -> the table that its newer version adds a column to."""
 MIGRATION = """
@@ -53,7 +64,7 @@ def upgrade():
 
 @dataclass(frozen=True)
 class Replica(BackedStack):
-    """One process of each service. `newer` are the services whose newer version it starts."""
+    """One replica of each service. `newer` are the services whose newer version it starts."""
 
     newer: set[str] = field(default_factory=set)
 
@@ -68,7 +79,7 @@ class Load:
     def __init__(self, stack: Stack, id_token: str, product_id: str) -> None:
         self._stack = stack
         self._headers = {"Authorization": f"Bearer {id_token}"}
-        self._product_id = product_id
+        self._order = {"items": [{"product_id": product_id, "quantity": 1}]}
         self._stop = threading.Event()
         self.answers: Counter[str] = Counter()
         """How many requests had which outcome: a status with a code, or the error of the connection."""
@@ -84,18 +95,29 @@ class Load:
     async def _run(self) -> None:
         limits = httpx.Limits(max_keepalive_connections=0)
         async with httpx.AsyncClient(limits=limits, timeout=TIMEOUT_SECONDS) as http:
-            await asyncio.gather(*(self._live(http) for _ in range(CUSTOMERS)))
+            customers = [self._live(http) for _ in range(CUSTOMERS)]
+            await asyncio.gather(*customers, *(self._live_slowly(http) for _ in range(SLOW_CUSTOMERS)))
 
     async def _live(self, http: httpx.AsyncClient) -> None:
-        order = {"items": [{"product_id": self._product_id, "quantity": 1}]}
         while not self._stop.is_set():
-            key = {"Idempotency-Key": secrets.token_hex(8)}
-            bill = await self._call(http, "POST", "billing", "/bills", json=order, headers=self._headers | key)
-            if bill is not None:
-                self.bought.append(bill["id"])
+            if (bill := await self._buy(http, json=self._order)) is not None:
                 await self._call(http, "GET", "billing", f"/bills/{bill['id']}", headers=self._headers)
             await self._call(http, "GET", "product", "/products?q=thing", headers=self._headers)
             await self._call(http, "GET", "user", "/profile", headers=self._headers)
+
+    async def _live_slowly(self, http: httpx.AsyncClient) -> None:
+        order, profile = json.dumps(self._order).encode(), b'{"display_name": "Maya"}'
+        while not self._stop.is_set():
+            await self._buy(http, content=_slowly(order), headers=_described(order))
+            headers = self._headers | _described(profile)
+            await self._call(http, "PATCH", "user", "/profile", content=_slowly(profile), headers=headers)
+
+    async def _buy(self, http: httpx.AsyncClient, *, headers: dict[str, str] | None = None, **body: Any) -> Any:
+        headers = self._headers | {"Idempotency-Key": secrets.token_hex(8)} | (headers or {})
+        bill = await self._call(http, "POST", "billing", "/bills", headers=headers, **body)
+        if bill is not None:
+            self.bought.append(bill["id"])
+        return bill
 
     async def _call(self, http: httpx.AsyncClient, method: str, service: str, path: str, **request: Any) -> Any:
         where = f"{method} /{path[1:].split('/')[0].split('?')[0]}"
@@ -111,9 +133,22 @@ class Load:
         return answer.json()
 
 
+async def _slowly(body: bytes) -> AsyncIterator[bytes]:
+    """Yield a body in pieces, with pauses."""
+    length = -(-len(body) // PIECES)
+    for start in range(0, len(body), length):
+        yield body[start : start + length]
+        await asyncio.sleep(PIECE_SECONDS)
+
+
+def _described(body: bytes) -> dict[str, str]:
+    """Return the header fields for a JSON body that is sent in pieces."""
+    return {"Content-Type": "application/json", "Content-Length": str(len(body))}
+
+
 @dataclass
 class Fleet:
-    """Two processes of each service behind load balancers, at the ports of `front`."""
+    """Two replicas of each service behind load balancers, at the ports of `front`."""
 
     front: Stack
     replicas: list[tuple[Replica, Supervisor]]
@@ -180,6 +215,7 @@ def fleet(emulators: Stack, tmp_path: Path, variables: dict[str, dict[str, str]]
                 emulator_host=front.auth_host,
                 emulator_ports=front.ports,
                 mode=front.mode,
+                workers=WORKERS,
                 backing={
                     service: variables[service] | neighbours | {"MSTOKEN_BASE_URL": front.url(service)}
                     for service in SERVICES
