@@ -33,6 +33,10 @@ MAX_BODY_SECONDS = 5.0
 """Maximum time for a whole body to arrive, in seconds. 64 KiB in 5 s is 13 KB/s, which a mobile phone on a bad network
 can send. The time is not a setting: the largest body is fixed, so the time that it needs is known."""
 
+LAST_LOOK_SECONDS = 0.1
+"""How long to look for what has arrived when that time is over: for this process it may have passed while it was
+suspended, or had no processor, and the body is waiting."""
+
 MAX_READINGS = 1024
 MAX_READING_BYTES = 16 * 1024 * 1024
 """How many bodies may be read at the same time, and how many bytes they may have together.
@@ -107,14 +111,24 @@ class BodyReader:
             return None
         reading = _Reading(asyncio.timeout(self._max_seconds))
         try:
-            async with reading.timeout:
-                with self._registered(reading):
-                    while await self._read_piece(reading, receive):
-                        if len(reading.body) > MAX_BODY_BYTES:
-                            return None
-                    return bytes(reading.body)
+            return await self._read_in_time(reading, receive)
+        except TimeoutError:
+            if reading.is_given_up:
+                raise Overloaded from None
+        reading.timeout = asyncio.timeout(LAST_LOOK_SECONDS)
+        try:
+            return await self._read_in_time(reading, receive)
         except TimeoutError:
             raise (Overloaded if reading.is_given_up else BodyTimeout) from None
+
+    async def _read_in_time(self, reading: _Reading, receive: Receive) -> bytes | None:
+        """Read on, and return what `_read` does. Raises TimeoutError when the time of `reading` is over."""
+        async with reading.timeout:
+            with self._registered(reading):
+                while await self._read_piece(reading, receive):
+                    if len(reading.body) > MAX_BODY_BYTES:
+                        return None
+                return bytes(reading.body)
 
     async def _read_piece(self, reading: _Reading, receive: Receive) -> bool:
         """Add the next piece to a body, and return whether there are more."""
@@ -133,6 +147,7 @@ class BodyReader:
     @contextmanager
     def _registered(self, reading: _Reading) -> Iterator[None]:
         self._readings[reading] = None
+        self._reading_bytes += len(reading.body)
         self._give_up_oldest()
         try:
             yield

@@ -1,6 +1,7 @@
 """services/common/bodies.py"""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -136,6 +137,21 @@ async def test_a_body_has_a_deadline(app: Reader) -> None:
     refused(connection.response(), 408, "body_timeout")
     assert connection.response().headers["Connection"] == "close"
     assert app.requests == 0
+
+
+async def test_a_body_that_arrived_while_the_process_was_suspended(app: Reader) -> None:
+    """While a process is suspended, the deadline passes and the rest of the body arrives. Then the body is read."""
+    reader = BodyReader(app, max_seconds=0.01)
+    connection = Connection(SOME_BODY)
+    connection.piece(b"x" * 40)
+    task = connection.start(reader)
+    await settle()
+    # The event loop sees the piece and the deadline in the same pass.
+    asyncio.get_running_loop().call_later(0.002, lambda: connection.piece(b"x" * 60, more=False))
+    time.sleep(0.02)  # noqa: ASYNC251 - this suspends the process
+    await task
+    assert connection.response().text == "100"
+    assert reader._reading_bytes == 0
 
 
 async def test_the_deadline_is_for_the_whole_body(app: Reader) -> None:
