@@ -1,20 +1,18 @@
 """OpenTelemetry in the functions: a trace goes from the caller of a function through it to the services that it calls.
 
 The standard variables turn it on: `OTEL_EXPORTER_OTLP_ENDPOINT` says where spans are sent, by OTLP over HTTP with
-protobuf. Without it, or with `OTEL_SDK_DISABLED=true`, everything here does nothing, and the SDK is not imported.
+protobuf. Without it, or with `OTEL_SDK_DISABLED=true`, everything here does nothing, and the SDK is not imported. Spans
+have only the attributes of the list in `mstoken.safe_spans`.
 """
 
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Request, Response
 from werkzeug.datastructures import Headers
-
-if TYPE_CHECKING:
-    from opentelemetry.trace import Span
 
 FLUSH_MILLISECONDS = 2000
 """The platform takes the processor away when a function has answered. So its spans are sent before, for this long."""
@@ -39,13 +37,15 @@ def configure(service: str, environment: Mapping[str, str] = os.environ) -> None
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+    from mstoken.safe_spans import SafeSpanExporter
+
     named = {} if environment.get("OTEL_SERVICE_NAME") else {"service.name": service}
     provider = TracerProvider(resource=Resource.create(named))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    provider.add_span_processor(BatchSpanProcessor(SafeSpanExporter(OTLPSpanExporter())))
     trace.set_tracer_provider(provider)
     if not environment.get("OTEL_PROPAGATORS"):
         propagate.set_global_textmap(TraceContextTextMapPropagator())
-    HTTPXClientInstrumentor().instrument(request_hook=_hide_url, async_request_hook=_hide_url_async)
+    HTTPXClientInstrumentor().instrument()
     _is_on = True
 
 
@@ -104,12 +104,3 @@ def _request_span(name: str, headers: Headers) -> Iterator[None]:
                 raise
     finally:
         provider.force_flush(FLUSH_MILLISECONDS)
-
-
-def _hide_url(span: "Span", _request: object) -> None:
-    """Remove the URL: the one of a sign-in has the API key, others have ids."""
-    span.set_attribute("url.full", "")
-
-
-async def _hide_url_async(span: "Span", request: object) -> None:
-    _hide_url(span, request)

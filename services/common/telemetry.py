@@ -27,6 +27,7 @@ from structlog.typing import EventDict, WrappedLogger
 from mstoken.blocking import call_blocking
 from mstoken.errors import SettingsError
 from mstoken.log_events import log_event
+from mstoken.telemetry import ATTRIBUTES
 from services.common.load import PROBES
 
 if TYPE_CHECKING:
@@ -49,6 +50,13 @@ REQUESTS = TelemetryConfig(
     auto_configure=False,
 )
 """What FastAPI measures of each request. A platform asks the probes all the time, so they are left out."""
+
+METRIC_ATTRIBUTES = ATTRIBUTES | {
+    *("http.request.method", "http.response.status_code", "http.route", "url.scheme"),
+    *("network.protocol.name", "network.protocol.version", "server.address", "server.port"),
+    *("state", "shop.bill.state", "shop.delivery.status", "shop.circuit", "shop.backlog.name"),
+}
+"""The attributes that a metric may have when it leaves the process. All others are removed."""
 
 _TRACES = frozenset({"otlp", "console"})
 _METRICS = frozenset({"otlp", "prometheus", "console"})
@@ -171,7 +179,7 @@ def _trace(exporters: frozenset[str], resource: "Resource") -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
 
-    from services.common.safe_spans import SafeSpanExporter
+    from mstoken.safe_spans import SafeSpanExporter
 
     provider = TracerProvider(resource=resource)
     if "otlp" in exporters:
@@ -186,8 +194,6 @@ def _measure(exporters: frozenset[str], resource: "Resource", environment: Mappi
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
     from opentelemetry.sdk.metrics.view import View
-
-    from services.common.safe_spans import METRIC_ATTRIBUTES
 
     readers: list[MetricReader] = []
     server = None

@@ -13,9 +13,10 @@ from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
+from mstoken.safe_spans import SPAN_ATTRIBUTES, STATEMENT, SafeSpanExporter
 from mstoken.wire import SERVICE_TOKEN_HEADER
 from services.common.measures import TRACEPARENT
-from services.common.safe_spans import METRIC_ATTRIBUTES, SPAN_ATTRIBUTES, STATEMENT, SafeSpanExporter
+from services.common.telemetry import METRIC_ATTRIBUTES
 from tests.recorded import Recorded, recording
 from tests.services.billing.conftest import Shop
 from tests.services.conventions import use_new_conventions

@@ -15,9 +15,10 @@ from opentelemetry import trace
 from sqlalchemy import text
 
 from mstoken.errors import SettingsError
+from mstoken.safe_spans import SPAN_ATTRIBUTES
 from services.common import measures, telemetry
 from services.common.database import Database
-from services.common.safe_spans import METRIC_ATTRIBUTES, SPAN_ATTRIBUTES
+from services.common.telemetry import METRIC_ATTRIBUTES
 from tests.otlp import otlp_receiver
 from tests.recorded import recording
 

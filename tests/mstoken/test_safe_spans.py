@@ -1,9 +1,9 @@
-"""services/common/safe_spans.py: what is not on the list does not leave the process."""
+"""mstoken/safe_spans.py: what is not on the list does not leave the process."""
 
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from services.common.safe_spans import SafeSpanExporter
+from mstoken.safe_spans import SafeSpanExporter
 from tests.recorded import recording
 
 SECRETS = {

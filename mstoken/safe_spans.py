@@ -3,6 +3,10 @@
 FastAPI and the instrumentations record more than we may send: paths with the ids of users, the query with Firebase's
 API key, messages of errors that quote a row of the database. So everything that is not on the list is removed, also
 what a later version of an instrumentation may add.
+
+    provider.add_span_processor(BatchSpanProcessor(SafeSpanExporter(OTLPSpanExporter())))
+
+This module needs opentelemetry-sdk. Only a program that exports spans imports it, and that program has the SDK.
 """
 
 from collections.abc import Sequence
@@ -23,16 +27,11 @@ SPAN_ATTRIBUTES = telemetry.ATTRIBUTES | {
     *("network.protocol.name", "network.protocol.version", "server.address", "server.port"),
     *("db.system.name", STATEMENT),
     *("messaging.system", "messaging.destination.name", "messaging.operation.type"),
+    "faas.name",
 }
 OF_CLIENTS_ONLY = frozenset({"server.address", "server.port"})
 """In the span of a server, they repeat the header Host, in which a client may send anything."""
 OF_EVENTS = frozenset({"exception.type"})
-
-METRIC_ATTRIBUTES = telemetry.ATTRIBUTES | {
-    *("http.request.method", "http.response.status_code", "http.route", "url.scheme"),
-    *("network.protocol.name", "network.protocol.version", "server.address", "server.port"),
-    *("state", "shop.bill.state", "shop.delivery.status", "shop.circuit", "shop.backlog.name"),
-}
 
 
 class SafeSpanExporter(SpanExporter):
