@@ -57,6 +57,8 @@ PROOF_MAX_AGE_SECONDS = 30
 """Maximum age of a proof, in seconds. A proof is made just before its call, so this covers slow networks."""
 ASSERTION_MAX_AGE_SECONDS = 60
 """Maximum age of an assertion, with which a service authenticates to the token service, in seconds."""
+STATUS_MAX_AGE_SECONDS = 10
+"""How long a callee may use what it knows of an identity, in seconds, before it asks again if the identity is alive."""
 CLOCK_SKEW_SECONDS = 5
 """Maximum difference between the clocks of two machines, in seconds."""
 

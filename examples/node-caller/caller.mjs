@@ -3,6 +3,10 @@
 import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 
 const RENEW_SECONDS = 53 * 60;
+const REPLACED = {
+  fresh: ['token_stale', 'token_replayed', 'identity_disabled'],
+  proof: ['token_expired', 'token_untrusted', 'identity_disabled'],
+};
 
 /** A P-256 key that signs JWTs with ES256. */
 export class Key {
@@ -47,9 +51,8 @@ export const assertion = (service, pem, clock = seconds) => async (audience) => 
 export function reaction(mode, status, headers) {
   const error = status === 401 ? /error="(\w+)"/.exec(headers.get('WWW-Authenticate') ?? '')?.[1] : undefined;
   const nonce = headers.get('DPoP-Nonce');
-  const isOld = mode === 'fresh' && ['token_stale', 'token_replayed'].includes(error);
-  const isEnded = mode === 'proof' && ['token_expired', 'token_untrusted', 'identity_disabled'].includes(error);
-  return { again: isOld || (error === 'use_dpop_nonce' && !!nonce), new_token: isOld || isEnded, nonce };
+  const isOld = REPLACED[mode].includes(error);
+  return { again: isOld || (error === 'use_dpop_nonce' && !!nonce), new_token: isOld, nonce };
 }
 
 export class Caller {
@@ -74,9 +77,12 @@ export class Caller {
       const answer = await fetch(url, { ...options, method, headers, redirect: 'error' });
       const { again, new_token: isRefused, nonce } = reaction(mode, answer.status, answer.headers);
       if (nonce) this.#nonces.set(callee, nonce);
-      const bound = this.#bound.get(callee);
-      if (isRefused && bound?.token === token && this.clock() - bound.signedInAt >= 60) this.#bound.delete(callee);
       if (!again || attempt === 2) return answer;
+      const bound = this.#bound.get(callee);
+      if (isRefused && bound?.token === token) {
+        if (this.clock() - bound.signedInAt < 60) return answer; // Another new token would be refused as well.
+        this.#bound.delete(callee);
+      }
     }
   }
 

@@ -34,8 +34,9 @@ from mstoken.per_loop import PerLoop
 from mstoken.per_process import PerProcess
 from mstoken.refresher import Refresher
 from mstoken.single_flight import SingleFlight
+from mstoken.wire import STATUS_MAX_AGE_SECONDS
 
-STATUS_TTL_SECONDS = 10.0
+STATUS_TTL_SECONDS = float(STATUS_MAX_AGE_SECONDS)
 """How long a status counts while Firebase answers."""
 REFRESH_SECONDS = 9.0
 """The age at which the status of an identity in use is looked up again. The rest of the 10 s is for the look-up."""

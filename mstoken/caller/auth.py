@@ -54,8 +54,10 @@ class ServiceAuth(_Auth):
     an hour, and each request has a new proof in `DPoP`.
 
     If the callee refuses a call as stale or replayed, or because it requires a nonce, the call is sent once more with a
-    new token or proof. A fresh token is signed in for then, because those in stock may be as stale. If the body of such
-    a call can be sent only once (a generator, or a file as `content`), the call raises `HttpxCallNotRepeatable`.
+    new token or proof. A fresh token is signed in for then, because those in stock may be as stale. So is a call whose
+    token was revoked, has expired or is not trusted, if there may be a better one: a service that was disabled and
+    enabled again throws its older tokens away. If the body of such a call can be sent only once (a generator, or a file
+    as `content`), the call raises `HttpxCallNotRepeatable`.
 
     If signing in fails, the call raises `HttpxSignInRefused` or `HttpxSignInUnavailable`. Code around a call that
     catches `httpx.HTTPError` catches these errors too. So does code that catches `SignInError`.

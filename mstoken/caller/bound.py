@@ -11,7 +11,7 @@ from mstoken.errors import SignInError
 from mstoken.log_events import log_event
 from mstoken.refresher import Refresher
 from mstoken.single_flight import SingleFlight
-from mstoken.wire import ID_TOKEN_LIFETIME_SECONDS
+from mstoken.wire import ID_TOKEN_LIFETIME_SECONDS, STATUS_MAX_AGE_SECONDS
 
 RENEWAL_AGE_SECONDS = 53 * 60.0
 """Age at which a token is renewed.
@@ -25,6 +25,8 @@ FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 MIN_REFUSED_AGE_SECONDS = 60.0
 """Minimum age of a token that is replaced because a callee refused it. A newer one would be refused just as well."""
+MIN_REVOKED_AGE_SECONDS = float(STATUS_MAX_AGE_SECONDS)
+"""The same if the callee said that the identity is disabled. It may not know yet that the identity is enabled again."""
 
 _NOT_RENEWED = "a service token could not be renewed"
 
@@ -79,14 +81,23 @@ class BoundToken:
         """Return the token. If there is none, sign in, once for all who wait. Raise `SignInError`."""
         return self.current() or await self._flight.join()
 
-    def refused(self, token: str) -> None:
-        """Forget `token`, which the audience no longer accepts, unless it is new or has been replaced already."""
+    def refused(self, token: str, *, is_revoked: bool) -> bool:
+        """Forget `token`, which the audience no longer accepts, unless it is new or has been replaced already.
+
+        Return whether the audience may accept another token. With `is_revoked`, it said that the identity is disabled.
+        """
         kept = self._signed_in
         if kept is None or kept.token != token:
-            return
+            return True
         # A negative age means that the clock was set back, so the true age is unknown.
-        if not 0 <= self._clock() - kept.signed_in_at < MIN_REFUSED_AGE_SECONDS:
-            self._signed_in = None
+        if (
+            0
+            <= self._clock() - kept.signed_in_at
+            < (MIN_REVOKED_AGE_SECONDS if is_revoked else MIN_REFUSED_AGE_SECONDS)
+        ):
+            return False
+        self._signed_in = None
+        return True
 
     async def _sign_in_and_keep(self) -> str:
         # The time before the sign-in: then the token expires here no later than at the callee.

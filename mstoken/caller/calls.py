@@ -17,7 +17,9 @@ from mstoken.wire import NONCE_HEADER, PROOF_HEADER, PROOF_SCHEME, SERVICE_SCHEM
 
 RETRIED_ERRORS = frozenset({"token_stale", "token_replayed", "use_dpop_nonce"})
 """Refusals after which a call is sent again: the callee has done nothing yet, and a new token or proof may help."""
-SIGN_IN_AGAIN_ERRORS = frozenset({"token_expired", "token_untrusted", "identity_disabled"})
+REVOKED_ERRORS = frozenset({"identity_disabled"})
+"""Refusals of all tokens that were minted before some time. If the identity is alive again, a new token helps."""
+ENDED_ERRORS = frozenset({"token_expired", "token_untrusted"})
 """Refusals of a bound token that stay until there is a new token."""
 
 _SCHEMES = frozenset({SERVICE_SCHEME.lower(), PROOF_SCHEME.lower()})
@@ -40,8 +42,11 @@ class TokenSource(Protocol):
         """Return a proof for one call with the bound `token`."""
         ...
 
-    def refused(self, audience: str, token: str) -> None:
-        """Note that `audience` no longer accepts the bound `token`."""
+    def refused(self, audience: str, mode: Mode, token: str, *, is_revoked: bool) -> bool:
+        """Note that `audience` no longer accepts `token`. Return whether it may accept a new one.
+
+        With `is_revoked`, it accepts none of the tokens that were minted at the same time or earlier.
+        """
         ...
 
 
@@ -131,9 +136,15 @@ class ServiceCalls:
             for challenge in challenges(answer.lines("WWW-Authenticate"))
             if challenge.scheme in _SCHEMES
         }
-        if self.mode == "proof" and found & SIGN_IN_AGAIN_ERRORS:
-            self.source.refused(self.audience, token)
-        return min(found & RETRIED_ERRORS, default=None)
+        if found & RETRIED_ERRORS:
+            return min(found & RETRIED_ERRORS)
+        # A fresh token that has expired is used up by its call. Only those in stock matter.
+        lasting = found & (REVOKED_ERRORS | ENDED_ERRORS if self.mode == "proof" else REVOKED_ERRORS)
+        if lasting:
+            is_revoked = bool(lasting & REVOKED_ERRORS)
+            if self.source.refused(self.audience, self.mode, token, is_revoked=is_revoked):
+                return min(lasting)
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mstoken.backoff import RANDOM, Backoff
-from mstoken.wire import FRESH_TOKEN_MAX_AGE_SECONDS
+from mstoken.wire import FRESH_TOKEN_MAX_AGE_SECONDS, STATUS_MAX_AGE_SECONDS
 
 USABLE_SECONDS = FRESH_TOKEN_MAX_AGE_SECONDS / 2
 """Maximum age of a token that is handed out. The other half of its time is for the call."""
@@ -25,6 +25,11 @@ MAX_STOCK = 1_000
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 
+REVOKED_PAUSE_SECONDS = float(STATUS_MAX_AGE_SECONDS)
+"""Minimum seconds between two times at which the stock is thrown away.
+
+A callee that does not know yet that an identity is enabled again refuses new tokens too.
+"""
 _RESERVE_DEVIATIONS = 3.0
 _SHORTEST_SPAN_SECONDS = 1.0
 """The call rate is computed over at least this time, so that a burst does not count as a high rate."""
@@ -57,6 +62,8 @@ class FreshTokens:
         self._backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter)
         self._failures = 0
         self._paused_until = 0.0
+        self._revoked_at: float | None = None
+        """When the stock was last thrown away."""
 
     def take(self) -> str | None:
         """Return a token that no other call gets, or None if the stock is empty. Count the call in both cases."""
@@ -96,7 +103,8 @@ class FreshTokens:
             self._failures, self._paused_until = 0, 0.0
             # If the clock was set back during the sign-in, the difference is negative.
             self._sign_in_seconds += _NEWEST_WEIGHT * (max(0.0, took_seconds) - self._sign_in_seconds)
-            self._tokens.append(_Token(token, signed_in_at))
+            if not self._is_revoked(signed_in_at):
+                self._tokens.append(_Token(token, signed_in_at))
 
     def fail(self, *, retry_after_seconds: float) -> None:
         """Note that a sign-in failed. Pause for a time that grows with each failure, or for as long as asked."""
@@ -107,6 +115,27 @@ class FreshTokens:
                 return  # This sign-in began before the pause, so it belongs to the failure that caused the pause.
             self._failures += 1
             self._paused_until = now + max(self._backoff.delay_seconds(self._failures), retry_after_seconds)
+
+    def revoked(self, minted_at: float) -> bool:
+        """Throw the stock away, because the callee refused a token that was minted at `minted_at` as revoked.
+
+        Return whether the callee may accept a new token. Return False if the refused token is itself newer than the
+        last revocation, which was a short time ago.
+        """
+        with self._lock:
+            if self._is_revoked(minted_at):
+                return True
+            now = self._clock()
+            # A negative time means that the clock was set back, so the true time is unknown.
+            if self._revoked_at is not None and 0 <= now - self._revoked_at < REVOKED_PAUSE_SECONDS:
+                return False
+            self._revoked_at = now
+            self._tokens.clear()
+            return True
+
+    def _is_revoked(self, minted_at: float) -> bool:
+        """Return whether a token that was minted then is older than the last revocation."""
+        return self._revoked_at is not None and minted_at < self._revoked_at <= self._clock()
 
     def _target(self, now: float) -> int:
         """Return how many tokens to have, in stock and under way: no more than calls use while they are fresh."""

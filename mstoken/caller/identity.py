@@ -110,10 +110,13 @@ class ServiceIdentity:
         """Return a proof for one call with the bound `token`. Raise ValueError if `url` is not an http or https URL."""
         return self._tokens.get().key.proof(method, url, token, issued_at=self._parts.get().clock(), nonce=nonce)
 
-    def refused(self, audience: str, token: str) -> None:
-        """Note that `audience` no longer accepts the bound `token`: the next call gets another, unless it is new."""
-        if tokens := self._tokens.peek():
-            tokens.refused(audience, token)
+    def refused(self, audience: str, mode: Mode, token: str, *, is_revoked: bool) -> bool:
+        """Note that `audience` no longer accepts `token`. Return whether it may accept a new one.
+
+        With `is_revoked`, the identity was disabled or its tokens were revoked, so the tokens in stock are thrown away.
+        """
+        tokens = self._tokens.peek()
+        return tokens is None or tokens.refused(audience, mode, token, is_revoked=is_revoked)
 
     def close(self) -> None:
         """End the background work, and close the connections to Firebase. The next token begins both anew."""

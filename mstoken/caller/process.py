@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
 
-from mstoken import telemetry
+from mstoken import strict_jwt, telemetry
 from mstoken.background import Background
 from mstoken.caller.bound import BoundToken
 from mstoken.caller.connections import Connections
@@ -22,7 +22,7 @@ from mstoken.errors import SignInError, SignInRefused, SignInUnavailable
 from mstoken.log_events import log_event
 from mstoken.per_process import PerProcess
 from mstoken.proof import ProofKey
-from mstoken.wire import Mode
+from mstoken.wire import SERVICE_CLAIM, Mode
 
 SIGN_IN_SECONDS = 10.0
 """Maximum time for one sign-in with its retries. So one that hangs is over before its callers give up."""
@@ -89,10 +89,14 @@ class ProcessTokens:
         service_name(audience)
         return self._background.submit(self._for_a_call(lambda: self._sign_in_fresh(audience)))
 
-    def refused(self, audience: str, token: str) -> None:
-        """Note that `audience` no longer accepts the bound `token`."""
-        if bound := self._bound.get(audience):
-            bound.refused(token)
+    def refused(self, audience: str, mode: Mode, token: str, *, is_revoked: bool) -> bool:
+        """Note that `audience` no longer accepts `token`. Return whether it may accept a new one.
+
+        With `is_revoked`, the tokens in stock, which were minted at about the same time, are thrown away.
+        """
+        if token_mode(mode) == "proof":
+            return self._bound_token(audience).refused(token, is_revoked=is_revoked)
+        return not is_revoked or self._fresh_tokens(audience).revoked(_minted_at(token))
 
     def close(self) -> None:
         """End the background thread, and close the connections to Firebase."""
@@ -199,6 +203,11 @@ class ProcessTokens:
             in_stock=stock.in_stock() if stock is not None else None,
         )
         return token
+
+
+def _minted_at(token: str) -> float:
+    """Return when a token was minted, by the signer's clock. It is not verified: the callee has done that."""
+    return strict_jwt.seconds(strict_jwt.unverified(token).payload[SERVICE_CLAIM], "iat")
 
 
 def _attributes(claims: ServiceClaims, error: BaseException | None) -> telemetry.Attributes:

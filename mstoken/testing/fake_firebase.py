@@ -249,4 +249,5 @@ class _FakeTokens:
     def proof(self, method: str, url: str, token: str, nonce: str | None) -> str:
         return self._key.proof(method, url, token, issued_at=self._clock(), nonce=nonce)
 
-    def refused(self, audience: str, token: str) -> None: ...
+    def refused(self, audience: str, mode: Mode, token: str, *, is_revoked: bool) -> bool:
+        return False  # It has no stock: the token that was refused is as new as any.

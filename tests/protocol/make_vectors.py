@@ -675,6 +675,7 @@ def caller() -> dict[str, Any]:
         "answers": [
             answer("stale", "fresh", 401, mstoken("token_stale"), again=True, new_token=True),
             answer("replayed", "fresh", 401, mstoken("token_replayed"), again=True, new_token=True),
+            answer("identity revoked", "fresh", 401, mstoken("identity_disabled"), again=True, new_token=True),
             answer("wrong audience", "fresh", 401, mstoken("token_wrong_audience")),
             answer("not allowed", "fresh", 403, {}),
             answer("unavailable", "fresh", 503, {"Retry-After": "1"}),
@@ -682,9 +683,9 @@ def caller() -> dict[str, Any]:
             answer("accepted, with the next nonce", "proof", 200, nonce, nonce="a-nonce"),
             answer("not allowed, with the next nonce", "proof", 403, nonce, nonce="a-nonce"),
             answer("proof refused", "proof", 401, dpop("invalid_dpop_proof")),
-            answer("bound token expired", "proof", 401, mstoken("token_expired"), new_token=True),
-            answer("bound token not trusted", "proof", 401, mstoken("token_untrusted"), new_token=True),
-            answer("identity revoked", "proof", 401, mstoken("identity_disabled"), new_token=True),
+            answer("bound token expired", "proof", 401, mstoken("token_expired"), again=True, new_token=True),
+            answer("bound token not trusted", "proof", 401, mstoken("token_untrusted"), again=True, new_token=True),
+            answer("bound, identity revoked", "proof", 401, mstoken("identity_disabled"), again=True, new_token=True),
         ],
     }
 

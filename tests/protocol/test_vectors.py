@@ -287,8 +287,9 @@ class RecordingTokens:
         self.nonces.append(nonce)
         return f"proof {len(self.nonces)}"
 
-    def refused(self, audience: str, token: str) -> None:
+    def refused(self, audience: str, mode: str, token: str, *, is_revoked: bool) -> bool:
         self.refusals.append(token)
+        return True
 
 
 @pytest.mark.parametrize("case", VECTORS["caller"]["answers"], ids=name)

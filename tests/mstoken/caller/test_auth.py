@@ -58,7 +58,8 @@ class NumberedTokens(TokenSource):
         self.fresh_tokens = 0
         self.new: list[bool] = []
         self.proofs: list[tuple[str, str, str, str | None]] = []
-        self.refusals: list[tuple[str, str]] = []
+        self.refusals: list[tuple[str, Mode, str, bool]] = []
+        self.has_newer = False
 
     @override
     def token_sync(self, audience: str, mode: Mode, *, new: bool = False) -> str:
@@ -76,8 +77,9 @@ class NumberedTokens(TokenSource):
         return f"proof-{len(self.proofs)}"
 
     @override
-    def refused(self, audience: str, token: str) -> None:
-        self.refusals.append((audience, token))
+    def refused(self, audience: str, mode: Mode, token: str, *, is_revoked: bool) -> bool:
+        self.refusals.append((audience, mode, token, is_revoked))
+        return self.has_newer
 
 
 class NoTokens(NumberedTokens):
@@ -364,7 +366,8 @@ class TestReporting:
     ) -> None:
         """The report names the audience and the token, so that the next call gets another token."""
         await drive(proof, get(), refused(refusal))
-        assert tokens.refusals == [("product", "product-bound")]
+        is_revoked = refusal.code == "identity_disabled"
+        assert tokens.refusals == [("product", "proof", "product-bound", is_revoked)]
 
     @pytest.mark.parametrize(
         "response",
@@ -396,6 +399,32 @@ class TestReporting:
         """The next call has another token in any case."""
         await drive(fresh, get(), refused(refusal))
         assert tokens.refusals == []
+
+    async def test_a_fresh_token_of_a_revoked_identity_is_reported(
+        self, fresh: ServiceAuth, tokens: NumberedTokens, drive: Flow
+    ) -> None:
+        """The tokens in stock were minted at about the same time, so they are worth nothing either."""
+        await drive(fresh, get(), refused(IdentityDisabled("svc:billing")))
+        assert tokens.refusals == [("product", "fresh", "product-fresh-1", True)]
+
+    @pytest.mark.parametrize(
+        ("mode", "refusal"),
+        [
+            ("fresh", IdentityDisabled("svc:billing")),
+            ("proof", IdentityDisabled("svc:billing")),
+            ("proof", TokenExpired()),
+            ("proof", TokenUntrusted()),
+        ],
+        ids=lambda value: value if isinstance(value, str) else value.code,
+    )
+    async def test_if_there_may_be_a_better_token_the_call_is_sent_again(
+        self, tokens: NumberedTokens, drive: Flow, mode: Mode, refusal: Refusal
+    ) -> None:
+        """The callee has done nothing, and the source of tokens has another one. A second refusal is final."""
+        tokens.has_newer = True
+        sent = await drive(ServiceAuth(tokens, "product", mode), get(), refused(refusal), refused(refusal))
+        assert len(sent) == 2
+        assert tokens.new == [False, True]
 
 
 def chunks() -> Iterator[bytes]:

@@ -413,7 +413,7 @@ class TestRefused:
     async def test_after_a_refusal_the_next_call_signs_in(self, course: Course) -> None:
         """A token that the callee refused is not used again."""
         token = await course.a_minute_after_sign_in()
-        course.token.refused(token)
+        course.token.refused(token, is_revoked=False)
         assert course.token.current() is None
         assert await course.token.get() == "token-2"
 
@@ -421,35 +421,53 @@ class TestRefused:
         """If a token is refused within a minute of its sign-in, another sign-in would not help."""
         token = await course.token.get()
         course.clock.advance(59.9)
-        course.token.refused(token)
+        course.token.refused(token, is_revoked=False)
         assert course.token.current() == token
+
+    @pytest.mark.parametrize(("age_seconds", "is_replaced"), [(9.9, False), (10, True)])
+    async def test_a_token_of_a_revoked_identity_is_replaced_sooner(
+        self, course: Course, age_seconds: float, is_replaced: bool
+    ) -> None:
+        """A callee knows after ten seconds that an identity is enabled again, and accepts a token from after that."""
+        token = await course.token.get()
+        course.clock.advance(age_seconds)
+        assert course.token.refused(token, is_revoked=True) is is_replaced
+        assert (course.token.current() is None) is is_replaced
+
+    async def test_a_refusal_tells_whether_another_token_helps(self, course: Course) -> None:
+        """It does if the token is replaced, now or already. It does not if the token is new."""
+        token = await course.a_minute_after_sign_in()
+        assert course.token.refused(token, is_revoked=False)
+        newer = await course.token.get()
+        assert course.token.refused(token, is_revoked=False)
+        assert not course.token.refused(newer, is_revoked=False)
 
     async def test_after_the_clock_was_set_back_a_refused_token_is_replaced(self, course: Course) -> None:
         """The age of the token is unknown then, and its renewal may be more than an hour away."""
         token = await course.a_minute_after_sign_in()
         course.clock.advance(-3600)
-        course.token.refused(token)
+        course.token.refused(token, is_revoked=False)
         assert await course.token.get() == "token-2"
 
     async def test_the_refusal_of_an_old_token_is_ignored(self, course: Course) -> None:
         """A hundred refusals of one token cause one sign-in, since the token is replaced after the first."""
         token = await course.a_minute_after_sign_in()
-        course.token.refused(token)
+        course.token.refused(token, is_revoked=False)
         await course.token.get()
         course.clock.advance(60)
         for _ in range(99):
-            course.token.refused(token)
+            course.token.refused(token, is_revoked=False)
         assert course.token.current() == "token-2"
 
     async def test_a_refusal_before_the_first_sign_in_is_ignored(self, course: Course) -> None:
         """Without a token there is nothing to forget."""
-        course.token.refused("a token of another process")
+        course.token.refused("a token of another process", is_revoked=False)
         assert await course.token.get() == "token-1"
 
     async def test_renewal_goes_on_after_a_refusal(self, course: Course) -> None:
         """The token that replaced the refused one is renewed when it is due, once."""
         token = await course.a_minute_after_sign_in()
-        course.token.refused(token)
+        course.token.refused(token, is_revoked=False)
         await course.token.get()
         course.pass_and_wake(RENEWAL)
         assert await course.sleep_through() == SPREAD
@@ -459,7 +477,7 @@ class TestRefused:
     async def test_without_a_call_the_renewal_replaces_a_refused_token(self, course: Course) -> None:
         """When the renewal is due, it signs in even though there is no token to renew."""
         token = await course.a_minute_after_sign_in()
-        course.token.refused(token)
+        course.token.refused(token, is_revoked=False)
         course.pass_and_wake(RENEWAL)
         await course.asleep()
         assert course.token.current() == "token-2"

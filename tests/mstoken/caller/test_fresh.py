@@ -343,6 +343,69 @@ class TestFailures:
         assert {two_calls(stock) for stock in stocks} == {0, 1}
 
 
+class TestRevoked:
+    """A callee refuses tokens that were minted before their identity was disabled, also after it is enabled again."""
+
+    @staticmethod
+    def filled(stock: FreshTokens, clock: FakeClock) -> None:
+        for _ in range(two_calls(stock)):
+            stock.put("old", signed_in_at=clock(), took_seconds=0.1)
+        assert stock.in_stock() > 0
+
+    def test_the_stock_is_thrown_away(self, stock: FreshTokens, clock: FakeClock) -> None:
+        """One refusal is enough. The tokens that were minted at about the same time are not sent."""
+        self.filled(stock, clock)
+        assert stock.revoked(clock())
+        assert stock.in_stock() == 0
+
+    def test_new_tokens_take_its_place(self, stock: FreshTokens, clock: FakeClock) -> None:
+        """The next call starts the sign-ins for them."""
+        self.filled(stock, clock)
+        stock.revoked(clock())
+        assert call(stock)[0] is None
+        number = two_calls(stock)
+        stock.put("new", signed_in_at=clock(), took_seconds=0.1)
+        assert (number > 0, stock.take()) == (True, "new")
+
+    def test_a_sign_in_that_began_before_adds_nothing(self, stock: FreshTokens, clock: FakeClock) -> None:
+        """Its token may have been minted before the revocation."""
+        two_calls(stock)
+        began_at = clock()
+        clock.advance(0.1)
+        stock.revoked(began_at)
+        stock.put("old", signed_in_at=began_at, took_seconds=0.1)
+        assert stock.in_stock() == 0
+
+    def test_calls_that_were_under_way_may_be_sent_again(self, stock: FreshTokens, clock: FakeClock) -> None:
+        """Their tokens are older than the revocation too. They do not throw the new stock away."""
+        minted_at = clock()
+        self.filled(stock, clock)
+        clock.advance(1)
+        assert stock.revoked(minted_at)
+        self.filled(stock, clock)
+        assert stock.revoked(minted_at)
+        assert stock.in_stock() > 0
+
+    @pytest.mark.parametrize(("after_seconds", "is_thrown_away"), [(0, False), (9.9, False), (10, True)])
+    def test_newer_tokens_are_thrown_away_after_ten_seconds_only(
+        self, stock: FreshTokens, clock: FakeClock, after_seconds: float, is_thrown_away: bool
+    ) -> None:
+        """A callee that does not know yet that the identity is enabled refuses all tokens, and costs few sign-ins."""
+        stock.revoked(clock())
+        clock.advance(after_seconds)
+        self.filled(stock, clock)
+        assert stock.revoked(clock()) is is_thrown_away
+        assert (stock.in_stock() == 0) is is_thrown_away
+
+    def test_a_clock_that_was_set_back(self, stock: FreshTokens, clock: FakeClock) -> None:
+        """The time of the last revocation is unknown then, so it does not count."""
+        stock.revoked(clock())
+        clock.advance(-3600)
+        self.filled(stock, clock)
+        assert stock.revoked(clock())
+        assert stock.in_stock() == 0
+
+
 class StockMachine(RuleBasedStateMachine):
     """Calls, and sign-ins that succeed or fail in any order, while time passes."""
 

@@ -408,8 +408,8 @@ class TestBound:
         first = await project.identity.token("product", "proof")
         other = await project.identity.token("user", "proof")
         project.clock.advance(60)
-        project.identity.refused("product", first)
-        project.identity.refused("delivery", first)
+        assert project.identity.refused("product", "proof", first, is_revoked=False)
+        assert project.identity.refused("delivery", "proof", first, is_revoked=False)
         assert await project.identity.token("product", "proof") != first
         assert await project.identity.token("user", "proof") == other
 
@@ -444,6 +444,54 @@ class TestBound:
         """A proof for anything else raises ValueError."""
         with pytest.raises(ValueError, match="http"):
             project.identity.proof("GET", "product", "token", None)
+
+
+class TestRevoked:
+    """Billing was disabled and enabled again. Its older tokens are worth nothing, and its calls work at once."""
+
+    @staticmethod
+    async def have_tokens(project: Project, mode: Mode) -> None:
+        if mode == "fresh":
+            await asyncio.to_thread(project.fill_stock)
+        await project.identity.token("product", "proof")
+
+    @pytest.mark.parametrize("mode", ["fresh", "proof"])
+    async def test_only_one_request_is_refused(self, project: Project, mode: Mode) -> None:
+        """The tokens from before are thrown away after the first refusal, and the call is sent again with a new one."""
+        product = Callee(project.firebase.verifier("product", base_url=PRODUCT_URL))
+        auth = project.identity.to("product", mode)
+        await self.have_tokens(project, mode)
+        project.firebase.enable("svc:billing")
+        project.clock.advance(11)
+        async with httpx.AsyncClient(transport=httpx.MockTransport(product), auth=auth) as client:
+            statuses = [(await client.get(f"{PRODUCT_URL}/products")).status_code for _ in range(3)]
+        assert statuses == [204, 204, 204]
+        assert product.verdicts == ["identity_disabled", "accepted", "accepted", "accepted"]
+
+    @pytest.mark.parametrize("mode", ["fresh", "proof"])
+    async def test_calls_at_the_same_time(self, project: Project, mode: Mode) -> None:
+        """Each of them is refused once at most, also those whose tokens were in use when the first one was refused."""
+        product = Callee(project.firebase.verifier("product", base_url=PRODUCT_URL))
+        auth = project.identity.to("product", mode)
+        await self.have_tokens(project, mode)
+        project.firebase.enable("svc:billing")
+        project.clock.advance(11)
+        async with httpx.AsyncClient(transport=httpx.MockTransport(product), auth=auth) as client:
+            answers = await asyncio.gather(*(client.get(f"{PRODUCT_URL}/products") for _ in range(3)))
+        assert [answer.status_code for answer in answers] == [204, 204, 204]
+
+    @pytest.mark.parametrize("mode", ["fresh", "proof"])
+    async def test_a_callee_that_does_not_know_yet(self, project: Project, mode: Mode) -> None:
+        """It refuses new tokens too, for ten seconds. Only the first call is sent twice, so sign-ins stay few."""
+        product = Callee(project.firebase.verifier("product", base_url=PRODUCT_URL))
+        auth = project.identity.to("product", mode)
+        await self.have_tokens(project, mode)
+        project.clock.advance(11)
+        project.firebase.disable("svc:billing")
+        async with httpx.AsyncClient(transport=httpx.MockTransport(product), auth=auth) as client:
+            statuses = [(await client.get(f"{PRODUCT_URL}/products")).status_code for _ in range(3)]
+        assert statuses == [401, 401, 401]
+        assert product.verdicts == ["identity_disabled"] * 4
 
 
 class Callee:
@@ -563,7 +611,7 @@ class TestClosing:
         """A refusal does not start the background thread."""
         token = project.identity.token_sync("product", "proof")
         project.identity.close()
-        project.identity.refused("product", token)
+        assert project.identity.refused("product", "proof", token, is_revoked=True)
         assert "mstoken billing" not in {thread.name for thread in threading.enumerate()}
 
 
