@@ -80,7 +80,7 @@ def without_telemetry() -> FastAPI:
         (telemetry, "measure", lambda _operation, _attributes: nullcontext()),
         (telemetry, "count", lambda _counter, _attributes: None),
         (telemetry, "observe", lambda _gauge, _owner, _read: None),
-        (shop_telemetry, "add_trace_ids", lambda _logger, _method, event: event),
+        (shop_telemetry, "trace_ids", dict),
         (shop_telemetry, "REQUESTS", shop_telemetry.REQUESTS | {"tracing": False, "metrics": False}),
     )
     for module, name, replacement in replacements:

@@ -11,9 +11,9 @@ import time
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars, get_contextvars
 
 from mstoken.log_events import log_event
+from services.common import logs
 from services.common.errors import InternalError, Stopping
 from services.common.problems import response_to
 
@@ -25,8 +25,7 @@ _log = logging.getLogger("services.requests")
 
 def current_request_id() -> str | None:
     """Return the id of the request that is being answered, to send with calls that it leads to; None outside one."""
-    value = get_contextvars().get("request_id")
-    return value if isinstance(value, str) else None
+    return logs.request_id.get()
 
 
 class RequestLog:
@@ -59,32 +58,33 @@ class RequestLog:
             await send(message)
 
         started_at = time.perf_counter()
-        with bound_contextvars(request_id=request_id):
-            try:
-                await self._app(scope, receive, send_with_id)
-            except asyncio.CancelledError:
-                # uvicorn cancels what is not answered when its time to stop is over. It would answer 500 itself.
-                if status is not None:
-                    raise
-                await response_to(Stopping())(scope, receive, send_with_id)
-            except Exception as error:
-                message = f"a defect: {scope['method']} {scope['path']} raised {type(error).__name__}"
-                log_event(_log, logging.ERROR, "defect", message, exc_info=error)
-                if status is not None:
-                    raise
-                await response_to(InternalError())(scope, receive, send_with_id)
-            finally:
-                duration_ms = round((time.perf_counter() - started_at) * 1000, 1)
-                log_event(
-                    _log,
-                    logging.INFO,
-                    "request",
-                    f"{scope['method']} {scope['path']} {status or 'without an answer'} in {duration_ms} ms",
-                    method=scope["method"],
-                    path=scope["path"],
-                    status=status,
-                    duration_ms=duration_ms,
-                )
+        token = logs.request_id.set(request_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:
+            # uvicorn cancels what is not answered when its time to stop is over. It would answer 500 itself.
+            if status is not None:
+                raise
+            await response_to(Stopping())(scope, receive, send_with_id)
+        except Exception as error:
+            message = f"a defect: {scope['method']} {scope['path']} raised {type(error).__name__}"
+            log_event(_log, logging.ERROR, "defect", message, exc_info=error)
+            if status is not None:
+                raise
+            await response_to(InternalError())(scope, receive, send_with_id)
+        finally:
+            duration_ms = round((time.perf_counter() - started_at) * 1000, 1)
+            log_event(
+                _log,
+                logging.INFO,
+                "request",
+                f"{scope['method']} {scope['path']} {status or 'without an answer'} in {duration_ms} ms",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                duration_ms=duration_ms,
+            )
+            logs.request_id.reset(token)
 
 
 class RootPath:

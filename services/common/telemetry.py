@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import metrics, propagate, trace
 from sqlalchemy.ext.asyncio import AsyncEngine
-from structlog.typing import EventDict, WrappedLogger
 
 from mstoken.blocking import call_blocking
 from mstoken.errors import SettingsError
@@ -126,13 +125,12 @@ async def flush() -> None:
                 await call_blocking(_force_flush, provider, deadline_seconds=FLUSH_SECONDS)
 
 
-def add_trace_ids(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Add the ids of the current trace and span to a log record, if there are any."""
+def trace_ids() -> dict[str, str]:
+    """Return the ids of the current trace and span, for a log record. Outside a trace there are none."""
     context = trace.get_current_span().get_span_context()
-    if context.is_valid:
-        event["trace_id"] = trace.format_trace_id(context.trace_id)
-        event["span_id"] = trace.format_span_id(context.span_id)
-    return event
+    if not context.is_valid:
+        return {}
+    return {"trace_id": trace.format_trace_id(context.trace_id), "span_id": trace.format_span_id(context.span_id)}
 
 
 def _force_flush(provider: Any) -> None:

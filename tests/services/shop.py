@@ -25,6 +25,7 @@ KETTLE = {
     "stock": 10,
 }
 LOGGERS = ("", "uvicorn", "uvicorn.error", "uvicorn.access", "httpx", "httpcore")
+LOGGING_FLAGS = ("logThreads", "logProcesses", "logMultiprocessing", "_srcfile")
 
 
 @contextmanager
@@ -32,12 +33,15 @@ def logging_as_before() -> Iterator[None]:
     """Restore the loggers that the process of a service configures."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    flags = {name: getattr(logging, name) for name in LOGGING_FLAGS}
     try:
         yield
     finally:
         for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
             logger.handlers, logger.propagate = handlers, propagate
             logger.setLevel(level)
+        for name, value in flags.items():
+            setattr(logging, name, value)
 
 
 @asynccontextmanager

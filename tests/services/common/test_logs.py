@@ -4,10 +4,10 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from structlog.contextvars import bound_contextvars
 
 from mstoken.log_events import log_event
 from services.common import logs
@@ -29,10 +29,9 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 def test_a_record_is_a_json_object(stream: io.StringIO) -> None:
     """A record is one line of JSON: the name of the event, the message, the facts, the service and the request id."""
-    with bound_contextvars(request_id="r1"):
-        log_event(
-            logging.getLogger("mstoken.calls"), logging.INFO, "call", "call svc:x", caller="svc:x", age_seconds=0.1
-        )
+    token = logs.request_id.set("r1")
+    log_event(logging.getLogger("mstoken.calls"), logging.INFO, "call", "call svc:x", caller="svc:x", age_seconds=0.1)
+    logs.request_id.reset(token)
     [line] = lines(stream)
     assert line.pop("time").endswith("Z")
     assert line == {
@@ -45,6 +44,25 @@ def test_a_record_is_a_json_object(stream: io.StringIO) -> None:
         "caller": "svc:x",
         "age_seconds": 0.1,
     }
+
+
+@pytest.mark.parametrize(
+    ("fact", "logged"),
+    [
+        ("\u202ecod.exe\n", "\u202ecod.exe\n"),
+        ("\ud800", "\ud800"),
+        (Path("/etc"), "/etc"),
+        (ValueError("broken"), "ValueError('broken')"),
+        ([1.5, None, True], [1.5, None, True]),
+    ],
+    ids=["control characters", "half of a surrogate pair", "a path", "an error", "a list"],
+)
+def test_a_fact_of_any_kind_is_logged(stream: io.StringIO, fact: object, logged: object) -> None:
+    """Any value can be a fact. The log is ASCII, so that no character can change how a terminal shows it."""
+    log_event(logging.getLogger("x"), logging.INFO, "found", "found it", fact=fact)
+    [line] = lines(stream)
+    assert line["fact"] == logged
+    assert stream.getvalue().isascii()
 
 
 def test_a_traceback_is_in_one_line_without_variables(stream: io.StringIO) -> None:
