@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import metrics, propagate, trace
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mstoken.blocking import call_blocking
 from mstoken.errors import SettingsError
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.resources import Resource
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 PROMETHEUS_PORT = 9464
 PORTS_TO_TRY = 32
@@ -97,7 +97,7 @@ def check(environment: Mapping[str, str]) -> tuple[frozenset[str], frozenset[str
     return _exporters(environment, "TRACES", _TRACES), _exporters(environment, "METRICS", _METRICS)
 
 
-def trace_statements(engine: AsyncEngine) -> None:
+def trace_statements(engine: "AsyncEngine") -> None:
     """Make a span of each statement of an engine, if OpenTelemetry is set up."""
     if not _is_set_up(trace.get_tracer_provider()):
         return
