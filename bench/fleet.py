@@ -22,7 +22,8 @@ from typing import Any
 
 import simpy
 
-from bench import caller
+from bench import calling
+from bench.calling import MINUTE_SECONDS, OPERATIONS_A_DAY, SIGN_INS_A_MINUTE
 from mstoken.backoff import Backoff
 from mstoken.callee.replay.redis import RedisReplayStore
 from mstoken.callee.status import LARGEST_LOOK_UP, OUTAGE_SECONDS, REFRESH_SECONDS, SPREAD_SECONDS
@@ -30,11 +31,7 @@ from mstoken.caller import bound
 from mstoken.caller.fresh import MAX_SIGN_INS, RECENT_CALLS, FreshTokens
 from mstoken.wire import ID_TOKEN_LIFETIME_SECONDS, Mode
 
-SIGN_INS_A_MINUTE = 45_000
-OPERATIONS_A_DAY = 10_000_000
-"""What Firebase allows a project (Firebase, "Firebase Authentication Limits")."""
 DAY_SECONDS = 86_400
-MINUTE_SECONDS = 60
 
 # Parameters that `python -m bench.fleet measure` has measured with one process of the real code.
 SIGN_INS_A_CALL = 1.007
@@ -44,9 +41,11 @@ SPEND_SECONDS = 10e-6
 START_SECONDS = 5.6
 """From the start of a process of Billing until its code is loaded, on a busy machine with two processors."""
 # A parameter that cannot be measured here, because Google cannot be reached.
-SIGN_IN_SECONDS = caller.FIREBASE_SECONDS
+SIGN_IN_SECONDS = calling.FIREBASE_SECONDS
 """A sign-in at Firebase with a custom token of the token service."""
 
+FRESH_SECONDS = 20.0
+"""For how long `measure` observes calls in fresh mode."""
 LOOK_UP_GROUPS = 20
 """Processes that look up by themselves are simulated in so many groups, which begin at different times."""
 
@@ -357,8 +356,8 @@ def stock_for(calls_per_second: float) -> int:
 
 def measure() -> dict[str, float]:
     """Measure the parameters with one process of the real code, and return them by their names."""
-    waited, sign_ins = asyncio.run(caller.waits())
-    found = {"SIGN_INS_A_CALL": sign_ins / len(waited)}
+    observed = calling.observe(calling.FRESH, [50.0], FRESH_SECONDS)[50.0]
+    found = {"SIGN_INS_A_CALL": observed.sign_ins / observed.calls}
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import services.billing.app"], check=True)
     found["START_SECONDS"] = time.perf_counter() - began

@@ -5,19 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-
-from bench.fleet import (
-    MINUTE_SECONDS,
-    OPERATIONS_A_DAY,
-    SIGN_INS_A_MINUTE,
-    SPEND_SECONDS,
-    Fleet,
-    Result,
-    Story,
-    simulate,
-)
+from bench import charts
+from bench.calling import MINUTE_SECONDS, OPERATIONS_A_DAY, SIGN_INS_A_MINUTE
+from bench.charts import OTHERS
+from bench.fleet import SPEND_SECONDS, Fleet, Result, Story, simulate
 
 CHARTS = Path(__file__).resolve().parents[1] / "docs" / "charts"
 HOUR_SECONDS = 3600.0
@@ -81,56 +72,39 @@ def outage(fleet: Fleet) -> Result:
     return simulate(fleet, OUTAGE)
 
 
-def chart(name: str, title: str, x: str, y: str) -> tuple[Figure, Path]:
-    """Return an empty chart, and its file."""
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
-    axes = figure.subplots()
-    axes.set(title=title, xlabel=x, ylabel=y)
-    axes.grid(alpha=0.3)
-    return figure, CHARTS / f"{name}.svg"
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a chart as SVG, the same bytes for the same figures."""
-    figure.axes[0].legend(frameon=False)
-    path.parent.mkdir(exist_ok=True)
-    with mpl.rc_context({"svg.hashsalt": "mstoken", "svg.fonttype": "none"}):
-        figure.savefig(path, metadata={"Date": None})
-
-
 def draw_look_ups() -> None:
     """Draw how look-ups grow with processes, alone and shared."""
-    figure, path = chart("fleet-look-ups", "Look-ups of identities", "processes of callees", "look-ups a day")
-    axes = figure.axes[0]
+    figure, axes = charts.figure(title="Look-ups of identities", x="processes of callees", y="look-ups a day")
     for shared, label in ((False, "each process by itself"), (True, "shared through Redis")):
         fleets = [replace(SMALL, callees=number, shared_status=shared) for number in LOOK_UP_PROCESSES]
         axes.plot(LOOK_UP_PROCESSES, [a_day(simulate(fleet, STEADY).look_ups) for fleet in fleets], "o-", label=label)
-    axes.axhline(OPERATIONS_A_DAY, color="gray", linestyle="--", label="Firebase's limit for a project")
+    axes.axhline(OPERATIONS_A_DAY, color=OTHERS, linestyle="--", label="Firebase's limit for a project")
     axes.set(xscale="log", yscale="log")
-    save(figure, path)
+    charts.legend(axes)
+    charts.save(figure, CHARTS / "fleet-look-ups.svg")
 
 
 def draw_outage(fleet: Fleet = LARGE) -> None:
     """Draw the calls that are answered during an hour without Firebase and after it."""
-    figure, path = chart(
-        "fleet-outage", "An hour without Firebase", "minutes after it began", "calls that are answered, in %"
+    figure, axes = charts.figure(
+        title="An hour without Firebase", x="minutes after it began", y="calls that are answered, in %"
     )
     begins = int(OUTAGE_AT // MINUTE_SECONDS)
     for mode in ("fresh", "proof"):
         result = outage(replace(fleet, mode=mode, calls_per_second=500 if mode == "fresh" else fleet.calls_per_second))
         minutes = range(-5, 75)
         answered = [100 * result.answered(begins + minute) for minute in minutes]
-        figure.axes[0].plot(minutes, answered, label=f"{mode} mode")
-    save(figure, path)
+        axes.plot(minutes, answered, label=f"{mode} mode")
+    charts.legend(axes)
+    charts.save(figure, CHARTS / "fleet-outage.svg")
 
 
 def draw_deployment(fleet: Fleet = LARGEST) -> None:
     """Draw the sign-ins of a deployment that replaces all processes, quickly and slowly."""
-    figure, path = chart(
-        "fleet-deployment",
-        f"A deployment of {fleet.callers:,} processes that call {fleet.services} services each",
-        "seconds after it began",
-        "sign-ins a second",
+    figure, axes = charts.figure(
+        title=f"A deployment of {fleet.callers:,} processes that call {fleet.services} services each",
+        x="seconds after it began",
+        y="sign-ins a second",
     )
     at = HOUR_SECONDS / 6
     for seconds in DEPLOYMENTS:
@@ -139,10 +113,10 @@ def draw_deployment(fleet: Fleet = LARGEST) -> None:
         )
         counted = simulate(fleet, story).sign_ins_by_second
         span = range(int(1.3 * max(DEPLOYMENTS)))
-        label = f"within {seconds:.0f} s"
-        figure.axes[0].plot(span, [counted.get(int(at) + second, 0.0) for second in span], label=label)
-    figure.axes[0].axhline(SIGN_INS_A_MINUTE / 60, color="gray", linestyle="--", label="Firebase's limit, on average")
-    save(figure, path)
+        axes.plot(span, [counted.get(int(at) + second, 0.0) for second in span], label=f"within {seconds:.0f} s")
+    axes.axhline(SIGN_INS_A_MINUTE / 60, color=OTHERS, linestyle="--", label="Firebase's limit, on average")
+    charts.legend(axes)
+    charts.save(figure, CHARTS / "fleet-deployment.svg")
 
 
 def write() -> None:

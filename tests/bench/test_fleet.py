@@ -10,17 +10,8 @@ from typing import Any
 import pytest
 
 from bench import fleet_report
-from bench.fleet import (
-    DAY_SECONDS,
-    MINUTE_SECONDS,
-    OPERATIONS_A_DAY,
-    SIGN_INS_A_MINUTE,
-    Fleet,
-    Story,
-    main,
-    simulate,
-    stock_for,
-)
+from bench.calling import MINUTE_SECONDS, OPERATIONS_A_DAY, SIGN_INS_A_MINUTE
+from bench.fleet import DAY_SECONDS, Fleet, Story, main, simulate, stock_for
 from mstoken.callee.status import OUTAGE_SECONDS, StatusCache
 from mstoken.caller.bound import BoundToken
 from mstoken.testing import FakeFirebase
