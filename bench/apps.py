@@ -1,7 +1,6 @@
-"""The apps of the protected route, `GET /products`, as the benchmark compares them. uvicorn starts each by its name.
+"""The apps that the benchmark compares: the real services with other verifiers. uvicorn starts each by its name.
 
-All but `bare` are the real Product service. They differ in the verifier, which only the benchmark can replace: no
-setting of a service turns authentication off.
+Only the benchmark can replace a verifier: no setting of a service turns authentication off.
 """
 
 import hmac
@@ -18,13 +17,18 @@ from firebase_admin import auth
 from typing_extensions import override
 
 from bench.issuer import BenchFirebase, admin_app
-from mstoken import Settings, TokenVerifier, telemetry
+from mstoken import ServiceIdentity, Settings, TokenVerifier, telemetry
 from mstoken.callee.callers import Admission, Call, Caller, ServiceCaller
 from mstoken.errors import TokenUntrusted
+from mstoken.wire import Mode
+from services.billing import app as billing_app
+from services.billing.neighbours import Neighbours
+from services.billing.settings import BillingSettings
 from services.common import telemetry as shop_telemetry
 from services.common.app import own_process
 from services.product.app import create_app
 from services.product.settings import ProductSettings
+from services.user import app as user_app
 
 SECRET_VARIABLE = "BENCH_SHARED_SECRET"
 """The key of Fernet, which is also the secret that is encrypted. It is made for one run."""
@@ -135,3 +139,48 @@ class SharedSecret(AdmitsAll):
 def _product(verifier: Callable[..., TokenVerifier]) -> FastAPI:
     settings = Settings()
     return create_app(ProductSettings(), verifier=verifier("product", settings, firebase=BenchFirebase(settings)))
+
+
+# The shop without authentication between its services. Users log in, and their tokens are verified, as in the real one.
+
+
+@own_process("product")
+def open_product() -> FastAPI:
+    """Return Product, which takes every call with something in `X-MS-TOKEN` for Billing's."""
+    return create_app(verifier=AdmitsServices("product"))
+
+
+@own_process("user")
+def open_user() -> FastAPI:
+    """Return User, which takes every call with something in `X-MS-TOKEN` for Billing's."""
+    return user_app.create_app(verifier=AdmitsServices("user"))
+
+
+@own_process("billing")
+def open_billing() -> FastAPI:
+    """Return Billing, which signs in nowhere and signs no proofs."""
+    settings = BillingSettings()
+    return billing_app.create_app(settings, neighbours=Neighbours(settings, NoIdentity("billing").prepare()))
+
+
+class AdmitsServices(AdmitsAll):
+    """Admits every call that says that it is from a service, and verifies users."""
+
+    @override
+    async def authorize(self, admission: Admission, call: Call) -> Caller:
+        return _BILLING if call.service_tokens else await TokenVerifier.authorize(self, admission, call)
+
+    @override
+    async def admit(self, admission: Admission, caller: Caller, call: Call) -> Caller:
+        return caller if isinstance(caller, ServiceCaller) else await TokenVerifier.admit(self, admission, caller, call)
+
+
+class NoIdentity(ServiceIdentity):
+    """Has one and the same text in place of each token, and so needs no sign-in."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(service, Settings(mode="fresh"))
+
+    @override
+    async def token(self, audience: str, mode: Mode = "fresh", *, new: bool = False) -> str:
+        return "none"

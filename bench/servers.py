@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -88,7 +88,7 @@ class Server:
         self.port = port
         self.process = process
 
-    @cached_property
+    @property
     def members(self) -> list[psutil.Process]:
         """The processes of the server: one, or one that starts others and those. Without the one that watches them."""
         family = self.process.family()
