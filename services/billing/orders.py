@@ -328,8 +328,8 @@ def _check_each_product_once(items: Sequence[OrderItem]) -> None:
 
 def _bill(order: Order, lines: Sequence["ReservationLine"]) -> Bill:
     """Return the order's bill, with the names and prices that were reserved. Raises `CurrenciesMixed`."""
-    currencies = {line.price.currency for line in lines}
+    currencies = {line.price["currency"] for line in lines}
     if len(currencies) > 1:
         raise CurrenciesMixed(f"These products have prices in {' and '.join(sorted(currencies))}.")
-    bill_lines = [BillLine(line.product_id, line.name, line.price.amount, line.quantity) for line in lines]
+    bill_lines = [BillLine(line.product_id, line.name, line.price["amount"], line.quantity) for line in lines]
     return Bill(order.id, order.uid, "issued", order.created_at, currencies.pop(), bill_lines)

@@ -31,7 +31,7 @@ from services.billing.errors import (
 )
 from services.billing.neighbours import Neighbours
 from services.billing.orders import OrderItem, Orders
-from services.billing.schemas import BillShape, DeliveryEvent, DeliveryRequest, DeliveryShape, NewBill
+from services.billing.schemas import BillShape, DeliveryEvent, DeliveryRequest, DeliveryShape, NewBill, bill_shape
 from services.common.callers import SignedInUser
 from services.common.ids import ID_PATTERN
 from services.common.pages import Page, PageQuery
@@ -103,13 +103,13 @@ def _add_bill_routes(routes: APIRouter, orders: Orders, bills: Bills) -> None:
         After a 502 or 503, send the same request again with the same key.
         """
         items = [OrderItem(item.product_id, item.quantity) for item in body.items]
-        return BillShape.of(await orders.place(caller, items, key))
+        return bill_shape(await orders.place(caller, items, key))
 
     @routes.get("/bills", tags=["bills"], responses=REFUSALS | documented())
     async def list_bills(caller: SignedInUser, page: PageQuery) -> Page[BillShape]:
         """List the caller's bills, the latest first. Administrators get the bills of all users."""
         items, next_cursor = await bills.page(caller, page)
-        return Page(items=[BillShape.of(item) for item in items], next_cursor=next_cursor)
+        return Page(items=[bill_shape(item) for item in items], next_cursor=next_cursor)
 
 
 def _add_routes_of_a_bill(
@@ -120,7 +120,7 @@ def _add_routes_of_a_bill(
     @routes.get("/bills/{bill_id}", tags=["bills"], responses=REFUSALS | documented(BillNotFound))
     async def get_bill(bill: Annotated[Bill, Depends(visible_bill)]) -> BillShape:
         """Get one bill."""
-        return BillShape.of(bill)
+        return bill_shape(bill)
 
     @routes.get(
         "/bills/{bill_id}/invoice",

@@ -1,9 +1,10 @@
 """The shapes of Billing's requests and answers."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, with_config
+from typing_extensions import TypedDict
 
 from services.billing.bills import MAX_LINES, MAX_QUANTITY, Bill, BillLine
 from services.billing.deliveries import DeliveryStatus, ReportedStatus
@@ -25,10 +26,9 @@ class NewBill(StrictShape):
     items: Annotated[list[OrderItemShape], Field(min_length=1, max_length=MAX_LINES)]
 
 
-class BillLineShape(BaseModel):
+@with_config(ConfigDict(title="BillLine"))
+class BillLineShape(TypedDict):
     """A line of a bill. Name and price are those of the product when the bill was issued."""
-
-    model_config = ConfigDict(title="BillLine")
 
     product_id: str
     name: str
@@ -36,22 +36,20 @@ class BillLineShape(BaseModel):
     unit_price: Sum
     amount: Sum
 
-    @classmethod
-    def of(cls, line: BillLine, currency: str) -> Self:
-        """Return the shape of a line."""
-        return cls(
-            product_id=line.product_id,
-            name=line.name,
-            quantity=line.quantity,
-            unit_price=Sum(amount=line.unit_amount, currency=currency),
-            amount=Sum(amount=line.amount, currency=currency),
-        )
+
+def _line_shape(line: BillLine, currency: str) -> BillLineShape:
+    return {
+        "product_id": line.product_id,
+        "name": line.name,
+        "quantity": line.quantity,
+        "unit_price": {"amount": line.unit_amount, "currency": currency},
+        "amount": {"amount": line.amount, "currency": currency},
+    }
 
 
-class BillShape(BaseModel):
+@with_config(ConfigDict(title="Bill"))
+class BillShape(TypedDict):
     """A bill."""
-
-    model_config = ConfigDict(title="Bill")
 
     id: str
     user_id: str
@@ -60,17 +58,17 @@ class BillShape(BaseModel):
     lines: list[BillLineShape]
     total: Sum
 
-    @classmethod
-    def of(cls, bill: Bill) -> Self:
-        """Return the shape of a bill."""
-        return cls(
-            id=bill.id,
-            user_id=bill.uid,
-            status=bill.status,
-            created_at=bill.created_at,
-            lines=[BillLineShape.of(line, bill.currency) for line in bill.lines],
-            total=Sum(amount=bill.total, currency=bill.currency),
-        )
+
+def bill_shape(bill: Bill) -> BillShape:
+    """Return the shape of a bill."""
+    return {
+        "id": bill.id,
+        "user_id": bill.uid,
+        "status": bill.status,
+        "created_at": bill.created_at,
+        "lines": [_line_shape(line, bill.currency) for line in bill.lines],
+        "total": {"amount": bill.total, "currency": bill.currency},
+    }
 
 
 class DeliveryRequest(StrictShape):

@@ -1,8 +1,22 @@
-"""Shapes of requests and answers that several services use, and the limits of their values."""
+"""Shapes of requests and answers that several services use, and the limits of their values.
+
+The shapes of answers are `TypedDict`s, because pydantic checks and serializes those in a tenth of the time that it
+takes to make a model of each object.
+"""
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    with_config,
+)
+from typing_extensions import TypedDict
 
 from services.common.countries import COUNTRIES
 
@@ -83,14 +97,15 @@ class StrictShape(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class Money(StrictShape):
+@with_config(ConfigDict(strict=True, extra="forbid"))
+class Money(TypedDict):
     """An amount of money in the minor units of its currency: 19.99 USD is `{"amount": 1999, "currency": "USD"}`."""
 
     amount: Annotated[int, Field(ge=0, le=MAX_AMOUNT), WHOLE]
     currency: Currency
 
 
-class Sum(BaseModel):
+class Sum(TypedDict):
     """A sum of several amounts, in the minor units of its currency."""
 
     amount: int

@@ -28,6 +28,8 @@ from services.product.schemas import (
     ProductShape,
     ReservationShape,
     product_changes,
+    product_shape,
+    reservation_shape,
 )
 
 MAX_IDS = 100
@@ -73,25 +75,25 @@ def _product_routes(catalogue: Catalogue) -> APIRouter:
         """List products, the oldest first."""
         id_set = None if ids is None else set(ids.split(","))
         items, next_cursor = await catalogue.page(page, ids=id_set, words=q)
-        return Page(items=[ProductShape.of(item) for item in items], next_cursor=next_cursor)
+        return Page(items=[product_shape(item) for item in items], next_cursor=next_cursor)
 
     @routes.get("/{product_id}", dependencies=_READERS, responses=REFUSALS | documented(ProductNotFound))
     async def get_product(product_id: ProductId) -> ProductShape:
         """Get one product."""
-        return ProductShape.of(await catalogue.get(product_id))
+        return product_shape(await catalogue.get(product_id))
 
     @routes.post("", status_code=201, dependencies=_ADMINS, responses=REFUSALS | documented(body=True))
     async def add_product(body: NewProduct) -> ProductShape:
         """Add a product."""
         price = body.price
-        return ProductShape.of(
-            await catalogue.add(body.name, body.description, price.amount, price.currency, body.stock)
+        return product_shape(
+            await catalogue.add(body.name, body.description, price["amount"], price["currency"], body.stock)
         )
 
     @routes.patch("/{product_id}", dependencies=_ADMINS, responses=REFUSALS | documented(ProductNotFound, body=True))
     async def change_product(product_id: ProductId, changes: ProductChanges) -> ProductShape:
         """Change the fields of a product that are sent. Existing bills keep their prices."""
-        return ProductShape.of(await catalogue.change(product_id, product_changes(changes)))
+        return product_shape(await catalogue.change(product_id, product_changes(changes)))
 
     @routes.delete(
         "/{product_id}", status_code=204, dependencies=_ADMINS, responses=REFUSALS | documented(ProductNotFound)
@@ -118,7 +120,7 @@ def _reservation_routes(reservations: Reservations) -> APIRouter:
         items = [ReservationItem(item.product_id, item.quantity) for item in body.items]
         reservation, is_new = await reservations.hold(body.bill_id, items)
         response.status_code = 201 if is_new else 200
-        return ReservationShape.of(reservation)
+        return reservation_shape(reservation)
 
     @routes.post(
         "/{bill_id}/commit",
@@ -126,7 +128,7 @@ def _reservation_routes(reservations: Reservations) -> APIRouter:
     )
     async def commit_reservation(bill_id: BillId) -> ReservationShape:
         """Sell the items that are reserved for a bill. This is final; a repeated request changes nothing."""
-        return ReservationShape.of(await reservations.commit(bill_id))
+        return reservation_shape(await reservations.commit(bill_id))
 
     @routes.delete("/{bill_id}", status_code=204, responses=REFUSALS | documented(ReservationCommitted))
     async def release_reservation(bill_id: BillId) -> None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, with_config
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, with_config
 from typing_extensions import TypedDict
 
 from services.common.ids import Id
@@ -34,10 +34,9 @@ class ProductChanges(TypedDict, total=False):
     stock: Stock
 
 
-class ProductShape(BaseModel):
+@with_config(ConfigDict(title="Product"))
+class ProductShape(TypedDict):
     """A product. `stock` is how many can still be bought."""
-
-    model_config = ConfigDict(title="Product")
 
     id: str
     name: str
@@ -45,16 +44,16 @@ class ProductShape(BaseModel):
     price: Money
     stock: int
 
-    @classmethod
-    def of(cls, product: Product) -> Self:
-        """Return the shape of a product."""
-        return cls(
-            id=product.id,
-            name=product.name,
-            description=product.description,
-            price=Money(amount=product.amount, currency=product.currency),
-            stock=product.stock,
-        )
+
+def product_shape(product: Product) -> ProductShape:
+    """Return the shape of a product."""
+    return {
+        "id": product.id,
+        "name": product.name,
+        "description": product.description,
+        "price": {"amount": product.amount, "currency": product.currency},
+        "stock": product.stock,
+    }
 
 
 class ReservationItemShape(StrictShape):
@@ -81,46 +80,47 @@ class NewReservation(StrictShape):
     ]
 
 
-class ReservationLineShape(BaseModel):
+@with_config(ConfigDict(title="ReservationLine"))
+class ReservationLineShape(TypedDict):
     """A reserved product. Name and price are those of the first reservation for the bill."""
-
-    model_config = ConfigDict(title="ReservationLine")
 
     product_id: str
     name: str
     price: Money
     quantity: int
 
-    @classmethod
-    def of(cls, line: ReservationLine) -> Self:
-        """Return the shape of a line."""
-        price = Money(amount=line.amount, currency=line.currency)
-        return cls(product_id=line.product_id, name=line.name, price=price, quantity=line.quantity)
+
+def _line_shape(line: ReservationLine) -> ReservationLineShape:
+    return {
+        "product_id": line.product_id,
+        "name": line.name,
+        "price": {"amount": line.amount, "currency": line.currency},
+        "quantity": line.quantity,
+    }
 
 
-class ReservationShape(BaseModel):
+@with_config(ConfigDict(title="Reservation"))
+class ReservationShape(TypedDict):
     """The reservation of a bill. While it is `held`, it may expire at `expires_at` or later."""
-
-    model_config = ConfigDict(title="Reservation")
 
     bill_id: str
     status: ReservationStatus
     expires_at: datetime
     lines: list[ReservationLineShape]
 
-    @classmethod
-    def of(cls, reservation: Reservation) -> Self:
-        """Return the shape of a reservation."""
-        return cls(
-            bill_id=reservation.bill_id,
-            status=reservation.status,
-            expires_at=reservation.expires_at,
-            lines=[ReservationLineShape.of(line) for line in reservation.lines],
-        )
+
+def reservation_shape(reservation: Reservation) -> ReservationShape:
+    """Return the shape of a reservation."""
+    return {
+        "bill_id": reservation.bill_id,
+        "status": reservation.status,
+        "expires_at": reservation.expires_at,
+        "lines": [_line_shape(line) for line in reservation.lines],
+    }
 
 
 def product_changes(changes: ProductChanges) -> dict[str, Any]:
     """Return the fields of `Product` to change, by their names."""
     fields: dict[str, Any] = dict(changes)
-    price = fields.pop("price", None)
-    return fields if price is None else fields | {"amount": price.amount, "currency": price.currency}
+    fields.update(fields.pop("price", {}))
+    return fields

@@ -55,7 +55,7 @@ async def test_what_is_reserved(product: FakeProduct) -> None:
     """A reservation returns its lines with the names and prices of Product."""
     for status in 201, 200:
         [line] = await product.call("hold", httpx.Response(status, json={"lines": [LINE]}))
-        assert (line.name, line.price.amount, line.quantity) == ("Kettle", 4990, 2)
+        assert (line.name, line.price["amount"], line.quantity) == ("Kettle", 4990, 2)
 
 
 async def test_sold_and_released(product: FakeProduct) -> None:
