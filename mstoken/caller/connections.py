@@ -6,10 +6,14 @@ from typing import Any, Self
 import httpx
 
 from mstoken.caller.fresh import MAX_SIGN_INS
+from mstoken.client_pool import ClientPool
 
 TIMEOUT_SECONDS = 5.0
-MAX_CONNECTIONS = 2 * MAX_SIGN_INS
-MAX_KEPT_CONNECTIONS = MAX_SIGN_INS
+MAX_REQUESTS = 2 * MAX_SIGN_INS
+"""Maximum number of requests at the same time."""
+MAX_KEPT_CLIENTS = MAX_SIGN_INS
+"""Maximum number of clients that are kept, each with a connection to Firebase and one to the token service."""
+KEPT_SECONDS = 5.0
 
 DIED: tuple[type[httpx.HTTPError], ...] = (
     httpx.ReadError,
@@ -35,7 +39,15 @@ class Connections:
         """
         self._transport = transport
         self._may_use_proxies = may_use_proxies
-        self._kept = self._client(MAX_KEPT_CONNECTIONS)
+        self._verify = httpx.create_ssl_context(trust_env=may_use_proxies) if transport is None else True
+        """The certificates that are trusted, read once for all connections."""
+        self._kept = ClientPool(
+            lambda: self._client(httpx.Limits(keepalive_expiry=KEPT_SECONDS)),
+            max_clients=MAX_REQUESTS,
+            max_idle=MAX_KEPT_CLIENTS,
+            idle_seconds=KEPT_SECONDS,
+            wait_seconds=TIMEOUT_SECONDS,
+        )
         self._new: httpx.AsyncClient | None = None
 
     async def post(
@@ -46,10 +58,12 @@ class Connections:
         The time-out is 5 s. Raise `httpx.HTTPError`; after one of `DIED`, another try needs a new connection, because
         the other kept connections may have died too.
         """
-        client = self._kept
         if new:
-            client = self._new = self._new or self._client(0)
-        return await client.post(url, json=content, headers=headers)
+            limits = httpx.Limits(max_connections=MAX_REQUESTS, max_keepalive_connections=0)
+            client = self._new = self._new or self._client(limits)
+            return await client.post(url, json=content, headers=headers)
+        async with self._kept.client() as client:
+            return await client.post(url, json=content, headers=headers)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -63,8 +77,11 @@ class Connections:
     async def __aexit__(self, *_error: object) -> None:
         await self.aclose()
 
-    def _client(self, max_kept: int) -> httpx.AsyncClient:
-        limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=max_kept)
+    def _client(self, limits: httpx.Limits) -> httpx.AsyncClient:
         return httpx.AsyncClient(
-            transport=self._transport, timeout=TIMEOUT_SECONDS, limits=limits, trust_env=self._may_use_proxies
+            transport=self._transport,
+            timeout=TIMEOUT_SECONDS,
+            limits=limits,
+            verify=self._verify,
+            trust_env=self._may_use_proxies,
         )

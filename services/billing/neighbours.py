@@ -17,6 +17,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from mstoken import ServiceIdentity
+from mstoken.client_pool import ClientPool
 from mstoken.errors import SignInError, SignInRefused, SignInUnavailable
 from mstoken.header_fields import retry_after_seconds
 from mstoken.log_events import log_event
@@ -35,10 +36,16 @@ from services.common.middleware import REQUEST_ID_HEADER, current_request_id
 from services.common.retries import Retries, TryAgain
 from services.common.shapes import Address
 
-TIMEOUT = httpx.Timeout(5.0, connect=2.0, pool=2.0)
-LIMITS = httpx.Limits(max_connections=50, max_keepalive_connections=20, keepalive_expiry=4.0)
-"""The connections to each service. An idle one is closed sooner than by uvicorn, which closes it after 5 seconds: a
-request sent at that very moment would be lost."""
+POOL_SECONDS = 2.0
+"""How long a call waits for a free connection, in seconds."""
+TIMEOUT = httpx.Timeout(5.0, connect=2.0, pool=POOL_SECONDS)
+MAX_CONNECTIONS = 50
+"""Maximum number of calls to each service at the same time."""
+MAX_IDLE_CONNECTIONS = 20
+IDLE_SECONDS = 4.0
+"""How long an idle connection is used again, in seconds. uvicorn closes it after 5 seconds: a request sent at that very
+moment would be lost."""
+LIMITS = httpx.Limits(max_connections=1, keepalive_expiry=IDLE_SECONDS)
 
 DEADLINE_SECONDS = 10.0
 """Maximum time for a whole call, with its sign-ins and all of its attempts, in seconds. An attempt has half of it: the
@@ -65,7 +72,7 @@ class Customer(BaseModel):
 class _Neighbour:
     """A service that Billing calls, and the errors that its failures become."""
 
-    client: httpx.AsyncClient
+    clients: ClientPool
     breaker: CircuitBreaker
     retries: Retries
     unavailable: type[NeighbourUnavailable]
@@ -94,18 +101,27 @@ class Neighbours:
         """
         self._identity = identity
         self._deadline_seconds = deadline_seconds
+        verify = httpx.create_ssl_context()  # Read once, for all connections.
 
         def neighbour(url: str, unavailable: type[NeighbourUnavailable], failed: type[NeighbourFailed]) -> _Neighbour:
             name = unavailable.service
-            client = httpx.AsyncClient(
-                base_url=url,
-                auth=identity.to(name),
-                timeout=TIMEOUT,
-                limits=LIMITS,
-                event_hooks={"request": [_add_headers, _note_sent], "response": [_note_refused]},
-                transport=(transports or {}).get(name),
+            transport, auth = (transports or {}).get(name), identity.to(name)
+            clients = ClientPool(
+                lambda: httpx.AsyncClient(
+                    base_url=url,
+                    auth=auth,
+                    timeout=TIMEOUT,
+                    limits=LIMITS,
+                    event_hooks={"request": [_note_sent], "response": [_note_refused]},
+                    transport=transport,
+                    verify=verify,
+                ),
+                max_clients=MAX_CONNECTIONS,
+                max_idle=MAX_IDLE_CONNECTIONS,
+                idle_seconds=IDLE_SECONDS,
+                wait_seconds=POOL_SECONDS,
             )
-            return _Neighbour(client, CircuitBreaker(name, clock=clock), Retries(sleep=sleep), unavailable, failed)
+            return _Neighbour(clients, CircuitBreaker(name, clock=clock), Retries(sleep=sleep), unavailable, failed)
 
         self._product = neighbour(settings.product_url, ProductUnavailable, ProductFailed)
         self._user = neighbour(settings.user_url, UserUnavailable, UserFailed)
@@ -129,7 +145,7 @@ class Neighbours:
     ) -> httpx.Response:
         async def attempt() -> httpx.Response:
             with neighbour.breaker.call() as outcome:
-                return await self._attempt(neighbour.client.build_request(method, path, **request), neighbour, outcome)
+                return await self._attempt(neighbour, outcome, method, path, **request)
 
         service = neighbour.failed.service
         try:
@@ -147,19 +163,24 @@ class Neighbours:
         log_failure(service, f"status {response.status_code}", level=logging.WARNING)
         raise neighbour.unavailable if response.status_code in _TRY_LATER else neighbour.failed
 
-    async def _attempt(self, request: httpx.Request, neighbour: _Neighbour, outcome: CallOutcome) -> httpx.Response:
+    async def _attempt(
+        self, neighbour: _Neighbour, outcome: CallOutcome, method: str, path: str, **content: Any
+    ) -> httpx.Response:
         """Send the request once. Raise `TryAgain` if the service does not answer, or answers that it cannot work now.
 
         An attempt that ends because the caller has no time left does not count as a failure of the service. Nor does
         one that waited for a free connection, or for a token: from Firebase, or from the token service.
         """
+        request: httpx.Request | None = None
         try:
-            async with within(self._deadline_seconds / 2):
-                response = await neighbour.client.send(request)
+            async with within(self._deadline_seconds / 2), neighbour.clients.client() as client:
+                request = client.build_request(method, path, **content)
+                response = await client.send(request)
         except (httpx.PoolTimeout, SignInError):
             raise
         except (httpx.TransportError, TimeoutError) as error:
-            if isinstance(error, TimeoutError) and not request.extensions.get(_AT_SERVICE):
+            is_sent = request is not None and request.extensions.get(_AT_SERVICE)
+            if isinstance(error, TimeoutError) and not is_sent:
                 raise SignInUnavailable(
                     self._identity.uid, "the time of the call ended before it had a token"
                 ) from error
@@ -178,22 +199,19 @@ class Neighbours:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for neighbour in self._product, self._user:
-            await neighbour.client.aclose()
+            await neighbour.clients.aclose()
         await self._identity.aclose()
 
 
-async def _add_headers(request: httpx.Request) -> None:
+async def _note_sent(request: httpx.Request) -> None:
     """Send the request id, so that it finds a purchase in the logs of all services, and the time that is left.
 
-    httpx calls this after the token was made, so the time that this took has been subtracted.
+    From now on the service is waited for. httpx calls this after the token was made, so the time for that has been
+    subtracted.
     """
     if request_id := current_request_id():
         request.headers[REQUEST_ID_HEADER] = request_id
     request.headers[DEADLINE_HEADER] = str(max(0, int(remaining_seconds() * 1000)))
-
-
-async def _note_sent(request: httpx.Request) -> None:
-    """Note that from now on the service is waited for. httpx calls this after the token was made."""
     request.extensions[_AT_SERVICE] = True
 
 
