@@ -3,6 +3,7 @@
 It is started by `uvicorn --factory services.billing.app:create_app --http services.common.server:TimedProtocol`.
 """
 
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -16,7 +17,7 @@ from services.billing.order_store import OrderStore
 from services.billing.orders import FORGET_SECONDS, RESUME_SECONDS, Orders
 from services.billing.outbox import Outbox
 from services.billing.reservations import Reservations
-from services.billing.routes import router
+from services.billing.routes import add_routes
 from services.billing.settings import BillingSettings
 from services.billing.store import BillStore, DeliveryStore
 from services.billing.tasks import FirebaseQueue
@@ -64,7 +65,7 @@ def create_app(
     return build(
         "Billing",
         "Bills, at the prices of the Product service, and their deliveries.",
-        router(orders, bills, deliveries, neighbours),
+        partial(add_routes, orders=orders, bills=bills, deliveries=deliveries, neighbours=neighbours),
         settings=settings,
         verifier=verifier,
         database=database,

@@ -61,17 +61,17 @@ async def _idempotency_key(request: Request) -> str:
     return keys[0]
 
 
-def router(orders: Orders, bills: Bills, deliveries: Deliveries, neighbours: Neighbours) -> APIRouter:
-    """Return the routes for these orders, bills and deliveries. `neighbours` tell the name of an invoice's customer."""
+def add_routes(
+    routes: APIRouter, *, orders: Orders, bills: Bills, deliveries: Deliveries, neighbours: Neighbours
+) -> None:
+    """Add the routes for these orders, bills and deliveries. `neighbours` tell the name of an invoice's customer."""
 
     async def visible_bill(bill_id: BillId, caller: SignedInUser) -> Bill:
         return await bills.get(bill_id, caller)
 
-    routes = APIRouter()
     _add_bill_routes(routes, orders, bills)
     _add_routes_of_a_bill(routes, visible_bill, deliveries, neighbours)
     _add_delivery_routes(routes, deliveries)
-    return routes
 
 
 def _add_bill_routes(routes: APIRouter, orders: Orders, bills: Bills) -> None:

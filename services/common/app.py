@@ -80,7 +80,7 @@ class Readiness(BaseModel):
 def build(
     title: str,
     description: str,
-    router: APIRouter,
+    add_routes: Callable[[APIRouter], None],
     *,
     settings: ServiceSettings,
     verifier: TokenVerifier,
@@ -88,7 +88,7 @@ def build(
     resources: Sequence[AbstractAsyncContextManager[object]] = (),
     backlogs: Sequence[backlog.Measure] = (),
 ) -> FastAPI:
-    """Return an app that serves `router` to the callers that `verifier` admits.
+    """Return an app with the routes that `add_routes` adds, for the callers that `verifier` admits.
 
     Before it serves, the app migrates and opens the database, and then opens `resources`. It closes them at its end.
     `/readyz` warns if one of `backlogs` is late.
@@ -125,8 +125,9 @@ def build(
     protect(app, verifier)
     problems.install(app)
     backlog.install(app, backlogs)
-    app.include_router(_probes(app, verifier, database))
-    app.include_router(router)
+    # Without include_router: FastAPI looks for a route of an included router three times for each request.
+    _add_probes(app, verifier, database)
+    add_routes(app.router)
     # The last one is the outermost. So refused requests are logged, except those that find the process full. The time
     # that a request waits counts, and a request has its body before it takes a place of the load limit.
     load = Load()
@@ -146,15 +147,17 @@ async def _measure_backlogs(app: FastAPI) -> None:
         BACKLOG_AGE.set(found.oldest_seconds, {BACKLOG_NAME: found.name})
 
 
-def _probes(app: FastAPI, verifier: TokenVerifier, database: Database) -> APIRouter:
-    router = APIRouter(tags=["probes"])
-
-    @router.get("/healthz")
+def _add_probes(app: FastAPI, verifier: TokenVerifier, database: Database) -> None:
+    @app.get("/healthz", tags=["probes"])
     async def health() -> Health:
         """Check that the process runs."""
         return Health()
 
-    @router.get("/readyz", responses={503: documented_problem("The service cannot work now; `code` says what fails.")})
+    @app.get(
+        "/readyz",
+        tags=["probes"],
+        responses={503: documented_problem("The service cannot work now; `code` says what fails.")},
+    )
     async def readiness() -> Readiness:
         """Check that the database answers and that tokens can be verified. Warn of work that waits for too long."""
         # Anyone may ask. The answer has the kind of problem only, because the details may name servers.
@@ -169,8 +172,6 @@ def _probes(app: FastAPI, verifier: TokenVerifier, database: Database) -> APIRou
             message = f"ready, with warnings: {'; '.join(warnings)}"
             log_event(_log, logging.WARNING, "ready_with_warnings", message, warnings=warnings)
         return Readiness(warnings=[warning.partition(":")[0] for warning in warnings])
-
-    return router
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -3,6 +3,7 @@
 It is started by `uvicorn --factory services.product.app:create_app --http services.common.server:TimedProtocol`.
 """
 
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -14,7 +15,7 @@ from services.common.database import Database
 from services.common.times import Clock, utc_now
 from services.product.catalogue import Catalogue
 from services.product.reservations import FORGET_SECONDS, SWEEP_SECONDS, Reservations
-from services.product.routes import router
+from services.product.routes import add_routes
 from services.product.settings import ProductSettings
 from services.product.store import ProductStore, ReservationStore
 
@@ -31,11 +32,12 @@ def create_app(
     """
     settings = settings or ProductSettings()
     database = Database(settings.database_url, MIGRATIONS)
+    catalogue = Catalogue(ProductStore(database), clock=clock)
     reservations = Reservations(ReservationStore(database), clock=clock)
     return build(
         "Product",
         "The products of the shop, and reservations of them for bills.",
-        router(Catalogue(ProductStore(database), clock=clock), reservations),
+        partial(add_routes, catalogue=catalogue, reservations=reservations),
         settings=settings,
         verifier=verifier or TokenVerifier("product"),
         database=database,

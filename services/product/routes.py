@@ -34,6 +34,7 @@ from services.product.schemas import (
 
 MAX_IDS = 100
 
+
 _READERS = [Depends(allow(users=True, services={"billing"}))]
 _ADMINS = [Depends(allow(users={"admin"}))]
 _BILLING = [Depends(allow(services={"billing"}))]
@@ -59,30 +60,37 @@ Words = Annotated[
 ]
 
 
-def router(catalogue: Catalogue, reservations: Reservations) -> APIRouter:
-    """Return the routes for this catalogue and these reservations."""
-    routes = APIRouter()
-    routes.include_router(_product_routes(catalogue))
-    routes.include_router(_reservation_routes(reservations))
-    return routes
+def add_routes(routes: APIRouter, *, catalogue: Catalogue, reservations: Reservations) -> None:
+    """Add the routes for this catalogue and these reservations."""
+    _add_product_routes(routes, catalogue)
+    _add_reservation_routes(routes, reservations)
 
 
-def _product_routes(catalogue: Catalogue) -> APIRouter:
-    routes = APIRouter(prefix="/products", tags=["products"])
-
-    @routes.get("", dependencies=_READERS, responses=REFUSALS | documented())
+def _add_product_routes(routes: APIRouter, catalogue: Catalogue) -> None:
+    @routes.get("/products", tags=["products"], dependencies=_READERS, responses=REFUSALS | documented())
     async def list_products(page: PageQuery, ids: Ids = None, q: Words = None) -> Page[ProductShape]:
         """List products, the oldest first."""
         id_set = None if ids is None else set(ids.split(","))
         items, next_cursor = await catalogue.page(page, ids=id_set, words=q)
         return Page(items=[product_shape(item) for item in items], next_cursor=next_cursor)
 
-    @routes.get("/{product_id}", dependencies=_READERS, responses=REFUSALS | documented(ProductNotFound))
+    @routes.get(
+        "/products/{product_id}",
+        tags=["products"],
+        dependencies=_READERS,
+        responses=REFUSALS | documented(ProductNotFound),
+    )
     async def get_product(product_id: ProductId) -> ProductShape:
         """Get one product."""
         return product_shape(await catalogue.get(product_id))
 
-    @routes.post("", status_code=201, dependencies=_ADMINS, responses=REFUSALS | documented(body=True))
+    @routes.post(
+        "/products",
+        status_code=201,
+        tags=["products"],
+        dependencies=_ADMINS,
+        responses=REFUSALS | documented(body=True),
+    )
     async def add_product(body: NewProduct) -> ProductShape:
         """Add a product."""
         price = body.price
@@ -90,27 +98,34 @@ def _product_routes(catalogue: Catalogue) -> APIRouter:
             await catalogue.add(body.name, body.description, price["amount"], price["currency"], body.stock)
         )
 
-    @routes.patch("/{product_id}", dependencies=_ADMINS, responses=REFUSALS | documented(ProductNotFound, body=True))
+    @routes.patch(
+        "/products/{product_id}",
+        tags=["products"],
+        dependencies=_ADMINS,
+        responses=REFUSALS | documented(ProductNotFound, body=True),
+    )
     async def change_product(product_id: ProductId, changes: ProductChanges) -> ProductShape:
         """Change the fields of a product that are sent. Existing bills keep their prices."""
         return product_shape(await catalogue.change(product_id, product_changes(changes)))
 
     @routes.delete(
-        "/{product_id}", status_code=204, dependencies=_ADMINS, responses=REFUSALS | documented(ProductNotFound)
+        "/products/{product_id}",
+        status_code=204,
+        tags=["products"],
+        dependencies=_ADMINS,
+        responses=REFUSALS | documented(ProductNotFound),
     )
     async def delete_product(product_id: ProductId) -> None:
         """Delete a product. Existing bills keep its name and price."""
         await catalogue.remove(product_id)
 
-    return routes
 
-
-def _reservation_routes(reservations: Reservations) -> APIRouter:
-    routes = APIRouter(prefix="/reservations", tags=["for services"], dependencies=_BILLING)
-
+def _add_reservation_routes(routes: APIRouter, reservations: Reservations) -> None:
     @routes.post(
-        "",
+        "/reservations",
         status_code=201,
+        tags=["for services"],
+        dependencies=_BILLING,
         responses=REFUSALS
         | {200: {"model": ReservationShape, "description": "The bill has this reservation already."}}
         | documented(ProductUnknown, OutOfStock, ReservationDiffers, ReservationReleased, body=True),
@@ -123,19 +138,25 @@ def _reservation_routes(reservations: Reservations) -> APIRouter:
         return reservation_shape(reservation)
 
     @routes.post(
-        "/{bill_id}/commit",
+        "/reservations/{bill_id}/commit",
+        tags=["for services"],
+        dependencies=_BILLING,
         responses=REFUSALS | documented(ReservationNotFound, ReservationExpired, ReservationReleased),
     )
     async def commit_reservation(bill_id: BillId) -> ReservationShape:
         """Sell the items that are reserved for a bill. This is final; a repeated request changes nothing."""
         return reservation_shape(await reservations.commit(bill_id))
 
-    @routes.delete("/{bill_id}", status_code=204, responses=REFUSALS | documented(ReservationCommitted))
+    @routes.delete(
+        "/reservations/{bill_id}",
+        status_code=204,
+        tags=["for services"],
+        dependencies=_BILLING,
+        responses=REFUSALS | documented(ReservationCommitted),
+    )
     async def release_reservation(bill_id: BillId) -> None:
         """Put the items that are reserved for a bill back in stock. Nothing can be reserved for the bill afterwards.
 
         A repeated request changes nothing.
         """
         await reservations.release(bill_id)
-
-    return routes

@@ -3,6 +3,7 @@
 It is started by `uvicorn --factory services.user.app:create_app --http services.common.server:TimedProtocol`.
 """
 
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,7 @@ from services.user.accounts import FAILED_LOG_IN_SECONDS, Accounts
 from services.user.attempts import FORGET_SECONDS, Attempts
 from services.user.firebase import LIMITS, TIMEOUT, AdminSessions, IdentityToolkit, Sessions
 from services.user.profiles import Profiles
-from services.user.routes import router
+from services.user.routes import add_routes
 from services.user.settings import UserSettings
 from services.user.store import AttemptStore, ProfileStore
 
@@ -59,7 +60,7 @@ def create_app(
     return build(
         "User",
         "Accounts and sessions at Firebase Auth, and the profiles of users.",
-        router(accounts, profiles, trusted_proxies=settings.trusted_proxies),
+        partial(add_routes, accounts=accounts, profiles=profiles, trusted_proxies=settings.trusted_proxies),
         settings=settings,
         verifier=verifier,
         database=database,

@@ -26,12 +26,10 @@ from services.user.schemas import Customer, LogIn, ProfileChanges, ProfileShape,
 Uid = Annotated[str, Path(pattern="^[A-Za-z0-9:._@-]{1,128}$")]
 
 
-def router(accounts: Accounts, profiles: Profiles, *, trusted_proxies: int = 0) -> APIRouter:
-    """Return the routes for these accounts and profiles. Each request passes `trusted_proxies` proxies of ours."""
-    routes = APIRouter()
+def add_routes(routes: APIRouter, *, accounts: Accounts, profiles: Profiles, trusted_proxies: int = 0) -> None:
+    """Add the routes for these accounts and profiles. Each request passes `trusted_proxies` proxies of ours."""
     _add_account_routes(routes, accounts, trusted_proxies)
     _add_profile_routes(routes, profiles)
-    return routes
 
 
 def _add_account_routes(routes: APIRouter, accounts: Accounts, trusted_proxies: int) -> None:

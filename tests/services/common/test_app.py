@@ -64,9 +64,7 @@ class Resource:
         self.events.append("closed")
 
 
-def some_routes() -> APIRouter:
-    routes = APIRouter()
-
+def add_some_routes(routes: APIRouter) -> None:
     @routes.post("/letters")
     async def post_letter(letter: Letter) -> str | None:
         return current_request_id()
@@ -96,8 +94,6 @@ def some_routes() -> APIRouter:
     async def me(caller: SignedInUser) -> str:
         return caller.uid
 
-    return routes
-
 
 def an_app(tmp_path: Path, firebase: FakeFirebase, **changes: Any) -> FastAPI:
     url = f"sqlite+aiosqlite:///{tmp_path / 'x.db'}"
@@ -106,7 +102,7 @@ def an_app(tmp_path: Path, firebase: FakeFirebase, **changes: Any) -> FastAPI:
         "verifier": firebase.verifier("product"),
         "database": Database(url, MIGRATIONS),
     }
-    return build("Some", "Some routes.", some_routes(), **(parts | changes))
+    return build("Some", "Some routes.", add_some_routes, **(parts | changes))
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from fastapi import APIRouter
 
 from mstoken.testing import FakeFirebase
 from services.common.app import build
@@ -55,7 +54,7 @@ async def test_readyz_warns_of_work_that_is_late(
     app = build(
         "Test",
         "",
-        APIRouter(),
+        lambda _routes: None,
         settings=settings,
         verifier=firebase.verifier("product"),
         database=Database(settings.database_url, MIGRATIONS),
