@@ -67,8 +67,9 @@ class Exchange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What happened to the requests of a load, and how many seconds it took."""
+    """What happened to the requests of a load. It began so many seconds after the epoch, and took so many `seconds`."""
 
+    began: float
     seconds: float
     exchanges: list[Exchange] = field(repr=False)
 
@@ -159,13 +160,13 @@ class _Run:
         self._began = 0.0
 
     async def complete(self) -> Outcome:
-        load = self._load
+        load, began = self._load, time.time()
         self._began = time.perf_counter()
         plan = iter(enumerate(load.requests))
         async with asyncio.TaskGroup() as group:
             for _ in range(min(load.connections, len(load.requests))):
                 group.create_task(self._send_all(plan))
-        return Outcome(time.perf_counter() - self._began, self._exchanges)
+        return Outcome(began, time.perf_counter() - self._began, self._exchanges)
 
     async def _send_all(self, plan: Iterator[tuple[int, bytes]]) -> None:
         """Send requests over one connection at a time, as long as there are any."""

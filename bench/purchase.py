@@ -173,8 +173,7 @@ class _Shop:
         self._servers[EMULATORS] = [Server(process, 0) for process in emulators.processes]
         self._rate = 0.0
         self._rounds: dict[int, _Rounds] = {}
-        self.products = _add_products(stack)
-        self._tokens = [_log_in(stack, MAYA), _log_in(stack, TOMAS)]
+        self._customers = Customers(stack)
 
     def warm_up(self) -> None:
         """Make some bills, so that connections are open and tokens are in stock, and see how fast it is."""
@@ -209,8 +208,7 @@ class _Shop:
             yield Measurement(case, ERRORS, "%", found.errors)
 
     def _send(self, count: int, clients: int) -> Outcome:
-        requests = [self._request(number) for number in range(count)]
-        outcome = self._client.run(Load(self._port, requests, clients))
+        outcome = self._client.run(Load(self._port, self._customers.requests(count), clients))
         for supervisor in self._supervisors:
             supervisor.check()
         return outcome
@@ -218,10 +216,23 @@ class _Shop:
     def _processor_seconds(self) -> dict[str, float]:
         return {name: sum(server.processor_seconds() for server in them) for name, them in self._servers.items()}
 
-    def _request(self, number: int) -> bytes:
-        """Return the request of one purchase: one of one product."""
-        item = {"product_id": self.products[number % len(self.products)], "quantity": 1}
-        return bill_request(self._tokens[number % len(self._tokens)], item)
+
+class Customers:
+    """Two customers of a shop, which has enough products."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._products = _add_products(stack)
+        self._tokens = [_log_in(stack, MAYA), _log_in(stack, TOMAS)]
+
+    def requests(self, count: int) -> list[bytes]:
+        """Return the requests of so many purchases. Each is one of one product."""
+        return [
+            bill_request(
+                self._tokens[number % len(self._tokens)],
+                {"product_id": self._products[number % len(self._products)], "quantity": 1},
+            )
+            for number in range(count)
+        ]
 
 
 def bill_request(token: str, item: Mapping[str, object]) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench import charts
 from bench.charts import figure_text
-from bench.results import Measurement, Run, Section, load
+from bench.results import TIMELINE, Measurement, Run, Section, load
 from bench.targets import Verdict, verdicts
 
 DRAWN = 3
@@ -78,7 +78,7 @@ differ. Ratios differ less, because what is compared took turns within one run."
 def _section(section: Section, folder: Path, *, prefix: str = "", is_titled: bool = True) -> list[str]:
     parts = [f"## {section.title}"] if is_titled else []
     single = [measurement for measurement in section.measurements if measurement.at is None]
-    series = [measurement for measurement in section.measurements if measurement.at is not None]
+    series = [m for m in section.measurements if m.at is not None and not m.quantity.startswith(TIMELINE)]
     for kind, measured in (("", single), ("-at", series)):
         for quantity, unit in list(dict.fromkeys((m.quantity, m.unit) for m in measured))[:DRAWN]:
             drawn = [m for m in measured if (m.quantity, m.unit) == (quantity, unit)]
@@ -87,6 +87,7 @@ def _section(section: Section, folder: Path, *, prefix: str = "", is_titled: boo
             chart = charts.lines(title, "", f"{quantity}, {unit}", drawn) if kind else charts.bars(title, unit, drawn)
             charts.save(chart, folder / name)
             parts.append(f"![{title}]({name})")
+    parts += _timelines(section, folder, prefix)
     if single:
         parts.append(_table(single))
     if series:
@@ -94,6 +95,19 @@ def _section(section: Section, folder: Path, *, prefix: str = "", is_titled: boo
     if section.left_out:
         parts.append("Not measured:\n\n" + "\n".join(f"- {why}" for why in section.left_out))
     return parts
+
+
+def _timelines(section: Section, folder: Path, prefix: str) -> list[str]:
+    """Draw each time line of a section. Return the links to the charts."""
+    found = [m for m in section.measurements if m.quantity.startswith(TIMELINE)]
+    links = []
+    for quantity in dict.fromkeys(m.quantity for m in found):
+        drawn = [m for m in found if m.quantity == quantity]
+        name = f"{prefix}{section.name}-{_slug(quantity)}.svg"
+        title = f"{section.title}{quantity.removeprefix(TIMELINE)}"
+        charts.save(charts.lines(title, "seconds", f"answers, {drawn[0].unit}", drawn, is_log=False), folder / name)
+        links.append(f"![{title}]({name})")
+    return links
 
 
 def _slug(text: str) -> str:

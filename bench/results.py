@@ -27,6 +27,8 @@ MEMORY = "memory"
 """In MB, of the process or of what is stored."""
 DISK = "disk"
 """In MB."""
+TIMELINE = "answers over time"
+"""The quantity of a time line begins with this: `at` is the time in seconds. It is drawn, and is in no table."""
 START = "start"
 """Seconds from the start of a process until it is ready."""
 

@@ -161,7 +161,7 @@ class _Route:
         self.calls = Calls(issuer, secret)
         self._environment = issuer_environment(issuer, folder) | {SECRET_VARIABLE: secret}
         self._database = folder / "filled.db"
-        asyncio.run(_fill(f"sqlite+aiosqlite:///{self._database}"))
+        fill(self._database)
 
     def start(self, factory: str, requests: Requests, *, workers: int = 1, database_url: str | None = None) -> _Target:
         """Start a server of `bench.apps`, with files of its own."""
@@ -289,6 +289,13 @@ def replay_url(path: Path) -> str:
     """Make a file of spent ids whose memory is old enough for new tokens. Return its URL."""
     SpentIdFile(path, wait_seconds=1, clock=lambda: time.time() - 60).create()
     return f"sqlite:///{path}"
+
+
+def fill(path: Path) -> str:
+    """Make an SQLite database of Product with a page of products. Return its URL."""
+    url = f"sqlite+aiosqlite:///{path}"
+    asyncio.run(_fill(url))
+    return url
 
 
 async def _fill(database_url: str) -> None:
