@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = (
     *("firebase-admin", "google-auth", "pyjwt", "joserfc", "auth0-api-python", "cryptography"),
     *("fastapi", "starlette", "pydantic", "uvicorn", "uvloop", "httpx", "httpcore"),
-    *("sqlalchemy", "aiosqlite", "asyncpg", "redis"),
+    *("sqlalchemy", "asyncpg", "redis"),
 )
 POSTGRESQL_FOLDERS = "/usr/lib/postgresql/*/bin"
 """Where Debian installs PostgreSQL. It is not on the PATH there."""

@@ -74,7 +74,7 @@ async def _product(issuer: Issuer, folder: Path) -> AsyncIterator[FastAPI]:
         replay=SQLiteReplayStore(folder / "spent.db"),
         clock=lambda: started_at,
     )
-    app = create_app(ProductSettings(database_url=f"sqlite+aiosqlite:///{folder}/product.db"), verifier=verifier)
+    app = create_app(ProductSettings(database_url=f"sqlite:///{folder}/product.db"), verifier=verifier)
     async with app.router.lifespan_context(app):
         yield app
 

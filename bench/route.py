@@ -168,7 +168,7 @@ class _Route:
         name = f"{len(self._started)}-{factory}"
         if database_url is None:
             shutil.copy(self._database, self._folder / f"{name}.db")
-            database_url = f"sqlite+aiosqlite:///{self._folder / name}.db"
+            database_url = f"sqlite:///{self._folder / name}.db"
         own = {"DATABASE_URL": database_url, "MSTOKEN_REPLAY_URL": replay_url(self._folder / f"{name}-spent.db")}
         server = self._servers.start_app(name, f"bench.apps:{factory}", self._environment | own, workers=workers)
         self._started.append(server)
@@ -293,7 +293,7 @@ def replay_url(path: Path) -> str:
 
 def fill(path: Path) -> str:
     """Make an SQLite database of Product with a page of products. Return its URL."""
-    url = f"sqlite+aiosqlite:///{path}"
+    url = f"sqlite:///{path}"
     asyncio.run(_fill(url))
     return url
 

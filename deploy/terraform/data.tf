@@ -23,7 +23,7 @@ resource "google_sql_database_instance" "shop" {
       point_in_time_recovery_enabled = true
     }
 
-    # 10 connections for each instance of a service at most (services/common/database.py), and some for operators.
+    # 10 connections for each instance of a service at most (services/common/postgresql.py), and some for operators.
     database_flags {
       name  = "max_connections"
       value = tostring(var.database_connections)

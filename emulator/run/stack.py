@@ -294,7 +294,7 @@ class Stack:
             AUTH_EMULATOR_VARIABLE: self.auth_host,
             "CLOUD_TASKS_EMULATOR_HOST": f"{HOST}:{self.ports.tasks}",
             "DELIVERY_PATIENCE_SECONDS": str(PATIENCE_SECONDS),
-            "DATABASE_URL": f"sqlite+aiosqlite:///{self.data / service}.db",
+            "DATABASE_URL": f"sqlite:///{self.data / service}.db",
             # A developer may open the storefront under either name.
             "ALLOWED_ORIGINS": f"{self.url('hosting')},http://localhost:{self.ports.hosting}",
             "MSTOKEN_MODE": self.mode,

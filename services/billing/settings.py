@@ -27,7 +27,7 @@ class BillingSettings(ServiceSettings):
     again.
     """
 
-    database_url: DatabaseUrl = Field(default="sqlite+aiosqlite:///.data/billing.db", validation_alias="DATABASE_URL")
+    database_url: DatabaseUrl = Field(default="sqlite:///.data/billing.db", validation_alias="DATABASE_URL")
     product_url: HttpUrl = Field(default="http://127.0.0.1:8002", validation_alias="PRODUCT_URL")
     user_url: HttpUrl = Field(default="http://127.0.0.1:8001", validation_alias="USER_URL")
     delivery_queue: QueueName = Field(default="deliver", validation_alias="DELIVERY_QUEUE")

@@ -25,11 +25,10 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing.bills import Bill, BillLine
 from services.billing.deliveries import FINAL_STATUSES, Delivery, DeliveryStatus, ReportedStatus
-from services.common.database import Database
+from services.common.database import Database, Transaction
 from services.common.measures import TRACEPARENT_LENGTH, traceparent
 from services.common.times import utc
 
@@ -186,7 +185,7 @@ class DeliveryStore:
         return None if row is None else _delivery(row)
 
 
-async def add_bill(connection: AsyncConnection, bill: Bill) -> None:
+async def add_bill(connection: Transaction, bill: Bill) -> None:
     """Add a new bill with its lines, in the transaction of `connection`."""
     await connection.execute(insert(bills).values(_bill_columns(bill)))
     await connection.execute(insert(bill_lines), _line_columns(bill))

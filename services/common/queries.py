@@ -4,14 +4,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.common.backlog import MAX_COUNTED, Waiting
+from services.common.database import Transaction
 from services.common.times import utc
 
 
 async def count_waiting(
-    connection: AsyncConnection, since: Column[Any], is_due: ColumnElement[bool], *, order: Column[Any] | None = None
+    connection: Transaction, since: Column[Any], is_due: ColumnElement[bool], *, order: Column[Any] | None = None
 ) -> Waiting:
     """Return how many rows are due, and since when the first of them, by the column `since`.
 

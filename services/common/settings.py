@@ -11,7 +11,7 @@ from mstoken.errors import SettingsError
 from mstoken.settings import expectation, without_blanks
 from services.common.origins import is_origin
 
-_DATABASE_URL = re.compile(r"(sqlite\+aiosqlite|postgresql\+asyncpg)://.+")
+_DATABASE_URL = re.compile(r"(sqlite|postgresql\+asyncpg)://.+")
 _HTTP_URL = re.compile(r"https?://[^/]+.*")
 _ROOT_PATH = re.compile(r"(/[A-Za-z0-9_-]+)*")
 
@@ -19,7 +19,7 @@ _ROOT_PATH = re.compile(r"(/[A-Za-z0-9_-]+)*")
 def _check_database_url(value: str) -> str:
     if not _DATABASE_URL.fullmatch(value):
         raise ValueError(
-            "it must be a URL such as sqlite+aiosqlite:///.data/shop.db or postgresql+asyncpg://user:password@host/shop"
+            "it must be a URL such as sqlite:///.data/shop.db or postgresql+asyncpg://user:password@host/shop"
         )
     return value
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.resources import Resource
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy import Engine
 
 PROMETHEUS_PORT = 9464
 PORTS_TO_TRY = 32
@@ -97,7 +97,7 @@ def check(environment: Mapping[str, str]) -> tuple[frozenset[str], frozenset[str
     return _exporters(environment, "TRACES", _TRACES), _exporters(environment, "METRICS", _METRICS)
 
 
-def trace_statements(engine: "AsyncEngine") -> None:
+def trace_statements(engine: "Engine") -> None:
     """Make a span of each statement of an engine, if OpenTelemetry is set up."""
     if not _is_set_up(trace.get_tracer_provider()):
         return
@@ -109,7 +109,7 @@ def trace_statements(engine: "AsyncEngine") -> None:
         "db.client.connection.count", "{connection}", "Connections to the database, by state"
     )
     tracer: Any = EngineTracer
-    tracer(trace.get_tracer("services"), engine.sync_engine, usage)
+    tracer(trace.get_tracer("services"), engine, usage)
 
 
 def is_measured() -> bool:

@@ -27,14 +27,13 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from typing_extensions import override
 
 from services.common.backlog import Waiting
-from services.common.database import Database
+from services.common.database import Database, Transaction
 from services.common.queries import count_waiting
 from services.common.times import utc
 from services.product.catalogue import Product
@@ -288,7 +287,7 @@ def _has_ended_before(time: datetime) -> ColumnElement[bool]:
     return reservations.c.status.in_(("committed", "released", "expired")) & (reservations.c.expires_at < time)
 
 
-async def _lock(connection: AsyncConnection, bill_id: str) -> Reservation | None:
+async def _lock(connection: Transaction, bill_id: str) -> Reservation | None:
     """Return the bill's reservation, which no other transaction can change before this one ends."""
     query = select(reservations).where(reservations.c.bill_id == bill_id).with_for_update()
     row = (await connection.execute(query)).one_or_none()
@@ -300,9 +299,7 @@ async def _lock(connection: AsyncConnection, bill_id: str) -> Reservation | None
     return Reservation(row.bill_id, row.status, utc(row.expires_at), lines)
 
 
-async def _take_out_of_stock(
-    connection: AsyncConnection, items: Sequence[ReservationItem]
-) -> Sequence[ReservationLine]:
+async def _take_out_of_stock(connection: Transaction, items: Sequence[ReservationItem]) -> Sequence[ReservationLine]:
     """Take the items out of stock, and return a line for each. Raises `ProductUnknown` and `OutOfStock`."""
     ids = [item.product_id for item in items]
     query = _SELECT.where(products.c.id.in_(ids)).order_by(products.c.id).with_for_update()
@@ -311,7 +308,7 @@ async def _take_out_of_stock(
     return lines
 
 
-async def _add_to_stock(connection: AsyncConnection, quantities: Mapping[str, int]) -> None:
+async def _add_to_stock(connection: Transaction, quantities: Mapping[str, int]) -> None:
     """Add to the stock of the products with these ids, in the order of the ids."""
     if quantities:
         new_stock = products.c.stock + bindparam("quantity")
@@ -320,7 +317,7 @@ async def _add_to_stock(connection: AsyncConnection, quantities: Mapping[str, in
         await connection.execute(statement, rows)
 
 
-async def _put_back(connection: AsyncConnection, quantities: Mapping[str, int]) -> None:
+async def _put_back(connection: Transaction, quantities: Mapping[str, int]) -> None:
     """Put items back in stock. Those of a product that was deleted in the meantime count as its last stock."""
     query = select(products.c.id).where(products.c.id.in_(quantities)).order_by(products.c.id).with_for_update()
     present = set((await connection.execute(query)).scalars())
@@ -330,7 +327,7 @@ async def _put_back(connection: AsyncConnection, quantities: Mapping[str, int]) 
         await connection.execute(update(deleted_products).where(deleted_products.c.id == name).values(stock=new_stock))
 
 
-async def _add(connection: AsyncConnection, reservation: Reservation) -> None:
+async def _add(connection: Transaction, reservation: Reservation) -> None:
     values = {
         "bill_id": reservation.bill_id,
         "status": reservation.status,
@@ -339,12 +336,12 @@ async def _add(connection: AsyncConnection, reservation: Reservation) -> None:
     await connection.execute(insert(reservations).values(values))
 
 
-async def _add_lines(connection: AsyncConnection, bill_id: str, lines: Sequence[ReservationLine]) -> None:
+async def _add_lines(connection: Transaction, bill_id: str, lines: Sequence[ReservationLine]) -> None:
     rows = [{"bill_id": bill_id, "position": position, **asdict(line)} for position, line in enumerate(lines)]
     await connection.execute(insert(reservation_lines), rows)
 
 
-async def _update(connection: AsyncConnection, reservation: Reservation) -> None:
+async def _update(connection: Transaction, reservation: Reservation) -> None:
     of_the_bill = reservations.c.bill_id == reservation.bill_id
     values = {"status": reservation.status, "expires_at": reservation.expires_at}
     await connection.execute(update(reservations).where(of_the_bill).values(values))

@@ -11,5 +11,5 @@ class UserSettings(ServiceSettings):
     `trusted_proxies` is how many proxies of ours each request passes, for the limits of log-ins (`networks`).
     """
 
-    database_url: DatabaseUrl = Field(default="sqlite+aiosqlite:///.data/user.db", validation_alias="DATABASE_URL")
+    database_url: DatabaseUrl = Field(default="sqlite:///.data/user.db", validation_alias="DATABASE_URL")
     trusted_proxies: int = Field(default=0, ge=0, le=10, validation_alias="TRUSTED_PROXIES")

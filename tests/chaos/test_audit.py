@@ -115,7 +115,7 @@ def a_run() -> tuple[Record, Books]:
 def documentation() -> Mapping[str, Any]:
     """The OpenAPI documents of Billing and Product."""
     firebase = FakeFirebase(base_url="http://service")
-    settings = BillingSettings(database_url="sqlite+aiosqlite:///unused.db")
+    settings = BillingSettings(database_url="sqlite:///unused.db")
     apps = {
         "billing": billing.create_app(
             settings,
@@ -124,7 +124,7 @@ def documentation() -> Mapping[str, Any]:
             queue=FakeQueue(),
         ),
         "product": product.create_app(
-            ProductSettings(database_url="sqlite+aiosqlite:///unused.db"), verifier=firebase.verifier("product")
+            ProductSettings(database_url="sqlite:///unused.db"), verifier=firebase.verifier("product")
         ),
     }
     return {name: app.openapi() for name, app in apps.items()}

@@ -233,7 +233,7 @@ class Backing:
 def backing(request: pytest.FixtureRequest, tmp_path: Path) -> Backing:
     """SQLite, or a PostgreSQL and a Redis that the services reach through links."""
     if request.param == "sqlite":
-        return Backing({}, {service: f"sqlite+aiosqlite:///{tmp_path / service}.db" for service in SERVICES})
+        return Backing({}, {service: f"sqlite:///{tmp_path / service}.db" for service in SERVICES})
     database: PostgresServer = request.getfixturevalue("own_postgresql")
     store: RedisServer = request.getfixturevalue("own_redis")
     direct = variables_for(database, store)

@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from services.common import database, deadlines
+from services.common import deadlines, postgresql
 from tests.deploy import files
 
 SCHEMA = files.facts("cloud_run_v1.json")
@@ -44,7 +44,7 @@ def test_the_probes(service: str) -> None:
     port = container["ports"][0]["containerPort"]
     assert startup["httpGet"] == {"path": "/readyz", "port": port}
     assert liveness["httpGet"] == {"path": "/healthz", "port": port}
-    assert startup["periodSeconds"] * startup["failureThreshold"] >= database.MIGRATION_TURN_SECONDS
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= postgresql.MIGRATION_TURN_SECONDS
     # Cloud Run, "Configure health checks": a startup probe may take 240 s, and its time-out at most its period.
     assert startup["periodSeconds"] * startup["failureThreshold"] <= 240
     assert startup["timeoutSeconds"] <= startup["periodSeconds"]
@@ -80,7 +80,7 @@ def test_the_connections_of_all_instances_fit_into_the_database() -> None:
         for block in files.terraform()["variable"]
         if "database_connections" in block
     ]
-    assert instances * (database.POOL_SIZE + database.POOL_OVERFLOW) <= allowed[0] * 0.9
+    assert instances * (postgresql.POOL_SIZE) <= allowed[0] * 0.9
 
 
 @pytest.mark.parametrize("service", files.SERVICES)

@@ -44,7 +44,7 @@ def run_in_thread(work: Coroutine[Any, Any, None]) -> None:
 
 
 def sqlite_url(path: Path) -> str:
-    return f"sqlite+aiosqlite:///{path}"
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture(scope="session")

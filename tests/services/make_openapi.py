@@ -22,7 +22,7 @@ from tests.services.billing.fakes import FakeQueue
 from tests.services.user.fakes import SETTINGS, FakeProject
 
 SERVICES = Path(__file__).parents[2] / "services"
-DATABASE_URL = "sqlite+aiosqlite:///unused.db"
+DATABASE_URL = "sqlite:///unused.db"
 
 
 def documents() -> dict[str, dict[str, Any]]:

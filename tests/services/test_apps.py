@@ -32,7 +32,7 @@ def factory(service: str) -> Callable[[], FastAPI]:
 def environment(auth_emulator: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The environment of a service's process."""
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", auth_emulator.project_id)
-    monkeypatch.setenv("DATABASE_URL", f"sqlite+aiosqlite:///{tmp_path / 'service.db'}")
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'service.db'}")
     monkeypatch.setenv("MSTOKEN_REPLAY_URL", f"sqlite:///{tmp_path / 'spent.db'}")
 
 

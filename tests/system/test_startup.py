@@ -26,7 +26,7 @@ def start(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.Com
             *("--port", str(Ports.shifted(free_offset()).product), "--http", HTTP_PROTOCOL, *arguments),
         ],
         cwd=ROOT,
-        env=plain | {"DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path / 'product.db'}"} | environment,
+        env=plain | {"DATABASE_URL": f"sqlite:///{tmp_path / 'product.db'}"} | environment,
         capture_output=True,
         text=True,
         timeout=START_SECONDS,

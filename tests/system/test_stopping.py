@@ -43,7 +43,7 @@ def running(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     environment = {
         "GOOGLE_CLOUD_PROJECT": "demo-shop",
         "FIREBASE_AUTH_EMULATOR_HOST": f"{HOST}:9",
-        "DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'product.db'}",
+        "DATABASE_URL": f"sqlite:///{folder / 'product.db'}",
         "MSTOKEN_REPLAY_URL": f"sqlite:///{folder / 'spent-ids.db'}",
     }
     process = subprocess.Popen(

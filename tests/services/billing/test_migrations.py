@@ -8,7 +8,6 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from mstoken import UserCaller
 from services.billing.app import MIGRATIONS
@@ -21,6 +20,7 @@ from services.billing.store import BillStore
 from services.common.database import Database
 from services.common.late_writes import LateWrites
 from tests.services.billing.fakes import FakeQueue
+from tests.services.databases import on
 from tests.services.shop import ADDRESS
 
 pytestmark = pytest.mark.both_databases
@@ -64,10 +64,7 @@ def first_release(connection: Connection) -> None:
 
 async def test_deliveries_from_before_the_outbox(database_url: str) -> None:
     """Deliveries that had not ended before there was an outbox are handed over, and no others."""
-    engine = create_async_engine(database_url)
-    async with engine.begin() as connection:
-        await connection.run_sync(first_release)
-    await engine.dispose()
+    await on(database_url, first_release)
     database, queue = Database(database_url, MIGRATIONS), FakeQueue()
     await database.open()
     await Dispatcher(Outbox(database), queue, LateWrites(), patience_seconds=600).hand_over_due()
@@ -78,10 +75,9 @@ async def test_deliveries_from_before_the_outbox(database_url: str) -> None:
 async def test_bills_from_before_the_orders(database_url: str) -> None:
     """A bill from before there were orders keeps its lines, its delivery and its key, also after a downgrade."""
     database = Database(database_url, MIGRATIONS)
-    engine = create_async_engine(database_url)
-    async with engine.begin() as connection:
-        await connection.run_sync(first_release)
-        await connection.execute(text("INSERT INTO bill_lines VALUES ('failed', 0, 'kettle', 'Kettle', 4990, 2)"))
+    await on(database_url, first_release)
+    line = text("INSERT INTO bill_lines VALUES ('failed', 0, 'kettle', 'Kettle', 4990, 2)")
+    await on(database_url, lambda connection: connection.execute(line))
     await database.open()
     bill = await Bills(BillStore(database)).get("failed", MAYA)
     assert (bill.total, bill.lines[0].name) == (9980, "Kettle")
@@ -89,18 +85,20 @@ async def test_bills_from_before_the_orders(database_url: str) -> None:
     assert order is not None
     assert (order.id, order.status, order.key) == ("failed", "issued", IdempotencyKey("failed", "a fingerprint"))
     await database.close()
-    async with engine.begin() as connection:
-        await connection.execute(text("DELETE FROM orders WHERE id = 'delivered'"))
-        await connection.run_sync(lambda done: command.downgrade(migrations(done), "0001"))
-        bills = await connection.execute(text("SELECT id, idempotency_key, fingerprint FROM bills ORDER BY id"))
+
+    def go_back(connection: Connection) -> None:
+        connection.execute(text("DELETE FROM orders WHERE id = 'delivered'"))
+        command.downgrade(migrations(connection), "0001")
+        bills = connection.execute(text("SELECT id, idempotency_key, fingerprint FROM bills ORDER BY id"))
         assert [tuple(row) for row in bills] == [
             ("delivered", "delivered", ""),
             ("dispatched", "dispatched", "a fingerprint"),
             ("failed", "failed", "a fingerprint"),
             ("requested", "requested", "a fingerprint"),
         ]
-        lines = await connection.execute(text("SELECT bill_id, unit_amount FROM bill_lines"))
+        lines = connection.execute(text("SELECT bill_id, unit_amount FROM bill_lines"))
         assert [tuple(row) for row in lines] == [("failed", 4990)]
-        deliveries = await connection.execute(text("SELECT bill_id FROM deliveries ORDER BY id"))
+        deliveries = connection.execute(text("SELECT bill_id FROM deliveries ORDER BY id"))
         assert list(deliveries.scalars()) == sorted(STATUSES)
-    await engine.dispose()
+
+    await on(database_url, go_back)

@@ -96,7 +96,7 @@ def add_some_routes(routes: APIRouter) -> None:
 
 
 def an_app(tmp_path: Path, firebase: FakeFirebase, **changes: Any) -> FastAPI:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'x.db'}"
+    url = f"sqlite:///{tmp_path / 'x.db'}"
     parts: dict[str, Any] = {
         "settings": ServiceSettings(database_url=url),
         "verifier": firebase.verifier("product"),
@@ -149,7 +149,7 @@ async def test_ready_with_warnings(tmp_path: Path, firebase: FakeFirebase, caplo
 
 async def test_not_ready_without_the_database(tmp_path: Path, firebase: FakeFirebase) -> None:
     """A service that cannot reach its database is not ready, and says when to ask again."""
-    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'gone' / 'x.db'}", MIGRATIONS)
+    database = Database(f"sqlite:///{tmp_path / 'gone' / 'x.db'}", MIGRATIONS)
     app = an_app(tmp_path, firebase, database=database)
     async with serving(app) as client:
         await database.close()

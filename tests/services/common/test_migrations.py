@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree, ignore_patterns
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from alembic import command
@@ -12,7 +12,6 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, inspect, text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from mstoken.testing import FakeFirebase
 from services.billing import app as billing
@@ -24,6 +23,7 @@ from services.product import store as product_store
 from services.product.settings import ProductSettings
 from services.user import app as user
 from services.user import store as user_store
+from tests.services.databases import on
 from tests.services.shop import answered, serving
 
 pytestmark = pytest.mark.both_databases
@@ -55,18 +55,6 @@ def upgrade():
 def downgrade():
     op.drop_table("table_{revision}")
 """
-
-T = TypeVar("T")
-
-
-async def on(url: str, work: Callable[[Connection], T]) -> T:
-    """Return what `work` returns. It runs in a transaction of its own, without the code of the services."""
-    engine = create_async_engine(url)
-    try:
-        async with engine.begin() as connection:
-            return await connection.run_sync(work)
-    finally:
-        await engine.dispose()
 
 
 def differences(metadata: MetaData) -> Callable[[Connection], Any]:

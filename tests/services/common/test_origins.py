@@ -18,7 +18,7 @@ from tests.services.shop import answered, refused, serving
 
 SHOP = "https://shop.example.com"
 LOCAL = "http://127.0.0.1:5000"
-UNUSED = "sqlite+aiosqlite:///unused.db"
+UNUSED = "sqlite:///unused.db"
 STRANGERS = [
     "null",
     "*",

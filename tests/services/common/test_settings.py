@@ -11,8 +11,8 @@ from services.common.settings import ServiceSettings
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A service reads DATABASE_URL when its settings are made."""
-    monkeypatch.setenv("DATABASE_URL", "sqlite+aiosqlite:///elsewhere.db")
-    assert ServiceSettings().database_url == "sqlite+aiosqlite:///elsewhere.db"
+    monkeypatch.setenv("DATABASE_URL", "sqlite:///elsewhere.db")
+    assert ServiceSettings().database_url == "sqlite:///elsewhere.db"
 
 
 def test_an_invalid_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,8 +48,8 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("DATABASE_URL", " ")
     with pytest.raises(SettingsError, match="DATABASE_URL is not set"):
         ServiceSettings()
-    monkeypatch.setenv("DATABASE_URL", "sqlite+aiosqlite:///elsewhere.db\n")
-    assert ServiceSettings().database_url == "sqlite+aiosqlite:///elsewhere.db"
+    monkeypatch.setenv("DATABASE_URL", "sqlite:///elsewhere.db\n")
+    assert ServiceSettings().database_url == "sqlite:///elsewhere.db"
 
 
 def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

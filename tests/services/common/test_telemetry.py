@@ -183,7 +183,7 @@ def test_the_last_spans_are_sent_before_a_service_ends() -> None:
 async def test_each_statement_is_a_span(tmp_path: Path) -> None:
     """The instrumentation of SQLAlchemy works with the version that we have, although it does not say so yet."""
     with recording() as recorded:
-        database = Database(f"sqlite+aiosqlite:///{tmp_path / 'test.db'}", ROOT / "services/billing/migrations")
+        database = Database(f"sqlite:///{tmp_path / 'test.db'}", ROOT / "services/billing/migrations")
         await database.open()
         async with database.read() as connection:
             await connection.execute(text("SELECT 1"))

@@ -1,0 +1,162 @@
+"""A database in PostgreSQL: a server, for many machines, with many writers at a time.
+
+Its time-outs expire in this order, so that the error with the most information comes first:
+
+    lock_timeout < statement_timeout < the driver's own < idle_in_transaction_session_timeout
+
+Source: PostgreSQL, "Client Connection Defaults", "Transaction Isolation", "Advisory Locks", "Error Codes".
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import URL, Connection, Row, Select, event, text
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from typing_extensions import TypeVarTuple
+
+from services.common import telemetry
+
+if TYPE_CHECKING:
+    from services.common.database import Transaction
+
+Ts = TypeVarTuple("Ts")
+
+POOL_SIZE = 10
+"""The connections of a process. By default a server allows 100, which is enough for nine processes. More would not
+help: a connection is busy for milliseconds at a time. The pool keeps all of them, because it takes longer to open a
+connection than to use it."""
+
+POOL_SECONDS = 5.0
+CONNECT_SECONDS = 5.0
+LOCK_SECONDS = 4.0
+STATEMENT_SECONDS = 6.0
+COMMAND_SECONDS = 8.0
+IDLE_SECONDS = 15.0
+RECYCLE_SECONDS = 1800
+"""How long to wait, in seconds, for a place in the pool, for a connection, for a row that another transaction has
+locked, and for a statement (measured by the server, and by the client in case the server hangs); how long the server
+waits for the client within a transaction; and the age at which a connection is replaced, before a load balancer drops
+it."""
+
+MIGRATION_TURN_SECONDS = 120.0
+"""How long a starting process waits for another process that migrates, in seconds."""
+
+MIGRATIONS = 0x6D73746F6B656E
+"""The advisory lock of the process that migrates. It counts within one database, so services do not share it."""
+
+_TAKE_TURN = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+
+_OUTAGES = ("08", "28", "3D", "53", "57", "58", "40001", "40P01", "55P03", "25P03")
+"""Codes, and classes of codes by their first two letters, of errors for which the database is to blame: connection
+lost, authentication failed, no such database, out of resources, shutting down or cancelled, system errors; and
+serialization failure, deadlock, lock time-out, and idle-in-transaction time-out."""
+
+
+class PostgreSQL:
+    """The database of a URL, which the operator of the server has created."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self._engine = _engine(url)
+        telemetry.trace_statements(self._engine.sync_engine)
+        self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        # A transaction that only reads cannot fail at this level, and sees one state of the data.
+        self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._writing = self._engine.execution_options(isolation_level="READ COMMITTED")
+
+    def migrate(self, upgrade: Callable[[Connection], None]) -> None:
+        """Call `upgrade` in a transaction that writes, one process at a time, in an event loop of its own."""
+        asyncio.run(self._migrate(upgrade))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+
+    async def fetch(self, query: Select[*Ts], parameters: Mapping[str, Any] | None) -> Sequence[Row[*Ts]]:
+        """Return the rows of one query. It sees one state of the data without a transaction."""
+        async with self._single.connect() as connection:
+            return (await connection.execute(query, parameters)).all()
+
+    def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Enclose a transaction that sees one state of the data. It cannot write."""
+        return self._reading.begin()
+
+    def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Enclose a transaction that may write."""
+        return self._writing.begin()
+
+    async def take_turns(self, transaction: "Transaction", names: Sequence[str]) -> None:
+        """Lock `names` until the transaction ends."""
+        for name in names:
+            await transaction.execute(_TAKE_TURN, {"name": name})
+
+    def check_in_place(self) -> None:
+        """Do nothing: a connection that the server has lost fails by itself."""
+
+    def is_outage(self, error: BaseException) -> bool:
+        """Return whether the database is to blame for the error, and not a statement of ours."""
+        if isinstance(error, InterfaceError):
+            # A value that the driver refuses is a defect of ours.
+            return not isinstance(error.orig and error.orig.__cause__, ValueError)
+        if isinstance(error, DBAPIError):
+            code = getattr(error.orig, "sqlstate", None) or ""
+            return error.connection_invalidated or code.startswith(_OUTAGES)
+        return isinstance(error, PoolTimeout | OSError)
+
+    async def _migrate(self, upgrade: Callable[[Connection], None]) -> None:
+        engine = _engine(self._url, is_patient=True)
+        try:
+            async with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
+                # The turn may take long. Waits for tables stay short, because their readers wait behind a migration.
+                await connection.execute(text(f"SET LOCAL lock_timeout = {_milliseconds(MIGRATION_TURN_SECONDS)}"))
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATIONS})
+                await connection.execute(text(f"SET LOCAL lock_timeout = {_milliseconds(LOCK_SECONDS)}"))
+                await connection.run_sync(upgrade)
+        finally:
+            await engine.dispose()
+
+
+def _engine(url: URL, *, is_patient: bool = False) -> AsyncEngine:
+    """Return an engine. If `is_patient`, statements have no time limit."""
+    engine = create_async_engine(
+        url,
+        hide_parameters=True,
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=POOL_SECONDS,
+        pool_recycle=RECYCLE_SECONDS,
+        # Notices connections that are broken before they are used.
+        pool_pre_ping=True,
+        pool_use_lifo=True,
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": None if is_patient else COMMAND_SECONDS,
+            "server_settings": {
+                "application_name": "shop",
+                "timezone": "UTC",
+                "statement_timeout": "0" if is_patient else _milliseconds(STATEMENT_SECONDS),
+                "lock_timeout": _milliseconds(LOCK_SECONDS),
+                "idle_in_transaction_session_timeout": _milliseconds(IDLE_SECONDS),
+                # It slows short queries down (SQLAlchemy, "Disabling the PostgreSQL JIT").
+                "jit": "off",
+            },
+        },
+    )
+    event.listen(engine.sync_engine, "handle_error", _hide_details)
+    return engine
+
+
+def _hide_details(context: ExceptionContext) -> None:
+    """Remove the part of an error that quotes a row, because the error may be logged."""
+    cause = context.original_exception.__cause__
+    if cause is not None and hasattr(cause, "detail"):
+        cause.detail = None
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(int(seconds * 1000))
