@@ -50,7 +50,10 @@ ROUND_SECONDS = 0.6
 SHORT_ROUND_SECONDS = 0.25
 """The same where a difference of 2 % has to show: the more rounds, the less a disturbance counts."""
 LATENCY_RATE = 150.0
-"""At how many requests a second latencies are measured: a load that every case can bear."""
+LATENCY_PART = 0.4
+"""At how many requests a second latencies are measured, the same for all cases: a load that every case can bear. It is
+less on a machine whose slowest case answers few: then so large a part of them."""
+LATENCY_LOAD = "load of the percentiles"
 LATENCY_SECONDS = 1.2
 WARM_UP = 150
 MIN_ROUNDS = 3
@@ -135,6 +138,12 @@ class _Rounds:
     answers: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
     latencies: list[list[float]] = field(default_factory=list)
+    latency_rate: float = 0.0
+
+    def add_latencies(self, rate: float, outcome: Outcome) -> None:
+        """Add the latencies of a round at so many requests a second."""
+        self.latency_rate = rate
+        self.latencies.append([1000 * seconds for seconds in outcome.latencies])
 
     def measurements(self, case: str) -> Iterator[Measurement]:
         """Yield what was found, a value for each round. The p99.9 is that of all rounds together."""
@@ -146,6 +155,7 @@ class _Rounds:
                 yield Measurement(case, quantity, "ms", values)
             together = [value for each in self.latencies for value in each]
             yield Measurement(case, P999, "ms", [percentile(together, 99.9)])
+            yield Measurement(case, LATENCY_LOAD, "1/s", [self.latency_rate])
 
 
 class _Route:
@@ -156,6 +166,7 @@ class _Route:
         self._servers = servers
         self._client = client
         self._started: list[Server] = []
+        self._latency_rate: float | None = None
         issuer = Issuer()
         secret = Fernet.generate_key().decode()
         self.calls = Calls(issuer, secret)
@@ -188,19 +199,22 @@ class _Route:
         has_latencies: bool = False,
     ) -> list[Measurement]:
         """Load the servers in turns, until about `ends_at` (of `time.monotonic`) and for three rounds at least."""
-        rounds = {}
+        rounds, rates = {}, []
         for name, target in targets.items():
             self._load(target, WARM_UP)
-            rounds[name] = _Rounds(math.ceil(self._load(target, WARM_UP).rate * round_seconds))
+            rates.append(self._load(target, WARM_UP).rate)
+            rounds[name] = _Rounds(math.ceil(rates[-1] * round_seconds))
+        if self._latency_rate is None:
+            self._latency_rate = min(LATENCY_RATE, LATENCY_PART * min(rates))
         took = 0.0
         while len(next(iter(rounds.values())).answers) < MIN_ROUNDS or time.monotonic() + took < ends_at:
             began = time.monotonic()
             for name, target in targets.items():
                 self._round(target, rounds[name])
                 if has_latencies:
-                    count = int(LATENCY_RATE * LATENCY_SECONDS)
-                    rounds[name].latencies.append(
-                        [1000 * seconds for seconds in self._load(target, count, LATENCY_RATE).latencies]
+                    rounds[name].add_latencies(
+                        self._latency_rate,
+                        self._load(target, int(self._latency_rate * LATENCY_SECONDS), self._latency_rate),
                     )
             took = time.monotonic() - began
         return [each for name, found in rounds.items() for each in found.measurements(name)]
