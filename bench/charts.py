@@ -88,6 +88,29 @@ def bars(title: str, unit: str, measurements: Sequence[Measurement], *, ours: st
     The bars of cases whose name contains `ours` have another color.
     """
     made, axes = figure(title=title, x=unit, height=0.8 + 0.3 * len(measurements))
+    _draw_bars(axes, measurements, ours)
+    return made
+
+
+def two_bars(
+    left: tuple[str, Sequence[Measurement]],
+    right: tuple[str, Sequence[Measurement]],
+    unit: str,
+    *,
+    ours: str = "mstoken",
+) -> Figure:
+    """Return two charts with bars, one beside the other. Each has its title."""
+    with mpl.rc_context(_LOOK):
+        made = Figure(figsize=(1.5 * WIDTH_INCHES, 0.9 + 0.32 * max(len(left[1]), len(right[1]))), layout="constrained")
+        for axes, (title, measurements) in zip(made.subplots(1, 2), (left, right), strict=True):
+            axes.set(title=title, xlabel=unit)
+            axes.set_axisbelow(True)
+            axes.grid()
+            _draw_bars(axes, measurements, ours)
+    return made
+
+
+def _draw_bars(axes: Axes, measurements: Sequence[Measurement], ours: str) -> None:
     with mpl.rc_context(_LOOK):
         labels = [measurement.case for measurement in measurements]
         medians = [measurement.median for measurement in measurements]
@@ -102,9 +125,8 @@ def bars(title: str, unit: str, measurements: Sequence[Measurement], *, ours: st
         )
         axes.bar_label(drawn, labels=[figure_text(median) for median in medians], padding=5)
         axes.invert_yaxis()
-        axes.margins(x=0.12)
+        axes.margins(x=0.14)
         axes.grid(visible=False, axis="y")
-    return made
 
 
 def stacks(title: str, unit: str, parts: Mapping[str, Mapping[str, float]]) -> Figure:

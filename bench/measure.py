@@ -34,16 +34,13 @@ class Costs:
     elapsed: list[float] = field(default_factory=list)
 
 
-async def measured(works: Mapping[str, Work], *, rounds: int = ROUNDS, share: float = 1.0) -> dict[str, Costs]:
-    """Return the cost of one call of each operation. A first round, to warm up, is not counted.
-
-    With `share`, each operation is called only this part of its repetitions.
-    """
+async def measured(works: Mapping[str, Work], *, rounds: int = ROUNDS) -> dict[str, Costs]:
+    """Return the cost of one call of each operation. A first round, to warm up, is not counted."""
     costs = {name: Costs() for name in works}
     with quiet_garbage_collector():
         for turn in range(rounds + 1):
             for name, work in works.items():
-                inputs = work.inputs(max(1, round(work.repetitions * share)))
+                inputs = work.inputs(work.repetitions)
                 began, began_cpu = time.perf_counter(), time.process_time()
                 for each in inputs:
                     await work.call(each)
