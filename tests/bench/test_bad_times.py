@@ -64,9 +64,9 @@ def test_time_lines_are_drawn_and_are_in_no_table(tmp_path: Path) -> None:
     save(Run("2026-11-26T21:00:00Z", "abc", machine, {}, [section]), tmp_path / "run.json")
     write(tmp_path)
     report = (tmp_path / "report.md").read_text()
-    assert f"![Bad times: {STORY}](bad_times-answers-over-time-the-sun-does-not-shine.svg)" in report
+    assert f"![Bad times: {STORY}](bad-times-answers-over-time-the-sun-does-not-shine.svg)" in report
     assert "0.375" not in report
-    assert "seconds" in (tmp_path / "bad_times-answers-over-time-the-sun-does-not-shine.svg").read_text()
+    assert "seconds" in (tmp_path / "bad-times-answers-over-time-the-sun-does-not-shine.svg").read_text()
 
 
 @pytest.mark.process
