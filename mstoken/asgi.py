@@ -22,6 +22,11 @@ with needed_by("mstoken.asgi", "admin"):
 
 __all__ = ["Admission", "AsgiVerifier", "call_of"]
 
+_SERVICE_TOKEN, _PROOF, _AUTHORIZATION = (
+    name.lower().encode("latin-1") for name in (SERVICE_TOKEN_HEADER, PROOF_HEADER, "Authorization")
+)
+"""The header fields that a call is read from. ASGI passes names on in lower case."""
+
 
 class AsgiVerifier(RequestVerifier):
     """Tells who calls an ASGI application.
@@ -47,20 +52,13 @@ def call_of(scope: MutableMapping[str, Any]) -> Call:
 
     Source: ASGI, "HTTP Connection Scope" and "Websocket Connection Scope".
     """
-    return Call(
-        # The handshake of a WebSocket is a GET (RFC 6455, section 4.1). Its scope does not say so.
-        method=scope.get("method", "GET"),
-        path=_path(scope),
-        service_tokens=_header_lines(scope, SERVICE_TOKEN_HEADER),
-        proofs=_header_lines(scope, PROOF_HEADER),
-        authorizations=_header_lines(scope, "Authorization"),
-    )
-
-
-def _header_lines(scope: MutableMapping[str, Any], name: str) -> list[str]:
-    """Return the values of the header lines `name`. ASGI passes names on in lower case."""
-    wanted = name.lower().encode("latin-1")
-    return [value.decode("latin-1") for key, value in scope["headers"] if key == wanted]
+    lines: dict[bytes, list[str]] = {_SERVICE_TOKEN: [], _PROOF: [], _AUTHORIZATION: []}
+    for name, value in scope["headers"]:
+        if name in lines:
+            lines[name].append(value.decode("latin-1"))
+    # The handshake of a WebSocket is a GET (RFC 6455, section 4.1). Its scope does not say so.
+    method = scope.get("method", "GET")
+    return Call(method, _path(scope), lines[_SERVICE_TOKEN], lines[_PROOF], lines[_AUTHORIZATION])
 
 
 def _path(scope: MutableMapping[str, Any]) -> str:

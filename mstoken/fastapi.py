@@ -95,26 +95,31 @@ _USER_TOKEN = _Scheme(
 )
 
 
-# FastAPI reads the security schemes of a route from the parameters of its dependencies.
+# FastAPI documents a dependency that is a security scheme. A second scheme must be a dependency of its own, which takes
+# time in each request.
 
 
-class _AllowUsers(Allow):
-    async def __call__(self, connection: HTTPConnection, _user: Annotated[None, Security(_USER_TOKEN)]) -> Caller:
+class _AllowUsers(Allow, SecurityBase):
+    scheme_name = _USER_TOKEN.scheme_name
+    model = _USER_TOKEN.model
+
+    async def __call__(self, connection: HTTPConnection) -> Caller:
         return await self.caller(connection)
 
 
-class _AllowServices(Allow):
+class _AllowServices(Allow, SecurityBase):
+    scheme_name = _SERVICE_TOKEN.scheme_name
+    model = _SERVICE_TOKEN.model
+
+    async def __call__(self, connection: HTTPConnection) -> Caller:
+        return await self.caller(connection)
+
+
+class _AllowBoth(Allow, SecurityBase):
+    scheme_name = _USER_TOKEN.scheme_name
+    model = _USER_TOKEN.model
+
     async def __call__(self, connection: HTTPConnection, _service: Annotated[None, Security(_SERVICE_TOKEN)]) -> Caller:
-        return await self.caller(connection)
-
-
-class _AllowBoth(Allow):
-    async def __call__(
-        self,
-        connection: HTTPConnection,
-        _user: Annotated[None, Security(_USER_TOKEN)],
-        _service: Annotated[None, Security(_SERVICE_TOKEN)],
-    ) -> Caller:
         return await self.caller(connection)
 
 

@@ -34,7 +34,7 @@ from services.billing.orders import OrderItem, Orders
 from services.billing.schemas import BillShape, DeliveryEvent, DeliveryRequest, DeliveryShape, NewBill, bill_shape
 from services.common.callers import SignedInUser
 from services.common.ids import ID_PATTERN
-from services.common.pages import Page, PageQuery
+from services.common.pages import Cursor, Limit, Page, PageRequest
 from services.common.problems import documented
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
@@ -106,9 +106,9 @@ def _add_bill_routes(routes: APIRouter, orders: Orders, bills: Bills) -> None:
         return bill_shape(await orders.place(caller, items, key))
 
     @routes.get("/bills", tags=["bills"], responses=REFUSALS | documented())
-    async def list_bills(caller: SignedInUser, page: PageQuery) -> Page[BillShape]:
+    async def list_bills(caller: SignedInUser, limit: Limit = 20, cursor: Cursor = None) -> Page[BillShape]:
         """List the caller's bills, the latest first. Administrators get the bills of all users."""
-        items, next_cursor = await bills.page(caller, page)
+        items, next_cursor = await bills.page(caller, PageRequest.parse(limit, cursor))
         return Page(items=[bill_shape(item) for item in items], next_cursor=next_cursor)
 
 

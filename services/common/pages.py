@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Generic, Protocol, Self, TypeVar
 
-from fastapi import Depends, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 Limit = Annotated[int, Query(ge=1, le=100, description="Maximum number of items in the answer.")]
@@ -59,14 +59,6 @@ def cut(found: Sequence[T], limit: int) -> tuple[Sequence[T], str | None]:
     """Return the items of a page and its `next_cursor`. `found` is the result of a query for `limit` + 1 items."""
     items = found[:limit]
     return items, _encode(items[-1].id) if len(found) > limit else None
-
-
-async def _page_request(limit: Limit = 20, cursor: Cursor = None) -> PageRequest:
-    return PageRequest.parse(limit, cursor)
-
-
-PageQuery = Annotated[PageRequest, Depends(_page_request)]
-"""The query parameters `limit` and `cursor` of a route."""
 
 
 def _encode(last_id: str) -> str:

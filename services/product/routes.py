@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from mstoken.fastapi import REFUSALS, allow
 from services.common.ids import ID_PATTERN
-from services.common.pages import Page, PageQuery
+from services.common.pages import Cursor, Limit, Page, PageRequest
 from services.common.problems import documented
 from services.common.shapes import PRINTABLE_LINE
 from services.product.catalogue import Catalogue
@@ -68,10 +68,12 @@ def add_routes(routes: APIRouter, *, catalogue: Catalogue, reservations: Reserva
 
 def _add_product_routes(routes: APIRouter, catalogue: Catalogue) -> None:
     @routes.get("/products", tags=["products"], dependencies=_READERS, responses=REFUSALS | documented())
-    async def list_products(page: PageQuery, ids: Ids = None, q: Words = None) -> Page[ProductShape]:
+    async def list_products(
+        ids: Ids = None, q: Words = None, limit: Limit = 20, cursor: Cursor = None
+    ) -> Page[ProductShape]:
         """List products, the oldest first."""
         id_set = None if ids is None else set(ids.split(","))
-        items, next_cursor = await catalogue.page(page, ids=id_set, words=q)
+        items, next_cursor = await catalogue.page(PageRequest.parse(limit, cursor), ids=id_set, words=q)
         return Page(items=[product_shape(item) for item in items], next_cursor=next_cursor)
 
     @routes.get(
