@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from cryptography.fernet import Fernet
@@ -37,6 +38,8 @@ PROOF = "proof mode"
 ADMIN = "firebase-admin in a thread pool"
 SECRET = "an encrypted shared secret (Fernet)"
 WITHOUT_TELEMETRY = "proof mode, built without telemetry"
+HTTPTOOLS = "proof mode, uvicorn's parser httptools"
+"""The services use its parser h11, because httptools takes trailers for headers, and has no limit for a header."""
 TWO_WORKERS = "two workers"
 POSTGRESQL = "PostgreSQL"
 """Added to the names of cases: "fresh mode, two workers"."""
@@ -86,6 +89,13 @@ def measure(plan: Plan) -> list[Measurement]:
             route.wait()
             return route.compare(main, ends_at)
         main[SECRET] = route.start("shared_secret", route.calls.with_secret)
+        parsers = {}
+        if find_spec("httptools"):
+            options = ("--http", "httptools")
+            parsers[HTTPTOOLS] = route.start("protected", route.calls.with_proof, options=options)
+            parsers[PROOF] = main[PROOF]
+        else:
+            plan.leave_out(f"{HTTPTOOLS}: it is not installed (.venv/bin/pip install httptools)")
         without = {PROOF: main[PROOF], WITHOUT_TELEMETRY: route.start("without_telemetry", route.calls.with_proof)}
         both = {
             f"{name}, {TWO_WORKERS}": route.start(target.factory, target.requests, workers=2)
@@ -110,6 +120,10 @@ def measure(plan: Plan) -> list[Measurement]:
         if on_postgresql:
             plan.say(f"on {POSTGRESQL}")
             found += route.compare(on_postgresql, time.monotonic() + left * 0.17, has_latencies=True)
+        if parsers:
+            plan.say("the parser of HTTP")
+            compared = route.compare(parsers, time.monotonic() + left * 0.1)
+            found += [each for each in compared if each.case == HTTPTOOLS]
         plan.say("what telemetry costs while it is off")
         return [*found, _telemetry(route.compare(without, ends_at, round_seconds=SHORT_ROUND_SECONDS))]
 
@@ -174,14 +188,24 @@ class _Route:
         self._database = folder / "filled.db"
         fill(self._database)
 
-    def start(self, factory: str, requests: Requests, *, workers: int = 1, database_url: str | None = None) -> _Target:
+    def start(
+        self,
+        factory: str,
+        requests: Requests,
+        *,
+        workers: int = 1,
+        database_url: str | None = None,
+        options: Sequence[str] = (),
+    ) -> _Target:
         """Start a server of `bench.apps`, with files of its own."""
         name = f"{len(self._started)}-{factory}"
         if database_url is None:
             shutil.copy(self._database, self._folder / f"{name}.db")
             database_url = f"sqlite:///{self._folder / name}.db"
         own = {"DATABASE_URL": database_url, "MSTOKEN_REPLAY_URL": replay_url(self._folder / f"{name}-spent.db")}
-        server = self._servers.start_app(name, f"bench.apps:{factory}", self._environment | own, workers=workers)
+        server = self._servers.start_app(
+            name, f"bench.apps:{factory}", self._environment | own, workers=workers, options=options
+        )
         self._started.append(server)
         return _Target(factory, server, requests)
 

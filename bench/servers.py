@@ -142,12 +142,21 @@ class Servers(AbstractContextManager["Servers"]):
         return Server(process, port)
 
     def start_app(
-        self, name: str, factory: str, environment: Mapping[str, str] | None = None, *, workers: int = 1
+        self,
+        name: str,
+        factory: str,
+        environment: Mapping[str, str] | None = None,
+        *,
+        workers: int = 1,
+        options: Sequence[str] = (),
     ) -> Server:
-        """Start an app as the services are started. One worker has the first core, and more have all of them."""
+        """Start an app as the services are started, with more `options` of uvicorn.
+
+        One worker has the first core, and more have all of them.
+        """
         port = free_port()
         on = {self.cores.server} if workers == 1 and self.cores.server is not None else ()
-        return self.start(name, uvicorn(factory, port, workers=workers), port, environment, on=on)
+        return self.start(name, [*uvicorn(factory, port, workers=workers), *options], port, environment, on=on)
 
     def wait_for(self, server: Server, path: str = READY_PATH) -> None:
         """Wait until a server answers a GET of `path` with 200. Raises what `Supervisor.wait_until` does."""
