@@ -18,13 +18,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mstoken.problem import Problem
 from services.common.errors import BodyTimeout, Overloaded
 from services.common.load import PROBES
+from services.common.middleware import header
 from services.common.problems import response_to
 
 MAX_BODY_BYTES = 64 * 1024
@@ -106,7 +106,7 @@ class BodyReader:
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         """Return the body, or None if it is too large. Raises `BodyTimeout`, `Overloaded` and `_ClientGone`."""
-        announced = Headers(scope=scope).get("Content-Length", "0")
+        announced = header(scope, b"content-length")
         if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
             return None
         reading = _Reading(asyncio.timeout(self._max_seconds))

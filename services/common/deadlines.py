@@ -15,16 +15,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common.errors import DeadlineExceeded
+from services.common.middleware import header
 from services.common.problems import response_to
 
 DEADLINE_HEADER = "X-Envoy-Expected-Rq-Timeout-Ms"
 MAX_REQUEST_SECONDS = 30.0
 """Maximum time for any request, with or without the header, in seconds."""
 
+_DEADLINE = DEADLINE_HEADER.lower().encode()
 _MILLISECONDS = re.compile(r"[0-9]{1,9}")
 
 
@@ -101,7 +102,7 @@ class DeadlineLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        seconds = min(_announced_seconds(Headers(scope=scope)), self._max_seconds)
+        seconds = min(_announced_seconds(scope), self._max_seconds)
         if seconds <= 0 or not await self._answers_within(seconds, scope, receive, send):
             await response_to(DeadlineExceeded())(scope, receive, send)
 
@@ -125,7 +126,7 @@ class DeadlineLimit:
         return True
 
 
-def _announced_seconds(headers: Headers) -> float:
+def _announced_seconds(scope: Scope) -> float:
     """Return the seconds that the caller still waits; infinity if it does not say, or not in a form we understand."""
-    announced = headers.get(DEADLINE_HEADER, "")
+    announced = header(scope, _DEADLINE)
     return int(announced) / 1000 if _MILLISECONDS.fullmatch(announced) else math.inf

@@ -79,6 +79,8 @@ class Load:
 
     async def takes_slot(self) -> bool:
         """Wait for a place among the requests that are worked on. Return False if there was none in time."""
+        if not self._slots.locked():
+            return await self._slots.acquire()  # At once. A timer for it would take longer.
         if self.is_full:
             return False
         self._waiting += 1

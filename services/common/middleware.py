@@ -9,7 +9,6 @@ import re
 import secrets
 import time
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mstoken.log_events import log_event
@@ -19,6 +18,8 @@ from services.common.problems import response_to
 
 REQUEST_ID_HEADER = "X-Request-ID"
 
+_REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
+
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = logging.getLogger("services.requests")
 
@@ -26,6 +27,11 @@ _log = logging.getLogger("services.requests")
 def current_request_id() -> str | None:
     """Return the id of the request that is being answered, to send with calls that it leads to; None outside one."""
     return logs.request_id.get()
+
+
+def header(scope: Scope, name: bytes) -> str:
+    """Return the first value of a header field of a request, or an empty text. `name` is in lower case, as in ASGI."""
+    return next((value.decode("latin-1") for found, value in scope["headers"] if found == name), "")
 
 
 class RequestLog:
@@ -46,7 +52,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        sent_id = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+        sent_id = header(scope, _REQUEST_ID)
         request_id = sent_id if _VALID_ID.fullmatch(sent_id) else secrets.token_hex(8)
         status: int | None = None
 
@@ -54,7 +60,7 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+                message["headers"] = [*message.get("headers", ()), (_REQUEST_ID, request_id.encode())]
             await send(message)
 
         started_at = time.perf_counter()

@@ -40,6 +40,7 @@ class TimedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         """Begin to wait for a request."""
         super().connection_made(transport)
+        self.access_log = False  # `services.common.middleware.RequestLog` writes it, with the id of the request.
         self._head = _Limit(transport)
         self._reading = _Limit(transport)
         self._head.begin(self.head_seconds)

@@ -1,6 +1,7 @@
 """services/common/server.py: connections of slow clients end, and those of others do not"""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -233,3 +234,11 @@ async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(LONG_SECONDS):
         while not condition():  # noqa: ASYNC110 - uvicorn has no event for the end of a connection
             await asyncio.sleep(0.005)
+
+
+async def test_a_request_has_no_second_line_in_the_log(patient: Served, caplog: pytest.LogCaptureFixture) -> None:
+    """The server writes nothing about a request, because the service does."""
+    with caplog.at_level(logging.INFO):
+        reader, _ = await patient.connect(GET)
+        await answer(reader)
+    assert [record.name for record in caplog.records if record.name == "uvicorn.access"] == []
