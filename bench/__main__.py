@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,14 +10,12 @@ import typer
 from rich.console import Console
 
 from bench import compare, pages, report
-from bench.environment import ROOT
+from bench.environment import RESULTS, ROOT, new_run
 from bench.results import ResultsError, Run, load, save
-from bench.sections import NAMES, run_sections
+from bench.sections import NAMES, Entry, chosen, run_sections
 from bench.targets import Verdict, quick_verdicts
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 
-RESULTS = ROOT / "bench" / "results"
-"""The results that the repository keeps, with the report."""
 ELSEWHERE = ROOT / ".data" / "bench"
 """Where a part of the benchmark is written: it must not replace the results of all of it."""
 
@@ -49,11 +48,11 @@ def measure(
     except OSError as error:
         raise typer.BadParameter(f"Cannot write to {folder}: {error.strerror}.") from error
     os.environ.pop(AUTH_EMULATOR_VARIABLE, None)  # While it is set, firebase-admin does not verify signatures.
-    names = ["growth"] if growth else list(only or NAMES)
-    run, all_measured = run_sections(names, is_quick=quick, is_large=growth, say=_say)
+    entries = chosen(["growth"] if growth else only or [], is_quick=quick)
+    run, all_measured = run_sections(new_run(is_quick=quick), entries, is_large=growth, say=_say)
     save(run, folder / (report.GROWTH_FILE if growth else report.RUN_FILE))
     if quick:
-        all_measured &= _is_passed(run, names)
+        all_measured &= _is_passed(run, entries)
     else:
         report.write(folder)
         if folder == RESULTS:
@@ -70,7 +69,7 @@ def compare_runs(
     """Show what changed between two runs, and what is only noise."""
     if before is None or after is None:
         raise typer.BadParameter("Expected two runs: make bench-compare A=before.json B=after.json")
-    Console(highlight=False).print(compare.table(load(before), load(after)))
+    Console(highlight=False).print(compare.compared(load(before), load(after)))
 
 
 @app.command("report")
@@ -80,13 +79,13 @@ def write_report() -> None:
     pages.update(RESULTS)
 
 
-def _is_passed(run: Run, names: list[str]) -> bool:
+def _is_passed(run: Run, entries: Sequence[Entry]) -> bool:
     """Print the ratios, and return whether all are near their targets. What is far off is measured once more."""
     kept = load(RESULTS / report.RUN_FILE) if (RESULTS / report.RUN_FILE).exists() else None
     found = quick_verdicts(run, kept)
     if _far_off(found):
         _say("A ratio is far off. Everything is measured once more, because the machine may have been busy.")
-        again, _ = run_sections(names, is_quick=True, say=_say)
+        again, _ = run_sections(run, entries, say=_say)
         found = [
             min(pair, key=lambda each: each.is_far_off) for pair in zip(found, quick_verdicts(again, kept), strict=True)
         ]

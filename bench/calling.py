@@ -14,7 +14,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -111,11 +111,11 @@ def measure(plan: Plan) -> list[Measurement]:
         measurement
         for case in CASES
         for rate in RATES
-        for measurement in _measurements(case, rate, observed[case, rate], observed[NOTHING, rate])
+        for measurement in measurements_of(case, rate, observed[case, rate], observed[NOTHING, rate])
     ]
 
 
-def _measurements(case: str, rate: float, found: Observed, nothing: Observed) -> list[Measurement]:
+def measurements_of(case: str, rate: float, found: Observed, nothing: Observed) -> list[Measurement]:
     """Return what a case adds to calls without authentication."""
     if case == NOTHING:
         return []
@@ -144,31 +144,31 @@ def observe(case: str, rates: Sequence[float], seconds: float) -> dict[float, Ob
 
     async def all_rates() -> dict[float, Observed]:
         with tempfile.TemporaryDirectory() as folder, Issuer().credentials(Path(folder)):
-            found = await asyncio.gather(*(_observe(case, rate, seconds, Path(folder)) for rate in rates))
+            found = await asyncio.gather(*(_observe(case, rate, seconds) for rate in rates))
         return dict(zip(rates, found, strict=True))
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(all_rates())
 
 
-async def _observe(case: str, rate: float, seconds: float, folder: Path) -> Observed:
+async def _observe(case: str, rate: float, seconds: float) -> Observed:
     """Call at this rate, after a time to warm up, and return what happened."""
     rng = random.Random(rate)  # noqa: S311 - calls come at random times, the same times in each run
     waits: list[list[float]] = [[] for _ in range(WINDOWS + 1)]
     cpu = [0.0] * (WINDOWS + 1)
     failed = [0]
-    async with _way(case, folder) as way:
+    async with way(case) as chosen:
 
         async def call(request: httpx.Request, began: float, into: list[float]) -> None:
             try:
-                await way.authenticate(request)
+                await chosen.authenticate(request)
             except (SignInError, httpx.HTTPError):
                 failed[0] += 1
             else:
                 into.append(time.perf_counter() - began)
 
         with suppress(SignInError, httpx.HTTPError):
-            await way.authenticate(httpx.Request("GET", URL))  # The first call of a process always waits.
+            await chosen.authenticate(httpx.Request("GET", URL))  # The first call of a process always waits.
         start = due = time.perf_counter()
         window, sign_ins = 0, 0
         ends = [start + WARM_UP_SECONDS + seconds * number / WINDOWS for number in range(WINDOWS + 1)]
@@ -182,28 +182,37 @@ async def _observe(case: str, rate: float, seconds: float, folder: Path) -> Obse
                     due += rng.expovariate(rate)
                 if now >= ends[window]:
                     cpu[window], used = time.process_time() - used, time.process_time()
-                    sign_ins = sign_ins or way.sign_ins()
+                    sign_ins = sign_ins or chosen.sign_ins()
                     failed[0] = 0 if window == 0 else failed[0]
                     window += 1
                 else:
                     await asyncio.sleep(min(due, ends[window]) - now)
-        return Observed(waits[1:], cpu[1:], way.sign_ins() - sign_ins, failed[0], seconds)
+        return Observed(waits[1:], cpu[1:], chosen.sign_ins() - sign_ins, failed[0], seconds)
 
 
 class FarFirebase(httpx.AsyncBaseTransport):
-    """Answers each sign-in with an ID token after `FIREBASE_SECONDS`, and refuses those above the quota of a minute."""
+    """Answers each sign-in with an ID token after `seconds`, and refuses those above the quota of a minute."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        seconds: float = FIREBASE_SECONDS,
+        sign_ins_a_minute: int = SIGN_INS_A_MINUTE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.sign_ins = 0
+        self._seconds = seconds
+        self._limit = sign_ins_a_minute
+        self._clock = clock
         self._recent: deque[float] = deque()
 
     @override
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        await asyncio.sleep(FIREBASE_SECONDS)
-        now = time.monotonic()
+        await asyncio.sleep(self._seconds)
+        now = self._clock()
         while self._recent and now - self._recent[0] >= MINUTE_SECONDS:
             self._recent.popleft()
-        if len(self._recent) >= SIGN_INS_A_MINUTE:
+        if len(self._recent) >= self._limit:
             return httpx.Response(400, json={"error": {"code": 400, "message": "QUOTA_EXCEEDED"}})
         self._recent.append(now)
         self.sign_ins += 1
@@ -271,15 +280,16 @@ class _Mstoken(_Way):
 
 
 class _FarGoogle(transport.Request):
-    """Answers a request for an identity token after `FIREBASE_SECONDS`, during which the process waits."""
+    """Answers a request for an identity token after `seconds`, during which the process waits."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, seconds: float) -> None:
         self.requests = 0
         self._token = token
+        self._seconds = seconds
 
     @override
     def __call__(self, *_arguments: Any, **_more: Any) -> transport.Response:
-        time.sleep(FIREBASE_SECONDS)
+        time.sleep(self._seconds)
         self.requests += 1
         return _Answer(json.dumps({"id_token": self._token}).encode())
 
@@ -314,9 +324,9 @@ class _Google(_Way):
 
 
 @asynccontextmanager
-async def _way(case: str, folder: Path) -> AsyncIterator[_Way]:
-    """Make the way to authenticate that `case` names."""
-    firebase = FarFirebase()
+async def way(case: str, *, seconds: float = FIREBASE_SECONDS) -> AsyncIterator[_Way]:
+    """Make the way to authenticate that `case` names. Firebase and Google answer after so many seconds."""
+    firebase = FarFirebase(seconds=seconds)
     async with AsyncExitStack() as stack:
         if case in (FRESH, PROOF):
             mode: Mode = "fresh" if case == FRESH else "proof"
@@ -332,7 +342,7 @@ async def _way(case: str, folder: Path) -> AsyncIterator[_Way]:
             credentials = service_account.IDTokenCredentials.from_service_account_file(
                 os.environ["GOOGLE_APPLICATION_CREDENTIALS"], target_audience=URL
             )
-            yield _Google(credentials, _FarGoogle(token))
+            yield _Google(credentials, _FarGoogle(token, seconds))
         else:
             yield _Nothing()
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import psutil
 
-from bench.results import Machine
+from bench.results import Machine, Run
 
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "bench" / "results"
+"""The results that the repository keeps, with the report."""
 LIBRARIES = (
     *("firebase-admin", "google-auth", "pyjwt", "joserfc", "auth0-api-python", "cryptography"),
     *("fastapi", "starlette", "pydantic", "uvicorn", "uvloop", "httpx", "httpcore"),
@@ -21,6 +23,11 @@ LIBRARIES = (
 )
 POSTGRESQL_FOLDERS = "/usr/lib/postgresql/*/bin"
 """Where Debian installs PostgreSQL. It is not on the PATH there."""
+
+
+def new_run(*, is_quick: bool = False) -> Run:
+    """Return a run that has measured nothing yet."""
+    return Run(date=now(), commit=commit(), machine=machine(), versions=versions(), sections=[], is_quick=is_quick)
 
 
 def now() -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench import pictures, report, route
 from bench.charts import figure_text
-from bench.environment import ROOT
+from bench.environment import RESULTS, ROOT
 from bench.results import CPU, Run
 from bench.targets import added, verdicts
 
@@ -17,7 +17,7 @@ PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
 _BLOCK = re.compile(r"(<!-- bench: (?!end)(\w[\w-]*) -->\n).*?(<!-- bench: end -->)", re.DOTALL)
 
 
-def update(folder: Path, pages: tuple[Path, ...] = PAGES) -> None:
+def update(folder: Path = RESULTS, pages: tuple[Path, ...] = PAGES) -> None:
     """Write the blocks of the pages again, from the runs that the folder has."""
     run, _ = report.runs(folder)
     if run is None:

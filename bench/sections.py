@@ -4,86 +4,89 @@ import importlib
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from bench import environment
-from bench.results import Plan, Run, Section
+from bench import bad_times, calling, purchase, route, verifying
+from bench.results import Measurement, Plan, Run, Section
+
+
+class SectionModule(Protocol):
+    """A module of `bench/` that measures a section."""
+
+    TITLE: str
+
+    def measure(self, plan: Plan) -> list[Measurement]:
+        """Measure as the plan says. Servers and processes that it starts have ended when it returns."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A section: `bench/<name>.py`, and about how many seconds it may take in `make bench` and in `make bench-quick`.
+    """A section, and about how many seconds it may take in `make bench` and in `make bench-quick`.
 
-    Its module has `TITLE` and `measure(plan) -> list[Measurement]`. A section without seconds for `make bench-quick` is
-    not part of it.
+    A section without seconds for `make bench-quick` is not part of it.
     """
 
     name: str
+    module: SectionModule
     seconds: float
     quick_seconds: float | None = None
 
 
+def _growth() -> Iterator[Entry]:
+    try:
+        yield Entry("growth", importlib.import_module("bench.growth"), 40)
+    except ModuleNotFoundError as error:
+        if error.name != "bench.growth":
+            raise
+
+
 ENTRIES = (
-    Entry("verifying", 90, quick_seconds=18),
-    Entry("route", 150, quick_seconds=25),
-    Entry("calling", 90),
-    Entry("purchase", 120),
-    Entry("growth", 40),
-    Entry("bad_times", 60),
+    Entry("verifying", verifying, 90, quick_seconds=10),
+    Entry("route", route, 150, quick_seconds=30),
+    Entry("calling", calling, 90),
+    Entry("purchase", purchase, 120),
+    *_growth(),
+    Entry("bad_times", bad_times, 60),
 )
 NAMES = tuple(entry.name for entry in ENTRIES)
-LARGE_GROWTH_SECONDS = 1_800
+LARGE_GROWTH_SECONDS = 1_800.0
 """About how long `make bench-growth` takes."""
 
 
 def run_sections(
-    names: Sequence[str], *, is_quick: bool = False, is_large: bool = False, say: Callable[[str], None]
+    run: Run, entries: Sequence[Entry], *, is_large: bool = False, say: Callable[[str], None]
 ) -> tuple[Run, bool]:
-    """Measure these sections. Return what they measured, and whether all of them could be measured.
+    """Measure these sections. Return `run` with what they measured, and whether all of them could be measured.
 
     A section that fails is shown with its stack trace and left out, so that the others are not lost.
     """
-    entries = [entry for entry in ENTRIES if entry.name in names and (not is_quick or entry.quick_seconds)]
     sections: list[Section] = []
     all_measured = True
-    run = Run(
-        date=environment.now(),
-        commit=environment.commit(),
-        machine=environment.machine(),
-        versions=environment.versions(),
-        sections=sections,
-        is_quick=is_quick,
-    )
     for number, entry in enumerate(entries, 1):
-        module = _module(entry.name)
-        if module is None:
-            continue
-        seconds = LARGE_GROWTH_SECONDS if is_large else entry.quick_seconds if is_quick else entry.seconds
-        say(f"[{number}/{len(entries)}] {module.TITLE}: about {seconds:.0f} s")
+        seconds = LARGE_GROWTH_SECONDS if is_large else entry.seconds
+        if run.is_quick and entry.quick_seconds:
+            seconds = entry.quick_seconds
+        say(f"[{number}/{len(entries)}] {entry.module.TITLE}: about {seconds:.0f} s")
         began = time.monotonic()
-        measurements = []
+        measurements: list[Measurement] = []
         with tempfile.TemporaryDirectory() as folder:
-            plan = Plan(Path(folder), seconds or entry.seconds, is_quick, is_large, lambda line: say(f"    {line}"))
+            plan = Plan(Path(folder), seconds, run.is_quick, is_large, lambda line: say(f"    {line}"))
             try:
-                measurements = module.measure(plan)
+                measurements = entry.module.measure(plan)
             except Exception:  # it is shown, and the exit status says so
                 traceback.print_exc()
-                plan.leave_out(f"{module.TITLE}: it failed")
+                plan.leave_out(f"{entry.module.TITLE}: it failed")
                 all_measured = False
         took = time.monotonic() - began
         say(f"    took {took:.0f} s")
-        sections.append(Section(entry.name, module.TITLE, took, measurements, plan.left_out))
-    return run, all_measured
+        sections.append(Section(entry.name, entry.module.TITLE, took, measurements, plan.left_out))
+    return replace(run, sections=sections), all_measured
 
 
-def _module(name: str) -> Any:
-    """Return the module of a section, or None while it does not exist yet."""
-    try:
-        return importlib.import_module(f"bench.{name}")
-    except ModuleNotFoundError as error:
-        if error.name != f"bench.{name}":
-            raise
-        return None
+def chosen(names: Sequence[str], *, is_quick: bool = False) -> list[Entry]:
+    """Return the sections with these names, or all of them if there are no names; only the quick ones if asked."""
+    return [entry for entry in ENTRIES if (not names or entry.name in names) and (not is_quick or entry.quick_seconds)]
