@@ -1,15 +1,14 @@
 """The sections of the benchmark, and how they are run one after the other."""
 
-import importlib
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from bench import bad_times, calling, purchase, route, verifying
+from bench import bad_times, calling, growth, purchase, route, verifying
 from bench.results import Measurement, Plan, Run, Section
 
 
@@ -36,24 +35,16 @@ class Entry:
     quick_seconds: float | None = None
 
 
-def _growth() -> Iterator[Entry]:
-    try:
-        yield Entry("growth", importlib.import_module("bench.growth"), 40)
-    except ModuleNotFoundError as error:
-        if error.name != "bench.growth":
-            raise
-
-
 ENTRIES = (
     Entry("verifying", verifying, 90, quick_seconds=10),
     Entry("route", route, 150, quick_seconds=30),
     Entry("calling", calling, 90),
     Entry("purchase", purchase, 120),
-    *_growth(),
+    Entry("growth", growth, 40),
     Entry("bad_times", bad_times, 60),
 )
 NAMES = tuple(entry.name for entry in ENTRIES)
-LARGE_GROWTH_SECONDS = 1_800.0
+LARGE_GROWTH_SECONDS = 1_200.0
 """About how long `make bench-growth` takes."""
 
 

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from bench import calling, route, verifying
+from bench import calling, growth, route, verifying
 from bench.results import CPU, START, THROUGHPUT, Measurement, Run, Section, ratios
 
 QUICK_FACTOR = 1.5
@@ -232,6 +232,7 @@ TARGETS = (
     ),
     Target("A process of the shop is ready", slowest_start, 2.0, unit="s"),
     Target("The time that grows the most / the logarithm of what is stored", fastest_growth, 1.0),
+    Target("Purchases and pages of a shop with 100,000 bills / of an empty one, the worst", growth.over_empty, 1.2),
 )
 
 

@@ -58,10 +58,11 @@ class Page(BaseModel, Generic[Shape]):
 def cut(found: Sequence[T], limit: int) -> tuple[Sequence[T], str | None]:
     """Return the items of a page and its `next_cursor`. `found` is the result of a query for `limit` + 1 items."""
     items = found[:limit]
-    return items, _encode(items[-1].id) if len(found) > limit else None
+    return items, cursor_after(items[-1].id) if len(found) > limit else None
 
 
-def _encode(last_id: str) -> str:
+def cursor_after(last_id: str) -> str:
+    """Return the cursor of the page that begins after the item with this id."""
     return base64.urlsafe_b64encode(bytes.fromhex(last_id)).rstrip(b"=").decode()
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, make_url, text
+from sqlalchemy import event, make_url
 from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import create_async_engine
 from typing_extensions import override
@@ -41,7 +41,7 @@ from services.user.attempts import Attempt, Limit
 from services.user.profiles import Profile
 from services.user.store import AttemptStore, ProfileStore
 from tests.services.conftest import NewDatabase
-from tests.services.databases import on
+from tests.services.filling import fill, in_billing, in_product, in_user
 from tests.services.shop import ADDRESS
 
 pytestmark = [pytest.mark.slow, pytest.mark.both_databases]
@@ -127,53 +127,6 @@ def collecting() -> Iterator[dict[str, Sent]]:
         yield sent
     finally:
         event.remove(Engine, "before_cursor_execute", note)
-
-
-# `numbers` has one row for each n from 1 on: `id` is 32 hexadecimal digits, `recent` is within the last day, `old` is a
-# day or longer ago, and `later` is in an hour.
-NUMBERS = {
-    "sqlite": f"""
-        CREATE TABLE numbers AS
-        WITH RECURSIVE count (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM count WHERE n < {BILLS})
-        SELECT n, printf('%032x', n) AS id,
-            strftime('%Y-%m-%d %H:%M:%S.000000', 'now', printf('-%d seconds', n % 80000)) AS recent,
-            strftime('%Y-%m-%d %H:%M:%S.000000', 'now', printf('-%d seconds', 90000 + n)) AS old,
-            strftime('%Y-%m-%d %H:%M:%S.000000', 'now', '1 hour') AS later
-        FROM count
-    """,
-    "postgresql": f"""
-        CREATE TABLE numbers AS
-        SELECT n, lpad(to_hex(n), 32, '0') AS id, now() - (n % 80000) * interval '1 second' AS recent,
-            now() - (90000 + n) * interval '1 second' AS old, now() + interval '1 hour' AS later
-        FROM generate_series(1, {BILLS}) AS n
-    """,
-}
-IN_BILLING = [
-    "INSERT INTO bills SELECT id, 'user-' || (n % 1000), 'issued', recent, 'USD' FROM numbers",
-    "INSERT INTO bill_lines SELECT id, 0, id, 'Kettle', 4990, 1 FROM numbers",
-    f"""INSERT INTO orders (id, uid, idempotency_key, fingerprint, items, created_at, status, lease, lease_until)
-        SELECT id, 'user-' || (n % 1000), id, 'x', '[["a", 1]]', CASE WHEN n < {BACKLOG} THEN old ELSE recent END,
-        CASE WHEN n BETWEEN {BACKLOG} AND {2 * BACKLOG} THEN 'pending' ELSE 'issued' END, 'x',
-        CASE WHEN n < {BACKLOG} THEN old ELSE recent END FROM numbers""",
-    "INSERT INTO deliveries SELECT id, id, 'requested', '{}', recent, recent FROM numbers",
-    f"""INSERT INTO outbox SELECT id, 0, 0, CASE WHEN n < {BACKLOG} THEN recent ELSE later END, NULL, NULL
-        FROM numbers WHERE n < 20000""",
-]
-IN_PRODUCT = [
-    f"""INSERT INTO products SELECT id, 'Product ' || n, 'Steel', 100, 'USD', 1000,
-        'product steel word' || n || CASE WHEN n % 100 = 0 THEN ' rare' ELSE '' END
-        FROM numbers WHERE n <= {PRODUCTS}""",
-    f"""INSERT INTO reservations SELECT id, CASE WHEN n < {BACKLOG} THEN 'held' WHEN n < 2 * {BACKLOG} THEN 'released'
-        ELSE 'committed' END, CASE WHEN n < 3 * {BACKLOG} THEN old ELSE recent END FROM numbers""",
-    "INSERT INTO reservation_lines SELECT id, 0, id, 'Kettle', 4990, 'USD', 1 FROM numbers",
-    f"INSERT INTO deleted_products SELECT id, 'x', 1, CASE WHEN n < {BACKLOG} THEN old ELSE recent END FROM numbers",
-]
-IN_USER = [
-    "INSERT INTO profiles SELECT id, 'x', 'x', NULL, NULL, recent FROM numbers",
-    f"""INSERT INTO attempts SELECT id, 'subject-' || (n % 10000), n,
-        CASE WHEN n < {BACKLOG} THEN n ELSE n + 10000000 END FROM numbers""",
-    "INSERT INTO known_networks SELECT 'account-' || (n % 20000), id, n FROM numbers",
-]
 
 
 async def use_billing(database: Database) -> None:
@@ -271,14 +224,6 @@ async def use_user(database: Database) -> None:
     assert await attempts.forget_networks(before=BACKLOG, limit=100) == 100
 
 
-async def fill(url: str, kind: str, statements: list[str]) -> None:
-    def work(connection: Connection) -> None:
-        for statement in (NUMBERS[kind], *statements, "DROP TABLE numbers", "ANALYZE"):
-            connection.execute(text(statement))
-
-    await on(url, work)
-
-
 def statements_of(service: str) -> set[tuple[str, int, int]]:
     """Return the places in a service's code that execute a statement: file, first line, and last line."""
     folders = [ROOT / "services" / service, ROOT / "services" / "common"]
@@ -353,12 +298,12 @@ async def test_every_statement_finds_its_rows_by_an_index(
 ) -> None:
     """With 100,000 bills and 10,000 products, no statement of a store reads a table as a whole."""
     migrations, rows, use = {
-        "billing": (BILLING, IN_BILLING, use_billing),
-        "product": (PRODUCT, IN_PRODUCT, use_product),
-        "user": (USER, IN_USER, use_user),
+        "billing": (BILLING, in_billing(BACKLOG), use_billing),
+        "product": (PRODUCT, in_product(PRODUCTS, BACKLOG), use_product),
+        "user": (USER, in_user(BACKLOG), use_user),
     }[service]
     url = new_database(migrations)
-    await fill(url, database_kind, rows)
+    await fill(url, database_kind, BILLS, rows)
     database = WatchedDatabase(url, migrations)
     await database.open()
     with collecting() as sent:
