@@ -24,13 +24,17 @@ from typing import Any
 import firebase_admin
 import httpx
 import uvloop
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from firebase_admin import auth
 from google.auth import transport
 from google.oauth2 import service_account
 from pydantic import SecretStr
 from typing_extensions import override
 
+from bench import sign_in
 from bench.issuer import PROJECT, Issuer
+from bench.measure import Work, measured, on_one_core
 from bench.results import CPU, ERRORS, P50, P99, P999, Measurement, Plan, percentile
 from mstoken import ServiceIdentity, Settings
 from mstoken.caller.auth import ServiceAuth
@@ -50,6 +54,8 @@ OURS = (FRESH, PROOF)
 RATES = (1.0, 50.0, 500.0)
 """Calls a second."""
 
+SIGNATURE = "one P-256 signature"
+HEADERS = "a proof, and its headers on a request"
 AT_ONCE = "waits less than 1 ms"
 SIGN_INS = "sign-ins"
 QUOTA_HOURS = "the day's quota lasts"
@@ -68,6 +74,8 @@ SLOW_SECONDS = 24.0
 FAST_SECONDS = 5.0
 """For how long calls are observed, at the lower rates and at the highest one."""
 WARM_UP_SECONDS = 3.0
+SIGN_IN_SECONDS = 30.0
+"""About how long the sign-ins in the emulators take, start and end included."""
 START_SECONDS = 1.5
 """About how long a process takes to start."""
 URL = "https://product.example.com/products?limit=20"
@@ -100,19 +108,45 @@ def measure(plan: Plan) -> list[Measurement]:
         ([case for case in CASES if case not in OURS], slow, SLOW_SECONDS / 2),
         *(([case], fast, FAST_SECONDS) for case in CASES),
     ]
-    share = min(1.0, plan.seconds / sum(seconds + WARM_UP_SECONDS + START_SECONDS for _, _, seconds in steps))
+    share = min(
+        1.0,
+        (plan.seconds - SIGN_IN_SECONDS) / sum(seconds + WARM_UP_SECONDS + START_SECONDS for _, _, seconds in steps),
+    )
     with ProcessPoolExecutor(len(CASES), multiprocessing.get_context("spawn")) as processes:
         for cases, rates, seconds in steps:
             plan.say(f"{', '.join(cases)}: {' and '.join(f'{rate:g}' for rate in rates)} calls a second")
             running = {case: processes.submit(observe, case, rates, seconds * share) for case in cases}
             for case, result in running.items():
                 observed |= {(case, rate): found for rate, found in result.result().items()}
-    return [
+    found = [
         measurement
         for case in CASES
         for rate in RATES
         for measurement in measurements_of(case, rate, observed[case, rate], observed[NOTHING, rate])
     ]
+    plan.say("a proof and its headers")
+    with on_one_core():
+        found += asyncio.run(_proofs(plan.folder))
+    plan.say("sign-ins in the emulators, with and without the token service")
+    return found + sign_in.measure(plan.folder)
+
+
+async def _proofs(folder: Path) -> list[Measurement]:
+    """Measure what a proof costs the caller, next to the signature in it."""
+    key, message = ec.generate_private_key(ec.SECP256R1()), b"x" * 400
+    ecdsa = ec.ECDSA(hashes.SHA256())
+    with Issuer().credentials(folder):
+        async with way(PROOF, seconds=0.0) as chosen:
+            await chosen.authenticate(httpx.Request("GET", URL))
+
+            async def signature(_: httpx.Request) -> None:
+                key.sign(message, ecdsa)
+
+            def requests(number: int) -> list[httpx.Request]:
+                return [httpx.Request("GET", URL) for _ in range(number)]
+
+            costs = await measured({SIGNATURE: Work(signature, requests), HEADERS: Work(chosen.authenticate, requests)})
+    return [Measurement(case, CPU, "µs", cost.cpu) for case, cost in costs.items()]
 
 
 def measurements_of(case: str, rate: float, found: Observed, nothing: Observed) -> list[Measurement]:

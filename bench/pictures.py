@@ -141,10 +141,11 @@ def _quantities(section: Section, *, chosen: Collection[str] = (), x: str = "sto
         single = [each for each in found if each.at is None]
         for part, some in _readable([each for each in found if each.at is not None]).items():
             whole = title + (f", {part}" if part else "")
-            if len({each.at for each in some}) > 1:
+            sizes = {each.at for each in some}
+            if len(sizes) > 1:
                 yield slug(f"{name} {part}"), whole, charts.lines(whole, x, f"{quantity}, {unit}", some)
-            else:
-                single += some
+            elif sizes:
+                title, single = f"{whole} ({sizes.pop():,g} {x})", some
         if len(single) > 1:
             yield name, title, charts.bars(title, unit, single, ours="proof mode")
 

@@ -36,9 +36,9 @@ class Entry:
 
 
 ENTRIES = (
-    Entry("verifying", verifying, 90, quick_seconds=10),
+    Entry("verifying", verifying, 60, quick_seconds=10),
     Entry("route", route, 150, quick_seconds=30),
-    Entry("calling", calling, 90),
+    Entry("calling", calling, 120),
     Entry("purchase", purchase, 120),
     Entry("growth", growth, 40),
     Entry("bad_times", bad_times, 60),
