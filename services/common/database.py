@@ -12,18 +12,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeAlias
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, CursorResult, Executable, Row, Select, literal_column, make_url, select
 from sqlalchemy.exc import ArgumentError
 from typing_extensions import TypeVarTuple
 
 from mstoken.log_events import log_event
 from services.common.errors import DatabaseUnavailable
-from services.common.migrations import SchemaTooNew, check_compatible, knows
 from services.common.postgresql import PostgreSQL
+from services.common.revisions import is_newest
 from services.common.sqlite import FileLost, SQLite
 
 Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
@@ -187,24 +183,10 @@ class _Outages:
 
 
 def _upgrade(connection: Connection, migrations: Path) -> None:
-    """Run the missing migrations in the transaction of the connection.
-
-    A newer version of the service may have run migrations that this one does not know. Raises `SchemaTooNew` if this
-    version cannot work with them.
-    """
-    config = Config()
-    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    script = ScriptDirectory.from_config(config)
-    revision = MigrationContext.configure(connection).get_current_revision()
-    if revision is None or knows(script, revision):
-        command.upgrade(config, "head")
+    """Run the missing migrations in the transaction of the connection. Raises `SchemaTooNew`."""
+    if is_newest(connection, migrations):
         return
-    try:
-        check_compatible(connection, script, revision)
-    except SchemaTooNew as error:
-        log_event(_log, logging.CRITICAL, "schema_too_new", str(error), revision=revision)
-        raise
-    message = f"the database is at revision {revision} of a newer version, which this version is compatible with"
-    log_event(_log, logging.WARNING, "schema_newer", message, revision=revision)
+    # Imported here, because Alembic takes a tenth of the time in which a process starts, and it seldom has work to do.
+    from services.common.migrations import upgrade
+
+    upgrade(connection, migrations)

@@ -1,4 +1,4 @@
-"""What the `env.py` of each service's migrations runs, and which versions of a service can work with which tables.
+"""The migrations of a service: what their `env.py` runs, and which versions of a service can work with which tables.
 
 While a service is rolled out, and after it was rolled back, an old version meets tables that a newer one has migrated.
 So each migration says in `compatible_with` which code can work with what it leaves behind: code that knows the revision
@@ -6,23 +6,48 @@ that it names. This is written to the table `schema_compatibility`, where code w
 services/README.md, "Migrations", has the rules for writers of migrations.
 """
 
+import logging
 from collections.abc import Iterable
+from pathlib import Path
 
-from alembic import context
+from alembic import command, context
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
-from sqlalchemy import Column, Connection, MetaData, String, Table, delete, insert, inspect, select
+from sqlalchemy import Connection, MetaData, delete, insert
 
-schema_compatibility = Table(
-    "schema_compatibility",
-    MetaData(),
-    Column("revision", String(32), primary_key=True),
-    Column("compatible_with", String(32), nullable=False),
-)
-"""One row: the revision of the tables, and the oldest revision whose code can work with them."""
+from mstoken.log_events import log_event
+from services.common.revisions import recorded, schema_compatibility
+
+_log = logging.getLogger("services.database")
 
 
 class SchemaTooNew(Exception):
     """The tables are those of a newer version of the service, with which this version cannot work."""
+
+
+def upgrade(connection: Connection, migrations: Path) -> None:
+    """Run the missing migrations in the transaction of the connection.
+
+    A newer version of the service may have run migrations that this one does not know. Raises `SchemaTooNew` if this
+    version cannot work with them.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    script = ScriptDirectory.from_config(config)
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None or knows(script, revision):
+        command.upgrade(config, "head")
+        return
+    try:
+        check_compatible(connection, script, revision)
+    except SchemaTooNew as error:
+        log_event(_log, logging.CRITICAL, "schema_too_new", str(error), revision=revision)
+        raise
+    message = f"the database is at revision {revision} of a newer version, which this version is compatible with"
+    log_event(_log, logging.WARNING, "schema_newer", message, revision=revision)
 
 
 def run(metadata: MetaData) -> None:
@@ -48,7 +73,7 @@ def check_compatible(connection: Connection, script: ScriptDirectory, revision: 
     Raises `SchemaTooNew`.
     """
     newest = script.get_current_head()
-    required = _recorded(connection).get(revision)
+    required = recorded(connection).get(revision)
     if required is not None and knows(script, required):
         return
     needed = "a version that knows it" if required is None else f"a version with migration {required} or a newer one"
@@ -81,14 +106,7 @@ def _record(connection: Connection, script: ScriptDirectory, revision: str | Non
     schema_compatibility.create(connection, checkfirst=True)
     migrations = list(script.iterate_revisions(revision, "base"))[::-1] if revision else []
     rows = {revision: oldest_compatible(migrations)} if revision else {}
-    if rows != _recorded(connection):
+    if rows != recorded(connection):
         connection.execute(delete(schema_compatibility))
         for known, compatible_with in rows.items():
             connection.execute(insert(schema_compatibility).values(revision=known, compatible_with=compatible_with))
-
-
-def _recorded(connection: Connection) -> dict[str, str]:
-    if not inspect(connection).has_table(schema_compatibility.name):
-        return {}
-    query = select(schema_compatibility.c.revision, schema_compatibility.c.compatible_with)
-    return {row.revision: row.compatible_with for row in connection.execute(query)}

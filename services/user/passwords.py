@@ -11,8 +11,6 @@ Strength Estimation", USENIX Security 2016.
 import re
 from collections.abc import Collection
 
-from zxcvbn import zxcvbn
-
 MIN_GUESSES = 1_000_000
 """The guesses that a password must withstand. It is the limit that zxcvbn names for guesses over a network."""
 
@@ -31,6 +29,9 @@ def is_guessable(password: str, user_texts: Collection[str]) -> bool:
 
     `user_texts` are what the attacker knows about the user: the e-mail address and the name.
     """
+    # Imported here, because its lists of words take time to load, and a process that starts does not need them.
+    from zxcvbn import zxcvbn
+
     parts = [part for text in user_texts for part in _BETWEEN_PARTS.split(text) + _BETWEEN_WORDS.split(text)]
     known = [*SHOP_WORDS, *user_texts, *filter(None, parts)]
     return bool(zxcvbn(password[:EXAMINED_CHARACTERS], user_inputs=known)["guesses"] < MIN_GUESSES)
