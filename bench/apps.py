@@ -13,7 +13,7 @@ from typing import Any
 from cryptography.fernet import Fernet
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
-from firebase_admin import auth
+from firebase_admin import auth, delete_app
 from typing_extensions import override
 
 from bench.issuer import BenchFirebase, admin_app
@@ -120,6 +120,11 @@ class AdminInThreads(AdmitsAll):
         await run_in_threadpool(auth.verify_id_token, call.service_tokens[0], self._admin)
         return _BILLING
 
+    @override
+    async def aclose(self) -> None:
+        await super().aclose()
+        delete_app(self._admin)
+
 
 class SharedSecret(AdmitsAll):
     """Decrypts what the caller sent, and compares it with the secret that all services have."""
@@ -178,8 +183,8 @@ class AdmitsServices(AdmitsAll):
 class NoIdentity(ServiceIdentity):
     """Has one and the same text in place of each token, and so needs no sign-in."""
 
-    def __init__(self, service: str) -> None:
-        super().__init__(service, Settings(mode="fresh"))
+    def __init__(self, service: str, settings: Settings | None = None) -> None:
+        super().__init__(service, (settings or Settings()).model_copy(update={"mode": "fresh"}))
 
     @override
     async def token(self, audience: str, mode: Mode = "fresh", *, new: bool = False) -> str:

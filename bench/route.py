@@ -48,7 +48,7 @@ TELEMETRY = "telemetry off / built without telemetry"
 RATIO = "ratio"
 
 CONNECTIONS = 8
-ROUND_SECONDS = 0.6
+ROUND_SECONDS = 0.4
 """About how long a server is loaded in one round."""
 SHORT_ROUND_SECONDS = 0.25
 """The same where a difference of 2 % has to show: the more rounds, the less a disturbance counts."""
@@ -57,7 +57,7 @@ LATENCY_PART = 0.4
 """At how many requests a second latencies are measured, the same for all cases: a load that every case can bear. It is
 less on a machine whose slowest case answers few: then so large a part of them."""
 LATENCY_LOAD = "load of the percentiles"
-LATENCY_SECONDS = 1.2
+LATENCY_SECONDS = 0.8
 WARM_UP = 150
 MIN_ROUNDS = 3
 PRODUCTS = 25
