@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, insert, select, update
+from sqlalchemy import BindParameter, ColumnElement, Row, String, and_, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from services.billing.bills import Bill
@@ -32,35 +32,37 @@ class OrderStore:
         An order under that key is forgotten first if it was placed and settled before `forget_before`.
         """
         same_key = (orders.c.uid == order.uid) & (orders.c.idempotency_key == order.key.value)
+        if await self._add(order, lease):
+            return True
+        async with self._database.write() as connection:
+            forgotten = await connection.execute(delete(orders).where(same_key, _settled_before(forget_before)))
+        return forgotten.rowcount > 0 and await self._add(order, lease)
+
+    async def _add(self, order: Order, lease: Lease) -> bool:
         try:
             async with self._database.write() as connection:
-                await connection.execute(delete(orders).where(same_key, _settled_before(forget_before)))
-                await connection.execute(insert(orders).values(_columns(order, lease)))
+                await connection.execute(_ADD, _columns(order, lease))
         except IntegrityError:
             return False
         return True
 
     async def under_key(self, uid: str, key: str) -> Order | None:
         """Return the user's order under that key, or None."""
-        query = select(orders).where(orders.c.uid == uid, orders.c.idempotency_key == key)
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).one_or_none()
-        return None if row is None else _order(row)
+        rows = await self._database.fetch(_UNDER_KEY, {"uid": uid, "key": key})
+        return _order(rows[0]) if rows else None
 
     async def due(self, *, at: datetime, limit: int) -> Sequence[str]:
         """Return up to `limit` pending orders without a valid lease, those that have waited longest first."""
         query = select(orders.c.id).where(_is_free(at)).order_by(orders.c.lease_until).limit(limit)
-        async with self._database.read() as connection:
-            return (await connection.execute(query)).scalars().all()
+        return [order_id for (order_id,) in await self._database.fetch(query)]
 
     async def take(self, order_id: str, lease: Lease, *, at: datetime) -> Order | None:
         """Give the order the lease, and return it. Return None if it is not pending or has a valid lease."""
-        has_id = orders.c.id == order_id
-        taken = update(orders).where(has_id, _is_free(at)).values(lease=lease.token, lease_until=lease.until)
+        taken = update(orders).where(orders.c.id == order_id, _is_free(at))
+        values = {"lease": lease.token, "lease_until": lease.until}
         async with self._database.write() as connection:
-            if (await connection.execute(taken)).rowcount == 0:
-                return None
-            return _order((await connection.execute(select(orders).where(has_id))).one())
+            row = (await connection.execute(taken.values(values).returning(*orders.c))).one_or_none()
+        return None if row is None else _order(row)
 
     async def renew(self, order_id: str, lease: Lease) -> bool:
         """Extend the lease until `lease.until`."""
@@ -82,8 +84,7 @@ class OrderStore:
     async def issue(self, bill: Bill, lease: Lease) -> bool:
         """Store the order's bill, and settle the order."""
         async with self._database.write() as connection:
-            issued = update(orders).where(_is_held(bill.id, lease)).values(status="issued")
-            if (await connection.execute(issued)).rowcount == 0:
+            if (await connection.execute(_ISSUE, {"bill": bill.id, "held_under": lease.token})).rowcount == 0:
                 return False
             await add_bill(connection, bill)
         return True
@@ -91,9 +92,8 @@ class OrderStore:
     async def forget(self, *, before: datetime, limit: int) -> int:
         """Delete up to `limit` orders that were placed and settled before `before`. Return how many."""
         old = select(orders.c.id).where(_settled_before(before)).order_by(orders.c.created_at)
-        async with self._database.read() as connection:
-            if (await connection.execute(old.limit(1))).first() is None:
-                return 0  # Without the lock that writing takes.
+        if not await self._database.fetch(old.limit(1)):
+            return 0  # Without the lock that writing takes.
         async with self._database.write() as connection:
             # PostgreSQL skips rows that another process is deleting.
             ids = (await connection.execute(old.limit(limit).with_for_update(skip_locked=True))).scalars().all()
@@ -102,18 +102,16 @@ class OrderStore:
 
     async def waiting(self) -> Waiting:
         """Return how many orders are pending, and when the first of them was placed."""
-        async with self._database.read() as connection:
-            is_pending, order = orders.c.status == "pending", orders.c.lease_until
-            return await count_waiting(connection, orders.c.created_at, is_pending, order=order)
+        is_pending, order = orders.c.status == "pending", orders.c.lease_until
+        return await count_waiting(self._database, orders.c.created_at, is_pending, order=order)
 
     async def forgettable(self, *, before: datetime) -> Waiting:
         """Return how many orders `forget` would delete, and when the first of them was placed."""
-        async with self._database.read() as connection:
-            return await count_waiting(connection, orders.c.created_at, _settled_before(before))
+        return await count_waiting(self._database, orders.c.created_at, _settled_before(before))
 
     async def _change(self, order_id: str, lease: Lease, **values: Any) -> bool:
         async with self._database.write() as connection:
-            result = await connection.execute(update(orders).where(_is_held(order_id, lease)).values(values))
+            result = await connection.execute(update(orders).where(_is_held(order_id, lease.token)).values(values))
         return result.rowcount == 1
 
 
@@ -122,8 +120,8 @@ def _is_free(at: datetime) -> ColumnElement[bool]:
     return (orders.c.status == "pending") & is_over
 
 
-def _is_held(order_id: str, lease: Lease) -> ColumnElement[bool]:
-    return (orders.c.id == order_id) & (orders.c.status == "pending") & (orders.c.lease == lease.token)
+def _is_held(order_id: str | BindParameter[str], lease: str | BindParameter[str]) -> ColumnElement[bool]:
+    return and_(orders.c.id == order_id, orders.c.status == "pending", orders.c.lease == lease)
 
 
 def _settled_before(time: datetime) -> ColumnElement[bool]:
@@ -131,7 +129,16 @@ def _settled_before(time: datetime) -> ColumnElement[bool]:
     return (orders.c.status != "pending") & (orders.c.created_at < time) & (orders.c.lease_until < time)
 
 
-def _order(row: Row[Any]) -> Order:
+_ADD = insert(orders)
+_UNDER_KEY = select(orders).where(orders.c.uid == bindparam("uid"), orders.c.idempotency_key == bindparam("key"))
+_ISSUE = (
+    update(orders)
+    .where(_is_held(bindparam("bill", type_=String), bindparam("held_under", type_=String)))
+    .values(status="issued")
+)
+
+
+def _order(row: Row[*tuple[Any, ...]]) -> Order:
     problem = None if row.problem_code is None else ORDER_REFUSALS[row.problem_code](row.problem_detail)
     key = IdempotencyKey(row.idempotency_key, row.fingerprint)
     items = [OrderItem(product_id, quantity) for product_id, quantity in row.items]

@@ -51,9 +51,8 @@ class Outbox:
     async def bring_forward(self, *, now: datetime, latest: datetime) -> None:
         """Make deliveries due at `now` that are due after `latest`: a clock that was wrong has postponed them."""
         is_too_late = outbox.c.due_at > latest
-        async with self._database.read() as connection:
-            if (await connection.execute(select(outbox.c.delivery_id).where(is_too_late).limit(1))).first() is None:
-                return
+        if not await self._database.fetch(select(outbox.c.delivery_id).where(is_too_late).limit(1)):
+            return
         async with self._database.write() as connection:
             await connection.execute(update(outbox).where(is_too_late).values(due_at=now, lease=None))
 
@@ -63,9 +62,8 @@ class Outbox:
         No other process can claim them before `until`. If this process dies, others claim them after that.
         """
         due = select(outbox.c.delivery_id).where(outbox.c.due_at <= now).order_by(outbox.c.due_at).limit(limit)
-        async with self._database.read() as connection:
-            if (await connection.execute(due.limit(1))).first() is None:
-                return []  # The usual case, which must not wait for writers.
+        if not await self._database.fetch(due.limit(1)):
+            return []  # The usual case, which must not wait for writers.
         async with self._database.write() as connection:
             # PostgreSQL skips rows that another process is claiming. SQLite has one writer, so there are none.
             free = (await connection.execute(due.with_for_update(skip_locked=True))).scalars().all()
@@ -74,8 +72,7 @@ class Outbox:
 
     async def waiting(self, *, at: datetime) -> Waiting:
         """Return how many deliveries are due, and since when."""
-        async with self._database.read() as connection:
-            return await count_waiting(connection, outbox.c.due_at, outbox.c.due_at <= at)
+        return await count_waiting(self._database, outbox.c.due_at, outbox.c.due_at <= at)
 
     async def give_back(self, lease: str, *, until: datetime, now: datetime) -> bool:
         """End the claims under `lease`, which has the end `until`: their deliveries are due at `now`.

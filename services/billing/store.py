@@ -104,6 +104,9 @@ outbox = Table(
 """Deliveries that have not reached a final status. `services.billing.outbox` uses it."""
 
 
+_ADD, _ADD_LINES = insert(bills), insert(bill_lines)
+
+
 class BillStore:
     """Bills with their lines. Every call raises `DatabaseUnavailable`."""
 
@@ -113,8 +116,7 @@ class BillStore:
     async def get(self, bill_id: str, uid: str | None) -> Bill | None:
         """Return the bill if it belongs to the user `uid`, or to anyone if `uid` is None. Return None otherwise."""
         query = _bills_of(uid).where(bills.c.id == bill_id)
-        async with self._database.read() as connection:
-            rows = (await connection.execute(_with_lines(query))).all()
+        rows = await self._database.fetch(_with_lines(query))
         return _bill(rows) if rows else None
 
     async def find(self, *, uid: str | None, before: str | None, limit: int) -> Sequence[Bill]:
@@ -125,9 +127,8 @@ class BillStore:
         query = _bills_of(uid).order_by(bills.c.id.desc()).limit(limit)
         if before is not None:
             query = query.where(bills.c.id < before)
-        async with self._database.read() as connection:
-            rows = await connection.execute(_with_lines(query))
-            return [_bill(list(group)) for _, group in groupby(rows, key=lambda row: row.id)]
+        rows = await self._database.fetch(_with_lines(query))
+        return [_bill(list(group)) for _, group in groupby(rows, key=lambda row: row.id)]
 
 
 class DeliveryStore:
@@ -163,10 +164,8 @@ class DeliveryStore:
 
     async def of_bill(self, bill_id: str) -> Delivery | None:
         """Return the delivery of the bill, or None."""
-        async with self._database.read() as connection:
-            query = select(deliveries).where(deliveries.c.bill_id == bill_id)
-            row = (await connection.execute(query)).one_or_none()
-        return None if row is None else _delivery(row)
+        rows = await self._database.fetch(select(deliveries).where(deliveries.c.bill_id == bill_id))
+        return _delivery(rows[0]) if rows else None
 
     async def advance(
         self, delivery_id: str, *, to: ReportedStatus, from_any_of: Sequence[DeliveryStatus], at: datetime
@@ -187,8 +186,8 @@ class DeliveryStore:
 
 async def add_bill(connection: Transaction, bill: Bill) -> None:
     """Add a new bill with its lines, in the transaction of `connection`."""
-    await connection.execute(insert(bills).values(_bill_columns(bill)))
-    await connection.execute(insert(bill_lines), _line_columns(bill))
+    await connection.execute(_ADD, _bill_columns(bill))
+    await connection.execute(_ADD_LINES, _line_columns(bill))
 
 
 def _bills_of(uid: str | None) -> Select[Any]:

@@ -6,12 +6,12 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, func, select
 
 from services.common.backlog import MAX_COUNTED, Waiting
-from services.common.database import Transaction
+from services.common.database import Database
 from services.common.times import utc
 
 
 async def count_waiting(
-    connection: Transaction, since: Column[Any], is_due: ColumnElement[bool], *, order: Column[Any] | None = None
+    database: Database, since: Column[Any], is_due: ColumnElement[bool], *, order: Column[Any] | None = None
 ) -> Waiting:
     """Return how many rows are due, and since when the first of them, by the column `since`.
 
@@ -20,7 +20,7 @@ async def count_waiting(
     """
     ordered = select(since.label("since")).where(is_due).order_by(since if order is None else order)
     due = ordered.limit(MAX_COUNTED).subquery()
-    count, oldest = (await connection.execute(select(func.count(), func.min(due.c.since)))).one()
+    [(count, oldest)] = await database.fetch(select(func.count(), func.min(due.c.since)))
     if isinstance(oldest, int):
         oldest = datetime.fromtimestamp(oldest, UTC)
     return Waiting(count, None if oldest is None else utc(oldest))

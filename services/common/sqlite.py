@@ -300,6 +300,10 @@ class _Group:
             raise TransactionLost("SQLite has undone this transaction because of an error in another one")
         try:
             self.connection.commit()
+        except BaseException:
+            # The transaction may still be open. It ends with the connection.
+            self.connection.invalidate()
+            raise
         finally:
             self.connection.close()
 
@@ -333,6 +337,10 @@ class _Reader(_Connection):
         """When to interrupt a query, by `time.perf_counter`."""
         self.set_progress_handler(self._is_too_long, _STEPS)
 
+    def stop(self) -> None:
+        """Interrupt the query that is under way in a thread, or is about to begin there."""
+        self.interrupt_at = -math.inf
+
     def _is_too_long(self) -> bool:
         return time.perf_counter() > self.interrupt_at
 
@@ -356,7 +364,7 @@ class _Cursor(sqlite3.Cursor):
                     await_(asyncio.sleep(RETRY_SECONDS))
                 elif isinstance(connection, _Reader) and error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
                     connection.interrupt_at = math.inf
-                    await_(_in_thread(self._run, sql, parameters, stop=connection.interrupt))
+                    await_(_in_thread(self._run, sql, parameters, stop=connection.stop))
                     return self
                 else:
                     raise

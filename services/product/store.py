@@ -1,8 +1,9 @@
 """Product's tables, and the stores of products and reservations."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import datetime
+from functools import cache
 from typing import Any, Self, TypeAlias
 
 from sqlalchemy import (
@@ -16,7 +17,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
-    Row,
+    Select,
     String,
     Table,
     Text,
@@ -125,7 +126,25 @@ def _has_words_in_postgresql(element: has_words, compiler: SQLCompiler, **option
     return f"products.id = ANY (ARRAY ({found}))"
 
 
-_SELECT = select(*(column for column in products.c if column.name != "search_text"))
+_SELECT = select(*(products.c[field.name] for field in fields(Product)))
+"""The columns of a product, in the order of its fields: `Product(*row)`."""
+_BY_ID = _SELECT.where(products.c.id == bindparam("product_id"))
+_HAS_WORDS = has_words(bindparam("words", type_=String))
+
+
+@cache
+def _with_ids(*, has_words: bool) -> Select[*tuple[Any, ...]]:
+    # The ids are few. With further conditions, PostgreSQL could go through all products in their order instead.
+    query = _SELECT.where(products.c.id.in_(bindparam("ids", expanding=True)))
+    return query.where(_HAS_WORDS) if has_words else query
+
+
+@cache
+def _in_order(*, has_words: bool, has_after: bool) -> Select[*tuple[Any, ...]]:
+    query = _SELECT.order_by(products.c.id).limit(bindparam("limit", type_=Integer))
+    if has_words:
+        query = query.where(_HAS_WORDS)
+    return query.where(products.c.id > bindparam("after")) if has_after else query
 
 
 class ProductStore:
@@ -141,9 +160,8 @@ class ProductStore:
 
     async def get(self, product_id: str) -> Product | None:
         """Return the product; None if there is no such product."""
-        async with self._database.read() as connection:
-            row = (await connection.execute(_SELECT.where(products.c.id == product_id))).one_or_none()
-        return None if row is None else _product(row)
+        rows = await self._database.fetch(_BY_ID, {"product_id": product_id})
+        return Product(*rows[0]) if rows else None
 
     async def change(self, product_id: str, changes: Mapping[str, Any]) -> Product | None:
         """Set the fields in `changes`. Return the product afterwards; None if there is no such product."""
@@ -153,7 +171,7 @@ class ProductStore:
             row = (await connection.execute(_SELECT.where(has_id))).one_or_none()
             if row is None:
                 return None
-            product = _product(row)
+            product = Product(*row)
             await connection.execute(update(products).where(has_id).values(search_text=_words(product)))
         return product
 
@@ -179,17 +197,17 @@ class ProductStore:
         searched = None if words is None else words_of(words)
         if searched == []:
             return []
-        query = _SELECT.order_by(products.c.id).limit(limit)
+        parameters: dict[str, Any] = {} if searched is None else {"words": " ".join(searched)}
         if ids is not None:
-            # They are few. With further conditions, PostgreSQL could go through all products in their order instead.
-            query = _SELECT.where(products.c.id.in_([name for name in ids if after is None or name > after]))
-        if searched is not None:
-            query = query.where(has_words(" ".join(searched)))
-        if ids is None and after is not None:
-            query = query.where(products.c.id > after)
-        async with self._database.read() as connection:
-            found = [_product(row) for row in await connection.execute(query)]
-        return found if ids is None else sorted(found, key=lambda product: product.id)[:limit]
+            parameters["ids"] = [name for name in ids if after is None or name > after]
+            query = _with_ids(has_words=searched is not None)
+            found = [Product(*row) for row in await self._database.fetch(query, parameters)]
+            return sorted(found, key=lambda product: product.id)[:limit]
+        parameters["limit"] = limit
+        if after is not None:
+            parameters["after"] = after
+        query = _in_order(has_words=searched is not None, has_after=after is not None)
+        return [Product(*row) for row in await self._database.fetch(query, parameters)]
 
 
 class ReservationStore:
@@ -239,20 +257,17 @@ class ReservationStore:
     async def expired(self, *, at: datetime, limit: int) -> Sequence[str]:
         """Return up to `limit` bills whose reservation may expire, those that have waited longest first."""
         query = select(reservations.c.bill_id).where(_is_overdue(at)).order_by(reservations.c.expires_at).limit(limit)
-        async with self._database.read() as connection:
-            return (await connection.execute(query)).scalars().all()
+        return [bill_id for (bill_id,) in await self._database.fetch(query)]
 
     async def waiting(self, *, at: datetime) -> Waiting:
         """Return how many reservations may expire, and since when."""
-        async with self._database.read() as connection:
-            return await count_waiting(connection, reservations.c.expires_at, _is_overdue(at))
+        return await count_waiting(self._database, reservations.c.expires_at, _is_overdue(at))
 
     async def forget(self, *, before: datetime, limit: int) -> int:
         """Delete up to `limit` reservations that are not held, and were not since `before`. Return how many."""
         old = select(reservations.c.bill_id).where(_has_ended_before(before)).order_by(reservations.c.expires_at)
-        async with self._database.read() as connection:
-            if (await connection.execute(old.limit(1))).first() is None:
-                return 0  # Without the lock that writing takes.
+        if not await self._database.fetch(old.limit(1)):
+            return 0  # Without the lock that writing takes.
         async with self._database.write() as connection:
             # PostgreSQL skips rows that another process is deleting.
             ids = (await connection.execute(old.limit(limit).with_for_update(skip_locked=True))).scalars().all()
@@ -262,16 +277,14 @@ class ReservationStore:
 
     async def forgettable(self, *, before: datetime) -> Waiting:
         """Return how many reservations `forget` would delete, and when the first of them expired."""
-        async with self._database.read() as connection:
-            return await count_waiting(connection, reservations.c.expires_at, _has_ended_before(before))
+        return await count_waiting(self._database, reservations.c.expires_at, _has_ended_before(before))
 
     async def forget_products(self, *, before: datetime, limit: int) -> int:
         """Forget the stock of up to `limit` products that were deleted before `before`. Return of how many."""
         is_old = deleted_products.c.deleted_at < before
         old = select(deleted_products.c.id).where(is_old).order_by(deleted_products.c.deleted_at)
-        async with self._database.read() as connection:
-            if (await connection.execute(old.limit(1))).first() is None:
-                return 0
+        if not await self._database.fetch(old.limit(1)):
+            return 0
         async with self._database.write() as connection:
             ids = (await connection.execute(old.limit(limit).with_for_update(skip_locked=True))).scalars().all()
             await connection.execute(delete(deleted_products).where(deleted_products.c.id.in_(ids)))
@@ -287,23 +300,43 @@ def _has_ended_before(time: datetime) -> ColumnElement[bool]:
     return reservations.c.status.in_(("committed", "released", "expired")) & (reservations.c.expires_at < time)
 
 
+_LOCKED = (
+    select(
+        reservations.c.status,
+        reservations.c.expires_at,
+        reservation_lines.c.position,
+        *(reservation_lines.c[field.name] for field in fields(ReservationLine)),
+    )
+    .select_from(reservations.outerjoin(reservation_lines, reservation_lines.c.bill_id == reservations.c.bill_id))
+    .where(reservations.c.bill_id == bindparam("bill"))
+    .order_by(reservation_lines.c.position)
+    .with_for_update(of=reservations)
+)
+"""A reservation with its lines, a row for each; or one row without a line."""
+_LOCKED_PRODUCTS = (
+    _SELECT.where(products.c.id.in_(bindparam("ids", expanding=True))).order_by(products.c.id).with_for_update()
+)
+_ADD_TO_STOCK = (
+    update(products).where(products.c.id == bindparam("product")).values(stock=products.c.stock + bindparam("quantity"))
+)
+_ADD, _ADD_LINES = insert(reservations), insert(reservation_lines)
+_UPDATE = update(reservations).where(reservations.c.bill_id == bindparam("bill"))
+
+
 async def _lock(connection: Transaction, bill_id: str) -> Reservation | None:
     """Return the bill's reservation, which no other transaction can change before this one ends."""
-    query = select(reservations).where(reservations.c.bill_id == bill_id).with_for_update()
-    row = (await connection.execute(query)).one_or_none()
-    if row is None:
+    rows = (await connection.execute(_LOCKED, {"bill": bill_id})).all()
+    if not rows:
         return None
-    columns = [column for column in reservation_lines.c if column.name not in ("bill_id", "position")]
-    lines_query = select(*columns).where(reservation_lines.c.bill_id == bill_id).order_by(reservation_lines.c.position)
-    lines = [ReservationLine(**line._mapping) for line in await connection.execute(lines_query)]
-    return Reservation(row.bill_id, row.status, utc(row.expires_at), lines)
+    status, expires_at, position = rows[0][:3]
+    lines = [] if position is None else [ReservationLine(*row[3:]) for row in rows]
+    return Reservation(bill_id, status, utc(expires_at), lines)
 
 
 async def _take_out_of_stock(connection: Transaction, items: Sequence[ReservationItem]) -> Sequence[ReservationLine]:
     """Take the items out of stock, and return a line for each. Raises `ProductUnknown` and `OutOfStock`."""
-    ids = [item.product_id for item in items]
-    query = _SELECT.where(products.c.id.in_(ids)).order_by(products.c.id).with_for_update()
-    lines = lines_of(items, {row.id: _product(row) for row in await connection.execute(query)})
+    rows = await connection.execute(_LOCKED_PRODUCTS, {"ids": [item.product_id for item in items]})
+    lines = lines_of(items, {row.id: Product(*row) for row in rows})
     await _add_to_stock(connection, {item.product_id: -item.quantity for item in items})
     return lines
 
@@ -311,10 +344,8 @@ async def _take_out_of_stock(connection: Transaction, items: Sequence[Reservatio
 async def _add_to_stock(connection: Transaction, quantities: Mapping[str, int]) -> None:
     """Add to the stock of the products with these ids, in the order of the ids."""
     if quantities:
-        new_stock = products.c.stock + bindparam("quantity")
-        statement = update(products).where(products.c.id == bindparam("product")).values(stock=new_stock)
         rows = [{"product": product_id, "quantity": quantities[product_id]} for product_id in sorted(quantities)]
-        await connection.execute(statement, rows)
+        await connection.execute(_ADD_TO_STOCK, rows)
 
 
 async def _put_back(connection: Transaction, quantities: Mapping[str, int]) -> None:
@@ -333,22 +364,17 @@ async def _add(connection: Transaction, reservation: Reservation) -> None:
         "status": reservation.status,
         "expires_at": reservation.expires_at,
     }
-    await connection.execute(insert(reservations).values(values))
+    await connection.execute(_ADD, values)
 
 
 async def _add_lines(connection: Transaction, bill_id: str, lines: Sequence[ReservationLine]) -> None:
     rows = [{"bill_id": bill_id, "position": position, **asdict(line)} for position, line in enumerate(lines)]
-    await connection.execute(insert(reservation_lines), rows)
+    await connection.execute(_ADD_LINES, rows)
 
 
 async def _update(connection: Transaction, reservation: Reservation) -> None:
-    of_the_bill = reservations.c.bill_id == reservation.bill_id
     values = {"status": reservation.status, "expires_at": reservation.expires_at}
-    await connection.execute(update(reservations).where(of_the_bill).values(values))
-
-
-def _product(row: Row[Any]) -> Product:
-    return Product(**row._mapping)
+    await connection.execute(_UPDATE, {"bill": reservation.bill_id, **values})
 
 
 def _columns(product: Product) -> dict[str, Any]:

@@ -77,9 +77,8 @@ class ProfileStore:
 
     async def get(self, uid: str) -> Profile | None:
         """Return the profile, or None."""
-        async with self._database.read() as connection:
-            row = (await connection.execute(_SELECT.where(profiles.c.uid == uid))).one_or_none()
-        return None if row is None else _profile(row)
+        rows = await self._database.fetch(_SELECT.where(profiles.c.uid == uid))
+        return _profile(rows[0]) if rows else None
 
     async def add(self, profile: Profile) -> None:
         """Add a new profile. Do nothing if the user has one, even if it is added at the same time."""
@@ -142,8 +141,7 @@ class AttemptStore:
         found = select(known_networks.c.at).where(
             known_networks.c.account == account, known_networks.c.network == network, known_networks.c.at >= since
         )
-        async with self._database.read() as connection:
-            return (await connection.execute(found)).one_or_none() is not None
+        return bool(await self._database.fetch(found))
 
     async def log_in_succeeded(self, attempt: Attempt, *, keep_networks: int, since: int) -> None:
         """Forget the attempts of the subject of `attempt`, and remember its network.
@@ -173,8 +171,7 @@ class AttemptStore:
 
     async def forgettable(self, *, before: int) -> Waiting:
         """Return how many rows of attempts `forget` would delete, and since when the first does not count."""
-        async with self._database.read() as connection:
-            return await count_waiting(connection, attempts.c.counts_until, attempts.c.counts_until <= before)
+        return await count_waiting(self._database, attempts.c.counts_until, attempts.c.counts_until <= before)
 
     async def forget_networks(self, *, before: int, limit: int) -> int:
         """Delete up to `limit` networks from which the last log-in was before `before`. Return how many."""
@@ -186,9 +183,8 @@ class AttemptStore:
 
     async def _delete(self, old: Select[Any], deletion: Delete, limit: int) -> int:
         """Execute `deletion` for each row of `old`, whose columns are its parameters `old_…`."""
-        async with self._database.read() as connection:
-            if (await connection.execute(old.limit(1))).first() is None:
-                return 0  # Without the lock that writing takes.
+        if not await self._database.fetch(old.limit(1)):
+            return 0  # Without the lock that writing takes.
         async with self._database.write() as connection:
             # PostgreSQL skips rows that another process is deleting.
             found = await connection.execute(old.limit(limit).with_for_update(skip_locked=True))

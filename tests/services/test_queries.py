@@ -10,7 +10,7 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,8 @@ MAX_ROWS_REMOVED = 1_000
 """PostgreSQL: how many rows a statement may look at and not use."""
 
 EXECUTIONS = {f"connection.{name}" for name in ("execute", "scalar", "scalars", "stream", "exec_driver_sql")} | {
-    "self._database.fetch"
+    "self._database.fetch",
+    "database.fetch",
 }
 """How the stores execute statements."""
 
@@ -139,6 +140,8 @@ async def use_billing(database: Database) -> None:
         order = Order(new_id(), UID, key, [OrderItem("a", 1)], NOW)
         assert await orders.add(order, lease, forget_before=NOW - timedelta(days=1))
         made.append(order)
+    again = replace(made[0], id=new_id())
+    assert not await orders.add(again, lease, forget_before=NOW - timedelta(days=1))
     assert await orders.under_key(UID, "k0") is not None
     due = await orders.due(at=NOW, limit=50)
     assert await orders.take(due[0], lease, at=NOW) is not None
