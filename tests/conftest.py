@@ -20,7 +20,7 @@ from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from tests import needs
 from tests.firestore_server import FirestoreServer, running_firestore
 from tests.postgresql import PostgresServer, running_postgresql
-from tests.redis_server import RedisClusterServers, RedisServer, running_redis, running_redis_cluster
+from tests.redis_server import MISSING, RedisClusterServers, RedisServer, running_redis, running_redis_cluster
 
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 2**30
@@ -157,6 +157,15 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     """A Redis that tests share. None of them ends it; `redis_url` gives each test an empty database of it."""
     with running_redis(tmp_path_factory.mktemp("redis")) as server:
         yield server
+
+
+@pytest.fixture
+def redis_program() -> str:
+    """The path of redis-server, for what starts one itself."""
+    found = shutil.which("redis-server")
+    if found is None:
+        pytest.skip(MISSING)
+    return found
 
 
 @pytest.fixture

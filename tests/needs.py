@@ -17,6 +17,7 @@ FIXTURES = {
     "own_postgresql": "postgresql",
     "redis_server": "redis",
     "own_redis": "redis",
+    "redis_program": "redis",
     "firestore_server": "firestore",
     "own_firestore": "firestore",
     "redis_cluster": "redis",

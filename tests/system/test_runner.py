@@ -1,17 +1,21 @@
 """The runner as a process: it starts the shop, prints what happens, and leaves no process behind."""
 
 import re
+import secrets
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import redis
 
+from emulator.demo.purchase import PATIENCE_SECONDS
 from emulator.run.catalogue import add_catalogue, catalogue
-from emulator.run.logins import LOGINS
+from emulator.run.logins import LOGINS, MAYA
 from emulator.run.ports import HOST, Ports, free_offset
 from emulator.run.shop_client import logged_in
 from emulator.run.stack import ROOT
@@ -90,6 +94,37 @@ def test_run_stays_up_until_it_is_interrupted(start: Callable[..., RunningRunner
         runner.interrupt()
     assert runner.end() == 0, runner.output
     assert runner.output.endswith("Everything is stopped.\n")
+
+
+def test_spent_ids_in_redis_and_the_fault_that_stops_it(
+    start: Callable[..., RunningRunner], redis_program: str
+) -> None:
+    """With `--redis`, spent ids are in a Redis of the shop, and in no file. The lab can stop it and start it again.
+
+    While it is down, no call is let in: an order is answered 503, and succeeds when Redis is back.
+    """
+    runner = start("run", "--redis")
+    runner.read_until("Everything is up.")
+    stack = runner.stack
+    assert any(process.cmdline()[0].startswith(redis_program) for process in runner.family)
+    with redis.Redis(port=stack.ports.redis) as store:
+        assert [key for key in store.scan_iter("mstoken:*") if b":id:" in key]
+    assert not [path.name for path in stack.data.glob("*-spent.db") if path.name != "functions-spent.db"]
+
+    def change(action: str) -> None:
+        headers = {"Origin": stack.url("lab")}
+        answer = httpx.post(f"{stack.url('lab')}/faults/redis-stop/{action}", headers=headers, timeout=WAIT_SECONDS)
+        assert answer.status_code == 204, answer.text
+
+    with logged_in(stack, MAYA) as maya:
+        items = [{"product_id": next(maya.products())["id"], "quantity": 1}]
+        order: dict[str, Any] = {"json": {"items": items}, "headers": {"Idempotency-Key": secrets.token_hex(8)}}
+        change("begin")
+        assert maya.call("POST", "billing", "/bills", 503, **order)["code"] == "product_unavailable"
+        change("end")
+        maya.call("POST", "billing", "/bills", 201, patience_seconds=PATIENCE_SECONDS, **order)
+    runner.interrupt()
+    assert runner.end() == 0, runner.output
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can end a process with its parent")

@@ -1,8 +1,12 @@
-"""The environments of the processes of a stack."""
+"""The environments of the processes of a stack, and what it says if a program is missing."""
+
+from pathlib import Path
 
 import pytest
 
+from emulator.run.errors import RunnerError
 from emulator.run.ports import Ports
+from emulator.run.processes import Supervisor
 from emulator.run.stack import Stack, delete_proxies, use_no_proxy
 from emulator.runner import use_emulator
 from tests.recording_proxy import VARIABLES
@@ -33,3 +37,12 @@ def test_the_runner_itself_uses_no_proxy(
     monkeypatch.setattr("os.environ", environment)
     use_emulator(Stack(Ports(), tmp_path_factory.getbasetemp()))
     assert environment == {"FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:9100"} | NO_PROXY
+
+
+def test_a_missing_redis_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without redis-server, the error says what to install, and how to do without."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    supervisor = Supervisor()
+    with pytest.raises(RunnerError, match=r"redis-server is not installed \(Debian: apt install .*Run without --redis"):
+        Stack(Ports(), tmp_path, redis=True).start_redis(supervisor)
+    assert supervisor.processes == []
