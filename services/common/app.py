@@ -125,9 +125,13 @@ def build(
     protect(app, verifier)
     problems.install(app)
     backlog.install(app, backlogs)
-    # Without include_router: FastAPI looks for a route of an included router three times for each request.
+    # FastAPI goes through the routes in their order, more than once for each request. So the documentation comes last,
+    # and there is no `include_router`, which would make it go through the routes of the router three times.
+    documentation = app.router.routes.copy()
+    app.router.routes.clear()
     _add_probes(app, verifier, database)
     add_routes(app.router)
+    app.router.routes.extend(documentation)
     # The last one is the outermost. So refused requests are logged, except those that find the process full. The time
     # that a request waits counts, and a request has its body before it takes a place of the load limit.
     load = Load()
