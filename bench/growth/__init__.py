@@ -6,7 +6,7 @@ or that fails, is left out of the report, and the others are kept.
 
 import statistics
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 from bench.growth import audiences, processes, shop, spent_ids
 from bench.growth.names import (
@@ -24,11 +24,14 @@ from bench.results import Measurement, Plan, Run, ratios
 
 TITLE = "Growth"
 
-Part = Callable[[Plan], Sequence[Measurement]]
+Part = Callable[[Plan], Iterable[Measurement]]
 PARTS: tuple[tuple[str, Part], ...] = (
-    ("spent ids", spent_ids.measure),
+    ("spent ids in memory and in SQLite", spent_ids.measure_files),
+    ("spent ids in Redis", spent_ids.measure_redis),
+    ("spent ids in PostgreSQL", spent_ids.measure_postgresql),
     ("audiences", audiences.measure),
-    ("products and bills", shop.measure),
+    ("products and bills on SQLite", shop.measure_sqlite),
+    ("products and bills on PostgreSQL", shop.measure_postgresql),
     ("processes", processes.measure),
 )
 
@@ -39,7 +42,8 @@ def measure(plan: Plan) -> list[Measurement]:
     for name, part in PARTS:
         plan.say(name)
         try:
-            found += part(plan)
+            for one in part(plan):
+                found.append(one)  # noqa: PERF402 - what was found before an error is kept
         except Exception:  # what was measured before, perhaps for twenty minutes, is worth more than a clean end
             traceback.print_exc()
             plan.leave_out(f"{name}: it failed")

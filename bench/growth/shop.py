@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -49,22 +50,38 @@ MEMORY_BYTES = 6_000_000_000
 Request = Callable[[], Awaitable[None]]
 
 
-def measure(plan: Plan) -> list[Measurement]:
-    """Measure the shops on SQLite, and on PostgreSQL if this machine has it."""
-    sizes, rounds = (LARGE_SIZES, LARGE_ROUNDS) if plan.is_large else (SIZES, ROUNDS)
-    has_room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES
-    with tempfile.TemporaryDirectory(dir=MEMORY if has_room else plan.folder) as name:
-        found = on_sqlite(plan, Path(name), sizes, rounds)
+def measure_sqlite(plan: Plan) -> list[Measurement]:
+    """Measure the shops on SQLite."""
+    with tempfile.TemporaryDirectory(dir=_memory() or plan.folder) as name:
+        return on_sqlite(plan, Path(name), *_extent(plan))
+
+
+def measure_postgresql(plan: Plan) -> list[Measurement]:
+    """Measure the shops on PostgreSQL, if this machine has it."""
     if programs() is None:
         plan.leave_out("Growth of a shop on PostgreSQL: PostgreSQL is not installed (Debian: apt install postgresql)")
-        return found
-    server = PostgresServer(MEMORY if has_room else None)
+        return []
+    server = PostgresServer(_memory())
     try:
         server.start()
-        found += asyncio.run(_shops(plan, "PostgreSQL", lambda: server.url(server.make_database()), sizes, rounds))
+        make = partial(_new_database, server)
+        return asyncio.run(_shops(plan, "PostgreSQL", make, *_extent(plan)))
     finally:
         server.remove()
-    return found
+
+
+def _extent(plan: Plan) -> tuple[Sequence[int], int]:
+    """Return how many bills the shops have, and the number of rounds."""
+    return (LARGE_SIZES, LARGE_ROUNDS) if plan.is_large else (SIZES, ROUNDS)
+
+
+def _memory() -> Path | None:
+    """Return a folder in memory with enough room for the largest shops, or None."""
+    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES else None
+
+
+def _new_database(server: PostgresServer) -> str:
+    return server.url(server.make_database())
 
 
 def on_sqlite(plan: Plan, folder: Path, sizes: Sequence[int], rounds: int) -> list[Measurement]:

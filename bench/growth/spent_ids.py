@@ -42,7 +42,9 @@ KEEP_SECONDS = 7_200
 ID_BYTES = 22
 """The length of the id of a fresh token."""
 CHUNK = 1_000_000
-CHUNK_OF_REDIS = 50_000
+CHUNK_OF_REDIS = 10_000
+REDIS_SECONDS = 60.0
+"""How long a script of so many ids may take. Redis makes its table of keys twice as large within one of them."""
 
 _FILL_REDIS = """
 for number = 1, tonumber(ARGV[2]) do
@@ -56,18 +58,29 @@ FROM generate_series(1, {size}) AS number ORDER BY 1
 """
 
 
-def measure(plan: Plan) -> list[Measurement]:
-    """Measure each store that this machine has."""
-    sizes = LARGE_SIZES if plan.is_large else SIZES
-    found = [*in_memory(plan, sizes), *in_sqlite(plan, sizes)]
-    with servers.redis(plan, "Growth of spent ids in Redis") as redis_server:
-        if redis_server is not None:
-            found += in_redis(plan, sizes, redis_server)
-    with servers.postgresql(plan, "Growth of spent ids in PostgreSQL") as postgresql:
-        if postgresql is not None:
-            found += in_postgresql(plan, sizes, postgresql)
+def measure_files(plan: Plan) -> Iterator[Measurement]:
+    """Measure the stores that need no server."""
+    yield from in_memory(plan, _sizes(plan))
+    yield from in_sqlite(plan, _sizes(plan))
+
+
+def measure_redis(plan: Plan) -> Iterator[Measurement]:
+    """Measure the store in Redis, if this machine has it."""
+    with servers.redis(plan, "Growth of spent ids in Redis") as server:
+        if server is not None:
+            yield from in_redis(plan, _sizes(plan), server)
+
+
+def measure_postgresql(plan: Plan) -> Iterator[Measurement]:
+    """Measure the store in PostgreSQL, if this machine has it."""
+    with servers.postgresql(plan, "Growth of spent ids in PostgreSQL") as server:
+        if server is not None:
+            yield from in_postgresql(plan, _sizes(plan), server)
     plan.leave_out("Growth of spent ids in Firestore: here is only an emulator in memory, which is not Google's")
-    return found
+
+
+def _sizes(plan: Plan) -> Sequence[int]:
+    return LARGE_SIZES if plan.is_large else SIZES
 
 
 def in_memory(plan: Plan, sizes: Sequence[int]) -> Iterator[Measurement]:
@@ -119,8 +132,9 @@ def in_redis(plan: Plan, sizes: Sequence[int], server: RedisServer) -> Iterator[
     stores: dict[int, ReplayStore] = {}
     for number, size in enumerate(sizes):
         plan.say(f"Redis, {size:,} ids")
-        with redis.Redis(port=server.port, db=number) as client:
+        with redis.Redis(port=server.port, db=number, socket_timeout=REDIS_SECONDS) as client:
             before = client.info("memory")["used_memory"]
+            client.config_set("busy-reply-threshold", int(REDIS_SECONDS * 1000))
             fill = client.register_script(_FILL_REDIS)
             prefix, keep_ms = id_key(OneServer.tags[0], ""), KEEP_SECONDS * 1000
             for first in range(0, size, CHUNK_OF_REDIS):
