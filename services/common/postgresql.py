@@ -8,15 +8,18 @@ Source: PostgreSQL, "Client Connection Defaults", "Transaction Isolation", "Advi
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Row, Select, event, text
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 from typing_extensions import TypeVarTuple
 
 from services.common import telemetry
@@ -42,6 +45,10 @@ RECYCLE_SECONDS = 1800
 locked, and for a statement (measured by the server, and by the client in case the server hangs); how long the server
 waits for the client within a transaction; and the age at which a connection is replaced, before a load balancer drops
 it."""
+
+TRUST_SECONDS = 0.5
+"""How long a connection counts as alive after its last use, in seconds. HikariCP, a common pool, has the same value."""
+_USED_AT = "used_at"
 
 MIGRATION_TURN_SECONDS = 120.0
 """How long a starting process waits for another process that migrates, in seconds."""
@@ -130,8 +137,6 @@ def _engine(url: URL, *, is_patient: bool = False) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=POOL_SECONDS,
         pool_recycle=RECYCLE_SECONDS,
-        # Notices connections that are broken before they are used.
-        pool_pre_ping=True,
         pool_use_lifo=True,
         connect_args={
             "timeout": CONNECT_SECONDS,
@@ -148,7 +153,29 @@ def _engine(url: URL, *, is_patient: bool = False) -> AsyncEngine:
         },
     )
     event.listen(engine.sync_engine, "handle_error", _hide_details)
+    event.listen(engine.sync_engine, "checkout", _check)
+    event.listen(engine.sync_engine, "checkin", _note_use)
     return engine
+
+
+def _check(connection: Any, record: ConnectionPoolEntry, _fairy: object) -> None:
+    """Let the pool replace a connection that is broken, before it is used.
+
+    The driver knows when the other side has closed a connection. It does not know when the server has vanished, or when
+    a network device has forgotten the connection. To ask the server takes as long as a transaction, so a connection
+    that has worked a moment ago is not asked.
+    """
+    if connection.driver_connection.is_closed():
+        raise InvalidatePoolError
+    if time.monotonic() - record.info.get(_USED_AT, math.inf) > TRUST_SECONDS:
+        try:
+            connection.ping()
+        except (connection.dbapi.Error, OSError):
+            raise InvalidatePoolError from None
+
+
+def _note_use(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info[_USED_AT] = time.monotonic()
 
 
 def _hide_details(context: ExceptionContext) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Select, literal_column, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 
 from services.billing import app as billing
@@ -40,6 +40,11 @@ async def main() -> None:
 
 asyncio.run(main())
 """
+END_OTHERS = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+"""Ends the other connections to this database, and waits until they have ended."""
 READ_VALUE = text("SELECT value FROM counter WHERE name = 'a'")
 
 
@@ -116,6 +121,16 @@ async def test_a_reader_sees_one_state(database: Database) -> None:
             await writer.execute(text("UPDATE counter SET value = 7"))
         assert (await reader.execute(READ_VALUE)).scalar_one() == 0
     assert await value(database) == 7
+
+
+async def test_a_query_by_itself(database: Database) -> None:
+    """A query sees what was committed before it, and takes parameters."""
+    found: Select[Any] = select(literal_column("value")).select_from(text("counter")).where(text("name = :name"))
+    async with database.write() as writer:
+        await writer.execute(text("UPDATE counter SET value = 7"))
+        assert await database.fetch(found, {"name": "a"}) == [(0,)]
+    assert await database.fetch(found, {"name": "a"}) == [(7,)]
+    assert await database.fetch(found, {"name": "b"}) == []
 
 
 async def test_an_exception_undoes_the_transaction(database: Database) -> None:
@@ -542,6 +557,28 @@ class TestPostgreSQL:
             await fragile.ready()
         server.start()
         assert await value(fragile) == 0
+
+    async def test_connections_that_the_server_has_closed_are_replaced(self, database: Database, url: str) -> None:
+        """After a restart of the server, or of a pooler, no transaction fails because of an old connection."""
+        await asyncio.gather(*(value(database) for _ in range(5)))
+        another = await asyncpg.connect(url.replace("+asyncpg", ""))
+        await another.fetch(END_OTHERS)
+        await another.close()
+        assert await asyncio.gather(*(value(database) for _ in range(5))) == [0] * 5
+
+    async def test_a_connection_that_was_idle_is_asked_before_it_is_used(
+        self, database: Database, url: str, postgresql: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A connection that is broken without our knowing is replaced, unless it worked a moment ago."""
+        name = url.rpartition("/")[2]
+        await value(database)
+        postgresql.execute(END_OTHERS, database=name)
+        with pytest.raises(DatabaseUnavailable):
+            await value(database)
+        await value(database)
+        monkeypatch.setattr(postgresql_module, "TRUST_SECONDS", 0.0)
+        postgresql.execute(END_OTHERS, database=name)
+        assert await value(database) == 0
 
     async def test_a_server_that_dies_in_a_transaction(self, server: PostgresServer, fragile: Database) -> None:
         """A transaction during which the server dies writes nothing."""
