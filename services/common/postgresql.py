@@ -40,11 +40,16 @@ LOCK_SECONDS = 4.0
 STATEMENT_SECONDS = 6.0
 COMMAND_SECONDS = 8.0
 IDLE_SECONDS = 15.0
+KEEPALIVE_SECONDS, KEEPALIVE_PROBES = 5, 3
 RECYCLE_SECONDS = 1800
 """How long to wait, in seconds, for a place in the pool, for a connection, for a row that another transaction has
 locked, and for a statement (measured by the server, and by the client in case the server hangs); how long the server
-waits for the client within a transaction; and the age at which a connection is replaced, before a load balancer drops
-it."""
+waits for the client within a transaction; after how long without a packet it asks whether the client's machine is still
+there, and how often; and the age at which a connection is replaced, before a load balancer drops it.
+
+The server needs to ask because its time-outs do not count between two messages of one statement (`Parse` and `Bind`).
+If a process is killed there, and the network loses the end of its connection, its rows would stay locked for two hours.
+"""
 
 TRUST_SECONDS = 0.5
 """How long a connection counts as alive after its last use, in seconds. HikariCP, a common pool, has the same value."""
@@ -147,6 +152,9 @@ def _engine(url: URL, *, is_patient: bool = False) -> AsyncEngine:
                 "statement_timeout": "0" if is_patient else _milliseconds(STATEMENT_SECONDS),
                 "lock_timeout": _milliseconds(LOCK_SECONDS),
                 "idle_in_transaction_session_timeout": _milliseconds(IDLE_SECONDS),
+                "tcp_keepalives_idle": str(KEEPALIVE_SECONDS),
+                "tcp_keepalives_interval": str(KEEPALIVE_SECONDS),
+                "tcp_keepalives_count": str(KEEPALIVE_PROBES),
                 # It slows short queries down (SQLAlchemy, "Disabling the PostgreSQL JIT").
                 "jit": "off",
             },

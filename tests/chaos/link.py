@@ -84,7 +84,7 @@ class Link:
             await asyncio.gather(sending, answering, return_exceptions=True)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while data := await reader.read(CHUNK_BYTES):
                 await self._passing.wait()
                 writer.write(data)
@@ -92,6 +92,11 @@ class Link:
             await self._passing.wait()
             if writer.can_write_eof():
                 writer.write_eof()
+        except OSError:
+            # One side was killed or has reset the connection. The other side must see that, as it does in a network:
+            # a database would keep the rows of a killed process locked for ever.
+            await self._passing.wait()
+            writer.transport.abort()
 
 
 async def _wait_closed(writer: asyncio.StreamWriter) -> None:

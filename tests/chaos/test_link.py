@@ -1,6 +1,8 @@
 """tests/chaos/link.py: packets that are lost for a while."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
@@ -52,6 +54,37 @@ async def test_nothing_arrives_while_packets_are_dropped(link: Link) -> None:
         assert await reader.readexactly(9) == b"meanwhile"
         writer.close()
         await writer.wait_closed()
+
+
+async def test_a_reset_reaches_the_other_side() -> None:
+    """A process that is killed resets its connections. Its server sees that, also if packets were lost at that time."""
+    ended: asyncio.Queue[str] = asyncio.Queue()
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await reader.read(1000):
+                pass
+            ended.put_nowait("end")
+        except ConnectionResetError:
+            ended.put_nowait("reset")
+        writer.transport.abort()
+
+    server = await asyncio.start_server(note, HOST, 0)
+    async with server, Link(server.sockets[0].getsockname()[1]) as link:
+        for is_dropping in False, True:
+            _, writer = await asyncio.open_connection(HOST, link.port)
+            writer.write(b"hello")
+            await asyncio.sleep(SILENCE_SECONDS)
+            if is_dropping:
+                link.drop()
+            linger = struct.pack("ii", 1, 0)  # Closing the socket resets the connection.
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
+            if is_dropping:
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(ended.get(), SILENCE_SECONDS)
+                link.go_on()
+            assert await asyncio.wait_for(ended.get(), 5) in ("reset", "end")
 
 
 async def test_a_connection_to_a_server_that_does_not_listen_ends() -> None:

@@ -419,6 +419,9 @@ class TestPostgreSQL:
             ("lock_timeout", "4s"),
             ("statement_timeout", "6s"),
             ("idle_in_transaction_session_timeout", "15s"),
+            ("tcp_keepalives_idle", "5"),
+            ("tcp_keepalives_interval", "5"),
+            ("tcp_keepalives_count", "3"),
             ("TimeZone", "UTC"),
             ("jit", "off"),
         )
