@@ -72,6 +72,7 @@ class Customer(BaseModel):
 class _Neighbour:
     """A service that Billing calls, and the errors that its failures become."""
 
+    url: str
     clients: ClientPool
     breaker: CircuitBreaker
     retries: Retries
@@ -108,7 +109,6 @@ class Neighbours:
             transport, auth = (transports or {}).get(name), identity.to(name)
             clients = ClientPool(
                 lambda: httpx.AsyncClient(
-                    base_url=url,
                     auth=auth,
                     timeout=TIMEOUT,
                     limits=LIMITS,
@@ -121,7 +121,9 @@ class Neighbours:
                 idle_seconds=IDLE_SECONDS,
                 wait_seconds=POOL_SECONDS,
             )
-            return _Neighbour(clients, CircuitBreaker(name, clock=clock), Retries(sleep=sleep), unavailable, failed)
+            return _Neighbour(
+                url.rstrip("/"), clients, CircuitBreaker(name, clock=clock), Retries(sleep=sleep), unavailable, failed
+            )
 
         self._product = neighbour(settings.product_url, ProductUnavailable, ProductFailed)
         self._user = neighbour(settings.user_url, UserUnavailable, UserFailed)
@@ -174,7 +176,8 @@ class Neighbours:
         request: httpx.Request | None = None
         try:
             async with within(self._deadline_seconds / 2), neighbour.clients.client() as client:
-                request = client.build_request(method, path, **content)
+                # Not by the `base_url` of httpx, which reads each URL twice.
+                request = client.build_request(method, f"{neighbour.url}{path}", **content)
                 response = await client.send(request)
         except (httpx.PoolTimeout, SignInError):
             raise

@@ -294,7 +294,7 @@ async def test_callers_without_time_do_not_open_the_circuit(calls: Calls) -> Non
 async def test_a_service_that_never_answers_is_down(calls: Calls) -> None:
     """Attempts that use up their own time count as failures."""
     causes: list[BaseException | None] = []
-    async with calls.over(SlowTransport(), deadline_seconds=0.02) as neighbours:
+    async with calls.over(SlowTransport(), deadline_seconds=0.05) as neighbours:
         # On a busy machine, the time of a call may end before it has a token. That is not a failure of the service.
         while not any(isinstance(cause, CircuitOpen) for cause in causes) and len(causes) < FAILURES_TO_OPEN * 20:
             with pytest.raises(NeighbourUnavailable) as caught:
