@@ -19,6 +19,9 @@ from mstoken.settings import AUTH_EMULATOR_VARIABLE
 ELSEWHERE = ROOT / ".data" / "bench"
 """Where a part of the benchmark is written: it must not replace the results of all of it."""
 
+WIDTH = 140
+"""How wide the table of a comparison is in a file, in characters."""
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -69,7 +72,8 @@ def compare_runs(
     """Show what changed between two runs, and what is only noise."""
     if before is None or after is None:
         raise typer.BadParameter("Expected two runs: make bench-compare A=before.json B=after.json")
-    Console(highlight=False).print(compare.compared(load(before), load(after)))
+    width = None if sys.stdout.isatty() else WIDTH
+    Console(highlight=False, width=width).print(compare.compared(load(before), load(after)))
 
 
 @app.command("report")

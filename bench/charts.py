@@ -152,7 +152,8 @@ def stacks(title: str, unit: str, parts: Mapping[str, Mapping[str, float]]) -> F
 
 def lines(title: str, x: str, y: str, measurements: Sequence[Measurement], *, is_log: bool = True) -> Figure:
     """Return a chart with a line for each case, over what there was (`at`)."""
-    made, axes = figure(title=title, x=x, y=y)
+    cases = len({measurement.case for measurement in measurements})
+    made, axes = figure(title=title, x=x, y=y, height=HEIGHT_INCHES + 0.1 * cases)
     with mpl.rc_context(_LOOK):
         for case in dict.fromkeys(measurement.case for measurement in measurements):
             points = sorted((m for m in measurements if m.case == case), key=lambda m: m.at or 0.0)
@@ -163,7 +164,7 @@ def lines(title: str, x: str, y: str, measurements: Sequence[Measurement], *, is
             )
         if is_log:
             axes.set(xscale="log", yscale="log")
-        legend(axes, fontsize=8)
+        made.legend(loc="outside lower left", ncols=2, fontsize=8)
     return made
 
 

@@ -19,16 +19,24 @@ _BLOCK = re.compile(r"(<!-- bench: (?!end)(\w[\w-]*) -->\n).*?(<!-- bench: end -
 
 def update(folder: Path = RESULTS, pages: tuple[Path, ...] = PAGES) -> None:
     """Write the blocks of the pages again, from the runs that the folder has."""
-    run, _ = report.runs(folder)
+    run, growth = report.runs(folder)
     if run is None:
         return
     for page in pages:
-        page.write_text(filled(page.read_text(), run))
+        page.write_text(filled(page.read_text(), run, growth))
 
 
-def filled(text: str, run: Run) -> str:
-    """Return the text of a page with the figures of a run. Raise KeyError for a block that has no content."""
-    return _BLOCK.sub(lambda found: f"{found[1]}{BLOCKS[found[2]](run)}\n{found[3]}", text)
+def filled(text: str, run: Run, growth: Run | None = None) -> str:
+    """Return the text of a page with the figures of a run. Raise KeyError for a block that has no content.
+
+    `growth` is the run of `make bench-growth`, which decides about some targets.
+    """
+
+    def replaced(block: re.Match[str]) -> str:
+        content = report.target_lines(verdicts(run, growth)) if block[2] == "targets" else BLOCKS[block[2]](run)
+        return f"{block[1]}\n{content}\n\n{block[3]}"
+
+    return _BLOCK.sub(replaced, text)
 
 
 def ratio_rows(run: Run) -> str:
@@ -49,11 +57,6 @@ def machine_line(run: Run) -> str:
         f"The figures are from {run.date[:10]}, commit `{run.commit}`, a machine with {machine.cores} cores "
         f"({machine.processor}) and Python {run.versions['Python']}."
     )
-
-
-def target_rows(run: Run) -> str:
-    """Return the table of the targets."""
-    return report.target_lines(verdicts(run))
 
 
 def verifying_parts(run: Run) -> str:
@@ -112,7 +115,6 @@ def _cores(number: float) -> str:
 BLOCKS: Mapping[str, Callable[[Run], str]] = {
     "ratios": ratio_rows,
     "machine": machine_line,
-    "targets": target_rows,
     "verifying-parts": verifying_parts,
     "route-parts": route_parts,
     "expect": expect_rows,

@@ -23,6 +23,7 @@ def pictures(section: Section) -> list[Picture]:
         "route": _route,
         "calling": partial(_quantities, chosen=(P50, P999, CPU), x="calls a second"),
         "purchase": partial(_quantities, chosen=(THROUGHPUT, P99)),
+        "bad_times": _timelines,
     }
     return list(draw.get(section.name, _quantities)(section))
 
@@ -127,6 +128,16 @@ def route_parts(section: Section) -> dict[str, dict[str, float]]:
     return whole
 
 
+def _timelines(section: Section) -> Iterator[Picture]:
+    """Draw what was answered at each time."""
+    lines = [each for each in section.measurements if each.quantity.startswith(TIMELINE)]
+    for quantity, unit in dict.fromkeys((each.quantity, each.unit) for each in lines):
+        title = f"{section.title}{quantity.removeprefix(TIMELINE)}"
+        found = [each for each in lines if each.quantity == quantity]
+        name = slug(f"{section.name} {quantity}")
+        yield name, title, charts.lines(title, "seconds", f"answers, {unit}", found, is_log=False)
+
+
 def _quantities(section: Section, *, chosen: Collection[str] = (), x: str = "stored") -> Iterator[Picture]:
     """Draw the chosen quantities of a section, or all: bars, or lines over `x` where there are several sizes."""
     for quantity, unit in dict.fromkeys((each.quantity, each.unit) for each in section.measurements):
@@ -134,10 +145,6 @@ def _quantities(section: Section, *, chosen: Collection[str] = (), x: str = "sto
             continue
         found = [each for each in section.measurements if (each.quantity, each.unit) == (quantity, unit)]
         name, title = slug(f"{section.name} {quantity}"), f"{section.title}: {quantity}"
-        if quantity.startswith(TIMELINE):
-            title = f"{section.title}{quantity.removeprefix(TIMELINE)}"
-            yield name, title, charts.lines(title, "seconds", f"answers, {unit}", found, is_log=False)
-            continue
         single = [each for each in found if each.at is None]
         for part, some in _readable([each for each in found if each.at is not None]).items():
             whole = title + (f", {part}" if part else "")

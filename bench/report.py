@@ -26,7 +26,7 @@ def write(folder: Path) -> None:
         old.unlink()
     parts = ["# Benchmark"]
     if run:
-        parts += [_head(run), "## Targets and results", target_lines(verdicts(run))]
+        parts += [_head(run), "## Targets and results", target_lines(verdicts(run, growth))]
         if made := pictures.summary(run):
             charts.save(made, folder / f"{pictures.SUMMARY}.svg")
         for section in run.sections:
@@ -88,13 +88,28 @@ def _section(section: Section, folder: Path, *, prefix: str = "") -> list[str]:
         charts.save(chart, folder / f"{prefix}{name}.svg")
         parts.append(f"![{title}]({prefix}{name}.svg)")
     single = [measurement for measurement in section.measurements if measurement.at is None]
-    if single:
-        parts.append(table(single))
+    parts += map(table, together(single))
     if series := [m for m in section.measurements if m.at is not None and not m.quantity.startswith(TIMELINE)]:
         parts.append(series_table(series))
     if section.left_out:
         parts.append("Not measured:\n\n" + "\n".join(f"- {why}" for why in section.left_out))
     return parts
+
+
+def together(measurements: Sequence[Measurement]) -> list[list[Measurement]]:
+    """Divide measurements into tables: cases that have no quantity in common are in different ones."""
+    groups: list[tuple[set[str], list[Measurement]]] = []
+    for case in dict.fromkeys(each.case for each in measurements):
+        found = [each for each in measurements if each.case == case]
+        quantities = {each.quantity for each in found}
+        for known, members in groups:
+            if known & quantities:
+                known |= quantities
+                members += found
+                break
+        else:
+            groups.append((quantities, found))
+    return [members for _, members in groups]
 
 
 def table(measurements: Sequence[Measurement]) -> str:

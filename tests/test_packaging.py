@@ -76,7 +76,7 @@ def test_the_readme_of_the_index_has_absolute_links(metadata: Message) -> None:
     ours = [link.removeprefix(f"{REPOSITORY}/blob/main/") for link in links if link.startswith(f"{REPOSITORY}/blob/")]
     assert [path for path in ours if not (ROOT / path.partition("#")[0]).exists()] == []
     pictures = re.findall(r'src(?:set)?="([^"]+)"', str(metadata.get_payload()))
-    assert len(pictures) == 4
+    assert len(pictures) == 5
     assert [url for url in pictures if not url.startswith("https://raw.githubusercontent.com/mstoken/mstoken/")] == []
 
 

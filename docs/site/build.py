@@ -26,6 +26,8 @@ PAGES, SITE = BUILD / "pages", BUILD / "site"
 CONFIG = DOCS / "site" / "zensical.toml"
 REQUIREMENTS = DOCS / "site" / "requirements.txt"
 GITHUB = "https://github.com/mstoken/mstoken/blob/main"
+RESULTS = ROOT / "bench" / "results"
+"""Where `make bench` writes its charts. The pages of the site have them beside the other charts."""
 ASSETS = ("vectors.json",)
 """Files beside the pages that are part of the site."""
 
@@ -76,8 +78,11 @@ def for_site(text: str, page: Path) -> str:
     def replace(found: re.Match[str]) -> str:
         target = (DOCS / page.parent / found[1]).resolve()
         anchor = found[2] or ""
+        top = "../" * (len(page.parts) - 1)
         if target == DOCS / "README.md":
-            return f"]({'../' * (len(page.parts) - 1)}index.md{anchor})"
+            return f"]({top}index.md{anchor})"
+        if target.parent == RESULTS and target.suffix == ".svg":
+            return f"]({top}charts/{target.name})"
         if target.is_relative_to(DOCS):
             return found[0]
         return f"]({GITHUB}/{target.relative_to(ROOT)}{anchor})"
@@ -108,10 +113,11 @@ def stage() -> None:
     for page, text in texts.items():
         (PAGES / page).parent.mkdir(parents=True, exist_ok=True)
         (PAGES / page).write_text(text)
-    charts = [str(path.relative_to(DOCS)) for path in sorted(DOCS.glob("charts/*.svg"))]
-    for asset in (*ASSETS, *charts):
-        (PAGES / asset).parent.mkdir(parents=True, exist_ok=True)
+    for asset in ASSETS:
         shutil.copy(DOCS / asset, PAGES / asset)
+    (PAGES / "charts").mkdir()
+    for chart in (*DOCS.glob("charts/*.svg"), *RESULTS.glob("*.svg")):
+        shutil.copy(chart, PAGES / "charts" / chart.name)
     shutil.copy(CONFIG, BUILD / CONFIG.name)
 
 

@@ -72,6 +72,12 @@ class TestReport:
         report.write(tmp_path)
         assert (tmp_path / report.REPORT_FILE).read_text() == "# Benchmark\n"
 
+    def test_cases_without_a_common_quantity_are_in_different_tables(self) -> None:
+        """A page load has no processor time of a bill, so it is not a row of that table."""
+        bill, paint = Measurement("a bill", CPU, "µs", [1.0]), Measurement("a page", "first paint", "ms", [2.0])
+        more = [Measurement("another bill", quantity, "µs", [1.0]) for quantity in ("p50", CPU)]
+        assert report.together([bill, paint, *more]) == [[bill, *more], [paint]]
+
 
 class TestTargetTable:
     def test_met_missed_and_not_measured(self) -> None:
@@ -139,8 +145,8 @@ class TestPages:
         """The text between the markers is replaced, and nothing else."""
         text = "Before.\n<!-- bench: ratios -->\nold\n<!-- bench: end -->\nAfter.\n"
         filled = pages.filled(text, a_run())
-        assert filled.startswith("Before.\n<!-- bench: ratios -->\n| | ratio |")
-        assert filled.endswith("|\n<!-- bench: end -->\nAfter.\n")
+        assert filled.startswith("Before.\n<!-- bench: ratios -->\n\n| | ratio |")
+        assert filled.endswith("|\n\n<!-- bench: end -->\nAfter.\n")
         assert "old" not in filled
         assert pages.filled(filled, a_run()) == filled
 
@@ -148,6 +154,11 @@ class TestPages:
     def test_each_block_has_figures(self, block: str) -> None:
         """No block of a page is empty."""
         assert re.search(r"\d", pages.BLOCKS[block](a_run()))
+
+    def test_targets_are_a_block_too(self) -> None:
+        """The table of targets is the same as in the report."""
+        filled = pages.filled("<!-- bench: targets -->\n<!-- bench: end -->\n", a_run())
+        assert report.target_lines(verdicts(a_run())) in filled
 
     def test_what_a_team_can_expect(self) -> None:
         """The cores are those that the route takes at so many calls a second."""
@@ -162,11 +173,10 @@ class TestPages:
 
     def test_the_pages_quote_the_results_that_are_kept(self) -> None:
         """The tables of README and docs are those of bench/results: `python -m bench report` writes them again."""
-        run, _ = report.runs(RESULTS)
-        if run is None:
-            return
+        run, growth = report.runs(RESULTS)
+        assert run is not None
         for page in pages.PAGES:
-            assert pages.filled(page.read_text(), run) == page.read_text()
+            assert pages.filled(page.read_text(), run, growth) == page.read_text()
 
 
 def test_a_case_of_another_section_is_not_drawn() -> None:

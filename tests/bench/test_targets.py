@@ -62,6 +62,19 @@ class TestValues:
         run = a_run(VERIFYING, ROUTE, Section("growth", "Growth", 1.0, starts))
         assert value("A process of the shop is ready", run) == 2.5
 
+    def test_growth_is_judged_where_it_was_measured_up_to_millions(self) -> None:
+        """The run of `make bench-growth` decides, if there is one. The bound is the logarithm of what is stored."""
+
+        def spends(*points: tuple[float, float]) -> Run:
+            found = [Measurement("SQLite", "spend", "µs", [value], at=at) for at, value in points]
+            return a_run(VERIFYING, ROUTE, Section("growth", "Growth", 1.0, found))
+
+        text = "The time that grows the most"
+        small, large = spends((1.0, 10.0), (1_024.0, 55.0)), spends((1.0, 10.0), (1_048_576.0, 420.0))
+        assert value(text, small) == pytest.approx(0.5)
+        (verdict,) = [each for each in verdicts(small, large) if each.target.text.startswith(text)]
+        assert verdict.value == pytest.approx(2.0)
+
     def test_waits_are_judged_where_they_are_worst(self) -> None:
         """One mode at one rate that makes calls wait is enough to miss the target."""
         assert targets.steady_waits(a_run()) == 100.0

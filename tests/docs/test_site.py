@@ -14,6 +14,9 @@ from docs.site import build
         ("protocol.md", "](../examples/README.md)", f"]({build.GITHUB}/examples/README.md)"),
         ("production.md", "](../functions/README.md#deploy)", f"]({build.GITHUB}/functions/README.md#deploy)"),
         ("guide/callee.md", "](../production.md)", "](../production.md)"),
+        ("performance.md", "](../bench/results/summary.svg)", "](charts/summary.svg)"),
+        ("guide/callee.md", "](../../bench/results/summary.svg)", "](../charts/summary.svg)"),
+        ("performance.md", "](../bench/results/report.md)", f"]({build.GITHUB}/bench/results/report.md)"),
         ("guide/callee.md", "](../README.md)", "](../index.md)"),
         ("quickstart.md", "](README.md)", "](index.md)"),
         ("quickstart.md", "](https://example.com/a)", "](https://example.com/a)"),
@@ -21,7 +24,7 @@ from docs.site import build
     ],
 )
 def test_links_to_files_outside_of_the_site_lead_to_github(page: str, link: str, on_site: str) -> None:
-    """Links between pages stay as they are. The index of docs/ is the home page."""
+    """Links between pages stay as they are. The index of docs/ is the home page. Charts of the benchmark come along."""
     assert build.for_site(f"a [text{link} more", Path(page)) == f"a [text{on_site} more"
 
 
