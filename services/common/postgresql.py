@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import greenlet_spawn
 from typing_extensions import TypeVarTuple
 
 from services.common import telemetry
@@ -76,7 +77,7 @@ class PostgreSQL:
         self._url = url
         self._engine = _engine(url)
         telemetry.trace_statements(self._engine.sync_engine)
-        self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._single = self._engine.sync_engine.execution_options(isolation_level="AUTOCOMMIT")
         # A transaction that only reads cannot fail at this level, and sees one state of the data.
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._writing = self._engine.execution_options(isolation_level="READ COMMITTED")
@@ -91,8 +92,12 @@ class PostgreSQL:
 
     async def fetch(self, query: Select[*Ts], parameters: Mapping[str, Any] | None) -> Sequence[Row[*Ts]]:
         """Return the rows of one query. It sees one state of the data without a transaction."""
-        async with self._single.connect() as connection:
-            return (await connection.execute(query, parameters)).all()
+        return await greenlet_spawn(self._fetch, query, parameters)
+
+    def _fetch(self, query: Select[*Ts], parameters: Mapping[str, Any] | None) -> Sequence[Row[*Ts]]:
+        # One greenlet for all of it takes two thirds of what AsyncConnection takes, which makes one for each step.
+        with self._single.connect() as connection:
+            return connection.execute(query, parameters).all()
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Enclose a transaction that sees one state of the data. It cannot write."""
