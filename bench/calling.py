@@ -42,7 +42,7 @@ from mstoken.claims import ServiceClaims
 from mstoken.errors import SignInError
 from mstoken.wire import Mode
 
-TITLE = "Calling"
+TITLE = "What authentication adds to a call"
 
 NOTHING = "no authentication"
 SIGN_IN_EACH = "a sign-in for each call"

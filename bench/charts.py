@@ -19,6 +19,8 @@ WIDTH_INCHES, HEIGHT_INCHES = 7.0, 3.6
 COLORS = ("#2f6fde", "#d9730d", "#2d9a5f", "#a259d9", "#c9373f", "#7d6b57")
 """Blue first: ours, where there is a choice. All of them can be seen on both backgrounds."""
 OTHERS = "#8b949e"
+OURS = ("mstoken", "fresh mode", "proof mode")
+"""So the names of our cases begin."""
 BACKGROUND, TEXT, GRID = "#ffffff", "#1f2328", "#b0b7bf"
 DARK = {BACKGROUND: "#0d1117", TEXT: "#e6edf3", GRID: "#4a525c"}
 """What the colors of the light chart become in the dark."""
@@ -82,13 +84,13 @@ def legend(axes: Axes, **more: object) -> None:
         axes.legend(**more)
 
 
-def bars(title: str, unit: str, measurements: Sequence[Measurement], *, ours: str = "mstoken") -> Figure:
+def bars(title: str, unit: str, measurements: Sequence[Measurement]) -> Figure:
     """Return a chart with a bar for each case, from the top to the bottom: medians, and the quartiles as a line.
 
-    The bars of cases whose name contains `ours` have another color.
+    The bars of our cases have another color.
     """
     made, axes = figure(title=title, x=unit, height=0.8 + 0.3 * len(measurements))
-    _draw_bars(axes, measurements, ours)
+    _draw_bars(axes, measurements)
     return made
 
 
@@ -96,21 +98,19 @@ def two_bars(
     left: tuple[str, Sequence[Measurement]],
     right: tuple[str, Sequence[Measurement]],
     unit: str,
-    *,
-    ours: str = "mstoken",
 ) -> Figure:
     """Return two charts with bars, one beside the other. Each has its title."""
     with mpl.rc_context(_LOOK):
-        made = Figure(figsize=(1.5 * WIDTH_INCHES, 0.9 + 0.32 * max(len(left[1]), len(right[1]))), layout="constrained")
+        made = Figure(figsize=(1.7 * WIDTH_INCHES, 0.9 + 0.32 * max(len(left[1]), len(right[1]))), layout="constrained")
         for axes, (title, measurements) in zip(made.subplots(1, 2), (left, right), strict=True):
             axes.set(title=title, xlabel=unit)
             axes.set_axisbelow(True)
             axes.grid()
-            _draw_bars(axes, measurements, ours)
+            _draw_bars(axes, measurements)
     return made
 
 
-def _draw_bars(axes: Axes, measurements: Sequence[Measurement], ours: str) -> None:
+def _draw_bars(axes: Axes, measurements: Sequence[Measurement]) -> None:
     with mpl.rc_context(_LOOK):
         labels = [measurement.case for measurement in measurements]
         medians = [measurement.median for measurement in measurements]
@@ -119,7 +119,7 @@ def _draw_bars(axes: Axes, measurements: Sequence[Measurement], ours: str) -> No
         drawn = axes.barh(
             labels,
             medians,
-            color=[COLORS[0] if ours in label else OTHERS for label in labels],
+            color=[COLORS[0] if label.startswith(OURS) else OTHERS for label in labels],
             xerr=(below, above),
             error_kw={"ecolor": TEXT, "elinewidth": 0.8},
         )

@@ -40,7 +40,7 @@ def summary(run: Run) -> Figure | None:
         return None
     return charts.two_bars(
         ("To verify a call, in process", sorted(alone, key=_median)),
-        ("What authentication adds to GET /products", sorted(whole, key=_median)),
+        ("Added to GET /products", sorted(whole, key=_median)),
         "µs of processor time",
     )
 
@@ -110,7 +110,7 @@ def _route(section: Section) -> Iterator[Picture]:
         yield "route-parts", title, charts.stacks(title, "µs of processor time for a request", parts)
     found = [each for each in section.measurements if each.quantity == THROUGHPUT]
     title = "GET /products?limit=20: requests a second"
-    yield "route-throughput", title, charts.bars(title, "1/s", found, ours=" mode")
+    yield "route-throughput", title, charts.bars(title, "1/s", found)
 
 
 def route_parts(section: Section) -> dict[str, dict[str, float]]:
@@ -154,7 +154,7 @@ def _quantities(section: Section, *, chosen: Collection[str] = (), x: str = "sto
             elif sizes:
                 title, single = f"{whole} ({sizes.pop():,g} {x})", some
         if len(single) > 1:
-            yield name, title, charts.bars(title, unit, single, ours="proof mode")
+            yield name, title, charts.bars(title, unit, single)
 
 
 def _readable(measurements: Sequence[Measurement]) -> dict[str, list[Measurement]]:

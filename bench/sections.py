@@ -37,9 +37,9 @@ class Entry:
 
 ENTRIES = (
     Entry("verifying", verifying, 60, quick_seconds=10),
-    Entry("route", route, 150, quick_seconds=30),
+    Entry("route", route, 140, quick_seconds=30),
     Entry("calling", calling, 120),
-    Entry("purchase", purchase, 120),
+    Entry("purchase", purchase, 110),
     Entry("growth", growth, 40),
     Entry("bad_times", bad_times, 60),
 )

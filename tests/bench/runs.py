@@ -53,7 +53,7 @@ def a_run(
     sections = [
         Section("verifying", "Verifying a call", 60.0, times(verifying_times)),
         Section("route", "The protected route", 120.0, times(route_times) + rates),
-        Section("calling", "Calling", 60.0, calls, ["Nothing: there is no such thing"]),
+        Section("calling", calling.TITLE, 60.0, calls, ["Nothing: there is no such thing"]),
         *more,
     ]
     return Run("2026-11-26T21:00:00Z", "abc123", MACHINE, {"Python": "3.11.7", "uvicorn": "1.0"}, sections)
