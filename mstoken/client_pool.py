@@ -28,7 +28,7 @@ class ClientPool:
         wait_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`make` returns a new client, which needs one connection for each server.
+        """`make` returns a new client, which needs one connection for each server. The first one is made at once.
 
         At most `max_clients` are lent at the same time; another request waits for `wait_seconds`. Of those that are not
         lent, at most `max_idle` are kept, each for at least `idle_seconds`. `clock` returns seconds.
@@ -39,7 +39,8 @@ class ClientPool:
         self._idle_seconds = idle_seconds
         self._wait_seconds = wait_seconds
         self._clock = clock
-        self._idle: deque[tuple[httpx.AsyncClient, float]] = deque()
+        # httpx imports httpcore when it makes its first client. The first request must not wait for that.
+        self._idle: deque[tuple[httpx.AsyncClient, float]] = deque([(make(), clock())])
         """The clients that are not lent, and when they came back. The last one was used last."""
         self._is_closed = False
 

@@ -69,6 +69,13 @@ async def test_requests_one_after_another_share_a_client(pool: ClientPool, clien
     assert len(clients.made) == 1
 
 
+async def test_the_first_client_is_made_with_the_pool(pool: ClientPool, clients: Clients) -> None:
+    """The first request does not wait for what httpx imports and reads when it makes a client."""
+    assert len(clients.made) == 1
+    async with pool.client() as client:
+        assert client is clients.made[0]
+
+
 async def test_requests_at_the_same_time_have_a_client_each(pool: ClientPool) -> None:
     """A connection carries one request at a time."""
     async with pool.client() as one, pool.client() as other:
