@@ -13,7 +13,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import iter_route_contexts
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette._utils import is_async_callable
 
 from mstoken import Settings
@@ -100,6 +100,16 @@ def test_no_request_needs_a_thread(service: str) -> None:
     assert len(found) > len(app.routes)
     for call in [*found, *app.exception_handlers.values()]:
         assert is_async_callable(call), f"{call} would run in a thread"
+
+
+@pytest.mark.usefixtures("environment", "_logging_as_before")
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_request_finds_its_route_soon(service: str) -> None:
+    """The routes of a service are those of its app, without routers between, and come before the documentation."""
+    is_own = [isinstance(route, APIRoute) for route in factory(service)().routes]
+    assert is_own == sorted(is_own, reverse=True)
+    assert sum(is_own) > 5
+    assert not all(is_own)
 
 
 @pytest.mark.parametrize("service", SERVICES)
