@@ -15,7 +15,7 @@ ADDRESS = {
     "line1": "12 Harbour Street",
     "line2": None,
     "city": "Portland",
-    "postal_code": "97201",
+    "postal_code": "97201-4715",  # long enough that a time or an id does not have it by accident
     "country": "US",
 }
 KETTLE = {
