@@ -115,23 +115,32 @@ class Issuer:
             if before is not None:
                 os.environ[CREDENTIALS_VARIABLE] = before
 
-    def plain_admin_app(self) -> firebase_admin.App:
-        """Return an app of firebase-admin, unchanged except that its HTTP requests get the certificates from memory."""
-        return admin_app(self.certificates, "plain")
+    @contextmanager
+    def plain_admin_app(self) -> Iterator[firebase_admin.App]:
+        """Make an app of firebase-admin, unchanged except that its HTTP requests get the certificates from memory."""
+        app = admin_app(self.certificates, "plain")
+        try:
+            yield app
+        finally:
+            firebase_admin.delete_app(app)
 
     def cached_adapter(self) -> "CacheControlAdapter":
         """Return the HTTP cache that Google's libraries use, in front of the certificates."""
         return _cached(self.certificates)
 
-    def app_check_app(self, google_seconds: float) -> firebase_admin.App:
-        """Return an app of firebase-admin for App Check. Google answers after so many seconds, without a network."""
+    @contextmanager
+    def app_check_app(self, google_seconds: float) -> Iterator[firebase_admin.App]:
+        """Make an app of firebase-admin for App Check. Google answers after so many seconds, without a network."""
         app = firebase_admin.initialize_app(_Signed(), {"projectId": PROJECT}, name="app-check")
         service = app_check._get_app_check_service(app)
         service._jwks_client.jwk_set_cache.put(PyJWKSet.from_dict(self.jwks()))
         adapter = _Consuming()
         adapter.seconds = google_seconds
         service._http_client.session.mount("https://", adapter)
-        return app
+        try:
+            yield app
+        finally:
+            firebase_admin.delete_app(app)
 
 
 def admin_app(certificates: bytes, name: str) -> firebase_admin.App:

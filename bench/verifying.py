@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import cachecontrol
+import firebase_admin
 import jwt
 import requests
 from cryptography.hazmat.primitives import hashes
@@ -102,7 +103,7 @@ def measure(plan: Plan) -> list[Measurement]:
 
 
 async def _measure(plan: Plan, stores: Mapping[str, str]) -> list[Measurement]:
-    async with _works(plan.folder, stores) as works:
+    async with all_works(plan.folder, stores) as works:
         if plan.is_quick:
             works = {name: works[name] for name in QUICK}
         rounds = QUICK_ROUNDS if plan.is_quick else ROUNDS
@@ -126,7 +127,7 @@ def _elapsed(costs: Mapping[str, Costs]) -> list[Measurement]:
 
 
 @asynccontextmanager
-async def _works(folder: Path, urls: Mapping[str, str]) -> AsyncIterator[dict[str, Work]]:
+async def all_works(folder: Path, urls: Mapping[str, str]) -> AsyncIterator[dict[str, Work]]:
     """Make everything that is measured. `urls` are those of the servers that this machine has."""
     issuer = Issuer()
     calls = _Calls(issuer)
@@ -150,8 +151,10 @@ async def _works(folder: Path, urls: Mapping[str, str]) -> AsyncIterator[dict[st
             works[f"mstoken, proof, {name}"] = Work(authorize, calls.with_proof)
             if name == "SQLite":
                 works[FIRST_PROOF] = Work(authorize, calls.first_with_proof)
-        works |= _others(issuer, calls) | stack.enter_context(_python_jwt(issuer, calls, folder))
-        works |= _app_check(issuer, calls) | _floor(issuer) | _parts(calls, stores["SQLite"], firebase)
+        works |= _others(issuer, calls, stack.enter_context(issuer.plain_admin_app()))
+        works |= stack.enter_context(_python_jwt(issuer, calls, folder))
+        works |= _app_check(calls, stack.enter_context(issuer.app_check_app(GOOGLE_SECONDS)))
+        works |= _floor(issuer) | _parts(calls, stores["SQLite"], firebase)
         yield works
 
 
@@ -188,15 +191,13 @@ async def _remembers(store: ReplayStore) -> None:
             return
 
 
-def _others(issuer: Issuer, calls: "_Calls") -> dict[str, Work]:
-    """Return what people use today, called as its documentation says."""
-    app = issuer.plain_admin_app()
+def _others(issuer: Issuer, calls: "_Calls", app: firebase_admin.App) -> dict[str, Work]:
+    """Return what people use today, called as its documentation says. `app` is that of firebase-admin."""
     # The documentation of google.oauth2.id_token: a cache-aware request.
     session = cachecontrol.CacheControl(requests.session())
     session.mount("https://", issuer.cached_adapter())
     request = Request(session=session)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # It uses a part of Authlib that warns of its end.
+    with warnings.catch_warnings(record=True):  # It uses a part of Authlib that warns of its end, whatever one ignores.
         from auth0_api_python import ApiClient, ApiClientOptions
     auth0 = ApiClient(ApiClientOptions(domain="bench.example.com", audience="product", custom_fetch=_fetch(issuer)))
 
@@ -265,13 +266,12 @@ def _python_jwt(issuer: Issuer, calls: "_Calls", folder: Path) -> Iterator[dict[
         table.close()
 
 
-def _app_check(issuer: Issuer, calls: "_Calls") -> dict[str, Work]:
+def _app_check(calls: "_Calls", app: firebase_admin.App) -> dict[str, Work]:
     """Return App Check's `verify_token(token, consume=True)`, which asks Google about each token.
 
     What is simulated: Google's keys are there, and its answer comes after `GOOGLE_SECONDS`, without TLS or a socket.
     So the processor time is less than it is in production.
     """
-    app = issuer.app_check_app(GOOGLE_SECONDS)
 
     async def consume(token: str) -> None:
         if app_check.verify_token(token, app, consume=True)["already_consumed"]:
