@@ -60,6 +60,9 @@ EXECUTIONS = {f"connection.{name}" for name in ("execute", "scalar", "scalars", 
 }
 """How the stores execute statements."""
 
+BEFORE_THE_STORES = ("database.py", "sqlite.py", "postgresql.py", "migrations.py", "revisions.py")
+"""Modules whose statements are not for the tables of a service."""
+
 NOW = datetime.now(UTC)
 UID = "user-7"
 
@@ -232,7 +235,7 @@ def statements_of(service: str) -> set[tuple[str, int, int]]:
     folders = [ROOT / "services" / service, ROOT / "services" / "common"]
     found = set()
     for path in (path for folder in folders for path in folder.rglob("*.py")):
-        if "migrations" in path.parts or path.name in ("database.py", "sqlite.py", "postgresql.py", "migrations.py"):
+        if "migrations" in path.parts or path.name in BEFORE_THE_STORES:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in EXECUTIONS:
