@@ -21,9 +21,12 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     bindparam,
     delete,
+    func,
     insert,
+    literal,
     select,
     update,
 )
@@ -95,8 +98,8 @@ deleted_products = Table(
 """The stock of products that were deleted. What bills had reserved of them is put back here."""
 
 
-class has_words(FunctionElement[bool]):  # noqa: N801 - it reads as a function in queries
-    """Whether a product has words that begin with the given ones, which `words_of` made, with spaces between them."""
+class are_candidates(FunctionElement[bool]):  # noqa: N801 - it reads as a function in queries
+    """Whether the index finds a product by the beginnings of its words: `words_of` made them, with spaces between."""
 
     inherit_cache = True
     type = Boolean()
@@ -107,8 +110,8 @@ class has_words(FunctionElement[bool]):  # noqa: N801 - it reads as a function i
         return self
 
 
-@compiles(has_words, "sqlite")
-def _has_words_in_sqlite(element: has_words, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(are_candidates, "sqlite")
+def _candidates_in_sqlite(element: are_candidates, compiler: SQLCompiler, **options: Any) -> str:
     words = compiler.process(element.clauses, **options)
     return (
         "products.id IN (SELECT product_search_rows.id FROM product_search JOIN product_search_rows "  # noqa: S608
@@ -117,8 +120,8 @@ def _has_words_in_sqlite(element: has_words, compiler: SQLCompiler, **options: A
     )
 
 
-@compiles(has_words, "postgresql")
-def _has_words_in_postgresql(element: has_words, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(are_candidates, "postgresql")
+def _candidates_in_postgresql(element: are_candidates, compiler: SQLCompiler, **options: Any) -> str:
     words = compiler.process(element.clauses, **options)
     # The array makes PostgreSQL use the index of words, which has this expression, and not the order of the ids.
     query = f"to_tsquery('simple', replace({words}, ' ', ':* & ') || ':*')"
@@ -126,32 +129,65 @@ def _has_words_in_postgresql(element: has_words, compiler: SQLCompiler, **option
     return f"products.id = ANY (ARRAY ({found}))"
 
 
-_SELECT = select(*(products.c[field.name] for field in fields(Product)))
+_COLUMNS = [products.c[field.name] for field in fields(Product)]
 """The columns of a product, in the order of its fields: `Product(*row)`."""
+_SELECT = select(*_COLUMNS)
 _BY_ID = _SELECT.where(products.c.id == bindparam("product_id"))
-_HAS_WORDS = has_words(bindparam("words", type_=String))
+
+LOOK_AHEAD = 500
+"""How many products after the cursor a search looks at before it asks the index of words."""
 
 
 @cache
-def _with_ids(*, has_words: bool) -> Select[*tuple[Any, ...]]:
-    # The ids are few. With further conditions, PostgreSQL could go through all products in their order instead.
+def _has_words(count: int) -> ColumnElement[bool]:
+    """Return the condition that a product has `count` words, which begin like the patterns `word_0`, `word_1`, …"""
+    text = literal(" ") + products.c.search_text
+    return and_(*(text.like(bindparam(f"word_{number}", type_=String)) for number in range(count)))
+
+
+@cache
+def _with_ids(words: int) -> Select[*tuple[Any, ...]]:
+    # The ids are few. In an order, PostgreSQL could go through all products instead.
     query = _SELECT.where(products.c.id.in_(bindparam("ids", expanding=True)))
-    return query.where(_HAS_WORDS) if has_words else query
+    return query.where(_has_words(words)) if words else query
+
+
+_AFTER = products.c.id > bindparam("after", type_=String)
+_IN_ORDER = _SELECT.where(_AFTER).order_by(products.c.id).limit(bindparam("limit", type_=Integer))
 
 
 @cache
-def _in_order(*, has_words: bool, has_after: bool) -> Select[*tuple[Any, ...]]:
-    query = _SELECT.order_by(products.c.id).limit(bindparam("limit", type_=Integer))
-    if has_words:
-        query = query.where(_HAS_WORDS)
-    return query.where(products.c.id > bindparam("after")) if has_after else query
+def _in_window(words: int) -> Select[*tuple[Any, ...]]:
+    """Return the query for the next products that have the words, among a bounded number of products.
+
+    These products are the window. If there are others after it, its last product is a row too, with or without the
+    words, and `is_end` is true there.
+    """
+    in_order = select(products.c.id).where(_AFTER).order_by(products.c.id)
+    end = in_order.limit(1).offset(bindparam("skip", type_=Integer)).scalar_subquery()
+    last = func.coalesce(end, select(func.max(products.c.id)).scalar_subquery())
+    is_end, has_words = products.c.id == end, _has_words(words)
+    query = select(has_words.label("has_words"), is_end.label("is_end"), *_COLUMNS)
+    query = query.where(_AFTER, products.c.id <= last, has_words | is_end)
+    return query.order_by(products.c.id).limit(bindparam("limit", type_=Integer))
+
+
+@cache
+def _in_index(words: int) -> Select[*tuple[Any, ...]]:
+    """Return the query for the next products that have the words, by the index of words.
+
+    The index only finds candidates: PostgreSQL reads some words as two, such as `12e5abc`, and would find `abc` there.
+    """
+    return _IN_ORDER.where(are_candidates(bindparam("words", type_=String)), _has_words(words))
 
 
 class ProductStore:
     """Products by id. Every call raises `DatabaseUnavailable`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, look_ahead: int = LOOK_AHEAD) -> None:
+        """A search looks at `look_ahead` products before it asks the index of words."""
         self._database = database
+        self._look_ahead = look_ahead
 
     async def add(self, product: Product) -> None:
         """Add a new product."""
@@ -194,20 +230,35 @@ class ProductStore:
 
         `ids` and `words` restrict them as `Catalogue.page` describes.
         """
-        searched = None if words is None else words_of(words)
-        if searched == []:
+        # A word that appears twice says nothing more.
+        searched = [] if words is None else list(dict.fromkeys(words_of(words)))
+        if words is not None and not searched:
             return []
-        parameters: dict[str, Any] = {} if searched is None else {"words": " ".join(searched)}
+        parameters: dict[str, Any] = {f"word_{number}": f"% {word}%" for number, word in enumerate(searched)}
+        after = after or ""
         if ids is not None:
-            parameters["ids"] = [name for name in ids if after is None or name > after]
-            query = _with_ids(has_words=searched is not None)
-            found = [Product(*row) for row in await self._database.fetch(query, parameters)]
+            parameters["ids"] = [name for name in ids if name > after]
+            found = [Product(*row) for row in await self._database.fetch(_with_ids(words=len(searched)), parameters)]
             return sorted(found, key=lambda product: product.id)[:limit]
-        parameters["limit"] = limit
-        if after is not None:
-            parameters["after"] = after
-        query = _in_order(has_words=searched is not None, has_after=after is not None)
-        return [Product(*row) for row in await self._database.fetch(query, parameters)]
+        parameters |= {"after": after, "limit": limit}
+        if searched:
+            return await self._search(searched, parameters, limit)
+        return [Product(*row) for row in await self._database.fetch(_IN_ORDER, parameters)]
+
+    async def _search(self, words: Sequence[str], parameters: Mapping[str, Any], limit: int) -> Sequence[Product]:
+        """Return the next products that have all words.
+
+        The index returns all products with a word, in no order. So the next products are looked at first: they fill the
+        page if many products have the words.
+        """
+        window = {"skip": self._look_ahead - 1}
+        rows = await self._database.fetch(_in_window(len(words)), {**parameters, **window})
+        found = [Product(*product) for has_words, _, *product in rows if has_words]
+        if len(found) == limit or not rows or not rows[-1].is_end:
+            return found
+        others = {"words": " ".join(words), "after": rows[-1].id, "limit": limit - len(found)}
+        rows = await self._database.fetch(_in_index(len(words)), {**parameters, **others})
+        return [*found, *(Product(*row) for row in rows)]
 
 
 class ReservationStore:

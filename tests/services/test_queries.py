@@ -53,6 +53,8 @@ MAX_STEPS = 20_000
 """SQLite: how many steps of its virtual machine a statement may take. To look at each product takes twice as many."""
 MAX_ROWS_REMOVED = 1_000
 """PostgreSQL: how many rows a statement may look at and not use."""
+MAX_ROWS = 1_000
+"""PostgreSQL: how many rows a step of a statement may have."""
 
 EXECUTIONS = {f"connection.{name}" for name in ("execute", "scalar", "scalars", "stream", "exec_driver_sql")} | {
     "self._database.fetch",
@@ -294,8 +296,21 @@ def _complaints_of(node: dict[str, Any]) -> Iterator[str]:
     removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
     if removed * node.get("Actual Loops", 1) > MAX_ROWS_REMOVED:
         yield f"{removed} rows removed from {node.get('Relation Name')}"
+    rows = node["Actual Rows"] * node["Actual Loops"]
+    if rows > MAX_ROWS:
+        yield f"{rows} rows of {node['Node Type']}"
     for child in node.get("Plans", ()):
         yield from _complaints_of(child)
+
+
+async def complaints(kind: str, url: str, sent: dict[str, Sent]) -> dict[str, list[str]]:
+    """Return what is slow about the statements, by their text. Statements with nothing slow are left out."""
+    found: dict[str, list[str]] = {}
+    for one in sent.values():
+        slow = sqlite_complaints(url, one) if kind == "sqlite" else await postgresql_complaints(url, one)
+        if slow:
+            found[one.statement] = slow
+    return found
 
 
 @pytest.mark.parametrize("service", ["billing", "product", "user"])
@@ -321,12 +336,26 @@ async def test_every_statement_finds_its_rows_by_an_index(
         if not any(place == file and first <= line <= last for place, line in database.places)
     ]
     assert forgotten == [], f"Let use_{service} make these calls too."
-    slow: dict[str, list[str]] = {}
-    for one in sent.values():
-        if database_kind == "sqlite":
-            complaints = sqlite_complaints(url, one)
-        else:
-            complaints = await postgresql_complaints(url, one)
-        if complaints:
-            slow[one.statement] = complaints
-    assert slow == {}
+    assert await complaints(database_kind, url, sent) == {}
+
+
+async def test_a_search_for_what_all_products_have_looks_at_few_of_them(
+    new_database: NewDatabase, database_kind: str
+) -> None:
+    """If each of 10,000 products has the words, no page of a search looks at all of them, not even the last page."""
+    url = new_database(PRODUCT)
+    await fill(url, database_kind, PRODUCTS, in_product(PRODUCTS, BACKLOG))
+    database = Database(url, PRODUCT)
+    await database.open()
+    store = ProductStore(database)
+    ids = [f"{number:032x}" for number in range(PRODUCTS + 1)]
+    for words in "steel", "ste prod":
+        for after, count in (0, 21), (PRODUCTS // 2, 21), (PRODUCTS - 7, 7), (PRODUCTS, 0):
+            with collecting() as sent:
+                found = await store.find(ids=None, words=words, after=ids[after], limit=21)
+            assert [product.id for product in found] == ids[after + 1 : after + 1 + count]
+            assert await complaints(database_kind, url, sent) == {}
+        with collecting() as sent:
+            assert len(await store.find(ids=ids[5000:5100], words=words, after=None, limit=21)) == 21
+        assert await complaints(database_kind, url, sent) == {}
+    await database.close()

@@ -1,12 +1,18 @@
 """services/product/search.py, and the indexes of words in both databases"""
 
+from random import Random
+
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mstoken.testing import FakeFirebase
+from services.common.database import Database
+from services.product.app import MIGRATIONS
+from services.product.catalogue import Product
 from services.product.search import MAX_WORD, search_text, words_of
+from services.product.store import ProductStore
 from tests.services.shop import KETTLE, answered
 
 
@@ -148,3 +154,56 @@ async def test_pages_of_a_search(product: httpx.AsyncClient, firebase: FakeFireb
     assert [item["id"] for item in answered(await product.get("/products", params=both, headers=admin))["items"]] == [
         ids[1]
     ]
+
+
+@pytest.mark.both_databases
+async def test_the_products_that_are_looked_at_and_the_index_give_the_same_pages(database_url: str) -> None:
+    """However many products a search looks at before it asks the index, its pages are those of the rule for words.
+
+    The words are what PostgreSQL or FTS5 could read in another way: numbers, capitals, accents, other scripts.
+    """
+    random = Random(17)
+    alphabet = [
+        "a",
+        "b",
+        "e",
+        "E",
+        "1",
+        "0",
+        "5",
+        "\u00e9",
+        "\u00df",
+        "\u0130",
+        "\u0939\u0940",
+        "\u6025",
+        "\u03a3",
+        "\U0001d7d9",
+    ]
+
+    def text(most: int) -> str:
+        words = ("".join(random.choices(alphabet, k=random.randint(1, 6))) for _ in range(random.randint(1, most)))
+        return random.choice([" ", "-", "_", "% "]).join(words)
+
+    offered = [Product(f"{number:032x}", text(4), text(6), 1, "USD", 1) for number in range(1, 241)]
+    offered.append(Product(f"{241:032x}", "12e5abc", "", 1, "USD", 1))
+    database = Database(database_url, MIGRATIONS)
+    await database.open()
+    stores = [ProductStore(database, look_ahead=count) for count in (1, 2, 50, 241, 242)]
+    for product in random.sample(offered, len(offered)):
+        await stores[0].add(product)
+    queries = [text(2)[: random.randint(1, 4)] for _ in range(60)]
+    for words in ["abc", "12e5", "12e5abc", "a", "1", "e", "a 1 a", *queries]:
+        limit, ids = random.randint(1, 30), {product.id for product in random.sample(offered, 50)}
+        after = random.choice([None, random.choice(offered).id])
+        matches = [product for product in offered if product.id > (after or "") and _has(product, words)]
+        for store in stores:
+            assert await store.find(ids=None, words=words, after=after, limit=limit) == matches[:limit]
+        few = [product for product in matches if product.id in ids]
+        assert await stores[0].find(ids=ids, words=words, after=after, limit=limit) == few[:limit]
+    await database.close()
+
+
+def _has(product: Product, words: str) -> bool:
+    its_words = search_text(product.name, product.description).split()
+    searched = words_of(words)
+    return bool(searched) and all(any(one.startswith(word) for one in its_words) for word in searched)
