@@ -1,6 +1,7 @@
 """firebase-admin with what this process knows already gives the same results as firebase-admin unchanged."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -53,11 +54,11 @@ def clients(tmp_path: Path) -> Iterator[list[auth.Client]]:
 
 
 def result(verification: AdminVerification, encoded: str) -> dict[str, Any] | tuple[str, str]:
-    """Return the claims, or the error and its message."""
+    """Return the claims, or the error and its message, without the times in it: one of them is that of the call."""
     try:
         return verification.verify_id_token(unverified(encoded))
     except Exception as error:
-        return type(error).__name__, str(error)
+        return type(error).__name__, re.sub(r"\d{10,}", "a time", str(error))
 
 
 def signature_result(verification: AdminVerification, encoded: str) -> tuple[str, str] | None:
