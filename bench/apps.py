@@ -13,6 +13,7 @@ from typing import Any
 from cryptography.fernet import Fernet
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
+from fastapi.telemetry import TelemetryConfig
 from firebase_admin import auth, delete_app
 from typing_extensions import override
 
@@ -85,7 +86,7 @@ def without_telemetry() -> FastAPI:
         (telemetry, "count", lambda _counter, _attributes: None),
         (telemetry, "observe", lambda _gauge, _owner, _read: None),
         (shop_telemetry, "trace_ids", dict),
-        (shop_telemetry, "REQUESTS", shop_telemetry.REQUESTS | {"tracing": False, "metrics": False}),
+        (shop_telemetry, "of_requests", lambda: TelemetryConfig(tracing=False, metrics=False, logs=False)),
     )
     for module, name, replacement in replacements:
         getattr(module, name)  # Fails if the name is gone: then this app would have its telemetry.

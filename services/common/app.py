@@ -120,7 +120,7 @@ def build(
         lifespan=lifespan,
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
-        telemetry=telemetry.REQUESTS,
+        telemetry=telemetry.of_requests(),
     )
     protect(app, verifier)
     problems.install(app)

@@ -41,15 +41,6 @@ PORTS_TO_TRY = 32
 FLUSH_SECONDS = 2.0
 """How long a service that ends waits for its last traces and metrics to be sent, in seconds."""
 
-REQUESTS = TelemetryConfig(
-    exclude=lambda scope: scope["type"] == "http" and scope["path"] in PROBES,
-    # Records of the log are on stdout. Spans of dependencies and of serialization hide what a request does elsewhere.
-    logs=False,
-    operation_spans=False,
-    auto_configure=False,
-)
-"""What FastAPI measures of each request. A platform asks the probes all the time, so they are left out."""
-
 METRIC_ATTRIBUTES = ATTRIBUTES | {
     *("http.request.method", "http.response.status_code", "http.route", "url.scheme"),
     *("network.protocol.name", "network.protocol.version", "server.address", "server.port"),
@@ -110,6 +101,23 @@ def trace_statements(engine: "Engine") -> None:
     )
     tracer: Any = EngineTracer
     tracer(trace.get_tracer("services"), engine, usage)
+
+
+def of_requests() -> TelemetryConfig:
+    """Return what FastAPI measures of each request: nothing, unless OpenTelemetry is set up.
+
+    FastAPI would ask for that again at each request, which takes longer than all the rest of telemetry that is off.
+    """
+    return TelemetryConfig(
+        tracing=_is_set_up(trace.get_tracer_provider()),
+        metrics=is_measured(),
+        # A platform asks the probes all the time.
+        exclude=lambda scope: scope["type"] == "http" and scope["path"] in PROBES,
+        # Records of the log are on stdout. Spans of dependencies and of serialization hide what a request does.
+        logs=False,
+        operation_spans=False,
+        auto_configure=False,
+    )
 
 
 def is_measured() -> bool:

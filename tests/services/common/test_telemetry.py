@@ -39,6 +39,7 @@ print(json.dumps({
     "fields": sorted(propagate.get_global_textmap().fields),
     "sdk": any(name.startswith("opentelemetry.sdk") for name in sys.modules),
     "httpx": hasattr(__import__("httpx").HTTPTransport.handle_request, "__wrapped__"),
+    "requests": [telemetry.of_requests()[signal] for signal in ("tracing", "metrics")],
 }))
 """
 
@@ -66,8 +67,12 @@ def run(script: str, **variables: str) -> dict[str, Any]:
     ids=["no variable", "disabled", "no exporter", "blank"],
 )
 def test_it_is_off(variables: Mapping[str, str]) -> None:
-    """Without an exporter nothing is set up, no client is instrumented, and the SDK is not imported."""
+    """Without an exporter nothing is set up, no client is instrumented, and the SDK is not imported.
+
+    FastAPI does not ask for OpenTelemetry at each request.
+    """
     found = run(SET_UP, **variables)
+    assert found["requests"] == [False, False]
     assert (found["traces"], found["metrics"], found["sdk"], found["httpx"]) == (False, False, False, False)
 
 
@@ -76,6 +81,7 @@ def test_an_endpoint_turns_it_on() -> None:
     """Traces and metrics are exported, with the name of the service. What a client sends as baggage goes no further."""
     found = run(SET_UP, **ENDPOINT)
     assert (found["traces"], found["metrics"], found["httpx"]) == (True, True, True)
+    assert found["requests"] == [True, True]
     assert found["resource"]["service.name"] == "billing"
     assert found["resource"]["service.instance.id"]
     assert found["fields"] == ["traceparent", "tracestate"]
@@ -86,6 +92,7 @@ def test_the_operator_names_the_service() -> None:
     """The standard variables win over the name that the service has here."""
     found = run(SET_UP, **ENDPOINT, OTEL_SERVICE_NAME="till", OTEL_METRICS_EXPORTER="none")
     assert (found["traces"], found["metrics"]) == (True, False)
+    assert found["requests"] == [True, False]
     assert found["resource"]["service.name"] == "till"
     found = run(SET_UP, **ENDPOINT, OTEL_RESOURCE_ATTRIBUTES="service.name=shop-till,deployment.environment.name=test")
     assert found["resource"]["service.name"] == "shop-till"
