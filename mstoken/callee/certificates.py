@@ -147,7 +147,7 @@ class CertificateCache(transport.Request):
         self._loaded = _Loaded.of({}, {})
         self._loaded_at = float("-inf")
         self._refresh_at = 0.0
-        self._fetched_at = float("-inf")
+        self._fetched_at = self._fetched_for_unknown_key_at = float("-inf")
         self._ended: Future[None] = Future()
         """Is done when the last fetch has ended, in whichever event loop it began."""
         self._ended.set_result(None)
@@ -199,7 +199,10 @@ class CertificateCache(transport.Request):
         certificates are loaded afterwards.
         """
         if key_id not in self._valid().public_keys:
-            if self._fetches.is_running or self._may_fetch_for_unknown_key():
+            if self._fetches.is_running:
+                await self._fetches.join()
+            elif self._may_fetch_for_unknown_key():
+                self._fetched_for_unknown_key_at = self._clock()
                 await self._fetches.join()
             else:
                 await self._wait_for_another_loop()
@@ -303,8 +306,10 @@ class CertificateCache(transport.Request):
             yield self._clock() - self._loaded_at, {}
 
     def _may_fetch_for_unknown_key(self) -> bool:
-        pause_seconds = UNKNOWN_KEY_PAUSE_SECONDS if self._loaded.public_keys else FIRST_RETRY_SECONDS
-        return self._clock() - self._fetched_at >= pause_seconds
+        if not self._loaded.public_keys:
+            return self._clock() - self._fetched_at >= FIRST_RETRY_SECONDS
+        # Fetches for other reasons do not count: a key may be new although a process has just started.
+        return self._clock() - self._fetched_for_unknown_key_at >= UNKNOWN_KEY_PAUSE_SECONDS
 
     def _valid(self) -> _Loaded:
         """Return the certificates that have not expired, and drop the others."""

@@ -77,7 +77,8 @@ class Storefront:
             self.field(label).fill(value)
 
     def fill_address(self) -> None:
-        """Type an address."""
+        """Type an address, when the form has what the profile knows: it would come in the middle of the typing."""
+        expect(self.field("Full name")).not_to_have_value("")
         self.fill(ADDRESS)
         self.field("Country").select_option(COUNTRY)
 

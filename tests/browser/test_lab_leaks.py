@@ -107,10 +107,15 @@ def test_the_visitors_last_call_is_stolen_and_refused(leaks: Page, shop: Stack) 
 
 def test_a_visitor_goes_from_the_purchase_to_its_theft(leaks: Page, shop: Stack) -> None:
     """The way of a first-time visitor: the purchase on the page Calls, one of its calls, "Steal this call", refused."""
-    bill = buy_in_the_shop(shop)
     leaks.goto(f"{shop.url('lab')}/")
-    row = leaks.locator("tr").filter(has_text="svc:billing").filter(has_text="product").first
-    row.locator('a[href^="/calls/"]').click()
+    rows = leaks.locator("tr").filter(has_text="svc:billing").filter(has_text="product")
+    links = rows.locator('a[href^="/calls/"]')
+    newest = (links.first.get_attribute("href") if links.count() else None) or ""
+    bill = buy_in_the_shop(shop)
+    for position in range(2):  # The calls of a purchase: the reservation, and the sale. The page shows them live.
+        expect(links.nth(position)).to_be_attached()
+        expect(links.nth(position)).not_to_have_attribute("href", newest)
+    links.first.click()
     leaks.get_by_role("link", name="Steal this call").click()
     wire = leaks.locator("#wire")
     expect(wire.get_by_role("region", name="The call as it passed, cut")).to_contain_text(bill[:8])

@@ -65,7 +65,6 @@ EXECUTIONS = {f"connection.{name}" for name in ("execute", "scalar", "scalars", 
 BEFORE_THE_STORES = ("database.py", "sqlite.py", "postgresql.py", "migrations.py", "revisions.py")
 """Modules whose statements are not for the tables of a service."""
 
-NOW = datetime.now(UTC)
 UID = "user-7"
 
 
@@ -137,54 +136,56 @@ def collecting() -> Iterator[dict[str, Sent]]:
 
 async def use_billing(database: Database) -> None:
     """Make every call of Billing's stores, in each of their forms."""
+    now = datetime.now(UTC)  # After the database was filled: its rows are due by then.
     orders, bills, deliveries = OrderStore(database), BillStore(database), DeliveryStore(database)
-    lease = Lease("mine", NOW + timedelta(seconds=30))
+    lease = Lease("mine", now + timedelta(seconds=30))
     made = []
     for number in range(3):
         key = IdempotencyKey(f"k{number}", "x")
-        order = Order(new_id(), UID, key, [OrderItem("a", 1)], NOW)
-        assert await orders.add(order, lease, forget_before=NOW - timedelta(days=1))
+        order = Order(new_id(), UID, key, [OrderItem("a", 1)], now)
+        assert await orders.add(order, lease, forget_before=now - timedelta(days=1))
         made.append(order)
     again = replace(made[0], id=new_id())
-    assert not await orders.add(again, lease, forget_before=NOW - timedelta(days=1))
+    assert not await orders.add(again, lease, forget_before=now - timedelta(days=1))
     assert await orders.under_key(UID, "k0") is not None
-    due = await orders.due(at=NOW, limit=50)
-    assert await orders.take(due[0], lease, at=NOW) is not None
+    due = await orders.due(at=now, limit=50)
+    assert await orders.take(due[0], lease, at=now) is not None
     assert await orders.renew(due[0], lease)
-    assert await orders.free(due[0], lease, at=NOW)
+    assert await orders.free(due[0], lease, at=now)
     assert await orders.refuse(made[0].id, lease, OutOfStock())
     assert await orders.abandon(made[0].id, lease)
-    bill = Bill(made[1].id, UID, "issued", NOW, "USD", [BillLine("a", "x", 1, 1), BillLine("b", "x", 1, 1)])
+    bill = Bill(made[1].id, UID, "issued", now, "USD", [BillLine("a", "x", 1, 1), BillLine("b", "x", 1, 1)])
     assert await orders.issue(bill, lease)
     await orders.waiting()
-    await orders.forgettable(before=NOW - timedelta(days=1))
-    assert await orders.forget(before=NOW - timedelta(days=1), limit=100) == 100
+    await orders.forgettable(before=now - timedelta(days=1))
+    assert await orders.forget(before=now - timedelta(days=1), limit=100) == 100
 
     middle = f"{BILLS // 2:032x}"
     for uid in UID, None:
         assert await bills.get(bill.id, uid) == bill
         assert len(await bills.find(uid=uid, before=None, limit=21)) == 21
         assert len(await bills.find(uid=uid, before=middle, limit=21)) == 21
-    delivery = Delivery(new_id(), bill.id, "requested", ADDRESS, NOW, NOW)
+    delivery = Delivery(new_id(), bill.id, "requested", ADDRESS, now, now)
     assert await deliveries.add(delivery)
     assert await deliveries.of_bill(bill.id) == delivery
 
     outbox = Outbox(database)
-    until = NOW + timedelta(seconds=30)
+    until = now + timedelta(seconds=30)
     await UnfinishedWork(database).read()
-    claims = await outbox.claim("lease", now=NOW, until=until, limit=8)
-    assert await outbox.handed_over(claims[0], due_again=NOW + timedelta(minutes=10))
-    assert await outbox.postpone(claims[1], until=NOW + timedelta(minutes=1))
-    assert await outbox.give_back("lease", until=until, now=NOW)
-    await outbox.waiting(at=NOW)
-    await outbox.bring_forward(now=NOW, latest=NOW + timedelta(days=1))
-    [claim] = await outbox.claim("lease", now=NOW, until=NOW + timedelta(days=2), limit=1)
-    await outbox.bring_forward(now=NOW, latest=NOW + timedelta(days=1))
-    await deliveries.advance(claim.delivery_id, to="delivered", from_any_of=EARLIER_STATUSES["delivered"], at=NOW)
+    claims = await outbox.claim("lease", now=now, until=until, limit=8)
+    assert await outbox.handed_over(claims[0], due_again=now + timedelta(minutes=10))
+    assert await outbox.postpone(claims[1], until=now + timedelta(minutes=1))
+    assert await outbox.give_back("lease", until=until, now=now)
+    await outbox.waiting(at=now)
+    await outbox.bring_forward(now=now, latest=now + timedelta(days=1))
+    [claim] = await outbox.claim("lease", now=now, until=now + timedelta(days=2), limit=1)
+    await outbox.bring_forward(now=now, latest=now + timedelta(days=1))
+    await deliveries.advance(claim.delivery_id, to="delivered", from_any_of=EARLIER_STATUSES["delivered"], at=now)
 
 
 async def use_product(database: Database) -> None:
     """Make every call of Product's stores, in each of their forms."""
+    now = datetime.now(UTC)  # After the database was filled: its rows are due by then.
     store, catalogue = ProductStore(database), Catalogue(ProductStore(database))
     first = await catalogue.add("Kettle", "", 100, "USD", 10)
     second = await catalogue.add("Pot", "", 100, "USD", 10)
@@ -206,11 +207,11 @@ async def use_product(database: Database) -> None:
     await reservations.commit(sold)
     await catalogue.remove(second.id)
     await reservations.release(released)
-    assert await store_of_bills.expired(at=NOW, limit=100)
-    await store_of_bills.waiting(at=NOW)
-    await store_of_bills.forgettable(before=NOW - timedelta(days=1))
-    assert await store_of_bills.forget(before=NOW - timedelta(days=1), limit=100) == 100
-    assert await store_of_bills.forget_products(before=NOW - timedelta(days=1), limit=100) == 100
+    assert await store_of_bills.expired(at=now, limit=100)
+    await store_of_bills.waiting(at=now)
+    await store_of_bills.forgettable(before=now - timedelta(days=1))
+    assert await store_of_bills.forget(before=now - timedelta(days=1), limit=100) == 100
+    assert await store_of_bills.forget_products(before=now - timedelta(days=1), limit=100) == 100
     assert timedelta(hours=1) > HOLD
 
 

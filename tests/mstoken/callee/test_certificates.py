@@ -128,11 +128,10 @@ async def test_certificates_are_refreshed_ahead_of_time(keys: list[Key], clock: 
 
 
 async def test_an_unknown_key_is_fetched(keys: list[Key], clock: FakeClock) -> None:
-    """A key that was published without notice is found by the first token that it signed."""
+    """A key that was published without notice is found by the first token that it signed, also just after the start."""
     source = FakeSource(keys[0])
     async with CertificateCache(source, clock=clock) as cache:
         source.keys.append(keys[1])
-        clock.advance(10)
         await cache.ensure_key(keys[1].key_id)
         assert keys[1].key_id in certificates(cache)
 
@@ -145,7 +144,7 @@ async def test_unknown_keys_cause_at_most_one_fetch_in_ten_seconds(keys: list[Ke
             for number in range(20):
                 await cache.ensure_key(f"made-up-{second}-{number}")
             clock.advance(1)
-    assert source.fetches == 1 + 3
+    assert source.fetches == 1 + 4, "one when it was opened, and one in each ten seconds that have begun"
 
 
 async def test_requests_that_wait_share_one_fetch(keys: list[Key], clock: FakeClock) -> None:

@@ -253,4 +253,5 @@ def test_a_real_pair_looks_up_as_often_as_the_simulated_thousand(
             process.stdin.flush()
         assert [process.wait(PAIR_SECONDS + 60) for process in pair] == [0, 0]
     assert len(counting.asked) == 1 + PAIR_SECONDS // 9
-    assert counting.asked[1] - counting.asked[0] >= 8.9
+    # The first request may arrive late, on a busy machine.
+    assert counting.asked[1] - counting.asked[0] >= 8.0
