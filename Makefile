@@ -44,7 +44,7 @@ bench: setup
 bench-quick: setup
 	@exec $(BIN)/python -W ignore -m bench --quick
 
-# Growth up to millions, in about twenty minutes. The report keeps the last results.
+# Growth up to millions, in about five minutes. The report keeps the last results.
 bench-growth: setup
 	@exec $(BIN)/python -W ignore -m bench --growth
 
