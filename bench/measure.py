@@ -1,5 +1,6 @@
 """Measures what operations cost. They take turns in rounds, so that a busy machine slows all of them equally."""
 
+import asyncio
 import gc
 import os
 import time
@@ -8,6 +9,9 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+from mstoken.callee.replay.store import ReplayStore
+from mstoken.errors import StoreIsNew
 
 MICROSECOND = 1e-6
 ROUNDS = 15
@@ -94,3 +98,14 @@ def on_one_core(number: int = 0) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+async def until_it_remembers(store: ReplayStore) -> None:
+    """Wait until a new store accepts an id that is issued now."""
+    while True:
+        try:
+            await store.ready()
+        except StoreIsNew:
+            await asyncio.sleep(0.1)
+        else:
+            return

@@ -31,7 +31,7 @@ from joserfc.jwt import JWTClaimsRegistry
 
 from bench import servers
 from bench.issuer import KEY_ID, PROJECT, BenchFirebase, Issuer
-from bench.measure import Costs, Work, measured, on_one_core, peaks
+from bench.measure import Costs, Work, measured, on_one_core, peaks, until_it_remembers
 from bench.results import CPU, ELAPSED, MEMORY, Measurement, Plan
 from mstoken import Settings, TokenVerifier, strict_jwt
 from mstoken.callee.callers import Admission, Call
@@ -41,7 +41,6 @@ from mstoken.callee.replay.redis import RedisReplayStore
 from mstoken.callee.replay.sqlite import SQLiteReplayStore
 from mstoken.callee.replay.store import ReplayStore
 from mstoken.claims import ServiceClaims
-from mstoken.errors import StoreIsNew
 from mstoken.proof import ProofKey, ProofVerifier
 
 TITLE = "Verifying a call"
@@ -145,7 +144,7 @@ async def all_works(folder: Path, urls: Mapping[str, str]) -> AsyncIterator[dict
         for name, store in stores.items():
             verifier = TokenVerifier("product", settings, firebase=BenchFirebase(settings), replay=store)
             await stack.enter_async_context(verifier)
-            await _remembers(store)
+            await until_it_remembers(store)
             authorize = partial(verifier.authorize, BILLING)
             works[f"mstoken, fresh, {name}"] = Work(authorize, calls.fresh)
             works[f"mstoken, proof, {name}"] = Work(authorize, calls.with_proof)
@@ -178,17 +177,6 @@ def _stores(folder: Path, urls: Mapping[str, str]) -> dict[str, ReplayStore]:
     if "PostgreSQL" in urls:
         stores["PostgreSQL"] = PostgreSQLReplayStore(urls["PostgreSQL"], clock_skew_seconds=0)
     return stores
-
-
-async def _remembers(store: ReplayStore) -> None:
-    """Wait until a new store would accept an id that is issued now."""
-    while True:
-        try:
-            await store.ready()
-        except StoreIsNew:
-            await asyncio.sleep(0.1)
-        else:
-            return
 
 
 def _others(issuer: Issuer, calls: "_Calls", app: firebase_admin.App) -> dict[str, Work]:

@@ -20,7 +20,7 @@ import redis
 
 from bench import servers
 from bench.growth.names import SPEND, SPENT_DISK, SPENT_MEMORY
-from bench.measure import quiet_garbage_collector
+from bench.measure import quiet_garbage_collector, until_it_remembers
 from bench.results import Measurement, Plan
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.replay.postgresql import PostgreSQLReplayStore
@@ -187,7 +187,7 @@ async def _spends(case: str, stores: Mapping[int, ReplayStore]) -> list[Measurem
     """Measure spends in the stores of all sizes, which take turns. A first round, to warm up, is not counted."""
     times: dict[int, list[float]] = {size: [] for size in stores}
     for store in stores.values():
-        await _remembers(store)
+        await until_it_remembers(store)
     with quiet_garbage_collector():
         for turn in range(ROUNDS + 1):
             for size, store in sorted(stores.items(), reverse=turn % 2 == 1):
@@ -202,17 +202,6 @@ async def _spends(case: str, stores: Mapping[int, ReplayStore]) -> list[Measurem
     for store in stores.values():
         await store.aclose()
     return [Measurement(case, SPEND, "µs", values, size) for size, values in times.items()]
-
-
-async def _remembers(store: ReplayStore) -> None:
-    """Wait until a new store accepts an id that is issued now."""
-    while True:
-        try:
-            await store.ready()
-        except StoreIsNew:
-            await asyncio.sleep(0.1)
-        else:
-            return
 
 
 def _ids(size: int) -> Iterator[list[bytes]]:
