@@ -26,7 +26,7 @@ _PAINT = """() => new Promise((resolve) => {
 })"""
 """The time of the first paint, in milliseconds since the navigation began."""
 _SHOWN = """() => document.querySelector('[aria-label="Products"] li') ? performance.now() : null"""
-"""The same of the first product in the list. null as long as there is none."""
+"""The same of the first product in the list. null until the list has one."""
 
 
 def measure_page(shop: Stack, plan: Plan) -> Iterator[Measurement]:

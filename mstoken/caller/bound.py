@@ -89,12 +89,9 @@ class BoundToken:
         kept = self._signed_in
         if kept is None or kept.token != token:
             return True
+        min_age_seconds = MIN_REVOKED_AGE_SECONDS if is_revoked else MIN_REFUSED_AGE_SECONDS
         # A negative age means that the clock was set back, so the true age is unknown.
-        if (
-            0
-            <= self._clock() - kept.signed_in_at
-            < (MIN_REVOKED_AGE_SECONDS if is_revoked else MIN_REFUSED_AGE_SECONDS)
-        ):
+        if 0 <= self._clock() - kept.signed_in_at < min_age_seconds:
             return False
         self._signed_in = None
         return True
