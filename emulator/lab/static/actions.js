@@ -1,4 +1,5 @@
-// What the pages Attacks, Leaks and Faults share: sending a request for a button, and putting an answer in place.
+// What the pages Attacks, Leaks and Faults share: sending a request for a button, putting an answer in place, and
+// letting buttons take clicks.
 
 /**
  * Send a POST for a button, which shows that it is busy meanwhile. Only pages of the lab may send it (security.py).
@@ -80,4 +81,13 @@ export function find(selector, kind, within = document) {
   const found = within.querySelector(selector);
   if (!(found instanceof kind)) throw new Error(`${selector} is missing`);
   return found;
+}
+
+/**
+ * Let the page's buttons and fields take clicks and text. Call it at the end of a page's script.
+ *
+ * The server sends the page before its script runs, so it sends everything disabled. A click in between would be lost.
+ */
+export function ready() {
+  find('#parts', HTMLFieldSetElement).disabled = false;
 }

@@ -1,6 +1,6 @@
 // The page Attacks: send an attack and show its outcome, or send all and count.
 
-import { SILENT, fail, find, get, put, send } from './actions.js';
+import { SILENT, fail, find, get, put, ready, send } from './actions.js';
 import { listen } from './live.js';
 
 /**
@@ -99,3 +99,4 @@ run.addEventListener('click', () => {
   });
 });
 listen('/attacks/events', { board: show });
+ready();

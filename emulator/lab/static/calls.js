@@ -72,11 +72,16 @@ pause.addEventListener('click', () => {
 });
 
 // The filters are the query of the URL. A filter that admits all is not in it.
+const filters = [...form.querySelectorAll('select')];
 element('apply').hidden = true;
 form.addEventListener('change', () => form.requestSubmit());
 form.addEventListener('submit', () => {
-  for (const select of form.querySelectorAll('select')) select.disabled = !select.value;
+  for (const select of filters) select.disabled = !select.value;
 });
+// A filter may have been chosen before this script ran.
+const isChosen = (/** @type {HTMLSelectElement} */ select) =>
+  select.value !== (select.querySelector('option[selected]')?.getAttribute('value') ?? '');
+if (filters.some(isChosen)) form.requestSubmit();
 
 listen(`/calls/events${location.search}`, {
   calls: addCalls,

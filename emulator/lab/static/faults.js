@@ -1,6 +1,6 @@
 // The page Faults: the load, the faults, and what customers notice, live.
 
-import { SILENT, fail, find, put, send } from './actions.js';
+import { SILENT, fail, find, put, ready, send } from './actions.js';
 import { listen } from './live.js';
 
 /**
@@ -93,3 +93,4 @@ for (const card of cards) {
 }
 
 listen('/faults/events', { news: show });
+ready();

@@ -1,6 +1,6 @@
 // The page "What if it leaks?": calls, and thefts of these calls.
 
-import { SILENT, fail, find, get, put, send } from './actions.js';
+import { SILENT, fail, find, get, put, ready, send } from './actions.js';
 
 const wire = find('#wire', HTMLElement);
 const all = find('#all', HTMLButtonElement);
@@ -97,3 +97,4 @@ wire.addEventListener('click', (event) => {
 
 showTimes();
 setInterval(showTimes, 15_000);
+ready();
