@@ -1,6 +1,7 @@
 """The storefront on Hosting, in production (firebase.json) and as a stack serves it"""
 
 import json
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -117,13 +118,37 @@ def test_every_page_has_the_policy_and_is_asked_for_again(emulators: Stack, path
     assert answer.headers["Referrer-Policy"] == "strict-origin"
 
 
-def test_assets_may_be_kept_for_ever(emulators: Stack) -> None:
-    """The name of a built file has a digest of its content, so browsers need not ask again. A missing one is a 404."""
+def seconds_kept(cache_control: str) -> int:
+    """Return for how long a browser uses an answer without asking again, in seconds."""
+    [seconds] = re.findall(r"\bmax-age=(\d+)", cache_control)
+    return int(seconds)
+
+
+def test_no_file_is_kept_longer_than_a_missing_one_may_be() -> None:
+    """Hosting finds headers by the path alone, so each rule is for a 404 too, which no browser may keep for a day."""
+    headers = [header for rule in hosting()["headers"] for header in rule["headers"]]
+    values = [header["value"] for header in headers if header["key"] == "Cache-Control"]
+    assert len(values) == 2
+    for value in values:
+        assert "immutable" not in value
+        assert value == "no-cache" or seconds_kept(value) <= 3_600
+
+
+def test_assets_are_loaded_once(emulators: Stack) -> None:
+    """A browser uses a built file at once for a year, and asks behind the page, after an hour, whether it is there."""
     [script, *_] = (emulators.data / "storefront" / "assets").glob("*.js")
     answer = httpx.get(f"{emulators.url('hosting')}/assets/{script.name}")
-    assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert answer.headers["Cache-Control"] == "public, max-age=3600, stale-while-revalidate=31536000"
     assert "javascript" in answer.headers["Content-Type"]
-    assert httpx.get(f"{emulators.url('hosting')}/assets/missing.js").status_code == 404
+    assert answer.headers["ETag"]
+
+
+def test_a_missing_asset_is_looked_for_again(emulators: Stack) -> None:
+    """It is a 404, not the page, and a browser keeps it for an hour at most: the file may be there then."""
+    answer = httpx.get(f"{emulators.url('hosting')}/assets/missing.js")
+    assert answer.status_code == 404
+    assert "immutable" not in answer.headers["Cache-Control"]
+    assert seconds_kept(answer.headers["Cache-Control"]) <= 3_600
     assert httpx.get(f"{emulators.url('hosting')}/api/user/profile").status_code == 404
 
 
