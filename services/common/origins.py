@@ -21,7 +21,8 @@ METHODS = ("GET", "POST", "PATCH", "DELETE")
 REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key")
 """The headers that a page may send, with those that every page may send (Fetch, "CORS-safelisted request-header").
 
-`X-MS-TOKEN` and `DPoP` must not be among them: a page has no service token, and must not be able to try one.
+`X-MS-TOKEN` and `DPoP` must not be among them: a page has no service token, and must not be able to try one. Nor is
+`traceparent`: a page would decide which requests are traced, for spans that it does not export (docs/telemetry.md).
 """
 
 ANSWER_HEADERS = ("Retry-After", "X-Request-ID")

@@ -95,6 +95,15 @@ async def test_a_page_can_send_no_service_token(client: httpx.AsyncClient, heade
     assert "dpop" not in answer.headers["Access-Control-Allow-Headers"].lower()
 
 
+@pytest.mark.parametrize("header", ["traceparent", "tracestate", "baggage", "authorization, traceparent"])
+async def test_a_page_is_not_the_parent_of_a_trace(client: httpx.AsyncClient, header: str) -> None:
+    """A page exports no spans, and must not decide which requests are traced, so it may not send these headers."""
+    answer = await preflight(client, headers=header)
+    assert answer.status_code == 400
+    allowed = {name.strip().lower() for name in answer.headers["Access-Control-Allow-Headers"].split(",")}
+    assert not allowed & {"traceparent", "tracestate", "baggage"}
+
+
 @pytest.mark.parametrize("method", ["PUT", "TRACE", "CONNECT", "get"])
 async def test_other_methods_are_not_allowed(client: httpx.AsyncClient, method: str) -> None:
     """A page may use the methods of the API only."""
