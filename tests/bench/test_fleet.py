@@ -11,7 +11,7 @@ import pytest
 
 from bench import fleet_report
 from bench.calling import MINUTE_SECONDS, OPERATIONS_A_DAY, SIGN_INS_A_MINUTE
-from bench.fleet import DAY_SECONDS, Fleet, Story, main, simulate, stock_for
+from bench.fleet import DAY_SECONDS, START_SECONDS, Fleet, Story, main, simulate, stock_for
 from mstoken.callee.status import OUTAGE_SECONDS, StatusCache
 from mstoken.caller.bound import BoundToken
 from mstoken.testing import FakeFirebase
@@ -194,6 +194,16 @@ class TestRestarts:
         ordinary = simulate(SMALL, Story(seconds=3_600))
         cold = simulate(SMALL, Story(seconds=3_600, cold_starts_an_hour=20))
         assert sum(cold.waited) > sum(ordinary.waited) + 20
+
+    def test_a_cold_start_delays_the_calls_of_its_second(self) -> None:
+        """The page says how long a process loads its code, and as many calls wait as come meanwhile."""
+        assert round(START_SECONDS) == 1
+        assert "(about a second)" in (fleet_report.CHARTS.parent / "choosing-a-mode.md").read_text()
+        busy = Fleet(1_000, callers=10, services=1, callees=2, identities=1)
+        ordinary, cold = (simulate(busy, Story(seconds=36_000, cold_starts_an_hour=rate)) for rate in (0, 20))
+        waited = sum(cold.waited) - sum(ordinary.waited)
+        of_sign_ins = 200 * 100 * 0.12
+        assert waited == pytest.approx(200 * 100 * START_SECONDS + of_sign_ins, rel=0.3)
 
 
 class TestReport:
