@@ -45,8 +45,8 @@ class _Bench:
                 for status in self.outages.statuses()
             },
             "numbers": _numbers(sales, now),
-            "strip": lab.part("faults_strip.html", {"strip": draw(sales, spans, now)}),
-            "notices": lab.part("faults_notices.html", {"notices": told}),
+            "strip": lab.fragment("faults_parts.html", "strip", draw(sales, spans, now)),
+            "notices": lab.fragment("faults_parts.html", "notices", told),
         }
 
 

@@ -72,10 +72,6 @@ class Lab:
         module = self._templates.get_template(template).module
         return str(getattr(module, macro)(*arguments))
 
-    def part(self, template: str, context: Mapping[str, Any]) -> str:
-        """Return what a template makes of a context: a part of a page that is sent to its script."""
-        return self._templates.get_template(template).render(context)
-
     async def ticks(self, every_seconds: float) -> AsyncGenerator[None, None]:
         """Iterate once in so many seconds, until the lab ends. For streams of events that are not the journal's."""
         loop = asyncio.get_running_loop()
