@@ -191,9 +191,13 @@ class Journal:
                 self._subscriptions.discard(subscription)
 
     def __enter__(self) -> Self:
-        """Follow the logs from now on, in a thread."""
-        self._thread = threading.Thread(target=self._follow, name="lab journal", daemon=True)
-        self._thread.start()
+        """Follow the logs from now on, in a thread. A journal that was closed before does not follow them."""
+        thread = threading.Thread(target=self._follow, name="lab journal", daemon=True)
+        with self._lock:
+            # Another thread may close it at the same time. Only a thread that has started can be waited for.
+            if not self._is_closed:
+                thread.start()
+                self._thread = thread
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -203,12 +207,12 @@ class Journal:
         """End the thread and all subscriptions."""
         with self._lock:
             self._is_closed = True
-            subscriptions = list(self._subscriptions)
+            subscriptions, thread = list(self._subscriptions), self._thread
         for subscription in subscriptions:
             subscription.close()
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join()
+        if thread is not None:
+            thread.join()
 
     def _follow(self) -> None:
         while not self._is_closed:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,26 @@ async def test_an_open_journal_follows_the_logs(shop: LoggedShop) -> None:
         while not batch:
             batch = list(await subscription.next(5) or ())
     assert isinstance(batch[0], CallEvent)
+
+
+def test_a_journal_that_is_closed_while_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may close it before its own thread has started: closing does not fail, and no thread goes on."""
+    journal = Journal({})
+    with ThreadPoolExecutor(1) as other:
+
+        class ClosedBeforeItsStart(threading.Thread):
+            def start(self) -> None:
+                closing.append(other.submit(journal.close))
+                wait(closing, timeout=0.05)  # Closing may wait for the start.
+                super().start()
+
+        closing: list[Future[None]] = []
+        with monkeypatch.context() as patch:
+            other.submit(int).result()  # Its own thread has started.
+            patch.setattr(threading, "Thread", ClosedBeforeItsStart)
+            journal.__enter__()
+        closing[0].result(5)
+    assert not any(thread.name == "lab journal" for thread in threading.enumerate())
 
 
 def test_observers_see_events_first(tmp_path: Path) -> None:
