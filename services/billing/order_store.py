@@ -34,14 +34,12 @@ class OrderStore:
         same_key = (orders.c.uid == order.uid) & (orders.c.idempotency_key == order.key.value)
         if await self._add(order, lease):
             return True
-        async with self._database.write() as connection:
-            forgotten = await connection.execute(delete(orders).where(same_key, _settled_before(forget_before)))
-        return forgotten.rowcount > 0 and await self._add(order, lease)
+        forget = delete(orders).where(same_key, _settled_before(forget_before)).returning(orders.c.id)
+        return bool(await self._database.execute(forget)) and await self._add(order, lease)
 
     async def _add(self, order: Order, lease: Lease) -> bool:
         try:
-            async with self._database.write() as connection:
-                await connection.execute(_ADD, _columns(order, lease))
+            await self._database.execute(_ADD, _columns(order, lease))
         except IntegrityError:
             return False
         return True
@@ -60,9 +58,8 @@ class OrderStore:
         """Give the order the lease, and return it. Return None if it is not pending or has a valid lease."""
         taken = update(orders).where(orders.c.id == order_id, _is_free(at))
         values = {"lease": lease.token, "lease_until": lease.until}
-        async with self._database.write() as connection:
-            row = (await connection.execute(taken.values(values).returning(*orders.c))).one_or_none()
-        return None if row is None else _order(row)
+        rows = await self._database.execute(taken.values(values).returning(*orders.c))
+        return _order(rows[0]) if rows else None
 
     async def renew(self, order_id: str, lease: Lease) -> bool:
         """Extend the lease until `lease.until`."""
@@ -110,9 +107,8 @@ class OrderStore:
         return await count_waiting(self._database, orders.c.created_at, _settled_before(before))
 
     async def _change(self, order_id: str, lease: Lease, **values: Any) -> bool:
-        async with self._database.write() as connection:
-            result = await connection.execute(update(orders).where(_is_held(order_id, lease.token)).values(values))
-        return result.rowcount == 1
+        change = update(orders).where(_is_held(order_id, lease.token)).values(values)
+        return bool(await self._database.execute(change.returning(orders.c.id)))
 
 
 def _is_free(at: datetime) -> ColumnElement[bool]:

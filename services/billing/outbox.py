@@ -53,8 +53,7 @@ class Outbox:
         is_too_late = outbox.c.due_at > latest
         if not await self._database.fetch(select(outbox.c.delivery_id).where(is_too_late).limit(1)):
             return
-        async with self._database.write() as connection:
-            await connection.execute(update(outbox).where(is_too_late).values(due_at=now, lease=None))
+        await self._database.execute(update(outbox).where(is_too_late).values(due_at=now, lease=None))
 
     async def claim(self, lease: str, *, now: datetime, until: datetime, limit: int) -> Sequence[Claim]:
         """Claim up to `limit` deliveries that are due at `now`, the longest due first, under a new `lease`.
@@ -81,9 +80,8 @@ class Outbox:
         """
         # The index is by time.
         is_claimed = (outbox.c.due_at == until) & (outbox.c.lease == lease)
-        async with self._database.write() as connection:
-            given_back = update(outbox).where(is_claimed).values(due_at=now, lease=None)
-            return (await connection.execute(given_back)).rowcount > 0
+        give_back = update(outbox).where(is_claimed).values(due_at=now, lease=None)
+        return bool(await self._database.execute(give_back.returning(outbox.c.delivery_id)))
 
     async def handed_over(self, claim: Claim, *, due_again: datetime) -> bool:
         """Record that the queue has accepted the delivery. It is due again at `due_again` if it has not ended.
@@ -101,9 +99,8 @@ class Outbox:
 
     async def _end(self, claim: Claim, **changes: Any) -> bool:
         held: ColumnElement[bool] = (outbox.c.delivery_id == claim.delivery_id) & (outbox.c.lease == claim.lease)
-        async with self._database.write() as connection:
-            ended = await connection.execute(update(outbox).where(held).values(lease=None, **changes))
-        return ended.rowcount == 1
+        end = update(outbox).where(held).values(lease=None, **changes)
+        return bool(await self._database.execute(end.returning(outbox.c.delivery_id)))
 
 
 _CLAIM = (outbox.c.delivery_id, outbox.c.hand_overs, outbox.c.failures, outbox.c.lease, outbox.c.traceparent)

@@ -28,9 +28,10 @@ from sqlalchemy.exc import IntegrityError
 
 from services.billing.bills import Bill, BillLine
 from services.billing.deliveries import FINAL_STATUSES, Delivery, DeliveryStatus, ReportedStatus
-from services.common.database import Database, Transaction
+from services.common.database import Database
 from services.common.measures import TRACEPARENT_LENGTH, traceparent
 from services.common.times import utc
+from services.common.transactions import Transaction
 
 MAX_DETAIL = 500
 

@@ -48,7 +48,8 @@ class BodyTimeout(Problem):
 class DatabaseUnavailable(Problem):
     """The database cannot be reached, or does not answer in time.
 
-    `maybe_written` is True if the connection broke during the commit: then no one knows if something was written.
+    `maybe_written` is True if the connection broke during the commit, or in a statement that is committed by itself:
+    then no one knows if something was written.
     """
 
     status = 503

@@ -9,9 +9,6 @@ thread. So statements run in the thread of the event loop, with these exceptions
 
 Transactions that write are committed together if they wait for each other (group commit): the disk is the slowest part.
 
-SQLAlchemy's engine here is the synchronous one, in a greenlet, as its asyncio extension uses it too: what calls the
-engine runs in `greenlet_spawn`, and the connection waits with `await_`.
-
 Source: SQLite, "Write-Ahead Logging", "Savepoints", "Result and Error Codes".
 """
 
@@ -24,10 +21,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, QueuePool, Row, Select, create_engine
+from sqlalchemy import URL, Connection, Engine, Executable, QueuePool, Row, Select, create_engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.util import await_, greenlet_spawn
@@ -37,10 +34,10 @@ from mstoken.blocking import DaemonThreads
 from mstoken.per_process import PerProcess
 from mstoken.private_files import make_private_file
 from services.common import telemetry
+from services.common.transactions import Parameters, Rows, Transaction, rows_of
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
 BUSY_SECONDS = 10.0
 """How long a writer waits for the writers before it, in seconds. There is one writer at a time, in all processes."""
@@ -118,17 +115,17 @@ class SQLite:
             return connection.execute(query, parameters).all()
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator["Statements"]:
+    async def read(self) -> AsyncIterator[Transaction]:
         """Enclose a transaction that sees one state of the file. It cannot write."""
         async with self._places:
             connection = await greenlet_spawn(_begun, self._readers, "BEGIN")
             try:
-                yield Statements(connection)
+                yield Transaction(connection)
             finally:
                 await greenlet_spawn(connection.close)
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator["Statements"]:
+    async def write(self) -> AsyncIterator[Transaction]:
         """Enclose a transaction, which is committed at its end, together with others that wait for their turn by then.
 
         One that raises is undone alone. It may have seen what the others have written, so it returns like they do when
@@ -140,7 +137,7 @@ class SQLite:
                 group = await self._join_group()
                 try:
                     group.begin_member()
-                    yield Statements(group.connection)
+                    yield Transaction(group.connection)
                     group.end_member()
                 except BaseException:
                     if not group.undo_member():
@@ -154,6 +151,13 @@ class SQLite:
                 await asyncio.shield(group.committing)
             raise
         await asyncio.shield(group.committing)
+
+    async def execute(self, statement: Executable, parameters: Parameters, committing: Callable[[], None]) -> Rows:
+        """Execute one statement in a transaction of `write`. Call `committing` before the commit."""
+        async with self.write() as transaction:
+            rows = rows_of(await transaction.execute(statement, parameters))
+            committing()
+        return rows
 
     async def take_turns(self, transaction: object, names: Sequence[str]) -> None:
         """Do nothing: the transaction has SQLite's write lock."""
@@ -248,17 +252,6 @@ class SQLite:
 
     def _open_writer(self) -> sqlite3.Connection:
         return self._open(_Connection, 0)
-
-
-class Statements:
-    """The statements of a transaction."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def execute(self, statement: Executable, parameters: Parameters = None, /) -> CursorResult[*tuple[Any, ...]]:
-        """Execute a statement, or the same one with several parameters. Return its result."""
-        return await greenlet_spawn(self._connection.execute, statement, parameters)
 
 
 class _Group:

@@ -37,9 +37,10 @@ from sqlalchemy.sql.functions import FunctionElement
 from typing_extensions import override
 
 from services.common.backlog import Waiting
-from services.common.database import Database, Transaction
+from services.common.database import Database
 from services.common.queries import count_waiting
 from services.common.times import utc
+from services.common.transactions import Transaction
 from services.product.catalogue import Product
 from services.product.reservations import MAX_HOLD, Reservation, ReservationItem, ReservationLine, lines_of
 from services.product.search import search_text, words_of
@@ -191,8 +192,7 @@ class ProductStore:
 
     async def add(self, product: Product) -> None:
         """Add a new product."""
-        async with self._database.write() as connection:
-            await connection.execute(insert(products).values(_columns(product)))
+        await self._database.execute(insert(products), _columns(product))
 
     async def get(self, product_id: str) -> Product | None:
         """Return the product; None if there is no such product."""

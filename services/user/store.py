@@ -84,16 +84,14 @@ class ProfileStore:
         """Add a new profile. Do nothing if the user has one, even if it is added at the same time."""
         values = _columns(profile)
         try:
-            async with self._database.write() as connection:
-                await connection.execute(insert(profiles).values(values))
+            await self._database.execute(insert(profiles), values)
         except IntegrityError:
             return
 
     async def change(self, uid: str, changes: Mapping[str, Any]) -> None:
         """Set fields of an existing profile."""
-        async with self._database.write() as connection:
-            statement = update(profiles).where(profiles.c.uid == uid)
-            await connection.execute(statement.values({**changes, "updated_at": utc_now()}))
+        change = update(profiles).where(profiles.c.uid == uid)
+        await self._database.execute(change.values({**changes, "updated_at": utc_now()}))
 
 
 class AttemptStore:
@@ -132,9 +130,8 @@ class AttemptStore:
 
     async def remove(self, attempt: Attempt) -> bool:
         """Do not count an attempt any more. Return False if it does not count."""
-        async with self._database.write() as connection:
-            removed = await connection.execute(delete(attempts).where(attempts.c.id == attempt.id))
-        return removed.rowcount > 0
+        remove = delete(attempts).where(attempts.c.id == attempt.id).returning(attempts.c.id)
+        return bool(await self._database.execute(remove))
 
     async def knows_network(self, account: str, network: str, *, since: int) -> bool:
         """Return whether an account was logged in to from a network, at `since` or later."""

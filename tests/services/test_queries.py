@@ -30,8 +30,9 @@ from services.billing.orders import IdempotencyKey, Lease, Order, OrderItem
 from services.billing.outbox import Outbox
 from services.billing.store import BillStore, DeliveryStore
 from services.billing.unfinished import UnfinishedWork
-from services.common.database import Database, Transaction
+from services.common.database import Database
 from services.common.ids import new_id
+from services.common.transactions import Transaction
 from services.product.app import MIGRATIONS as PRODUCT
 from services.product.catalogue import Catalogue
 from services.product.reservations import HOLD, ReservationItem, Reservations
@@ -57,12 +58,13 @@ MAX_ROWS = 1_000
 """PostgreSQL: how many rows a step of a statement may have."""
 
 EXECUTIONS = {f"connection.{name}" for name in ("execute", "scalar", "scalars", "stream", "exec_driver_sql")} | {
+    "self._database.execute",
     "self._database.fetch",
     "database.fetch",
 }
 """How the stores execute statements."""
 
-BEFORE_THE_STORES = ("database.py", "sqlite.py", "postgresql.py", "migrations.py", "revisions.py")
+BEFORE_THE_STORES = ("database.py", "sqlite.py", "postgresql.py", "transactions.py", "migrations.py", "revisions.py")
 """Modules whose statements are not for the tables of a service."""
 
 UID = "user-7"
@@ -76,20 +78,18 @@ class Sent:
     parameters: Any
 
 
-class WatchedConnection:
-    """A connection that notes from where its statements are executed."""
+class WatchedTransaction(Transaction):
+    """A transaction that notes from where its statements are executed."""
 
-    def __init__(self, connection: Transaction, places: set[tuple[str, int]]) -> None:
-        self._connection = connection
+    def __init__(self, transaction: Transaction, places: set[tuple[str, int]]) -> None:
+        self._transaction = transaction
         self._places = places
 
+    @override
     def execute(self, *arguments: Any) -> Any:
         frame = sys._getframe(1)
         self._places.add((frame.f_code.co_filename, frame.f_lineno))
-        return self._connection.execute(*arguments)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
+        return self._transaction.execute(*arguments)
 
 
 class WatchedDatabase(Database):
@@ -106,16 +106,22 @@ class WatchedDatabase(Database):
         return super().fetch(*arguments)
 
     @override
+    def execute(self, *arguments: Any) -> Any:
+        frame = sys._getframe(1)
+        self.places.add((frame.f_code.co_filename, frame.f_lineno))
+        return super().execute(*arguments)
+
+    @override
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
         async with super().read() as connection:
-            yield WatchedConnection(connection, self.places)
+            yield WatchedTransaction(connection, self.places)
 
     @override
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
         async with super().write() as connection:
-            yield WatchedConnection(connection, self.places)
+            yield WatchedTransaction(connection, self.places)
 
 
 @contextmanager

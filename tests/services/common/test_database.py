@@ -71,6 +71,13 @@ async def value(database: Database) -> int:
         return int((await connection.execute(READ_VALUE)).scalar_one())
 
 
+async def locked_out(database: Database, count: int) -> None:
+    """Return when so many statements wait for a lock of PostgreSQL."""
+    waiting: Select[Any] = select(literal_column("1")).select_from(text("pg_locks")).where(text("NOT granted"))
+    while len(await database.fetch(waiting)) < count:
+        pass
+
+
 async def start_together(url: str, *, then: Callable[[], Awaitable[None]]) -> None:
     """Start processes that open the database, call `then` while all of them wait, and check that all succeed."""
     processes = [
@@ -131,6 +138,23 @@ async def test_a_query_by_itself(database: Database) -> None:
         assert await database.fetch(found, {"name": "a"}) == [(0,)]
     assert await database.fetch(found, {"name": "a"}) == [(7,)]
     assert await database.fetch(found, {"name": "b"}) == []
+
+
+async def test_a_statement_by_itself(database: Database) -> None:
+    """A statement that writes takes parameters, is committed when it returns, and gives the rows of its RETURNING."""
+    change = "UPDATE counter SET value = value + :more WHERE name = :name"
+    assert await database.execute(text(change), {"more": 7, "name": "a"}) == ()
+    assert await value(database) == 7
+    assert await database.execute(text(f"{change} RETURNING value"), {"more": 1, "name": "a"}) == [(8,)]
+    assert await database.execute(text(f"{change} RETURNING value"), {"more": 1, "name": "b"}) == []
+    assert await value(database) == 8
+
+
+async def test_a_statement_by_itself_that_is_refused(database: Database) -> None:
+    """A statement that violates a constraint raises IntegrityError and writes nothing. The next one works."""
+    with pytest.raises(IntegrityError):
+        await database.execute(text("INSERT INTO counter VALUES ('b', 1), ('a', 1)"))
+    assert await database.execute(text("INSERT INTO counter VALUES ('b', 1) RETURNING name")) == [("b",)]
 
 
 async def test_an_exception_undoes_the_transaction(database: Database) -> None:
@@ -423,6 +447,7 @@ class TestPostgreSQL:
             ("tcp_keepalives_interval", "5"),
             ("tcp_keepalives_count", "3"),
             ("TimeZone", "UTC"),
+            ("default_transaction_isolation", "read committed"),
             ("jit", "off"),
         )
         for transaction, isolation, read_only in (
@@ -545,6 +570,39 @@ class TestPostgreSQL:
             assert (await connection.execute(READ_VALUE)).scalar_one() == 0
             await connection.execute(text("UPDATE counter SET value = 1"))
         assert await value(database) == 1
+
+    async def test_a_statement_by_itself_is_no_transaction_block(self, database: Database) -> None:
+        """It is one message to the server. `VACUUM` refuses to run after a `BEGIN`."""
+        await database.execute(text("VACUUM counter"))
+
+    async def test_a_statement_by_itself_that_is_cancelled(self, database: Database) -> None:
+        """A statement that is cancelled while it waits for a lock writes nothing, and its connection can be used."""
+        add = "UPDATE counter SET value = value + 1"
+        async with asyncio.timeout(30), database.write() as connection:
+            await connection.execute(text(add))
+            writers = [asyncio.create_task(database.execute(text(add))) for _ in range(postgresql_module.POOL_SIZE - 2)]
+            await locked_out(database, len(writers))
+            for writer in writers:
+                writer.cancel()
+            ends = await asyncio.gather(*writers, return_exceptions=True)
+            assert all(isinstance(end, asyncio.CancelledError) for end in ends)
+        await asyncio.gather(*(database.execute(text(add)) for _ in range(postgresql_module.POOL_SIZE)))
+        assert await value(database) == 1 + postgresql_module.POOL_SIZE
+
+    async def test_a_server_that_dies_in_a_statement_by_itself(self, server: PostgresServer, fragile: Database) -> None:
+        """Then the statement may have been committed. It was not if there was no connection for it."""
+        add = text("UPDATE counter SET value = value + 1")
+        blocker = await asyncpg.connect(server.url(driver="postgresql"))
+        await blocker.execute("BEGIN; LOCK TABLE counter")
+        writer = asyncio.create_task(fragile.execute(add))
+        await locked_out(fragile, 1)
+        server.kill()
+        with pytest.raises(DatabaseUnavailable) as unknown:
+            await writer
+        with pytest.raises(DatabaseUnavailable) as unsent:
+            await fragile.execute(add)
+        blocker.terminate()
+        assert (unknown.value.maybe_written, unsent.value.maybe_written) == (True, False)
 
     async def test_a_missing_database(self, postgresql: PostgresServer) -> None:
         """If the database does not exist, opening it raises DatabaseUnavailable."""

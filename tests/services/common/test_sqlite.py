@@ -11,8 +11,9 @@ from sqlalchemy import Engine, Select, event, literal_column, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from services.common import sqlite as module
-from services.common.database import Database, Transaction
+from services.common.database import Database
 from services.common.errors import DatabaseUnavailable
+from services.common.transactions import Transaction
 from services.product.app import MIGRATIONS
 
 NAMES: Select[Any] = select(literal_column("name")).select_from(text("people")).order_by(text("name"))

