@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mstoken.problem import Problem
-from services.common.errors import BodyTimeout, Overloaded
+from services.common.errors import BodyTimeout, FrameworkError, Overloaded
 from services.common.load import PROBES
 from services.common.middleware import header
 from services.common.problems import response_to
@@ -68,7 +68,8 @@ class BodyReader:
 
     A body of more than `MAX_BODY_BYTES` is not kept. The app gets status 413 when it reads the body, so that it can
     refuse the caller first. The answer to a body that does not arrive in `max_seconds` is 408, and to one that was
-    given up for newer ones it is 503. Requests without a body, and probes, are passed on at once.
+    given up for newer ones it is 503. The answer to a request with both `Content-Length` and `Transfer-Encoding` is 400.
+    Requests without a body, and probes, are passed on at once.
     """
 
     def __init__(
@@ -105,8 +106,14 @@ class BodyReader:
         await self._app(scope, _too_large if body is None else _replay(body, receive), send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
-        """Return the body, or None if it is too large. Raises `BodyTimeout`, `Overloaded` and `_ClientGone`."""
+        """Return the body, or None if it is too large.
+
+        Raises `BodyTimeout`, `Overloaded`, `_ClientGone`, and `FrameworkError` if the length is announced in two ways.
+        """
         announced = header(scope, b"content-length")
+        if announced and header(scope, b"transfer-encoding"):
+            # Servers differ in which of the two they believe, and attacks use that (RFC 9112, sections 6.1 and 11.2).
+            raise FrameworkError(400, {})
         if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
             return None
         reading = _Reading(asyncio.timeout(self._max_seconds))
@@ -169,12 +176,12 @@ class BodyReader:
 
 def _may_have_body(scope: Scope) -> bool:
     """Return whether a request may have a body (RFC 9112, section 6.3). HTTP/2 needs no header field for one."""
+    has_length = False
     for name, value in scope["headers"]:
-        if name == b"transfer-encoding":
+        if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
             return True
-        if name == b"content-length":
-            return bool(value != b"0")
-    return not scope.get("http_version", "1.1").startswith("1.")
+        has_length = has_length or name == b"content-length"
+    return not has_length and not scope.get("http_version", "1.1").startswith("1.")
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

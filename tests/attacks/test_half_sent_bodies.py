@@ -60,3 +60,18 @@ def test_half_sent_bodies_leave_a_purchase_working(target: Stack, product: dict[
         answers = [connection.recv(65536) for connection in connections]
     assert {answer.split(b"\r\n", 1)[0] for answer in answers} == {b"HTTP/1.1 408 Request Timeout"}
     assert all(b"connection: close" in answer.lower() for answer in answers)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_body_with_two_lengths_is_refused(target: Stack, service: str) -> None:
+    """A body that `Content-Length` denies and `Transfer-Encoding` announces has the limits of others: it is refused.
+
+    The server reads nothing else on the connection (RFC 9112, section 6.1).
+    """
+    lines = ("Host: shop", "Content-Length: 0", "Transfer-Encoding: chunked", "Content-Type: application/json")
+    head = "\r\n".join((f"POST {PATHS[service]} HTTP/1.1", *lines))
+    with socket.create_connection((HOST, getattr(target.ports, service)), timeout=ANSWER_SECONDS) as connection:
+        connection.sendall(f"{head}\r\n\r\n5\r\nab".encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"body_unreadable"' in answer

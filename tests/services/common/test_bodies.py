@@ -120,6 +120,31 @@ async def test_which_requests_may_have_a_body(app: Reader, headers: Headers, htt
     await task
 
 
+@pytest.mark.parametrize("length", [b"0", b"5"])
+@pytest.mark.parametrize("is_length_first", [True, False])
+async def test_a_body_whose_length_is_announced_in_two_ways(app: Reader, length: bytes, is_length_first: bool) -> None:
+    """It is refused before it is read, and the connection is closed: a proxy may have read another request there.
+
+    With a length of 0 first, such a body could be of any size, and take any time.
+    """
+    headers = [(b"content-length", length), (b"transfer-encoding", b"chunked")]
+    connection = Connection(headers if is_length_first else headers[::-1])
+    connection.piece(b"x")
+    await connection.start(BodyReader(app))
+    refused(connection.response(), 400, "body_unreadable")
+    assert connection.response().headers["Connection"] == "close"
+    assert (app.requests, connection.reads) == (0, 0)
+
+
+async def test_a_second_length_counts(app: Reader) -> None:
+    """A length of 0 hides no other field, whatever the server lets through."""
+    connection = Connection([(b"content-length", b"0"), *SOME_BODY])
+    task = connection.start(BodyReader(app))
+    await settle()
+    assert (app.requests, connection.reads) == (0, 1)
+    task.cancel()
+
+
 async def test_probes_are_passed_on_at_once(app: Reader) -> None:
     """A probe is answered although its body does not arrive."""
     connection = Connection(SOME_BODY, path="/healthz")
