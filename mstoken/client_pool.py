@@ -42,28 +42,37 @@ class ClientPool:
         # httpx imports httpcore when it makes its first client. The first request must not wait for that.
         self._idle: deque[tuple[httpx.AsyncClient, float]] = deque([(make(), clock())])
         """The clients that are not lent, and when they came back. The last one was used last."""
+        self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:
         """Lend a client. The answer must have been read at the end of the block.
 
-        Raise `httpx.PoolTimeout` if none comes back in time.
+        If the block raises, the client is closed. Raise `httpx.PoolTimeout` if none comes back in time.
         """
         await self._wait_for_a_place()
-        client = self._idle.pop()[0] if self._idle else self._make()
         try:
-            yield client
+            client = self._idle.pop()[0] if self._idle else self._make()
+            try:
+                yield client
+            except BaseException:
+                # Its connection may be occupied for ever: httpcore 1.0.9 does not free one whose request is cancelled
+                # at the moment at which it is open, nor one whose request is cancelled twice.
+                self._close_soon(client)
+                raise
+            self._idle.append((client, self._clock()))
         finally:
             self._free.release()
-            self._idle.append((client, self._clock()))
-            await self._close_the_oldest()
+        await self._close_the_oldest()
 
     async def aclose(self) -> None:
         """Close all clients. One that is lent is closed when it comes back."""
         self._is_closed = True
         while self._idle:
             await self._idle.popleft()[0].aclose()
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     async def _wait_for_a_place(self) -> None:
         if not self._free.locked():
@@ -81,3 +90,14 @@ class ClientPool:
             await self.aclose()
         elif len(self._idle) > self._max_idle or self._clock() - self._idle[0][1] > self._idle_seconds:
             await self._idle.popleft()[0].aclose()
+
+    def _close_soon(self, client: httpx.AsyncClient) -> None:
+        """Close a client without waiting for it: the task that had it may be cancelled once more."""
+        closing = asyncio.create_task(client.aclose(), name="mstoken client of a failed request")
+        self._closing.add(closing)
+        closing.add_done_callback(self._closed)
+
+    def _closed(self, closing: "asyncio.Task[None]") -> None:
+        self._closing.discard(closing)
+        if not closing.cancelled():
+            closing.exception()  # The connection has failed before.

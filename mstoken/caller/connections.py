@@ -41,14 +41,8 @@ class Connections:
         self._may_use_proxies = may_use_proxies
         self._verify = httpx.create_ssl_context(trust_env=may_use_proxies) if transport is None else True
         """The certificates that are trusted, read once for all connections."""
-        self._kept = ClientPool(
-            lambda: self._client(httpx.Limits(keepalive_expiry=KEPT_SECONDS)),
-            max_clients=MAX_REQUESTS,
-            max_idle=MAX_KEPT_CLIENTS,
-            idle_seconds=KEPT_SECONDS,
-            wait_seconds=TIMEOUT_SECONDS,
-        )
-        self._new: httpx.AsyncClient | None = None
+        self._kept = self._pool(httpx.Limits(keepalive_expiry=KEPT_SECONDS), max_idle=MAX_KEPT_CLIENTS)
+        self._new = self._pool(httpx.Limits(max_keepalive_connections=0), max_idle=0)
 
     async def post(
         self, url: str, content: Mapping[str, Any], headers: Mapping[str, str], *, new: bool = False
@@ -58,24 +52,28 @@ class Connections:
         The time-out is 5 s. Raise `httpx.HTTPError`; after one of `DIED`, another try needs a new connection, because
         the other kept connections may have died too.
         """
-        if new:
-            limits = httpx.Limits(max_connections=MAX_REQUESTS, max_keepalive_connections=0)
-            client = self._new = self._new or self._client(limits)
-            return await client.post(url, json=content, headers=headers)
-        async with self._kept.client() as client:
+        async with (self._new if new else self._kept).client() as client:
             return await client.post(url, json=content, headers=headers)
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self._kept.aclose()
-        if self._new is not None:
-            await self._new.aclose()
+        await self._new.aclose()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_error: object) -> None:
         await self.aclose()
+
+    def _pool(self, limits: httpx.Limits, *, max_idle: int) -> ClientPool:
+        return ClientPool(
+            lambda: self._client(limits),
+            max_clients=MAX_REQUESTS,
+            max_idle=max_idle,
+            idle_seconds=KEPT_SECONDS,
+            wait_seconds=TIMEOUT_SECONDS,
+        )
 
     def _client(self, limits: httpx.Limits) -> httpx.AsyncClient:
         return httpx.AsyncClient(

@@ -68,7 +68,7 @@ class BodyReader:
 
     A body of more than `MAX_BODY_BYTES` is not kept. The app gets status 413 when it reads the body, so that it can
     refuse the caller first. The answer to a body that does not arrive in `max_seconds` is 408, and to one that was
-    given up for newer ones it is 503. The answer to a request with both `Content-Length` and `Transfer-Encoding` is 400.
+    given up for newer ones it is 503. If both `Content-Length` and `Transfer-Encoding` announce the body, it is 400.
     Requests without a body, and probes, are passed on at once.
     """
 

@@ -16,7 +16,7 @@ from services.common.database import Database
 from services.common.late_writes import LateWrites
 from services.user.accounts import FAILED_LOG_IN_SECONDS, Accounts
 from services.user.attempts import FORGET_SECONDS, Attempts
-from services.user.firebase import LIMITS, TIMEOUT, AdminSessions, IdentityToolkit, Sessions
+from services.user.firebase import AdminSessions, IdentityToolkit, Sessions
 from services.user.profiles import Profiles
 from services.user.routes import add_routes
 from services.user.settings import UserSettings
@@ -32,25 +32,25 @@ def create_app(
     firebase: Settings | None = None,
     verifier: TokenVerifier | None = None,
     sessions: Sessions | None = None,
-    client: httpx.AsyncClient | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
     failed_log_in_seconds: float = FAILED_LOG_IN_SECONDS,
 ) -> FastAPI:
     """Return the app. Without arguments it is configured from the environment, and configures the log of its process.
 
-    `firebase` are the settings of the Firebase project; by default they come from the environment. `verifier`,
-    `sessions` and `client`, for Firebase's REST API, replace the real ones. A refused log-in is answered after
-    `failed_log_in_seconds`, so that its time tells nothing. Raises `SettingsError`.
+    `firebase` are the settings of the Firebase project; by default they come from the environment. `verifier` and
+    `sessions` replace the real ones, and `transport` the network to Firebase's REST API. A refused log-in is answered
+    after `failed_log_in_seconds`, so that its time tells nothing. Raises `SettingsError`.
     """
     settings = settings or UserSettings()
     firebase = firebase or Settings()
     verifier = verifier or TokenVerifier("user", firebase)
-    client = client or httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS)
+    toolkit = IdentityToolkit(firebase, transport=transport)
     database = Database(settings.database_url, MIGRATIONS)
     late_writes = LateWrites()
     attempts = Attempts(AttemptStore(database), late_writes)
     profiles = Profiles(ProfileStore(database))
     accounts = Accounts(
-        IdentityToolkit(firebase, client),
+        toolkit,
         sessions or AdminSessions(firebase),
         profiles,
         attempts,
@@ -64,6 +64,6 @@ def create_app(
         settings=settings,
         verifier=verifier,
         database=database,
-        resources=[client, late_writes, Repeated("forget attempts", attempts.forget, every_seconds=FORGET_SECONDS)],
+        resources=[toolkit, late_writes, Repeated("forget attempts", attempts.forget, every_seconds=FORGET_SECONDS)],
         backlogs=[attempts.unforgotten],
     )

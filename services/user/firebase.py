@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import google.auth.exceptions
 import httpx
@@ -18,6 +18,7 @@ from typing_extensions import override
 from mstoken import Settings
 from mstoken.admin import AdminApp
 from mstoken.blocking import call_blocking
+from mstoken.client_pool import ClientPool
 from mstoken.problem import Problem
 from mstoken.strict_jwt import unverified
 from mstoken.wire import API_KEY_HEADER
@@ -35,10 +36,16 @@ from services.user.errors import (
 
 ANSWER_SECONDS = 5.0
 """Maximum time for an answer of Firebase, in seconds. The time-out of httpx begins again with each piece of it."""
-TIMEOUT = httpx.Timeout(ANSWER_SECONDS, connect=3.0, pool=1.0)
-LIMITS = httpx.Limits(max_connections=64, max_keepalive_connections=20)
+POOL_SECONDS = 1.0
+"""How long a request waits for a free connection, in seconds."""
+TIMEOUT = httpx.Timeout(ANSWER_SECONDS, connect=3.0, pool=POOL_SECONDS)
+MAX_CONNECTIONS = 64
 """Fewer connections than a process works on requests (`services.common.load`): while Firebase does not answer, log-ins
 must leave room for the requests that need no Firebase."""
+MAX_IDLE_CONNECTIONS = 20
+IDLE_SECONDS = 5.0
+"""How long an idle connection is used again, in seconds."""
+LIMITS = httpx.Limits(max_connections=1, keepalive_expiry=IDLE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +108,34 @@ _REFRESH_ERRORS: Mapping[str, Callable[[], Problem]] = {
 
 
 class IdentityToolkit:
-    """Firebase Auth's REST API, with the project's API key. Every call raises `FirebaseUnavailable`."""
+    """Firebase Auth's REST API, with the project's API key. Every call raises `FirebaseUnavailable`.
+
+    Use it with `async with`, which closes the connections at the end.
+    """
 
     def __init__(
-        self, settings: Settings, client: httpx.AsyncClient, *, answer_seconds: float = ANSWER_SECONDS
+        self,
+        settings: Settings,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
-        """`client` must have time-outs, and is closed by its owner. An answer is waited for `answer_seconds`.
+        """`transport` replaces the network. An answer is waited for `answer_seconds`.
 
         Raises `SettingsError` without an API key.
         """
         self._accounts_url = settings.identity_toolkit_url
         self._token_url = settings.secure_token_url
         self._headers = {API_KEY_HEADER: settings.web_api_key}
-        self._client = client
+        verify = httpx.create_ssl_context()  # Read once, for all connections.
+        # Not one client for all: httpcore does not free each connection whose request is cancelled (`ClientPool`).
+        self._clients = ClientPool(
+            lambda: httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS, transport=transport, verify=verify),
+            max_clients=MAX_CONNECTIONS,
+            max_idle=MAX_IDLE_CONNECTIONS,
+            idle_seconds=IDLE_SECONDS,
+            wait_seconds=POOL_SECONDS,
+        )
         self._answer_seconds = answer_seconds
         self._breaker = CircuitBreaker("Firebase's REST API")
 
@@ -136,10 +158,16 @@ class IdentityToolkit:
         names = {"localId": "user_id", "idToken": "id_token", "refreshToken": "refresh_token"}
         return _session({ours: answer.get(theirs) for ours, theirs in (names | {"expiresIn": "expires_in"}).items()})
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self._clients.aclose()
+
     async def _post(self, url: str, errors: Mapping[str, Callable[[], Problem]], **body: Any) -> dict[str, Any]:
         with _asking(self._breaker) as outcome:
-            async with within(self._answer_seconds):
-                response = await self._client.post(url, headers=self._headers, **body)
+            async with within(self._answer_seconds), self._clients.client() as client:
+                response = await client.post(url, headers=self._headers, **body)
             outcome.succeeded()
         try:
             answer = response.json()

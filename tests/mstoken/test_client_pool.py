@@ -9,6 +9,7 @@ import pytest
 
 from mstoken.client_pool import ClientPool
 from tests.clock import FakeClock
+from tests.silent_server import SilentServer
 
 MAX_CLIENTS = 4
 MAX_IDLE = 3
@@ -135,14 +136,79 @@ async def test_a_request_does_not_wait_for_long(pool: ClientPool) -> None:
     await burst(pool, MAX_CLIENTS)
 
 
-async def test_after_an_error_the_client_is_lent_again(pool: ClientPool, clients: Clients) -> None:
-    """The client replaces a connection that failed. A request that was cancelled keeps no place either."""
-    for error in (httpx.ReadError("reset"), asyncio.CancelledError()):
-        for _ in range(MAX_CLIENTS + 1):
-            with pytest.raises(type(error)):
-                async with pool.client():
-                    raise error
-    assert len(clients.made) == 1
+@pytest.mark.parametrize("error", [httpx.ReadError("reset"), asyncio.CancelledError(), ZeroDivisionError()])
+async def test_a_client_whose_request_failed_is_not_lent_again(
+    pool: ClientPool, clients: Clients, error: BaseException
+) -> None:
+    """Its connection may be occupied for ever. The client is closed, and a new one takes its place."""
+    for _ in range(MAX_CLIENTS + 1):
+        with pytest.raises(type(error)):
+            async with pool.client():
+                raise error
+    async with pool.client() as client:
+        assert client is clients.made[-1]
+    await asyncio.sleep(0)
+    assert clients.open() == [MAX_CLIENTS + 1]
+
+
+async def test_a_client_that_cannot_be_made_takes_no_place(clients: Clients) -> None:
+    """If clients cannot be made for a while, the pool lends as many as before when they can."""
+    failures = iter([False, *[True] * MAX_CLIENTS])
+
+    def make() -> httpx.AsyncClient:
+        if next(failures, False):
+            raise OSError("too many open files")
+        return clients()
+
+    pool = ClientPool(make, max_clients=MAX_CLIENTS, max_idle=0, idle_seconds=IDLE_SECONDS, wait_seconds=0.01)
+    async with pool.client():
+        for _ in range(MAX_CLIENTS):
+            with pytest.raises(OSError, match="too many open files"):
+                await burst(pool, 1)
+    await burst(pool, MAX_CLIENTS)
+    await pool.aclose()
+
+
+async def test_closing_waits_for_the_clients_of_failed_requests(clients: Clients, pool: ClientPool) -> None:
+    """No connection is open when the pool is closed."""
+    with pytest.raises(ZeroDivisionError):
+        async with pool.client():
+            raise ZeroDivisionError
+    assert clients.open() == [0]
+    await pool.aclose()
+    assert clients.open() == []
+
+
+@pytest.mark.parametrize("cancels", [1, 2])
+async def test_requests_that_are_cancelled_at_any_moment_hold_up_no_other(cancels: int) -> None:
+    """A request that is cancelled while its connection is opened, or cancelled twice, leaves the pool working.
+
+    httpcore does not free the connections of some of them, and a client with one connection would wait for it for ever.
+    """
+
+    def make() -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            limits=httpx.Limits(max_connections=1), timeout=httpx.Timeout(60, pool=0), verify=False
+        )
+
+    with SilentServer() as server:
+        pool = ClientPool(make, max_clients=1, max_idle=1, idle_seconds=60, wait_seconds=60)
+
+        async def request() -> None:
+            async with pool.client() as client:
+                await client.get(f"http://127.0.0.1:{server.port}/")
+
+        for turns in range(25):
+            requesting = asyncio.create_task(request())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for _ in range(cancels):
+                requesting.cancel()
+                await asyncio.sleep(0)
+            # httpx.PoolTimeout would be the error of a client whose connection is occupied.
+            with pytest.raises(asyncio.CancelledError):
+                await requesting
+        await pool.aclose()
 
 
 async def test_closing(pool: ClientPool, clients: Clients) -> None:

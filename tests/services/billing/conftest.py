@@ -169,7 +169,7 @@ async def open_shop(
             firebase=SETTINGS,
             verifier=firebase.verifier("user"),
             sessions=project,
-            client=project.client(),
+            transport=project.transport(),
         )
 
     schemas = {"product": PRODUCT_MIGRATIONS, "billing": MIGRATIONS}

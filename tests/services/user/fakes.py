@@ -57,11 +57,11 @@ class FakeProject:
         replay = MemoryReplayStore(clock=self._clock)
         return TokenVerifier("user", self.firebase.settings(), firebase=self, replay=replay, clock=self._clock)
 
-    def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+    def transport(self) -> httpx.MockTransport:
+        return httpx.MockTransport(self._answer)
 
     def toolkit(self) -> IdentityToolkit:
-        return IdentityToolkit(SETTINGS, self.client())
+        return IdentityToolkit(SETTINGS, transport=self.transport())
 
     async def open(self) -> None: ...
 

@@ -29,7 +29,7 @@ from services.user.errors import (
     TooManyAttempts,
     UserNotFound,
 )
-from services.user.firebase import TIMEOUT, AccountStatus, AdminSessions, IdentityToolkit, Session
+from services.user.firebase import AccountStatus, AdminSessions, IdentityToolkit, Session
 from services.user.profiles import Profiles
 from tests.mstoken.test_settings import environment
 from tests.services.user.fakes import FakeProject, MemoryAttempts, MemoryProfiles, failure
@@ -123,8 +123,7 @@ async def test_log_ins_do_not_all_wait_for_a_silent_firebase() -> None:
     """After five that got no answer in time, log-ins are refused at once, to leave room for other requests."""
     network = SilentTransport()
     settings = Settings(project_id="demo-silent", emulator_host="127.0.0.1:9")
-    async with httpx.AsyncClient(transport=network) as client:
-        toolkit = IdentityToolkit(settings, client, answer_seconds=0.01)
+    async with IdentityToolkit(settings, transport=network, answer_seconds=0.01) as toolkit:
         for _ in range(50):
             with pytest.raises(FirebaseUnavailable):
                 await toolkit.log_in("maya@example.com", PASSWORD)
@@ -144,7 +143,7 @@ async def test_refreshes_do_not_all_wait_for_a_silent_firebase() -> None:
 def test_production_needs_an_api_key() -> None:
     """Without an API key, the service does not start in a production project."""
     with pytest.raises(SettingsError, match="MSTOKEN_API_KEY"):
-        IdentityToolkit(Settings(project_id="shop-prod"), httpx.AsyncClient())
+        IdentityToolkit(Settings(project_id="shop-prod"))
 
 
 def _caller(session: Session) -> UserCaller:
@@ -159,8 +158,8 @@ def _alive(session: Session, standing: AccountStatus) -> bool:
 @pytest.fixture
 async def toolkit(auth_emulator: Settings) -> AsyncIterator[IdentityToolkit]:
     """The REST API of the Auth emulator."""
-    async with httpx.AsyncClient(timeout=TIMEOUT) as client:
-        yield IdentityToolkit(auth_emulator, client)
+    async with IdentityToolkit(auth_emulator) as toolkit:
+        yield toolkit
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ async def user(project: FakeProject, database_url: str) -> AsyncIterator[httpx.A
         firebase=SETTINGS,
         verifier=project.verifier(),
         sessions=project,
-        client=project.client(),
+        transport=project.transport(),
         failed_log_in_seconds=0.0,
     )
     async with serving(app) as client:
@@ -311,7 +311,7 @@ async def test_customers_behind_a_proxy(project: FakeProject, database_url: str,
         firebase=SETTINGS,
         verifier=project.verifier(),
         sessions=project,
-        client=project.client(),
+        transport=project.transport(),
         failed_log_in_seconds=0.0,
     )
     async with serving(app) as user:
