@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,14 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mstoken.errors import SettingsError
+from mstoken.extras import MissingExtra, needed_by
 from mstoken.uri import normalized
 from mstoken.wire import Mode
 
 AUTH_EMULATOR_VARIABLE = "FIREBASE_AUTH_EMULATOR_HOST"
+RUN_EMULATOR = f"Run `mstoken emulator`, and set {AUTH_EMULATOR_VARIABLE} to its address"
+"""What to do if no signed Auth emulator answers at the address of the settings."""
+REPLAY_URL_VARIABLE = "MSTOKEN_REPLAY_URL"
 STATUS_URL_VARIABLE = "MSTOKEN_STATUS_URL"
 REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 """The beginnings of URLs that redis-py reads."""
@@ -73,7 +79,7 @@ Google |
     base_url: str | None = Field(default=None, validation_alias="MSTOKEN_BASE_URL")
     require_proof: bool = Field(default=False, validation_alias="MSTOKEN_REQUIRE_PROOF")
     nonce_secret: SecretStr | None = Field(default=None, validation_alias="MSTOKEN_NONCE_SECRET")
-    replay_url: str = Field(default="sqlite:///.mstoken/spent-ids.db", validation_alias="MSTOKEN_REPLAY_URL")
+    replay_url: str = Field(default="sqlite:///.mstoken/spent-ids.db", validation_alias=REPLAY_URL_VARIABLE)
     status_url: str | None = Field(default=None, validation_alias=STATUS_URL_VARIABLE)
     single_instance: bool = Field(default=False, validation_alias="MSTOKEN_SINGLE_INSTANCE")
     certificates_file: Path | None = Field(default=None, validation_alias="MSTOKEN_CERTIFICATES_FILE")
@@ -218,11 +224,7 @@ Google |
         if self.emulator_host:
             return "emulator"
         if self.project_id.startswith(DEMO_PREFIX):
-            raise SettingsError(
-                f"GOOGLE_CLOUD_PROJECT is {self.project_id!r}, which exists on emulators only, and "
-                f"{AUTH_EMULATOR_VARIABLE} is not set. Set it to the address that `mstoken emulator` prints, such as "
-                "127.0.0.1:9100."
-            )
+            raise SettingsError(emulator_missing(self.project_id))
         raise SettingsError(
             "MSTOKEN_API_KEY is not set. Set it to the web API key from the project settings in the Firebase console."
         )
@@ -238,6 +240,27 @@ Google |
 
     def _google_api(self, host: str) -> str:
         return f"http://{self.emulator_host}/{host}/v1" if self.emulator_host else f"https://{host}/v1"
+
+
+def emulator_missing(project_id: str) -> str:
+    """Return what to say about a project of emulators if no emulator is set."""
+    return (
+        f"GOOGLE_CLOUD_PROJECT is {project_id!r}, which exists on emulators only, and {AUTH_EMULATOR_VARIABLE} is not "
+        "set. Set it to the address that `mstoken emulator` prints, such as 127.0.0.1:9100."
+    )
+
+
+@contextmanager
+def needed_by_setting(variable: str, scheme: str, extra: str) -> Iterator[None]:
+    """Raise `SettingsError` if an import in the block fails because `extra` is not installed.
+
+    `variable` has a URL with this scheme.
+    """
+    try:
+        with needed_by(f"{variable}={scheme}:…", extra):
+            yield
+    except MissingExtra as error:
+        raise SettingsError(f"{error}") from error
 
 
 def without_blanks(values: Any) -> Any:

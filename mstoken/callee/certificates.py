@@ -31,6 +31,7 @@ from mstoken.errors import VerifierUnavailable
 from mstoken.header_fields import cache_directives, delta_seconds
 from mstoken.log_events import log_event
 from mstoken.refresher import Refresher
+from mstoken.settings import RUN_EMULATOR
 from mstoken.single_flight import SingleFlight
 
 FETCH_TIMEOUT_SECONDS = 5.0
@@ -76,15 +77,17 @@ class PublishedCertificates(CertificateSource):
         # A new client for each fetch: there are a few fetches a day, and a kept connection would be dead by then. A
         # proxy does not reach the emulators, which are those that use plain HTTP.
         uses_proxies = self._url.startswith("https:")
+        # The raw Auth emulator has no certificates.
+        advice = "" if uses_proxies else f". {RUN_EMULATOR}"
         async with httpx.AsyncClient(
             transport=self._transport, timeout=FETCH_TIMEOUT_SECONDS, trust_env=uses_proxies
         ) as client:
-            response = await client.get(self._url)
+            try:
+                response = await client.get(self._url)
+            except httpx.RequestError as error:
+                text = f"{self._url} could not be reached: {str(error) or 'no answer in time'}{advice}"
+                raise type(error)(text, request=error.request) from error
         if not response.is_success:
-            # Plain HTTP is an emulator's, and the raw Auth emulator has no certificates.
-            advice = (
-                "" if uses_proxies else ". Run `mstoken emulator`, and set FIREBASE_AUTH_EMULATOR_HOST to its address"
-            )
             text = f"{self._url} answered {response.status_code}{advice}"
             raise httpx.HTTPStatusError(text, request=response.request, response=response)
         return Fetched(_pem_by_key_id(response.content), _max_age_seconds(response))
@@ -98,10 +101,17 @@ class CertificateFile(CertificateSource):
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._named = f"MSTOKEN_CERTIFICATES_FILE is {str(path)!r}"
 
     @override
     async def fetch(self) -> Fetched:
-        return Fetched(_pem_by_key_id(await asyncio.to_thread(self._path.read_bytes)), FILE_MAX_AGE_SECONDS)
+        try:
+            certificates = _pem_by_key_id(await asyncio.to_thread(self._path.read_bytes))
+        except OSError as error:
+            raise type(error)(f"{self._named}: the file cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise ValueError(f"{self._named}: the file does not contain certificates in Google's format") from error
+        return Fetched(certificates, FILE_MAX_AGE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

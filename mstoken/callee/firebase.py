@@ -17,7 +17,7 @@ from mstoken.blocking import DEADLINE_SECONDS, call_blocking
 from mstoken.callee.admin_verification import admin_verification
 from mstoken.callee.certificates import CertificateCache, CertificateFile, CertificateSource, PublishedCertificates
 from mstoken.errors import Refusal, SettingsError, TokenExpired, TokenUntrusted, VerifierUnavailable
-from mstoken.settings import AUTH_EMULATOR_VARIABLE, DEMO_PREFIX, Settings
+from mstoken.settings import DEMO_PREFIX, Settings, emulator_missing
 from mstoken.strict_jwt import Unverified
 from mstoken.upstream_errors import Meaning, meaning_of
 
@@ -203,12 +203,10 @@ def make_auth_client(app: firebase_admin.App) -> auth.Client:
     try:
         return auth._get_client(app)
     except google.auth.exceptions.DefaultCredentialsError as error:
-        text = f"firebase-admin finds no credentials, which it needs to look up identities: {error}"
         if str(app.project_id).startswith(DEMO_PREFIX):
-            text = (
-                f"GOOGLE_CLOUD_PROJECT is {app.project_id!r}, which exists on emulators only, and "
-                f"{AUTH_EMULATOR_VARIABLE} is not set. Set it to the address that `mstoken emulator` prints."
-            )
+            # What Google's library says about credentials would hide the setting that is missing.
+            raise SettingsError(emulator_missing(str(app.project_id))) from None
+        text = f"firebase-admin finds no credentials, which it needs to look up identities: {error}"
         raise SettingsError(text) from error
 
 

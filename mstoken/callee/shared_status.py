@@ -26,9 +26,8 @@ from typing import Any, NamedTuple, Protocol
 from mstoken.backoff import Backoff
 from mstoken.callee.firebase import IdentityDirectory, IdentityStatus
 from mstoken.errors import VerifierUnavailable
-from mstoken.extras import needed_by
 from mstoken.log_events import log_event
-from mstoken.settings import REDIS_SCHEMES, STATUS_URL_VARIABLE, Settings
+from mstoken.settings import REDIS_SCHEMES, REPLAY_URL_VARIABLE, STATUS_URL_VARIABLE, Settings, needed_by_setting
 from mstoken.single_flight import SingleFlight
 
 STORE_SECONDS = 0.25
@@ -220,7 +219,7 @@ def status_store(settings: Settings) -> StatusStore | None:
     scheme = url.partition(":")[0]
     if scheme not in REDIS_SCHEMES:
         return None
-    with needed_by(f"{STATUS_URL_VARIABLE}={scheme}:…", "redis"):
+    with needed_by_setting(STATUS_URL_VARIABLE if settings.status_url else REPLAY_URL_VARIABLE, scheme, "redis"):
         from mstoken.callee.redis_status import RedisStatusStore
     return RedisStatusStore(url, settings.project_id)
 

@@ -13,7 +13,7 @@ from mstoken.caller.answers import json_member
 from mstoken.caller.connections import DIED, Connections
 from mstoken.errors import SignInRefused, SignInUnavailable
 from mstoken.header_fields import retry_after_seconds
-from mstoken.settings import Settings
+from mstoken.settings import RUN_EMULATOR, Settings
 from mstoken.wire import API_KEY_HEADER
 
 MAX_ATTEMPTS = 3
@@ -33,11 +33,13 @@ class TokenExchange:
         url: str,
         *,
         code_path: Sequence[str],
+        advice: str = "",
         jitter: Callable[[], float] = RANDOM.random,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`server` is the name of the server in errors, `code_path` the place of the code in its error answers.
+        `advice` says what to do if the server cannot be reached.
 
         `jitter` returns a number from 0 to 1, `clock` seconds since the epoch.
         """
@@ -45,6 +47,7 @@ class TokenExchange:
         self._server = server
         self._url = url
         self._code_path = code_path
+        self._advice = f". {advice}" if advice else ""
         self._backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter)
         self._sleep = sleep
 
@@ -94,7 +97,9 @@ class TokenExchange:
             except DIED:
                 return await connections.post(self._url, content, await headers(), new=True)
         except httpx.HTTPError as error:
-            raise SignInUnavailable(uid, f"{self._server} could not be reached ({type(error).__name__})") from error
+            host = httpx.URL(self._url).netloc.decode()
+            text = f"{self._server} could not be reached at {host} ({type(error).__name__}){self._advice}"
+            raise SignInUnavailable(uid, text) from error
 
     def _token(self, uid: str, response: httpx.Response, member: str) -> str:
         token = json_member(response, member)
@@ -128,7 +133,14 @@ class SignIn:
     ) -> None:
         """`jitter` returns a number from 0 to 1. Raise `SettingsError` if a production project has no API key."""
         url = f"{settings.identity_toolkit_url}/accounts:signInWithCustomToken"
-        self._exchange = TokenExchange("Firebase", url, code_path=("error", "message"), jitter=jitter, sleep=sleep)
+        self._exchange = TokenExchange(
+            "Firebase",
+            url,
+            code_path=("error", "message"),
+            advice=RUN_EMULATOR if settings.emulator_host else "",
+            jitter=jitter,
+            sleep=sleep,
+        )
         self._headers = {API_KEY_HEADER: settings.web_api_key}
 
     async def exchange(self, connections: Connections, uid: str, custom_token: str) -> str:

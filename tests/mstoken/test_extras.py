@@ -93,6 +93,31 @@ def test_a_store_of_spent_ids_without_its_extra(url: str, extra: str, lacks: str
 
 
 @pytest.mark.process
+@pytest.mark.parametrize(
+    ("urls", "variable"),
+    [
+        ({"replay_url": "redis://host"}, "MSTOKEN_REPLAY_URL"),
+        ({"status_url": "redis://host"}, "MSTOKEN_STATUS_URL"),
+        ({"replay_url": "redis://host", "status_url": "rediss://other"}, "MSTOKEN_STATUS_URL"),
+    ],
+    ids=["replay", "status", "both"],
+)
+def test_shared_status_without_its_extra(urls: dict[str, str], variable: str) -> None:
+    """The error names the variable that is set: by default the Redis of spent ids has the status too."""
+    code = f"""if True:
+        import sys
+        from mstoken import Settings
+        from mstoken.callee.shared_status import status_store
+        sys.modules["redis"] = None
+        status_store(Settings(project_id="real-shop", **{urls!r}))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    scheme = (urls.get("status_url") or urls["replay_url"]).partition(":")[0]
+    sentence = f"{variable}={scheme}:… needs the extra redis. Install it: pip install 'mstoken[redis]'"
+    assert done.stderr.splitlines()[-1] == f"mstoken.errors.SettingsError: {sentence}"
+
+
+@pytest.mark.process
 @pytest.mark.parametrize("module", ["asgi", "flask", "starlette", "testing.project", "wsgi"])
 def test_adapters_import_no_other_framework(module: str) -> None:
     """An app of one framework needs none of the others."""

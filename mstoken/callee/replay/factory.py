@@ -1,15 +1,13 @@
 """The replay store that the settings name."""
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from mstoken.callee.replay.memory import SoleMemoryReplayStore
 from mstoken.callee.replay.sqlite import SQLiteReplayStore
 from mstoken.callee.replay.store import ReplayStore
 from mstoken.errors import SettingsError
-from mstoken.extras import MissingExtra, needed_by
-from mstoken.settings import DEMO_PREFIX, Settings
+from mstoken.settings import DEMO_PREFIX, REPLAY_URL_VARIABLE, Settings, needed_by_setting
 from mstoken.wire import CLOCK_SKEW_SECONDS
 
 FUNCTIONS_EMULATOR_VARIABLE = "FUNCTIONS_EMULATOR"
@@ -53,15 +51,15 @@ def replay_store(settings: Settings, audience: str, environment: Mapping[str, st
             _check_is_shared(settings, environment)
             return SQLiteReplayStore(rest.removeprefix("///"), clock_skew_seconds=clock_skew_seconds)
         case "redis" | "rediss" | "unix":
-            with _needed_by(scheme, "redis"):
+            with needed_by_setting(REPLAY_URL_VARIABLE, scheme, "redis"):
                 from mstoken.callee.replay.redis import RedisReplayStore
             return RedisReplayStore(settings.replay_url, clock_skew_seconds=clock_skew_seconds)
         case "postgresql" | "postgres":
-            with _needed_by(scheme, "postgresql"):
+            with needed_by_setting(REPLAY_URL_VARIABLE, scheme, "postgresql"):
                 from mstoken.callee.replay.postgresql import PostgreSQLReplayStore
             return PostgreSQLReplayStore(settings.replay_url, clock_skew_seconds=clock_skew_seconds)
         case "firestore" if colon and "/" not in (database := rest.removeprefix("//")):
-            with _needed_by(scheme, "firestore"):
+            with needed_by_setting(REPLAY_URL_VARIABLE, scheme, "firestore"):
                 from mstoken.callee.replay.firestore import DEFAULT_DATABASE, FirestoreReplayStore
             return FirestoreReplayStore(
                 settings.project_id, database or DEFAULT_DATABASE, clock_skew_seconds=clock_skew_seconds
@@ -71,16 +69,6 @@ def replay_store(settings: Settings, audience: str, environment: Mapping[str, st
         f"MSTOKEN_REPLAY_URL begins with {scheme!r}: it must be memory:, sqlite:///path, redis://host, "
         "postgresql://host/database or firestore:."
     )
-
-
-@contextmanager
-def _needed_by(scheme: str, extra: str) -> Iterator[None]:
-    """Raise `SettingsError` if an import in the block fails because `extra` is not installed."""
-    try:
-        with needed_by(f"MSTOKEN_REPLAY_URL={scheme}:…", extra):
-            yield
-    except MissingExtra as error:
-        raise SettingsError(f"{error}") from error
 
 
 def platform_without_shared_disk(settings: Settings, environment: Mapping[str, str]) -> str | None:

@@ -17,6 +17,7 @@ from redis.exceptions import AskError, ClusterError, NoScriptError, RedisCluster
 from typing_extensions import override
 
 from mstoken.errors import SettingsError, VerifierUnavailable
+from mstoken.settings import REPLAY_URL_VARIABLE
 from mstoken.single_flight import SingleFlight
 
 TIMEOUT_SECONDS = 1.0
@@ -30,7 +31,6 @@ CLUSTER_GROUPS = 32
 CONNECTIONS_OF_A_GROUP = 4
 """Maximum number of calls under way for one group, so that a node that hangs does not take all connections."""
 
-REPLAY_URL_VARIABLE = "MSTOKEN_REPLAY_URL"
 OTHER_MODE = "OTHERMODE"
 """Begins the error of a script that found that the server is the node of a cluster unexpectedly, or is not."""
 

@@ -366,6 +366,55 @@ async def test_the_raw_auth_emulator_has_no_certificates() -> None:
         await PublishedCertificates("http://127.0.0.1:9099/certificates", transport=missing).fetch()
 
 
+@pytest.mark.parametrize(
+    ("url", "error", "text"),
+    [
+        (
+            "http://127.0.0.1:9199/certificates",
+            httpx.ConnectError("All connection attempts failed"),
+            "http://127.0.0.1:9199/certificates could not be reached: All connection attempts failed. "
+            "Run `mstoken emulator`, and set FIREBASE_AUTH_EMULATOR_HOST to its address",
+        ),
+        (
+            "https://certificates",
+            httpx.ConnectTimeout(""),
+            "https://certificates could not be reached: no answer in time",
+        ),
+    ],
+    ids=["emulator", "Google"],
+)
+async def test_a_network_error_names_the_address(url: str, error: httpx.RequestError, text: str) -> None:
+    """It keeps its class and its cause, and says what to do about an emulator."""
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        await PublishedCertificates(url, transport=httpx.MockTransport(fail)).fetch()
+    assert str(caught.value) == text
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, "the file cannot be read: No such file or directory"),
+        ("root:x:0:0", "the file does not contain certificates in Google's format"),
+        ("[]", "the file does not contain certificates in Google's format"),
+        ('{"keys": []}', "the file does not contain certificates in Google's format"),
+    ],
+    ids=["missing", "text", "list", "JWKS"],
+)
+async def test_a_wrong_file_names_its_setting(tmp_path: Path, content: str | None, text: str) -> None:
+    """The error has the variable, the path and what is wrong."""
+    path = tmp_path / "certificates.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises((OSError, ValueError)) as caught:
+        await CertificateFile(path).fetch()
+    assert str(caught.value) == f"MSTOKEN_CERTIFICATES_FILE is {str(path)!r}: {text}"
+
+
 async def test_certificates_from_a_file(keys: list[Key], clock: FakeClock, tmp_path: Path) -> None:
     """The file is read at the start, and read again after it was renewed. A missing file is named in the refusal."""
     path = tmp_path / "certificates.json"

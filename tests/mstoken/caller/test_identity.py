@@ -299,12 +299,9 @@ class TestFresh:
         project.transport.wait_for_ends(2 + 3)
         assert {(record.name, record.levelno) for record in caplog.records} == {("mstoken.tokens", logging.WARNING)}
         assert {record.__dict__["audience"] for record in caplog.records} == {"product"}
-        assert {record.__dict__["error"] for record in caplog.records} == {
-            "Firebase could not be reached (ConnectError)"
-        }
-        assert set(caplog.messages) == {
-            "no token ahead of need for product: Firebase could not be reached (ConnectError)"
-        }
+        reason = "Firebase could not be reached at identitytoolkit.googleapis.com (ConnectError)"
+        assert {record.__dict__["error"] for record in caplog.records} == {reason}
+        assert set(caplog.messages) == {f"no token ahead of need for product: {reason}"}
 
     def test_a_defect_does_not_end_the_stocking(self, project: Project, caplog: pytest.LogCaptureFixture) -> None:
         """The call raises the exception, which is also logged with its traceback. A second later, stocking goes on."""

@@ -172,7 +172,9 @@ class TestBrokerMinter:
     async def test_a_network_error(self) -> None:
         """A network error is not a refusal of the credential."""
         broker = Broker(httpx.ConnectTimeout("x"))
-        with pytest.raises(SignInUnavailable, match=r"the token service could not be reached \(ConnectTimeout\)$"):
+        with pytest.raises(
+            SignInUnavailable, match=r"the token service could not be reached at tokens.example \(ConnectTimeout\)$"
+        ):
             await broker.mint()
         assert broker.credential.refusals == 0
 

@@ -184,7 +184,9 @@ class TestDeadConnection:
     async def test_a_second_death_is_an_outage(self, kind: type[httpx.HTTPError]) -> None:
         """A new connection that dies too is not the fault of an old one."""
         exchange = Exchange(dead(kind), dead(kind))
-        with pytest.raises(SignInUnavailable, match=rf"the server could not be reached \({kind.__name__}\)$"):
+        with pytest.raises(
+            SignInUnavailable, match=rf"the server could not be reached at tokens.example \({kind.__name__}\)$"
+        ):
             await exchange()
         assert len(exchange.server.requests) == 2
 
@@ -263,7 +265,9 @@ class TestFinalErrors:
         """Waiting twice for a server that does not answer would make the call wait too long."""
         error = kind("x")
         exchange = Exchange(error)
-        with pytest.raises(SignInUnavailable, match=rf"the server could not be reached \({kind.__name__}\)$") as caught:
+        with pytest.raises(
+            SignInUnavailable, match=rf"the server could not be reached at tokens.example \({kind.__name__}\)$"
+        ) as caught:
             await exchange()
         assert caught.value.__cause__ is error
         assert len(exchange.server.requests) == 1
@@ -381,8 +385,10 @@ class TestSignIn:
         assert caught.value.identity == "svc:billing"
 
     async def test_a_network_error(self) -> None:
-        """The error does not repeat the text of the network error."""
-        with pytest.raises(SignInUnavailable, match=r"Firebase could not be reached \(ReadTimeout\)$"):
+        """The error names the address and what to do, and does not repeat the text of the network error."""
+        advice = "Run `mstoken emulator`, and set FIREBASE_AUTH_EMULATOR_HOST to its address"
+        text = rf"Firebase could not be reached at 127\.0\.0\.1:9099 \(ReadTimeout\)\. {advice}$"
+        with pytest.raises(SignInUnavailable, match=text):
             await SigningIn(httpx.ReadTimeout("custom-token"))()
 
     @pytest.mark.parametrize("status", [400, 401, 403, 404])

@@ -90,7 +90,9 @@ def test_an_outage_has_exit_status_3(run: Run) -> None:
     result = run("token", "--to", "product", "--as", "billing", env=env)
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr == (
-        "mstoken: svc:billing could not sign in to Firebase: Firebase could not be reached (ConnectError)\n"
+        "mstoken: svc:billing could not sign in to Firebase: "
+        f"Firebase could not be reached at {HOST}:1 (ConnectError). "
+        "Run `mstoken emulator`, and set FIREBASE_AUTH_EMULATOR_HOST to its address\n"
     )
 
 
