@@ -14,11 +14,13 @@ run demo: setup
 
 # The tests that need nothing outside their own process: to run after every edit. Each worker reads all test files, so
 # their bytecode is kept, also where the environment says otherwise. One worker more than processors, because some tests
-# wait, and few examples for each property.
+# wait, and few examples for each property. The tests of the storefront run meanwhile, and are reported at the end.
 unit: setup
-	@npm --prefix web --silent test
-	@PYTHONDONTWRITEBYTECODE= exec $(BIN)/pytest -m unit --hypothesis-profile quick $(GROUPED) \
-		--numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1))
+	@mkdir -p .data; npm --prefix web --silent test >.data/web-tests.log 2>&1 & web=$$!; \
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -m unit --hypothesis-profile quick $(GROUPED) \
+		--numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)); status=$$?; \
+	if wait $$web; then echo "The tests of the storefront have passed."; \
+	else status=1; cat .data/web-tests.log; fi; exit $$status
 
 # What a commit must pass: formatting, lint, types and the unit tests.
 check: lint types unit

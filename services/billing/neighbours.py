@@ -6,9 +6,11 @@ token of its own, as long as not too many calls need one. A service that does no
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -80,6 +82,12 @@ class _Neighbour:
     failed: type[NeighbourFailed]
 
 
+@cache
+def _authorities() -> ssl.SSLContext:
+    """Return the certificate authorities that connections trust. They are read once in a process: it takes 25 ms."""
+    return httpx.create_ssl_context()
+
+
 class Neighbours:
     """The services Product and User. Every call raises `NeighbourUnavailable` or `NeighbourFailed` on failure.
 
@@ -102,7 +110,6 @@ class Neighbours:
         """
         self._identity = identity
         self._deadline_seconds = deadline_seconds
-        verify = httpx.create_ssl_context()  # Read once, for all connections.
 
         def neighbour(url: str, unavailable: type[NeighbourUnavailable], failed: type[NeighbourFailed]) -> _Neighbour:
             name = unavailable.service
@@ -114,7 +121,7 @@ class Neighbours:
                     limits=LIMITS,
                     event_hooks={"request": [_note_sent], "response": [_note_refused]},
                     transport=transport,
-                    verify=verify,
+                    verify=_authorities() if transport is None else True,
                 ),
                 max_clients=MAX_CONNECTIONS,
                 max_idle=MAX_IDLE_CONNECTIONS,

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,9 @@ def compose() -> Any:
     return loaded(DEPLOY / "compose.yaml")
 
 
+@cache
 def terraform() -> dict[str, list[Any]]:
-    """Return the blocks of all Terraform files: kind of block -> blocks."""
+    """Return the blocks of all Terraform files: kind of block -> blocks. All tests share them."""
     blocks: dict[str, list[Any]] = {}
     for path in sorted(TERRAFORM.glob("*.tf")):
         for kind, found in read(path).items():
