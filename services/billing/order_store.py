@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from services.billing.bills import Bill
 from services.billing.errors import ORDER_REFUSALS, OrderRefused
 from services.billing.orders import MAX_LEASE, IdempotencyKey, Lease, Order, OrderItem
-from services.billing.store import MAX_DETAIL, add_bill, orders
+from services.billing.store import MAX_DETAIL, orders, rows_of_bill
 from services.common.backlog import Waiting
 from services.common.database import Database
 from services.common.queries import count_waiting
@@ -80,11 +80,8 @@ class OrderStore:
 
     async def issue(self, bill: Bill, lease: Lease) -> bool:
         """Store the order's bill, and settle the order."""
-        async with self._database.write() as connection:
-            if (await connection.execute(_ISSUE, {"bill": bill.id, "held_under": lease.token})).rowcount == 0:
-                return False
-            await add_bill(connection, bill)
-        return True
+        held = {"bill": bill.id, "held_under": lease.token}
+        return await self._database.update_then_insert(_ISSUE, held, rows_of_bill(bill))
 
     async def forget(self, *, before: datetime, limit: int) -> int:
         """Delete up to `limit` orders that were placed and settled before `before`. Return how many."""

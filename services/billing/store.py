@@ -31,7 +31,7 @@ from services.billing.deliveries import FINAL_STATUSES, Delivery, DeliveryStatus
 from services.common.database import Database
 from services.common.measures import TRACEPARENT_LENGTH, traceparent
 from services.common.times import utc
-from services.common.transactions import Transaction
+from services.common.transactions import NewRows
 
 MAX_DETAIL = 500
 
@@ -103,9 +103,6 @@ outbox = Table(
     Index("outbox_by_due_time", "due_at"),
 )
 """Deliveries that have not reached a final status. `services.billing.outbox` uses it."""
-
-
-_ADD, _ADD_LINES = insert(bills), insert(bill_lines)
 
 
 class BillStore:
@@ -185,10 +182,9 @@ class DeliveryStore:
         return None if row is None else _delivery(row)
 
 
-async def add_bill(connection: Transaction, bill: Bill) -> None:
-    """Add a new bill with its lines, in the transaction of `connection`."""
-    await connection.execute(_ADD, _bill_columns(bill))
-    await connection.execute(_ADD_LINES, _line_columns(bill))
+def rows_of_bill(bill: Bill) -> NewRows:
+    """Return the rows of a new bill and of its lines."""
+    return {bills: [_bill_columns(bill)], bill_lines: _line_columns(bill)}
 
 
 def _bills_of(uid: str | None) -> Select[Any]:

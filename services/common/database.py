@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from sqlalchemy import URL, Connection, Executable, Row, Select, literal_column, make_url, select
+from sqlalchemy import URL, Connection, Executable, Row, Select, Update, literal_column, make_url, select
 from sqlalchemy.exc import ArgumentError
 from typing_extensions import TypeVarTuple
 
@@ -21,7 +21,7 @@ from services.common.errors import DatabaseUnavailable
 from services.common.postgresql import PostgreSQL
 from services.common.revisions import is_newest
 from services.common.sqlite import FileLost, SQLite
-from services.common.transactions import Parameters, Rows, Transaction
+from services.common.transactions import NewRows, Parameters, Rows, Transaction
 
 Ts = TypeVarTuple("Ts")
 
@@ -115,6 +115,17 @@ class Database:
             self._kind.check_in_place()
         return rows
 
+    async def update_then_insert(self, update: Update, parameters: Mapping[str, Any], new_rows: NewRows) -> bool:
+        """Execute `update`. If it changes a row, insert `new_rows`, and return True. Otherwise write nothing.
+
+        It takes less time than a transaction of `write` that does the same, and promises and raises the same.
+        """
+        with _Outages(self._kind) as outages:
+            self._kind.check_in_place()
+            is_done = await self._kind.update_then_insert(update, parameters, new_rows, outages.note_commit)
+            self._kind.check_in_place()
+        return is_done
+
     async def take_turns(self, transaction: Transaction, *names: str) -> None:
         """Wait until no other transaction holds one of `names`, and hold them until this transaction ends.
 
@@ -145,6 +156,12 @@ class _Kind(Protocol):
 
     async def execute(self, statement: Executable, parameters: Parameters, committing: Callable[[], None]) -> Rows:
         """Execute one statement that writes. Call `committing` when it may be committed from then on."""
+        ...
+
+    async def update_then_insert(
+        self, update: Update, parameters: Mapping[str, Any], new_rows: NewRows, committing: Callable[[], None]
+    ) -> bool:
+        """Execute `update`, and if it changes a row, insert `new_rows`. Call `committing` as `execute` does."""
         ...
 
     def read(self) -> AbstractAsyncContextManager[Transaction]:

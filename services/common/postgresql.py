@@ -12,18 +12,40 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Executable, Row, Select, create_engine, event, text
+from sqlalchemy import (
+    ARRAY,
+    URL,
+    Connection,
+    Engine,
+    Executable,
+    Row,
+    Select,
+    String,
+    Table,
+    Update,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+    true,
+)
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import greenlet_spawn
 from typing_extensions import TypeVarTuple
 
 from services.common import telemetry
-from services.common.transactions import Parameters, Rows, Transaction, rows_of, to_the_end
+from services.common.transactions import NewRows, Parameters, Rows, Transaction, rows_of, to_the_end
 
 Ts = TypeVarTuple("Ts")
 
@@ -74,10 +96,6 @@ class PostgreSQL:
         self._url = url
         self._engine = _engine(url)
         telemetry.trace_statements(self._engine)
-        self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        # A transaction that only reads cannot fail at this level, and sees one state of the data.
-        self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        self._writing = self._engine.execution_options(isolation_level="READ COMMITTED")
 
     def migrate(self, upgrade: Callable[[Connection], None]) -> None:
         """Call `upgrade` in a transaction that writes, one process at a time, in an event loop of its own."""
@@ -92,7 +110,7 @@ class PostgreSQL:
         return await greenlet_spawn(self._fetch, query, parameters)
 
     def _fetch(self, query: Select[*Ts], parameters: Mapping[str, Any] | None) -> Sequence[Row[*Ts]]:
-        with self._single.connect() as connection:
+        with self._engine.connect() as connection:
             return connection.execute(query, parameters).all()
 
     async def execute(self, statement: Executable, parameters: Parameters, committing: Callable[[], None]) -> Rows:
@@ -103,17 +121,44 @@ class PostgreSQL:
         return await greenlet_spawn(self._execute, statement, parameters, committing)
 
     def _execute(self, statement: Executable, parameters: Parameters, committing: Callable[[], None]) -> Rows:
-        with self._single.connect() as connection:
+        with self._engine.connect() as connection:
             committing()
             return rows_of(connection.execute(statement, parameters))
 
+    async def update_then_insert(
+        self, update: Update, parameters: Mapping[str, Any], new_rows: NewRows, committing: Callable[[], None]
+    ) -> bool:
+        """Execute `update`, and if it changes a row, insert `new_rows`, as one statement of `execute`."""
+        columns = {table: tuple(rows[0]) for table, rows in new_rows.items()}
+        arrays = {
+            _array_name(table, column): [row[column] for row in rows]
+            for table, rows in new_rows.items()
+            for column in columns[table]
+        }
+        statement = _update_then_insert(update, tuple(columns.items()))
+        [(updated,)] = await self.execute(statement, {**parameters, **arrays}, committing)
+        return bool(updated)
+
     def read(self) -> AbstractAsyncContextManager[Transaction]:
         """Enclose a transaction that sees one state of the data. It cannot write."""
-        return _transaction(self._reading)
+        # A transaction that only reads cannot fail at this level.
+        return self._transaction(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     def write(self) -> AbstractAsyncContextManager[Transaction]:
         """Enclose a transaction that may write."""
-        return _transaction(self._writing)
+        return self._transaction(isolation_level="READ COMMITTED")
+
+    @asynccontextmanager
+    async def _transaction(self, **options: Any) -> AsyncIterator[Transaction]:
+        """Enclose a transaction. Its first statement begins it."""
+        connection = await greenlet_spawn(self._engine.connect)
+        try:
+            connection.execution_options(**options)
+            yield Transaction(connection)
+            await greenlet_spawn(_commit, connection)
+        except BaseException:
+            await to_the_end(greenlet_spawn(connection.close))
+            raise
 
     async def take_turns(self, transaction: Transaction, names: Sequence[str]) -> None:
         """Lock `names` until the transaction ends."""
@@ -136,26 +181,42 @@ class PostgreSQL:
     def _migrate(self, upgrade: Callable[[Connection], None]) -> None:
         engine = _engine(self._url, is_patient=True)
         try:
-            with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
+            with engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
                 # The turn may take long. Waits for tables stay short, because their readers wait behind a migration.
                 connection.execute(text(f"SET LOCAL lock_timeout = {_milliseconds(MIGRATION_TURN_SECONDS)}"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATIONS})
                 connection.execute(text(f"SET LOCAL lock_timeout = {_milliseconds(LOCK_SECONDS)}"))
                 upgrade(connection)
+                connection.commit()
         finally:
             engine.dispose()
 
 
-@asynccontextmanager
-async def _transaction(engine: Engine) -> AsyncIterator[Transaction]:
-    """Enclose a transaction. The first statement begins it, and the end commits it."""
-    connection = await greenlet_spawn(engine.connect)
-    try:
-        yield Transaction(connection)
-        await greenlet_spawn(_commit, connection)
-    except BaseException:
-        await to_the_end(greenlet_spawn(connection.close))
-        raise
+@cache
+def _update_then_insert(update: Update, tables: tuple[tuple[Table, tuple[str, ...]], ...]) -> Select[int]:
+    """Return the statement that executes `update`, and inserts rows if that changes one. It returns the number changed.
+
+    The rows come from arrays, one for each column, so that it is the same statement for any number of rows.
+
+    Source: PostgreSQL, "Data-Modifying Statements in WITH".
+    """
+    updated = update.returning(literal_column("1")).cte("updated")
+    inserts = []
+    for table, names in tables:
+        arrays = [bindparam(_array_name(table, name), type_=ARRAY(_in_array(table.c[name].type))) for name in names]
+        rows = func.unnest(*arrays).table_valued(*names).render_derived(f"{table.name}_rows")
+        new = select(*rows.c).join_from(updated, rows, true())
+        inserts.append(insert(table).from_select(names, new).cte(table.name))
+    return select(func.count()).select_from(updated).add_cte(*inserts)
+
+
+def _in_array(column: TypeEngine[Any]) -> TypeEngine[Any]:
+    """Return the type of a column in an array. A string that is too long must not be cut, but refused by the table."""
+    return String() if isinstance(column, String) else column
+
+
+def _array_name(table: Table, column: str) -> str:
+    return f"{table.name}_{column}"
 
 
 def _commit(connection: Connection) -> None:
@@ -168,6 +229,8 @@ def _engine(url: URL, *, is_patient: bool = False) -> Engine:
     engine = create_engine(
         url,
         hide_parameters=True,
+        # For each connection, not for an engine: that would be a listener, which slows down every statement.
+        isolation_level="AUTOCOMMIT",
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=POOL_SECONDS,

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, Executable, QueuePool, Row, Select, create_engine
+from sqlalchemy import URL, Connection, Engine, Executable, QueuePool, Row, Select, Update, create_engine, insert
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.util import await_, greenlet_spawn
@@ -34,7 +34,7 @@ from mstoken.blocking import DaemonThreads
 from mstoken.per_process import PerProcess
 from mstoken.private_files import make_private_file
 from services.common import telemetry
-from services.common.transactions import Parameters, Rows, Transaction, rows_of
+from services.common.transactions import NewRows, Parameters, Rows, Transaction, rows_of
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -158,6 +158,17 @@ class SQLite:
             rows = rows_of(await transaction.execute(statement, parameters))
             committing()
         return rows
+
+    async def update_then_insert(
+        self, update: Update, parameters: Mapping[str, Any], new_rows: NewRows, committing: Callable[[], None]
+    ) -> bool:
+        """Execute `update`, and if it changes a row, insert `new_rows`, in a transaction of `write`."""
+        async with self.write() as transaction:
+            is_done = (await transaction.execute(update, parameters)).rowcount > 0
+            for table, rows in new_rows.items() if is_done else ():
+                await transaction.execute(insert(table), rows)
+            committing()
+        return is_done
 
     async def take_turns(self, transaction: object, names: Sequence[str]) -> None:
         """Do nothing: the transaction has SQLite's write lock."""

@@ -8,12 +8,14 @@ import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Executable, Row
+from sqlalchemy import Connection, CursorResult, Executable, Row, Table
 from sqlalchemy.util import greenlet_spawn
 
 T = TypeVar("T")
 Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 Rows: TypeAlias = Sequence[Row[*tuple[Any, ...]]]
+NewRows: TypeAlias = Mapping[Table, Sequence[Mapping[str, Any]]]
+"""Rows to insert, by their table. Those of one table have the same columns."""
 
 
 class Transaction:

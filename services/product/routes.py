@@ -141,13 +141,14 @@ def _add_reservation_routes(routes: APIRouter, reservations: Reservations) -> No
 
     @routes.post(
         "/reservations/{bill_id}/commit",
+        status_code=204,
         tags=["for services"],
         dependencies=_BILLING,
         responses=REFUSALS | documented(ReservationNotFound, ReservationExpired, ReservationReleased),
     )
-    async def commit_reservation(bill_id: BillId) -> ReservationShape:
+    async def commit_reservation(bill_id: BillId) -> None:
         """Sell the items that are reserved for a bill. This is final; a repeated request changes nothing."""
-        return reservation_shape(await reservations.commit(bill_id))
+        await reservations.commit(bill_id)
 
     @routes.delete(
         "/reservations/{bill_id}",

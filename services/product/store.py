@@ -305,6 +305,10 @@ class ReservationStore:
                 await _put_back(connection, {line.product_id: line.quantity for line in after.lines})
         return before, after
 
+    async def sell(self, bill_id: str) -> bool:
+        """Commit the bill's reservation if it is held. Return False, and change nothing, if not."""
+        return bool(await self._database.execute(_SELL, {"bill": bill_id}))
+
     async def expired(self, *, at: datetime, limit: int) -> Sequence[str]:
         """Return up to `limit` bills whose reservation may expire, those that have waited longest first."""
         query = select(reservations.c.bill_id).where(_is_overdue(at)).order_by(reservations.c.expires_at).limit(limit)
@@ -372,6 +376,7 @@ _ADD_TO_STOCK = (
 )
 _ADD, _ADD_LINES = insert(reservations), insert(reservation_lines)
 _UPDATE = update(reservations).where(reservations.c.bill_id == bindparam("bill"))
+_SELL = _UPDATE.where(reservations.c.status == "held").values(status="committed").returning(reservations.c.bill_id)
 
 
 async def _lock(connection: Transaction, bill_id: str) -> Reservation | None:

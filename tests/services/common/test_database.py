@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import Select, literal_column, select, text
+from sqlalchemy import Column, Integer, MetaData, Select, String, Table, bindparam, literal_column, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 
 from services.billing import app as billing
@@ -45,6 +45,8 @@ SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 """Ends the other connections to this database, and waits until they have ended."""
+COUNTER = Table("counter", MetaData(), Column("name", String(10)), Column("value", Integer))
+SET_VALUE = COUNTER.update().where(COUNTER.c.name == bindparam("which")).values(value=bindparam("new"))
 READ_VALUE = text("SELECT value FROM counter WHERE name = 'a'")
 
 
@@ -155,6 +157,25 @@ async def test_a_statement_by_itself_that_is_refused(database: Database) -> None
     with pytest.raises(IntegrityError):
         await database.execute(text("INSERT INTO counter VALUES ('b', 1), ('a', 1)"))
     assert await database.execute(text("INSERT INTO counter VALUES ('b', 1) RETURNING name")) == [("b",)]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_an_update_with_new_rows(database: Database, count: int) -> None:
+    """If the update changes a row, the rows are inserted too. Otherwise nothing is written."""
+    rows = [{"name": f"n{number}", "value": number} for number in range(count)]
+    assert not await database.update_then_insert(SET_VALUE, {"which": "b", "new": 7}, {COUNTER: rows})
+    assert await database.fetch(select(COUNTER)) == [("a", 0)]
+    assert await database.update_then_insert(SET_VALUE, {"which": "a", "new": 7}, {COUNTER: rows})
+    found = await database.fetch(select(COUNTER).order_by(COUNTER.c.name))
+    assert found == [("a", 7), *((row["name"], row["value"]) for row in rows)]
+
+
+async def test_an_update_whose_new_rows_are_refused(database: Database) -> None:
+    """If a row violates a constraint, nothing is written, and the error is an IntegrityError."""
+    rows = [{"name": "b", "value": 1}, {"name": "a", "value": 1}]
+    with pytest.raises(IntegrityError):
+        await database.update_then_insert(SET_VALUE, {"which": "a", "new": 7}, {COUNTER: rows})
+    assert await database.fetch(select(COUNTER)) == [("a", 0)]
 
 
 async def test_an_exception_undoes_the_transaction(database: Database) -> None:
@@ -570,6 +591,12 @@ class TestPostgreSQL:
             assert (await connection.execute(READ_VALUE)).scalar_one() == 0
             await connection.execute(text("UPDATE counter SET value = 1"))
         assert await value(database) == 1
+
+    async def test_a_new_row_that_is_too_long(self, database: Database) -> None:
+        """A text that is too long for its column is refused, and not cut."""
+        rows = [{"name": "far too long a name", "value": 1}]
+        with pytest.raises(DBAPIError, match="too long"):
+            await database.update_then_insert(SET_VALUE, {"which": "a", "new": 7}, {COUNTER: rows})
 
     async def test_a_statement_by_itself_is_no_transaction_block(self, database: Database) -> None:
         """It is one message to the server. `VACUUM` refuses to run after a `BEGIN`."""

@@ -237,10 +237,9 @@ async def test_a_sale(api: ProductApi) -> None:
     """Sold items stay out of stock, however often the sale is repeated, and cannot be released."""
     kettle, bill_id = await api.offer(10), new_id()
     held = answered(await api.reserve(bill_id, (kettle, 3)), 201)
-    sold = answered(await api.commit(bill_id))
-    assert sold == held | {"status": "committed"}
-    assert answered(await api.commit(bill_id)) == sold
-    assert answered(await api.reserve(bill_id, (kettle, 3)), 200) == sold
+    for _ in range(2):
+        assert (await api.commit(bill_id)).status_code == 204
+    assert answered(await api.reserve(bill_id, (kettle, 3)), 200) == held | {"status": "committed"}
     refused(await api.release(bill_id), 409, "reservation_committed")
     assert await api.stock(kettle) == 7
 
@@ -408,7 +407,7 @@ async def test_an_expired_reservation_is_held_again(firebase: FakeFirebase, data
         again = answered(await api.reserve(bill_id, (kettle, 3)), 200)
         assert again["lines"] == first["lines"]
         assert again["expires_at"] > first["expires_at"]
-        answered(await api.commit(bill_id))
+        assert (await api.commit(bill_id)).status_code == 204
         assert await api.stock(kettle) == 7
 
 

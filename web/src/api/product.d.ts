@@ -1975,13 +1975,11 @@ export interface operations {
         requestBody?: never;
         responses: {
             /** @description Successful Response */
-            200: {
+            204: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content: {
-                    "application/json": components["schemas"]["ReservationShape"];
-                };
+                content?: never;
             };
             /** @description The token is missing, not valid, expired, or was used before. */
             401: {
