@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from typing_extensions import override
 
-from mstoken.callee.replay.sqlite_file import BusyError, Connection, SpentIdFile
+from mstoken.callee.replay.sqlite_file import NOTICED_SECONDS, BusyError, Connection, SpentIdFile
 from mstoken.callee.replay.store import ReplayStore, check_is_remembered
 from mstoken.errors import VerifierUnavailable
 from mstoken.wire import CLOCK_SKEW_SECONDS
@@ -24,7 +24,8 @@ class SQLiteReplayStore(ReplayStore):
 
     To spend an id is one insert, which takes about ten microseconds on the event loop. If another worker is writing at
     that moment, the insert is repeated in a thread, on a connection of its own, and waits there. The file holds a few
-    minutes of ids. A missing or damaged file is made anew, and its memory begins then.
+    minutes of ids. A missing or damaged file is made anew, and its memory begins then, or a tenth of a second later:
+    `NOTICED_SECONDS` says why.
 
     One store serves all threads and event loops of a process, and a forked child goes on with connections of its own.
     """
@@ -42,9 +43,11 @@ class SQLiteReplayStore(ReplayStore):
     ) -> None:
         """`clock` returns seconds since the epoch.
 
-        Ids that were issued up to `clock_skew_seconds` after the memory began are refused too.
+        Ids that were issued up to `clock_skew_seconds` after the memory began are refused too, and those of the tenth
+        of a second after that.
         """
-        self._clock_skew_seconds = clock_skew_seconds
+        self._refused_seconds = clock_skew_seconds + NOTICED_SECONDS
+        """How long after the beginning of the memory an id may have been issued that is refused for its age."""
         self._clock = clock
         self._without_waiting = SpentIdFile(Path(path), wait_seconds=0, clock=clock)
         self._with_waiting = SpentIdFile(Path(path), wait_seconds=self._WAIT_SECONDS, clock=clock)
@@ -53,17 +56,22 @@ class SQLiteReplayStore(ReplayStore):
 
     @override
     async def spend(self, one_time_id: str, *, issued_at: float, expires_at: float) -> bool:
-        self._purge_if_due()
+        if self._clock() >= self._purge_at:
+            self._purge_in_background()
 
         def insert(connection: Connection) -> bool:
-            self._check_is_remembered(connection, issued_at)
+            if issued_at <= connection.complete_since + self._refused_seconds:
+                self._check_is_remembered(connection, issued_at)
             inserted = connection.sql.execute(
                 "INSERT INTO spent (id, expires_at) VALUES (?, ?) ON CONFLICT (id) DO NOTHING",
                 (one_time_id.encode(), int(expires_at) + 1),
             )
             return inserted.rowcount == 1
 
-        return await self._use(insert)
+        try:
+            return self._without_waiting.use(insert)
+        except BusyError:
+            return await self._use_and_wait(insert)
 
     @override
     async def ready(self) -> str | None:
@@ -76,7 +84,10 @@ class SQLiteReplayStore(ReplayStore):
             connection.sql.execute("COMMIT")
             self._check_is_remembered(connection, int(self._clock()))
 
-        await self._use(check)
+        try:
+            self._without_waiting.use(check)
+        except BusyError:
+            await self._use_and_wait(check)
         return None
 
     @override
@@ -86,12 +97,8 @@ class SQLiteReplayStore(ReplayStore):
         self._without_waiting.close()
         self._with_waiting.close()
 
-    async def _use(self, work: Callable[[Connection], T]) -> T:
-        """Return the result of `work` with a connection. Wait in a thread if another worker is writing."""
-        try:
-            return self._without_waiting.use(work)
-        except BusyError:
-            pass
+    async def _use_and_wait(self, work: Callable[[Connection], T]) -> T:
+        """Return the result of `work` with a connection. Wait in a thread while another worker is writing."""
         try:
             return await asyncio.to_thread(self._with_waiting.use, work)
         except BusyError:
@@ -101,12 +108,13 @@ class SQLiteReplayStore(ReplayStore):
         now = self._clock()
         # The clock may have been set back. The memory is complete since now at the latest.
         connection.complete_since = min(connection.complete_since, now)
-        check_is_remembered(issued_at, connection.complete_since, self._clock_skew_seconds, now)
+        check_is_remembered(issued_at, connection.complete_since, self._refused_seconds, now)
 
-    def _purge_if_due(self) -> None:
+    def _purge_in_background(self) -> None:
+        """Start to delete what has expired, unless that is under way."""
         now = self._clock()
         # In a forked child, the thread of its parent counts as ended.
-        if now >= self._purge_at and (self._purging is None or not self._purging.is_alive()):
+        if self._purging is None or not self._purging.is_alive():
             self._purge_at = now + self._PURGE_INTERVAL_SECONDS
             # A thread that no event loop waits for: the loop may end before the purge.
             self._purging = threading.Thread(target=self._purge, args=(int(now),), name="mstoken purge", daemon=True)

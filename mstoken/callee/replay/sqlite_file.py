@@ -30,6 +30,13 @@ _SUFFIXES = ("-wal", "-shm", "")
 """The endings of the names of SQLite's files (SQLite, "Write-Ahead Logging"). The database itself is the last."""
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 """Result codes of a damaged file. SQLITE_ERROR means that a table or a column is missing."""
+NOTICED_SECONDS = 0.1
+"""Maximum time for which a worker goes on with a file that was deleted or replaced.
+
+To look for the file after each change takes a sixth of the time of a spend, so a worker that was there less than this
+ago does not look again. What it spends in a file that is lost was issued earlier than this after a new file was made.
+So the ids that were issued that early are refused with a new file, and no id is accepted in both.
+"""
 _ATTEMPTS = 3
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -44,11 +51,15 @@ class BusyError(Exception):
 
 @dataclass(slots=True)
 class Connection:
-    """A connection to the file, and since when the file's memory is complete, in seconds since the epoch."""
+    """A connection to the file, and since when the file's memory is complete, in seconds since the epoch.
+
+    `seen_at` is when the file was last seen in its place, by the same clock.
+    """
 
     sql: sqlite3.Connection
     complete_since: float
     inodes: tuple[int | None, int | None]
+    seen_at: float = float("-inf")
 
 
 class SpentIdFile:
@@ -82,6 +93,9 @@ class SpentIdFile:
                 try:
                     connection = self._connection = self._connection or self._open()
                     result = work(connection)
+                    # After the change, and by the time then: the process may have stood still.
+                    if self._is_in_place(connection):
+                        return result
                 except sqlite3.Error as error:
                     code = _code(error)
                     if code == sqlite3.SQLITE_BUSY:
@@ -92,9 +106,6 @@ class SpentIdFile:
                     continue
                 except OSError as error:
                     raise self._unavailable(error) from error
-                # After the change: only then no other process can have begun a new file before it.
-                if connection.inodes == self._inodes():
-                    return result
                 self._discard(damaged=True)
         raise VerifierUnavailable(f"The file of spent ids is damaged or replaced again and again: {self._path}.")
 
@@ -116,6 +127,16 @@ class SpentIdFile:
     def end_fork(self) -> None:
         """Let threads use the file again, in the parent or in the child."""
         self._lock.release()
+
+    def _is_in_place(self, connection: Connection) -> bool:
+        """Return whether the file of a connection is in its place, or was within the last `NOTICED_SECONDS`."""
+        now = self._clock()
+        if 0 <= now - connection.seen_at < NOTICED_SECONDS:
+            return True
+        if connection.inodes != self._inodes():
+            return False
+        connection.seen_at = now
+        return True
 
     def _close(self) -> None:
         if self._connection is not None:

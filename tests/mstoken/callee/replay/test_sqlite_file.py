@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mstoken.callee.replay.sqlite import SQLiteReplayStore
-from mstoken.callee.replay.sqlite_file import Connection, SpentIdFile
+from mstoken.callee.replay.sqlite_file import NOTICED_SECONDS, Connection, SpentIdFile
 from mstoken.errors import StoreIsNew, VerifierUnavailable
 from mstoken.wire import CLOCK_SKEW_SECONDS
 from tests.clock import FakeClock
@@ -260,6 +260,60 @@ async def test_two_workers_never_use_two_files(store: SQLiteReplayStore, path: P
     await other_worker.aclose()
 
 
+async def test_what_a_worker_spends_in_a_lost_file_is_not_accepted_in_the_new_one(
+    store: SQLiteReplayStore, path: Path, clock: FakeClock
+) -> None:
+    """A worker goes on with a lost file for a tenth of a second. What is issued in this time is refused afterwards."""
+    same_clock = {"clock": clock, "clock_skew_seconds": 0.0}
+    worker, other_worker = SQLiteReplayStore(path, **same_clock), SQLiteReplayStore(path, **same_clock)
+    await spend(worker, "seen", clock)
+    delete_all(path)
+    await begin(other_worker)
+    clock.advance(0.9 * NOTICED_SECONDS)
+    issued_at = clock()
+    assert await spend(worker, "late", clock) is True
+    for each in (other_worker, worker):
+        for _ in range(2):
+            assert await replays_that_pass(each, ["late", "seen"], issued_at, clock) == []
+            clock.advance(NOTICED_SECONDS)
+    assert [await spend(each, "new", clock) for each in (other_worker, worker)] == [True, False]
+    await worker.aclose()
+    await other_worker.aclose()
+
+
+@pytest.mark.parametrize("seconds", [NOTICED_SECONDS * 1.1, -3600.0], ids=["later", "clock set back"])
+def test_the_file_is_looked_for_by_the_time_after_a_change(path: Path, clock: FakeClock, seconds: float) -> None:
+    """If a worker stands still before it writes, or its clock is set back, it looks for the file again."""
+    file = SpentIdFile(path, wait_seconds=0, clock=clock)
+    file.create()
+    used: list[Connection] = []
+
+    def lose_while_the_worker_stands_still(connection: Connection) -> None:
+        used.append(connection)
+        if len(used) == 2:
+            delete_all(path)
+            clock.advance(seconds)
+
+    for _ in range(2):
+        file.use(lose_while_the_worker_stands_still)
+    assert len(used) == 3
+    assert used[0] is used[1] is not used[2]
+    file.close()
+
+
+async def test_a_folder_that_is_replaced_by_a_file_is_an_outage(
+    store: SQLiteReplayStore, path: Path, clock: FakeClock
+) -> None:
+    """The place of the file cannot be looked at then. The call is refused as in any other outage."""
+    await spend(store, "one", clock)
+    wait_for_the_purge(store)
+    delete_the_folder(path)
+    path.parent.touch()
+    clock.advance(1)
+    with pytest.raises(VerifierUnavailable, match="cannot be used"):
+        await spend(store, "two", clock)
+
+
 async def test_the_memory_of_a_file_outlives_the_process(
     store: SQLiteReplayStore, path: Path, clock: FakeClock
 ) -> None:
@@ -411,6 +465,7 @@ async def test_a_service_whose_file_is_deleted(path: Path, lose: Callable[[Path]
     assert await product.code(used) == "accepted"
     wait_for_the_purge(store)
     lose(path)
+    product.clock.advance(2 * NOTICED_SECONDS)
     for token in (used, unused):
         with pytest.raises(StoreIsNew) as caught:
             await product.call(token)
