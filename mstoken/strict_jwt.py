@@ -38,7 +38,7 @@ class Unverified(NamedTuple):
     """A JWT that was not verified: as it came, its header, its payload, the bytes that were signed, the signature."""
 
     encoded: str
-    header: dict[str, Any]
+    header: Mapping[str, Any]
     payload: dict[str, Any]
     signing_input: bytes
     signature: bytes

@@ -9,6 +9,7 @@ other helpers:
 |---|---|---|
 | `google.auth.jwt.decode`, `decode_header` | `_unverified_decode` | the token as `strict_jwt` has read it |
 | `google.auth.jwt.decode` | the class that verifies RS256 | a cache of keys by their PEM text |
+| `google.auth.jwt.decode` | `_verify_iat_and_exp` | its copy, which makes no `datetime` to get the time in seconds |
 | `google.oauth2.id_token.verify_token` | `_fetch_certs` | the public keys in memory |
 | `verify` and `_decode_unverified` of firebase-admin | the functions above | their copies |
 
@@ -19,8 +20,8 @@ unchanged functions. If a release has other functions or helpers, `UnchangedVeri
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import FunctionType, MethodType, SimpleNamespace
 from typing import Any, Protocol
@@ -112,9 +113,11 @@ class GivenVerification(AdminVerification):
         self._read_again: Callable[[str | bytes], _Read] = google.auth.jwt._unverified_decode
         verifiers = google.auth.jwt._ALGORITHM_TO_VERIFIER_CLASS
         cached = SimpleNamespace(from_string=lru_cache(MAX_CACHED_KEYS)(verifiers[_ALGORITHM].from_string))
+        clock = SimpleNamespace(utcnow=_now, datetime_to_secs=int)
         decode = _with_globals(
             google.auth.jwt.decode,
             _unverified_decode=self._read,
+            _verify_iat_and_exp=_with_globals(google.auth.jwt._verify_iat_and_exp, _helpers=clock),
             _ALGORITHM_TO_VERIFIER_CLASS={**verifiers, _ALGORITHM: cached},
         )
         decode_header = _with_globals(google.auth.jwt.decode_header, _unverified_decode=self._read)
@@ -131,20 +134,18 @@ class GivenVerification(AdminVerification):
 
     @override
     def verify_id_token(self, jwt: Unverified) -> dict[str, Any]:
-        with self._giving(jwt):
+        self._thread.jwt = jwt
+        try:
             claims: dict[str, Any] = self._client.verify_id_token(jwt.encoded, clock_skew_seconds=CLOCK_SKEW_SECONDS)
             return claims
+        finally:
+            self._thread.jwt = None
 
     @override
     def verify_signature(self, jwt: Unverified, audience: str) -> None:
-        with self._giving(jwt):
-            self._verify_token(jwt.encoded, None, audience, clock_skew_in_seconds=_ANY_AGE_SECONDS)
-
-    @contextmanager
-    def _giving(self, jwt: Unverified) -> Iterator[None]:
         self._thread.jwt = jwt
         try:
-            yield
+            self._verify_token(jwt.encoded, None, audience, clock_skew_in_seconds=_ANY_AGE_SECONDS)
         finally:
             self._thread.jwt = None
 
@@ -158,6 +159,11 @@ class GivenVerification(AdminVerification):
         if jwt is None or jwt.encoded != (token.decode("utf-8") if isinstance(token, bytes) else token):
             return self._read_again(token)
         return jwt.header, dict(jwt.payload), jwt.signing_input, jwt.signature
+
+
+def _now() -> float:
+    """Return the seconds since the epoch. google-auth only passes them on to `datetime_to_secs`."""
+    return time.time()
 
 
 def _with_globals(function: Any, **names: Any) -> Any:

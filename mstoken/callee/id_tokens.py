@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from mstoken import strict_jwt
@@ -17,6 +18,8 @@ from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from mstoken.wire import CLOCK_SKEW_SECONDS, ID_TOKEN_LIFETIME_SECONDS
 
 MAX_REMEMBERED_TOKENS = 10_000
+MAX_KNOWN_HEADERS = 64
+"""Google publishes two to four keys at a time, and replaces each after some days."""
 
 _log = logging.getLogger("mstoken.tokens")
 
@@ -47,6 +50,8 @@ class IdTokenVerifier:
         self._clock = clock
         self._remembered: OrderedDict[bytes, IdToken] = OrderedDict()
         """Verified tokens by their SHA-256. The token used longest ago comes first."""
+        self._known_headers: dict[str, Mapping[str, Any]] = {}
+        """Headers of verified tokens, by their text in a token. All tokens that are signed with a key have the same."""
         self._has_advised = False
 
     async def verify(self, token: str) -> IdToken:
@@ -75,9 +80,14 @@ class IdTokenVerifier:
         `auth_time`.
         """
         try:
-            jwt = strict_jwt.unverified(token)
+            parts = strict_jwt.split(token)
+            payload = strict_jwt.part(parts.payload)
+            # The known ones have passed all checks of a header. They are compared letter by letter.
+            known_header = self._known_headers.get(parts.header)
+            header = strict_jwt.part(parts.header) if known_header is None else known_header
         except ValueError as error:
             raise TokenMalformed(f"The token is {error}.") from None
+        jwt = strict_jwt.Unverified(token, header, payload, parts.signing_input, parts.signature)
         if not jwt.signature and jwt.header.get("alg") == "none":
             self._advise_to_sign()
             raise TokenUntrusted("The token is not signed.")
@@ -90,6 +100,10 @@ class IdTokenVerifier:
         except ValueError as error:
             raise TokenUntrusted(f"The token is {error}.") from None
         claims = await self._firebase.verify(jwt, key_id)
+        if known_header is None:
+            if len(self._known_headers) >= MAX_KNOWN_HEADERS:
+                self._known_headers.clear()
+            self._known_headers[parts.header] = MappingProxyType(header)
         if not auth_time <= issued_at <= self._clock() + CLOCK_SKEW_SECONDS:
             raise TokenUntrusted("The iat of the token is in the future, or before its auth_time.")
         if expires_at - issued_at > ID_TOKEN_LIFETIME_SECONDS:

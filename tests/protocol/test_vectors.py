@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import google.auth._helpers
@@ -20,6 +21,7 @@ from typing_extensions import override
 
 from emulator.attacks.smuggling import SMUGGLING
 from mstoken import Caller, ServiceCaller, Settings, TokenVerifier
+from mstoken.callee import admin_verification
 from mstoken.callee.certificates import CertificateCache, CertificateFile
 from mstoken.callee.firebase import AdminFirebase, IdentityStatus
 from mstoken.callee.replay.memory import MemoryReplayStore
@@ -63,12 +65,16 @@ class KnownIdentities(AdminFirebase):
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    """The time of the requests. google-auth cannot be given a clock, so its function is replaced."""
+    """The time of the requests. google-auth cannot be given a clock, so what it gets the time from is replaced.
+
+    In the callee that is a function of ours, in the token service one of google-auth.
+    """
     clock = FakeClock(make_vectors.NOW)
 
     def utcnow() -> datetime.datetime:
         return datetime.datetime.fromtimestamp(clock(), datetime.UTC).replace(tzinfo=None)
 
+    monkeypatch.setattr(admin_verification, "time", SimpleNamespace(time=clock))
     monkeypatch.setattr(google.auth._helpers, "utcnow", utcnow)
     return clock
 

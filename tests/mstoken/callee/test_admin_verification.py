@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from mstoken.callee.admin_verification import (
 )
 from mstoken.callee.certificates import CertificateCache, CertificateFile
 from mstoken.emulator.signed_auth import KeyRing, TokenSpec
-from mstoken.strict_jwt import unverified
+from mstoken.strict_jwt import Unverified, unverified
 from tests.mstoken.production import PROJECT, token, write_service_account
 
 
@@ -72,6 +73,14 @@ def signature_result(verification: AdminVerification, encoded: str) -> tuple[str
     except Exception as error:
         return type(error).__name__, str(error)
     return None
+
+
+@contextmanager
+def giving(given: GivenVerification, jwt: Unverified) -> Iterator[None]:
+    """Give what was read of a token, as while it is verified."""
+    given._thread.jwt = jwt
+    yield
+    given._thread.jwt = None
 
 
 NOW = int(time.time())
@@ -156,7 +165,7 @@ async def test_a_token_that_was_not_given_is_read(
     assert isinstance(given, GivenVerification)
     other = token(keys, sub="svc:other")
     assert client.verify_id_token(other)["sub"] == "svc:other"
-    with given._giving(unverified(token(keys))):
+    with giving(given, unverified(token(keys))):
         assert client.verify_id_token(other)["sub"] == "svc:other"
 
 
@@ -169,12 +178,24 @@ async def test_threads_do_not_share_what_is_given(
     assert isinstance(given, GivenVerification)
     jwt, seen = unverified(token(keys)), list[object]()
     thread = threading.Thread(target=lambda: seen.append(getattr(given._thread, "jwt", None)))
-    with given._giving(jwt):
+    with giving(given, jwt):
         thread.start()
         thread.join()
         assert given._thread.jwt is jwt
     assert seen == [None]
-    assert given._thread.jwt is None
+
+
+async def test_nothing_is_given_after_a_verification(
+    clients: list[auth.Client], certificates: CertificateCache, keys: KeyRing
+) -> None:
+    """What was read of a token is gone when its verification has ended, with its claims or with an error."""
+    given = admin_verification(clients[0], certificates)
+    assert isinstance(given, GivenVerification)
+    for encoded in (token(keys), token(keys, **OLD)):
+        result(given, encoded)
+        assert given._thread.jwt is None
+        signature_result(given, encoded)
+        assert given._thread.jwt is None
 
 
 async def test_the_claims_are_a_copy(clients: list[auth.Client], certificates: CertificateCache, keys: KeyRing) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mstoken.callee.callers import Call
-from mstoken.callee.id_tokens import MAX_REMEMBERED_TOKENS, IdToken, IdTokenVerifier
+from mstoken.callee.id_tokens import MAX_KNOWN_HEADERS, MAX_REMEMBERED_TOKENS, IdToken, IdTokenVerifier
 from mstoken.errors import TokenUntrusted
 from mstoken.problem import problem_details
 from mstoken.strict_jwt import base64url
@@ -82,6 +82,38 @@ async def test_a_header_unlike_that_of_id_tokens_is_untrusted(product: Product, 
     """One algorithm, one key, no extensions (RFC 8725, section 3.1; RFC 7515, section 4.1.11)."""
     token = product.firebase.issue("svc:billing", provider="custom", header=header)
     assert await product.code(token) == "token_untrusted"
+
+
+async def test_the_header_of_a_verified_token_is_not_read_again(product: Product) -> None:
+    """Tokens that are signed with a key have the same header. Any other header is read, and refused if it is wrong."""
+    token = product.service_token()
+    assert await product.code(token) == "accepted"
+    tokens = product.verifier._parts.get().id_tokens
+    (text,) = tokens._known_headers
+    assert token.startswith(f"{text}.")
+    known = tokens._known_headers[text]
+    assert await product.code(product.service_token()) == "accepted"
+    assert tokens._known_headers[text] is known
+    for header in ({"alg": "none"}, {"kid": "other"}, {"typ": "at+jwt"}, {"crit": ["exp"]}):
+        other = product.firebase.issue("svc:billing", provider="custom", header=header)
+        assert await product.code(other) == "token_untrusted"
+    assert list(tokens._known_headers) == [text]
+
+
+async def test_the_header_of_a_token_that_is_not_verified_is_not_kept(product: Product) -> None:
+    """Otherwise anyone could fill the memory, and choose what the checks of the next token see."""
+    another_project = FakeFirebase(clock=product.clock)
+    assert await product.code(another_project.service_headers("billing", to="product")["X-MS-TOKEN"]) != "accepted"
+    assert product.verifier._parts.get().id_tokens._known_headers == {}
+
+
+async def test_the_number_of_known_headers_is_limited(product: Product) -> None:
+    """The keys of Firebase change every few days, so a process that runs for long does not keep all their headers."""
+    tokens = product.verifier._parts.get().id_tokens
+    for number in range(MAX_KNOWN_HEADERS):
+        tokens._known_headers[f"header-{number}"] = {}
+    assert await product.code(product.service_token()) == "accepted"
+    assert len(tokens._known_headers) == 1
 
 
 async def test_the_token_of_a_tenant_is_untrusted(product: Product) -> None:

@@ -264,8 +264,7 @@ async def test_what_a_worker_spends_in_a_lost_file_is_not_accepted_in_the_new_on
     store: SQLiteReplayStore, path: Path, clock: FakeClock
 ) -> None:
     """A worker goes on with a lost file for a tenth of a second. What is issued in this time is refused afterwards."""
-    same_clock = {"clock": clock, "clock_skew_seconds": 0.0}
-    worker, other_worker = SQLiteReplayStore(path, **same_clock), SQLiteReplayStore(path, **same_clock)
+    worker, other_worker = (SQLiteReplayStore(path, clock_skew_seconds=0, clock=clock) for _ in range(2))
     await spend(worker, "seen", clock)
     delete_all(path)
     await begin(other_worker)
