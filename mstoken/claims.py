@@ -91,11 +91,12 @@ class ServiceClaims:
             minted_at = strict_jwt.seconds(ms, "iat")
         except ValueError:
             raise TokenNotService(f"The {SERVICE_CLAIM} claim has no iat, a time in whole seconds.") from None
-        other_members = ms.keys() - {"v", "svc", "aud", "iat"}
-        if other_members == {"jti"} and _is_text(ms["jti"], _TOKEN_ID):
-            return cls(service, audience, minted_at, token_id=ms["jti"])
-        if other_members == {"jkt"} and is_thumbprint(ms["jkt"]):
-            return cls(service, audience, minted_at, key_thumbprint=ms["jkt"])
+        if len(ms) == 5:  # v, svc, aud and iat, which were found, and one other
+            token_id, key_thumbprint = ms.get("jti"), ms.get("jkt")
+            if _is_text(token_id, _TOKEN_ID):
+                return cls(service, audience, minted_at, token_id)
+            if is_thumbprint(key_thumbprint):
+                return cls(service, audience, minted_at, None, key_thumbprint)
         raise TokenNotService(f"The {SERVICE_CLAIM} claim must have a valid jti or a valid jkt, and no other member.")
 
 

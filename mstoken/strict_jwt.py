@@ -126,7 +126,7 @@ def json_object(content: bytes) -> dict[str, Any]:
     """Return the JSON object in `content`. Raises ValueError if it is not UTF-8 or can be read in more than one way."""
     try:
         text = content.decode("utf-8")
-        value = _JSON.decode(text)
+        value = _json(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except UnicodeDecodeError:
@@ -191,6 +191,20 @@ def _limited(text: str) -> int:
 _JSON = json.JSONDecoder(
     object_pairs_hook=_without_duplicates, parse_constant=_not_a_number, parse_float=_finite, parse_int=_limited
 )
+
+
+def _json(text: str) -> Any:
+    """Return the JSON value in `text`, as `decode` of the decoder does. Raises ValueError.
+
+    `decode` searches for white space around the value first, which a JWT hardly ever has.
+    """
+    try:
+        value, end = _JSON.raw_decode(text)
+        if end == len(text):
+            return value
+    except json.JSONDecodeError:
+        pass
+    return _JSON.decode(text)
 
 
 def _deeper_than(levels: int, value: object) -> bool:
