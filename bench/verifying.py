@@ -296,7 +296,7 @@ def _parts(calls: "_Calls", store: ReplayStore, firebase: BenchFirebase) -> dict
     sha256 = hashlib.sha256(token.encode()).digest()
 
     async def read(text: str) -> None:
-        strict_jwt.unverified(text)
+        strict_jwt.part(strict_jwt.split(text).payload)  # The header is known.
 
     async def admin_verify(jwt: strict_jwt.Unverified) -> None:
         await firebase.verify(jwt, KEY_ID)

@@ -24,8 +24,7 @@ class SQLiteReplayStore(ReplayStore):
 
     To spend an id is one insert, which takes about ten microseconds on the event loop. If another worker is writing at
     that moment, the insert is repeated in a thread, on a connection of its own, and waits there. The file holds a few
-    minutes of ids. A missing or damaged file is made anew, and its memory begins then, or a tenth of a second later:
-    `NOTICED_SECONDS` says why.
+    minutes of ids. A missing or damaged file is made anew, and its memory begins then.
 
     One store serves all threads and event loops of a process, and a forked child goes on with connections of its own.
     """
@@ -43,11 +42,10 @@ class SQLiteReplayStore(ReplayStore):
     ) -> None:
         """`clock` returns seconds since the epoch.
 
-        Ids that were issued up to `clock_skew_seconds` after the memory began are refused too, and those of the tenth
-        of a second after that.
+        Ids that were issued up to `clock_skew_seconds`, and `NOTICED_SECONDS`, after the memory began are refused too.
         """
         self._refused_seconds = clock_skew_seconds + NOTICED_SECONDS
-        """How long after the beginning of the memory an id may have been issued that is refused for its age."""
+        """An id that was issued up to so many seconds after the memory began is refused."""
         self._clock = clock
         self._without_waiting = SpentIdFile(Path(path), wait_seconds=0, clock=clock)
         self._with_waiting = SpentIdFile(Path(path), wait_seconds=self._WAIT_SECONDS, clock=clock)

@@ -31,11 +31,11 @@ _SUFFIXES = ("-wal", "-shm", "")
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 """Result codes of a damaged file. SQLITE_ERROR means that a table or a column is missing."""
 NOTICED_SECONDS = 0.1
-"""Maximum time for which a worker goes on with a file that was deleted or replaced.
+"""Maximum seconds for which a worker goes on with a file that was deleted or replaced.
 
-To look for the file after each change takes a sixth of the time of a spend, so a worker that was there less than this
-ago does not look again. What it spends in a file that is lost was issued earlier than this after a new file was made.
-So the ids that were issued that early are refused with a new file, and no id is accepted in both.
+To look for the file takes 3 µs, a third of a spend. So a worker that saw it less than this long ago does not look
+again. An id that it spends in a lost file was then issued less than this long after a new file was made. The new file
+refuses the ids that were issued that early, so no id is accepted in both files.
 """
 _ATTEMPTS = 3
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
