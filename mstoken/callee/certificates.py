@@ -317,9 +317,12 @@ class CertificateCache(transport.Request):
 
     def _may_fetch_for_unknown_key(self) -> bool:
         if not self._loaded.public_keys:
-            return self._clock() - self._fetched_at >= FIRST_RETRY_SECONDS
-        # Fetches for other reasons do not count: a key may be new although a process has just started.
-        return self._clock() - self._fetched_for_unknown_key_at >= UNKNOWN_KEY_PAUSE_SECONDS
+            since, pause_seconds = self._fetched_at, FIRST_RETRY_SECONDS
+        else:
+            # Fetches for other reasons do not count: a key may be new although a process has just started.
+            since, pause_seconds = self._fetched_for_unknown_key_at, UNKNOWN_KEY_PAUSE_SECONDS
+        # A negative time means that the clock was set back, so the true time is unknown.
+        return not 0 <= self._clock() - since < pause_seconds
 
     def _valid(self) -> _Loaded:
         """Return the certificates that have not expired, and drop the others."""

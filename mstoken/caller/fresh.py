@@ -149,7 +149,8 @@ class FreshTokens:
 
     def _calls_per_second(self, now: float) -> float:
         """Return the rate of the latest calls. It is 0 for a single call, so a rare caller stocks nothing."""
-        while self._taken_at and now - self._taken_at[0] > USABLE_SECONDS:
+        # A negative age means that the clock was set back, so the true age is unknown.
+        while self._taken_at and not 0 <= now - self._taken_at[0] <= USABLE_SECONDS:
             self._taken_at.popleft()
         if len(self._taken_at) < 2:
             return 0.0

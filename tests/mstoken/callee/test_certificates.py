@@ -147,6 +147,31 @@ async def test_unknown_keys_cause_at_most_one_fetch_in_ten_seconds(keys: list[Ke
     assert source.fetches == 1 + 4, "one when it was opened, and one in each ten seconds that have begun"
 
 
+async def test_a_clock_that_is_set_back_delays_no_fetch_for_an_unknown_key(keys: list[Key], clock: FakeClock) -> None:
+    """After a fetch for a made-up key and a correction of the clock by an hour, a new key is found at once."""
+    source = FakeSource(keys[0])
+    async with CertificateCache(source, clock=clock) as cache:
+        await cache.ensure_key("made-up")
+        clock.advance(-HOUR_SECONDS)
+        source.keys.append(keys[1])
+        await cache.ensure_key(keys[1].key_id)
+        assert keys[1].key_id in certificates(cache)
+
+
+async def test_a_clock_that_is_set_back_delays_no_first_fetch(keys: list[Key], clock: FakeClock) -> None:
+    """Without certificates, the next token causes a fetch, whatever time the last one seems to be from."""
+    source = FakeSource(keys[0])
+    source.error = OSError("no network")
+    cache = CertificateCache(source, clock=clock)
+    with pytest.raises(VerifierUnavailable):
+        await cache.ensure_key(keys[0].key_id)
+    clock.advance(-HOUR_SECONDS)
+    source.error = None
+    await cache.ensure_key(keys[0].key_id)
+    assert keys[0].key_id in certificates(cache)
+    await cache.aclose()
+
+
 async def test_requests_that_wait_share_one_fetch(keys: list[Key], clock: FakeClock) -> None:
     """There is one fetch at a time, and cancelling one request that waits for it does not affect the others."""
     source = FakeSource(keys[0])

@@ -157,6 +157,13 @@ class TestHowMany:
         clock.advance(USABLE_SECONDS + 1)
         assert call(stock) == (None, 0)
 
+    def test_calls_from_before_the_clock_was_set_back_do_not_count(self, stock: FreshTokens, clock: FakeClock) -> None:
+        """How long ago they were is unknown. Otherwise they would look like a burst until the clock is there again."""
+        steady_calls(stock, clock, per_second=10, seconds=2)
+        clock.advance(-3600)
+        assert call(stock) == (None, 0)
+        assert steady_calls(stock, clock, per_second=0.1, seconds=600) == 0
+
     def test_a_clock_that_was_set_back_during_a_sign_in(self, stock: FreshTokens, clock: FakeClock) -> None:
         """A sign-in that seems to have taken less than no time counts as one that took none."""
         for _ in range(two_calls(stock)):
