@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from tests.services.documented import DocumentedTransport
+
 BASE_URL = "http://service"
 ADDRESS = {
     "name": "Maya Lindgren",
@@ -46,10 +48,10 @@ def logging_as_before() -> Iterator[None]:
 
 @asynccontextmanager
 async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """Start an app, and return a client of it. The app is stopped at the end."""
+    """Start an app, and return a client of it, whose answers must be as documented. The app is stopped at the end."""
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=BASE_URL) as client,
+        httpx.AsyncClient(transport=DocumentedTransport(app), base_url=BASE_URL) as client,
     ):
         yield client
 
