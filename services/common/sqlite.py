@@ -100,7 +100,9 @@ class SQLite:
             engine.dispose()
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, after the commit that those who have written wait for."""
+        if self._group is not None and self._group.committing is not None:
+            await asyncio.wait({self._group.committing})
         async with self._turn:
             for engine in self._readers, self._writer:
                 await greenlet_spawn(engine.dispose)

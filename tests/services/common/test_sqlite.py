@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,28 @@ async def test_a_transaction_that_sqlite_has_undone_is_not_written(database: Dat
             await connection.execute(text("ROLLBACK"))
     await add(database, "b")
     assert await names(database) == ["b"]
+
+
+async def test_a_commit_waits_for_the_disk(database: Database) -> None:
+    """What was committed survives a crash of the machine (SQLite, "PRAGMA synchronous": FULL is 2)."""
+    async with database.write() as connection:
+        assert (await connection.execute(text("PRAGMA synchronous"))).scalar_one() == 2
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_closing_waits_for_what_is_being_committed(database: Database, path: Path, is_cancelled: bool) -> None:
+    """What was written is in the file, also if nothing waits for it any more, and no connection is left open."""
+    adding = asyncio.create_task(add(database, "a"))
+    await asyncio.sleep(0)
+    if is_cancelled:
+        adding.cancel()
+    await database.close()
+    # SQLite deletes the log with the last connection.
+    assert not path.with_name("x.db-wal").exists()
+    await asyncio.wait({adding})
+    assert adding.cancelled() == is_cancelled
+    with closing(sqlite3.connect(path)) as another:
+        assert another.execute("SELECT name FROM people").fetchall() == [("a",)]
 
 
 async def test_the_loop_goes_on_while_another_process_writes(database: Database, another: sqlite3.Connection) -> None:
