@@ -12,6 +12,7 @@ from mstoken.errors import VerifierUnavailable
 from mstoken.settings import Settings
 from mstoken.testing import FakeFirebase
 from tests.clock import FakeClock, ManualSleep
+from tests.elsewhere import in_own_loop
 from tests.mstoken.test_settings import environment
 from tests.silent_server import SilentServer
 
@@ -103,6 +104,33 @@ async def test_a_look_up_from_before_a_log_out_is_ignored(firebase: GatedFirebas
     cache.forget("u")
     firebase.gate.set()
     assert not await asking
+
+
+class SlowFirstAnswer(GatedFirebase):
+    """Waits for `gate` before its first answer only. Other event loops get theirs at once."""
+
+    async def look_up(self, uids: Sequence[str]) -> dict[str, IdentityStatus]:
+        answer = await FakeFirebase.look_up(self, uids)
+        if self.look_ups == 1:
+            self.was_asked.set()
+            await self.gate.wait()
+        return answer
+
+
+async def test_an_older_answer_does_not_replace_a_newer_one(clock: FakeClock) -> None:
+    """If the look-ups of two event loops overtake each other, the status is that of the one that began last."""
+    firebase = SlowFirstAnswer()
+    known(firebase, "svc:billing")
+    cache = StatusCache(firebase, clock=clock)
+    firebase.gate.clear()
+    asking = asyncio.create_task(cache.is_alive("svc:billing", 0))
+    await firebase.was_asked.wait()
+    clock.advance(1)
+    firebase.disable("svc:billing")
+    assert not await in_own_loop(lambda: cache.is_alive("svc:billing", 0))
+    firebase.gate.set()
+    assert not await asking
+    assert not await cache.is_alive("svc:billing", 0)
 
 
 async def test_revocation_depends_on_the_times_of_sign_in_and_of_minting() -> None:
