@@ -115,6 +115,28 @@ async def test_slots_are_released(client: httpx.AsyncClient, worker: Worker, whe
     assert (await client.get("/")).status_code == 204
 
 
+@pytest.mark.parametrize("end", ["served", "cancelled", "refused"])
+async def test_a_request_that_has_waited_leaves_its_place_to_another(worker: Worker, end: str) -> None:
+    """However the wait of a request ends, another one may wait afterwards."""
+    wait_seconds = 0.0 if end == "refused" else 60.0
+    load = Load(max_concurrent=1, max_waiting=1, max_wait_seconds=wait_seconds, max_refusal_seconds=0)
+    transport = httpx.ASGITransport(app=limited(worker, load))
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        for _ in range(3):
+            first = asyncio.create_task(client.get("/slow"))
+            await settle()
+            assert not load.is_full
+            second = asyncio.create_task(client.get("/slow"))
+            await settle()
+            if end == "cancelled":
+                second.cancel()
+            worker.may_answer.set()
+            await asyncio.wait([first, second])
+            worker.may_answer.clear()
+            assert first.result().status_code == 204
+            assert second.cancelled() or second.result().status_code == (503 if end == "refused" else 204)
+
+
 async def test_the_lifespan_takes_no_slot(worker: Worker) -> None:
     """The start and the end of an app do not count as requests."""
     seen: list[str] = []
