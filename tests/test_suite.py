@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,23 @@ def test_tests_that_share_a_server_run_in_one_process(request: pytest.FixtureReq
         return  # Not a parallel run.
     group = request.node.get_closest_marker("xdist_group").args[0]
     assert request.node.nodeid.endswith(f"@{group}")
+
+
+@pytest.mark.process
+def test_files_may_be_named_in_any_order(tmp_path: Path) -> None:
+    """A file finds the fixtures of its folder, whatever the command line names before it. Not so in pytest 9.1."""
+    for folder in (tmp_path, tmp_path / "tests", tmp_path / "tests" / "inner"):
+        folder.mkdir(exist_ok=True)
+        (folder / "test_other.py").write_text("def test_nothing():\n    pass\n")
+    fixture = "import pytest\n\n@pytest.fixture\ndef thing():\n    return 1\n"
+    (tmp_path / "tests" / "inner" / "conftest.py").write_text(fixture)
+    (tmp_path / "tests" / "inner" / "test_last.py").write_text("def test_thing(thing):\n    assert thing == 1\n")
+    files = ["tests/inner/test_other.py", "tests/test_other.py", "tests/inner/test_last.py"]
+    options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", "--rootdir", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *files], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_public_surface() -> None:
