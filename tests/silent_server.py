@@ -1,12 +1,29 @@
 """A server that accepts connections and never answers, as during some outages."""
 
+import os
 import socket
+import subprocess
+import sys
 import threading
+from collections.abc import Mapping
+from textwrap import dedent
 from types import TracebackType
 from typing import Self
 
 DEADLINE_SECONDS = 30.0
 """Maximum time that a test waits for a request."""
+END_SECONDS = 60.0
+"""Maximum time that a test waits for the end of a program. Only a program that waits for an answer needs so long."""
+WITHOUT_TIME_LIMITS = """
+import asyncio, os
+os.environ["GCE_METADATA_TIMEOUT"] = "3600"
+
+from mstoken.caller import connections
+connections.TIMEOUT_SECONDS = None
+asyncio.timeout = lambda _seconds, timeout=asyncio.timeout: timeout(None)
+"""
+"""The beginning of a program of `end_during_a_request`: it waits for answers without end. So the test does not have to
+measure time in order to see whether the program waits for one, and a busy machine does not matter."""
 
 
 class SilentServer:
@@ -54,3 +71,26 @@ class SilentServer:
         self._accepting.join()
         for connection in self._connections:
             connection.close()
+
+
+def end_during_a_request(
+    server: SilentServer, script: str, variables: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a program that sends a request to `server`, and then reads a line, which says that the request has come.
+
+    Nothing in the program has a time limit. Raise `subprocess.TimeoutExpired` if it does not end.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", WITHOUT_TIME_LIMITS + dedent(script)],
+        env=os.environ | variables,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            server.wait_for_request()
+            stdout, stderr = process.communicate("the request has come\n", timeout=END_SECONDS)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)

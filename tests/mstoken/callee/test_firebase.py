@@ -2,14 +2,10 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import firebase_admin
@@ -32,7 +28,7 @@ from mstoken.settings import Settings
 from mstoken.strict_jwt import unverified
 from tests.mstoken.production import PROJECT, Issuer, KnownIdentities, service_token, token, write_service_account
 from tests.mstoken.test_settings import environment
-from tests.silent_server import SilentServer
+from tests.silent_server import SilentServer, end_during_a_request
 
 
 @pytest.fixture(scope="module")
@@ -283,9 +279,12 @@ async def test_a_look_up_has_a_deadline(silent: SilentServer, silent_credentials
 def test_an_outage_does_not_hold_up_the_end_of_a_callee(
     silent: SilentServer, silent_credentials: Path, tmp_path: Path
 ) -> None:
-    """A verifier is closed within a second, and the process ends, while Google does not answer a look-up."""
+    """A verifier is closed, and the process ends, while Google does not answer a look-up.
+
+    Nothing in the program has a time limit, so an end that waits for an answer never comes.
+    """
     script = """
-        import asyncio, contextlib, sys, time
+        import asyncio, contextlib, sys
         from mstoken import TokenVerifier
         from mstoken.blocking import call_blocking
 
@@ -296,8 +295,7 @@ def test_an_outage_does_not_hold_up_the_end_of_a_callee(
                 calling.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await calling
-                began = time.monotonic()
-            print(time.monotonic() - began)
+            print("closed")
 
         asyncio.run(main())
     """
@@ -307,21 +305,8 @@ def test_an_outage_does_not_hold_up_the_end_of_a_callee(
         "MSTOKEN_CERTIFICATES_FILE": str(tmp_path / "none.json"),
         "MSTOKEN_REPLAY_URL": "memory:",
     }
-    process = subprocess.Popen(
-        [sys.executable, "-c", dedent(script)],
-        cwd=Path(__file__).parents[3],
-        env=os.environ | variables,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    silent.wait_for_request()
-    began = time.monotonic()
-    stdout, stderr = process.communicate("the request has come\n", timeout=60)
-    assert process.returncode == 0, stderr
-    assert float(stdout) < 1.0
-    assert time.monotonic() - began < 2.0
+    ended = end_during_a_request(silent, script, variables)
+    assert (ended.returncode, ended.stdout) == (0, "closed\n"), ended.stderr
 
 
 @pytest.mark.parametrize(
