@@ -8,12 +8,13 @@ import httpx
 import pytest
 
 from mstoken.client_pool import ClientPool
-from tests.clock import FakeClock
+from tests.clock import FakeClock, LoopClock
 from tests.silent_server import SilentServer
 
 MAX_CLIENTS = 4
 MAX_IDLE = 3
 IDLE_SECONDS = 5.0
+WAIT_SECONDS = 30.0
 
 
 class Clients:
@@ -48,7 +49,7 @@ async def pool(clients: Clients, clock: FakeClock) -> AsyncIterator[ClientPool]:
         max_clients=MAX_CLIENTS,
         max_idle=MAX_IDLE,
         idle_seconds=IDLE_SECONDS,
-        wait_seconds=0.01,
+        wait_seconds=WAIT_SECONDS,
         clock=clock,
     )
     yield pool
@@ -131,8 +132,11 @@ async def test_a_request_does_not_wait_for_long(pool: ClientPool) -> None:
     async with AsyncExitStack() as lent:
         for _ in range(MAX_CLIENTS):
             await lent.enter_async_context(pool.client())
+        waiting = asyncio.create_task(burst(pool, 1))
+        await asyncio.sleep(0)
+        LoopClock(asyncio.get_running_loop()).advance(WAIT_SECONDS)
         with pytest.raises(httpx.PoolTimeout, match="all connections were in use"):
-            await burst(pool, 1)
+            await waiting
     await burst(pool, MAX_CLIENTS)
 
 

@@ -3,27 +3,20 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from services.common.server import TimedProtocol
+from services.common.server import HEAD_SECONDS, READ_SECONDS, STOPPING_READ_SECONDS, TimedProtocol
+from tests.clock import LoopClock
 
-LONG_SECONDS = 30.0
-"""Longer than anything here takes, also on a busy machine."""
-LIMIT_SECONDS = 0.2
+LONG_SECONDS = 60.0
+"""Longer than anything here takes, also on a busy machine. Longer than the limits of the server too."""
 GET = b"GET / HTTP/1.1\r\nHost: product\r\n\r\n"
 LARGE_BYTES = 16 * 2**20
-
-
-class ShortLimits(TimedProtocol):
-    """The protocol with limits that a test can wait for."""
-
-    head_seconds = read_seconds = LIMIT_SECONDS
-    stopping_read_seconds = 0.01
 
 
 class App:
@@ -54,11 +47,12 @@ class App:
 
 
 class Served:
-    """A server with short limits, and connections to it."""
+    """A server, and connections to it. The time that its limits depend on passes when the test says so."""
 
     def __init__(self, app: App, server: asyncio.Server, state: ServerState) -> None:
         self.app = app
         self.state = state
+        self.clock = LoopClock(asyncio.get_running_loop())
         self._port: int = server.sockets[0].getsockname()[1]
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -69,38 +63,28 @@ class Served:
         writer.write(sent)
         return reader, writer
 
+    async def has_connections(self, number: int) -> None:
+        """Wait until the server has so many connections."""
+        await wait_until(lambda: len(self.state.connections) == number)
+
     def disconnect(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
 
 
-@asynccontextmanager
-async def serving(protocol: type[TimedProtocol]) -> AsyncIterator[Served]:
-    """Run a server until the end of the block."""
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    """A server that runs until the end of the test."""
     app, state = App(), ServerState()
-    config = Config(app, http=protocol, lifespan="off", log_config=None, timeout_keep_alive=60)
+    config = Config(app, http=TimedProtocol, lifespan="off", log_config=None, timeout_keep_alive=60)
     config.load()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: TimedProtocol(config, state, {}), "127.0.0.1", 0)
     served = Served(app, server, state)
     yield served
     served.disconnect()
     server.close()
     await server.wait_closed()
-
-
-@pytest.fixture
-async def served() -> AsyncIterator[Served]:
-    """A server with short limits."""
-    async with serving(ShortLimits) as served:
-        yield served
-
-
-@pytest.fixture
-async def patient() -> AsyncIterator[Served]:
-    """A server with the usual limits, for clients that are not slow, on a machine that may be."""
-    async with serving(TimedProtocol) as served:
-        yield served
 
 
 async def ended(reader: asyncio.StreamReader) -> bytes:
@@ -117,19 +101,22 @@ async def answer(reader: asyncio.StreamReader) -> bytes:
         return await reader.readuntil(b"\r\n\r\n") + await reader.readexactly(2)
 
 
-async def trickle(writer: asyncio.StreamWriter, byte: bytes) -> None:
-    """Send one byte after the other, faster than any limit."""
+async def trickle(served: Served, writer: asyncio.StreamWriter) -> None:
+    """Send one byte each second, faster than any limit."""
     with suppress(ConnectionError):
         while not writer.is_closing():
-            writer.write(byte)
+            writer.write(b"a")
             await writer.drain()
-            await asyncio.sleep(LIMIT_SECONDS / 10)
+            await asyncio.sleep(0)
+            served.clock.advance(1.0)
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET", GET[:-2], GET[:-2] + b"X-Half: "])
 async def test_a_connection_without_a_request_ends(served: Served, sent: bytes) -> None:
     """A client that sends nothing, or a part of a header, is not waited for. The app does not hear of it."""
     reader, _ = await served.connect(sent)
+    await served.has_connections(1)
+    served.clock.advance(HEAD_SECONDS)
     assert await ended(reader) == b""
     assert not served.app.began.is_set()
 
@@ -138,9 +125,8 @@ async def test_a_connection_without_a_request_ends(served: Served, sent: bytes) 
 async def test_single_bytes_do_not_extend_the_limit(served: Served, before: bytes) -> None:
     """A header that arrives byte by byte ends with its connection, also after an answer."""
     reader, writer = await served.connect(before + GET[:-2] + b"X-Slow: ")
-    if before:
-        await answer(reader)
-    trickling = asyncio.create_task(trickle(writer, b"a"))
+    await (answer(reader) if before else served.has_connections(1))
+    trickling = asyncio.create_task(trickle(served, writer))
     assert await ended(reader) == b""
     trickling.cancel()
 
@@ -149,7 +135,7 @@ async def test_the_body_of_an_answered_request_has_a_limit(served: Served) -> No
     """If a request was answered before its body came, what trickles in does not keep the connection open."""
     reader, writer = await served.connect(GET[:-2] + b"Content-Length: 1000000\r\n\r\n")
     await answer(reader)
-    trickling = asyncio.create_task(trickle(writer, b"a"))
+    trickling = asyncio.create_task(trickle(served, writer))
     assert await ended(reader) == b""
     trickling.cancel()
 
@@ -159,6 +145,8 @@ async def test_hundreds_of_slow_connections_do_not_hinder_others(served: Served)
     slow = [await served.connect(sent) for sent in (b"", GET[:-2]) for _ in range(150)]
     reader, _ = await served.connect(GET)
     assert (await answer(reader)).startswith(b"HTTP/1.1 200")
+    await served.has_connections(301)
+    served.clock.advance(HEAD_SECONDS)
     await asyncio.gather(*(ended(reader) for reader, _ in slow))
     assert len(served.state.connections) <= 1
 
@@ -167,14 +155,16 @@ async def test_an_answer_may_take_longer_than_a_header(served: Served) -> None:
     """The limit is for what the client sends, not for the work."""
     served.app.may_answer.clear()
     reader, _ = await served.connect(GET)
-    await asyncio.sleep(1.5 * LIMIT_SECONDS)
+    await served.app.began.wait()
+    served.clock.advance(2 * HEAD_SECONDS)
+    await asyncio.sleep(0)
     served.app.may_answer.set()
     assert (await answer(reader)).startswith(b"HTTP/1.1 200")
 
 
-async def test_a_connection_is_used_again(patient: Served) -> None:
+async def test_a_connection_is_used_again(served: Served) -> None:
     """Requests one after the other, and several sent at once, are answered on one connection."""
-    reader, writer = await patient.connect()
+    reader, writer = await served.connect()
     for _ in range(3):
         writer.write(GET)
         await answer(reader)
@@ -187,20 +177,23 @@ async def test_an_answer_that_is_not_read_ends(served: Served) -> None:
     """A client that asks for much and reads nothing keeps neither its connection nor the work on its request."""
     served.app.size = LARGE_BYTES
     await served.connect(GET)
+    await served.app.began.wait()
+    (connection,) = [each for each in served.state.connections if isinstance(each, TimedProtocol)]
+    await wait_until(lambda: connection.flow.write_paused)
+    served.clock.advance(READ_SECONDS)
     async with asyncio.timeout(LONG_SECONDS):
-        await served.app.began.wait()
         await served.app.ended.wait()
-    await wait_until(lambda: not served.state.connections)
+    await served.has_connections(0)
 
 
-async def test_an_answer_that_is_read_slowly_arrives(patient: Served) -> None:
+async def test_an_answer_that_is_read_slowly_arrives(served: Served) -> None:
     """As long as the client reads, there is time."""
-    patient.app.size = LARGE_BYTES // 2
-    reader, _ = await patient.connect(GET)
+    served.app.size = LARGE_BYTES // 2
+    reader, _ = await served.connect(GET)
     async with asyncio.timeout(LONG_SECONDS):
         await reader.readuntil(b"\r\n\r\n")
         read = 0
-        while read < patient.app.size:
+        while read < served.app.size:
             piece = await reader.read(2**20)
             assert piece
             read += len(piece)
@@ -211,20 +204,21 @@ async def test_an_answer_that_is_read_slowly_arrives(patient: Served) -> None:
 async def test_a_stopping_server_ends_slow_connections(served: Served, sent: bytes) -> None:
     """It waits only for requests that it works on."""
     reader, _ = await served.connect(sent)
-    await wait_until(lambda: len(served.state.connections) == 1)
+    await served.has_connections(1)
     for connection in list(served.state.connections):
         connection.shutdown()
+    served.clock.advance(STOPPING_READ_SECONDS)
     assert await ended(reader) == b""
 
 
-async def test_a_stopping_server_gives_its_answers(patient: Served) -> None:
+async def test_a_stopping_server_gives_its_answers(served: Served) -> None:
     """A request that is being worked on is answered, and then its connection ends."""
-    patient.app.may_answer.clear()
-    reader, _ = await patient.connect(GET)
-    await patient.app.began.wait()
-    for connection in list(patient.state.connections):
+    served.app.may_answer.clear()
+    reader, _ = await served.connect(GET)
+    await served.app.began.wait()
+    for connection in list(served.state.connections):
         connection.shutdown()
-    patient.app.may_answer.set()
+    served.app.may_answer.set()
     assert (await answer(reader)).startswith(b"HTTP/1.1 200")
     assert await ended(reader) == b""
 
@@ -236,9 +230,9 @@ async def wait_until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_a_request_has_no_second_line_in_the_log(patient: Served, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_request_has_no_second_line_in_the_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     """The server writes nothing about a request, because the service does."""
     with caplog.at_level(logging.INFO):
-        reader, _ = await patient.connect(GET)
+        reader, _ = await served.connect(GET)
         await answer(reader)
     assert [record.name for record in caplog.records if record.name == "uvicorn.access"] == []
