@@ -19,10 +19,15 @@ SECRETS = {
 
 
 def test_only_what_is_on_the_list_is_exported() -> None:
-    """Attributes that are not on the list, messages of errors and descriptions of a status are removed."""
+    """Attributes that are not on the list, messages of errors and descriptions of a status are removed.
+
+    So are the attributes of links to other spans.
+    """
     with recording(SafeSpanExporter) as recorded:
         tracer = trace.get_tracer("test")
-        with tracer.start_as_current_span("GET /users/{uid}", kind=SpanKind.SERVER) as span:
+        linked = tracer.start_span("another").get_span_context()
+        links = [trace.Link(linked, {"http.route": "/maya"})]
+        with tracer.start_as_current_span("GET /users/{uid}", kind=SpanKind.SERVER, links=links) as span:
             span.set_attributes(SECRETS | {"http.route": "/users/{uid}", "server.address": "maya.example"})
             span.add_event("log", {"exception.message": "maya", "exception.type": "KeyError"})
             span.record_exception(KeyError("maya"))
@@ -31,6 +36,7 @@ def test_only_what_is_on_the_list_is_exported() -> None:
     assert exported.attributes == {"http.route": "/users/{uid}"}
     assert [dict(event.attributes or {}) for event in exported.events] == [{"exception.type": "KeyError"}] * 2
     assert exported.status.status_code is StatusCode.ERROR
+    assert [(link.context, dict(link.attributes or {})) for link in exported.links] == [(linked, {})]
     assert "maya" not in exported.to_json()
     assert "AIza" not in exported.to_json()
 
