@@ -78,6 +78,6 @@ class JsonFormatter(logging.Formatter):
         if record.stack_info:
             line["stack"] = self.formatStack(record.stack_info)
         try:
-            return to_json(line, ensure_ascii=True, fallback=repr).decode()
+            return to_json(line, ensure_ascii=True, inf_nan_mode="strings", fallback=repr).decode()
         except PydanticSerializationError:  # Half of a surrogate pair, which UTF-8 cannot encode.
             return json.dumps(line, default=repr)

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,10 @@ def test_a_record_is_a_json_object(stream: io.StringIO) -> None:
         (Path("/etc"), "/etc"),
         (ValueError("broken"), "ValueError('broken')"),
         ([1.5, None, True], [1.5, None, True]),
+        (math.nan, "NaN"),
+        ([-math.inf], ["-Infinity"]),
     ],
-    ids=["control characters", "half of a surrogate pair", "a path", "an error", "a list"],
+    ids=["control characters", "half of a surrogate pair", "a path", "an error", "a list", "NaN", "infinity"],
 )
 def test_a_fact_of_any_kind_is_logged(stream: io.StringIO, fact: object, logged: object) -> None:
     """Any value can be a fact. The log is ASCII, so that no character can change how a terminal shows it."""
