@@ -64,7 +64,7 @@ class FreshTokens:
         self._sign_in_seconds = _FIRST_SIGN_IN_SECONDS
         self._backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter)
         self._failures = 0
-        self._paused_until = 0.0
+        self._paused_from = self._paused_until = 0.0
         self._revoked_at: float | None = None
         """When the stock was last thrown away."""
 
@@ -89,7 +89,7 @@ class FreshTokens:
         """
         with self._lock:
             now = self._clock()
-            if now < self._paused_until:
+            if self._is_paused(now):
                 return 0
             self._drop_old(now)
             # After a failure, one sign-in tries whether Firebase answers again.
@@ -114,9 +114,10 @@ class FreshTokens:
         with self._lock:
             self._under_way -= 1
             now = self._clock()
-            if now < self._paused_until:
+            if self._is_paused(now):
                 return  # This sign-in began before the pause, so it belongs to the failure that caused the pause.
             self._failures += 1
+            self._paused_from = now
             self._paused_until = now + max(self._backoff.delay_seconds(self._failures), retry_after_seconds)
 
     def revoked(self, minted_at: float) -> bool:
@@ -135,6 +136,10 @@ class FreshTokens:
             self._revoked_at = now
             self._tokens.clear()
             return True
+
+    def _is_paused(self, now: float) -> bool:
+        # Before its beginning, the clock was set back, and how long the pause has lasted is unknown.
+        return self._paused_from <= now < self._paused_until
 
     def _is_revoked(self, minted_at: float) -> bool:
         """Return whether a token that was minted then is older than the last revocation."""

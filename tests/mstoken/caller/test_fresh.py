@@ -311,6 +311,15 @@ class TestFailures:
         stock.put("token", signed_in_at=clock(), took_seconds=0.2)
         assert stock.start_sign_ins() == 2
 
+    def test_a_clock_that_was_set_back_ends_the_pause(self, stock: FreshTokens, clock: FakeClock) -> None:
+        """Otherwise a pause of a second would last until the clock is there again."""
+        for _ in range(two_calls(stock)):
+            stock.fail(retry_after_seconds=0.0)
+        clock.advance(-3600)
+        assert two_calls(stock) == 1
+        stock.fail(retry_after_seconds=0.0)
+        assert two_calls(stock) == 0
+
     def test_after_a_success_the_pauses_begin_anew(self, stock: FreshTokens, clock: FakeClock) -> None:
         """The pause after the next failure is a second again."""
         for seconds in (0, 1, 2, 4):
