@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, Select, event, literal_column, select, text
+from sqlalchemy import Engine, Select, column, event, literal_column, select, table, text, update
+from sqlalchemy import insert as insert_into
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from services.common import sqlite as module
@@ -76,6 +77,14 @@ async def add(database: Database, name: str, error: Exception | None = None) -> 
         await insert(connection, name)
         if error is not None:
             raise error
+
+
+def fail_next_commit(writer: Engine) -> None:
+    def fail(_connection: object) -> None:
+        event.remove(writer, "commit", fail)
+        raise OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
+
+    event.listen(writer, "commit", fail)
 
 
 async def names(database: Database) -> list[str]:
@@ -146,16 +155,26 @@ async def test_what_a_refusal_is_based_on_is_committed_before_it_is_known(databa
 
 async def test_if_the_commit_fails_it_fails_for_all(database: Database, writer: Engine) -> None:
     """None of the transactions that are committed together counts as written, and the next one is not affected."""
-
-    def fail(_connection: object) -> None:
-        event.remove(writer, "commit", fail)
-        raise OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
-
-    event.listen(writer, "commit", fail)
+    fail_next_commit(writer)
     ends = await asyncio.gather(*(add(database, name) for name in "abc"), return_exceptions=True)
     assert [isinstance(end, DatabaseUnavailable) and end.maybe_written for end in ends] == [True] * 3
     await add(database, "d")
     assert await names(database) == ["d"]
+
+
+@pytest.mark.parametrize("is_update", [False, True])
+async def test_if_the_commit_of_one_statement_fails(database: Database, writer: Engine, is_update: bool) -> None:
+    """It is not known whether the statement was written, as at the end of a transaction with several."""
+    await add(database, "a")
+    fail_next_commit(writer)
+    people = table("people", column("name"))
+    with pytest.raises(DatabaseUnavailable) as raised:
+        if is_update:
+            await database.update_then_insert(update(people).values(name="b"), {}, {})
+        else:
+            await database.execute(insert_into(people).values(name="b"))
+    assert raised.value.maybe_written
+    assert await names(database) == ["a"]
 
 
 async def test_if_sqlite_undoes_everything_it_fails_for_all(database: Database) -> None:
