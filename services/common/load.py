@@ -17,8 +17,7 @@ Source: Google, "Site Reliability Engineering", chapters 21 and 22.
 
 import asyncio
 import logging
-from collections import deque
-from contextlib import suppress
+from collections import OrderedDict
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -65,8 +64,8 @@ class Load:
         self._max_refusal_seconds = max_refusal_seconds
         self._log_seconds = log_seconds
         self._waiting = 0
-        self._refusals: deque[asyncio.Future[None]] = deque()
-        """The refusals that wait, the oldest first. Those that have stopped waiting are done."""
+        self._refusals: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        """The refusals that wait, the oldest first."""
         self._refused = 0
         """How many requests were refused since the last line of the log."""
         answer = response_to(Overloaded())
@@ -97,7 +96,7 @@ class Load:
         """Free the place of a request that has been worked on, and let the oldest refusal go."""
         self._slots.release()
         while self._refusals:
-            turn = self._refusals.popleft()
+            turn, _ = self._refusals.popitem(last=False)
             if not turn.done():
                 turn.set_result(None)
                 return
@@ -105,10 +104,14 @@ class Load:
     async def gives_way(self) -> None:
         """Wait until the work leaves time for a refusal."""
         turn = asyncio.get_running_loop().create_future()
-        self._refusals.append(turn)
-        with suppress(TimeoutError):
+        self._refusals[turn] = None
+        try:
             async with asyncio.timeout(self._max_refusal_seconds):
                 await turn
+        except TimeoutError:
+            pass
+        finally:
+            self._refusals.pop(turn, None)
 
     async def refuse(self, send: Send) -> None:
         """Answer a request with 503."""

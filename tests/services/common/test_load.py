@@ -238,6 +238,22 @@ class TestRefusals:
         overload.worker.may_answer.set()
         await working
 
+    async def test_refusals_that_have_ended_are_not_kept(self) -> None:
+        """While the work is stuck, any number of clients is refused, and nothing is left of them."""
+        load = Load(max_concurrent=1, max_waiting=0, max_refusal_seconds=0.01)
+        overload = Overload(load)
+        working = asyncio.create_task(overload.request())
+        await settle()
+        await asyncio.gather(*(overload.request() for _ in range(10)))
+        gone = asyncio.create_task(overload.request())
+        await settle()
+        gone.cancel()
+        await asyncio.wait({gone})
+        assert not working.done()
+        assert len(load._refusals) == 0
+        overload.worker.may_answer.set()
+        await working
+
     async def test_work_keeps_its_share(self) -> None:
         """However many clients come back at once, a client that is admitted gets its answer."""
         overload = Overload(Load(max_concurrent=4, max_waiting=4, max_refusal_seconds=60))

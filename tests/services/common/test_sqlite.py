@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -168,11 +168,12 @@ async def test_if_the_commit_of_one_statement_fails(database: Database, writer: 
     await add(database, "a")
     fail_next_commit(writer)
     people = table("people", column("name"))
+    if is_update:
+        writing: Coroutine[Any, Any, object] = database.update_then_insert(update(people).values(name="b"), {}, {})
+    else:
+        writing = database.execute(insert_into(people).values(name="b"))
     with pytest.raises(DatabaseUnavailable) as raised:
-        if is_update:
-            await database.update_then_insert(update(people).values(name="b"), {}, {})
-        else:
-            await database.execute(insert_into(people).values(name="b"))
+        await writing
     assert raised.value.maybe_written
     assert await names(database) == ["a"]
 
