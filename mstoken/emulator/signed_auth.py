@@ -33,9 +33,11 @@ from typing import Annotated, Any, Literal
 import httpx
 from fastapi import APIRouter, Body, FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.middleware.base import RequestResponseEndpoint
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mstoken.client_pool import ClientPool
 from mstoken.strict_jwt import base64url, unverified
 
 from . import web_pages
@@ -48,6 +50,11 @@ MAX_AGE_SECONDS = 21_600
 STILL_PUBLISHED_SECONDS = 7_200
 """How long to serve the certificate of a key that no longer signs, in seconds: longer than an ID token lives."""
 UPSTREAM_TIMEOUT_SECONDS = 30.0
+MAX_REQUESTS = 256
+"""How many requests the Auth emulator gets at the same time."""
+MAX_IDLE_CONNECTIONS = 64
+IDLE_SECONDS = 4.0
+"""How long an idle connection is used again, in seconds. Node closes it after 5 seconds."""
 
 _HOP_BY_HOP = {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "proxy-connection"}
 _NOT_SENT_ON = _HOP_BY_HOP | {"host", "content-length", "accept-encoding"}
@@ -151,7 +158,7 @@ class Faults(BaseModel):
 class SignedAuth:
     """What the proxy's routes share."""
 
-    upstream: httpx.AsyncClient
+    upstream: ClientPool
     keys: KeyRing
     faults: Faults = field(default_factory=Faults)
     max_age_seconds: int = MAX_AGE_SECONDS
@@ -160,13 +167,19 @@ class SignedAuth:
 routes = APIRouter()
 
 
-async def refuse_web_pages(request: Request, call_next: RequestResponseEndpoint) -> Response:
-    """Refuse requests of foreign web pages, and requests of any web page to a control path."""
-    is_control = request.scope["path"].startswith(CONTROL_PATH)
-    reason = web_pages.refusal(request.headers, local_pages=not is_control)
-    if reason is None:
-        return await call_next(request)
-    return JSONResponse({"error": {"code": 403, "message": reason}}, 403)
+class _RefuseWebPages:
+    """Refuses requests of foreign web pages, and requests of any web page to a control path."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http":
+            is_control = scope["path"].startswith(CONTROL_PATH)
+            if reason := web_pages.refusal(Headers(scope=scope), local_pages=not is_control):
+                app = JSONResponse({"error": {"code": 403, "message": reason}}, 403)
+        await app(scope, receive, send)
 
 
 @routes.get(CERTIFICATES_PATH)
@@ -212,14 +225,16 @@ async def pass_on(request: Request) -> Response:
     state = _state(request)
     if fault := await _fault(state, request):
         return fault
+    content = await request.body()
     raw_path = request.scope["raw_path"] + (b"?" + request.url.query.encode() if request.url.query else b"")
     try:
-        answer = await state.upstream.request(
-            request.method,
-            state.upstream.base_url.copy_with(raw_path=raw_path),
-            headers=[(name, value) for name, value in request.headers.items() if name not in _NOT_SENT_ON],
-            content=await request.body(),
-        )
+        async with state.upstream.client() as client:
+            answer = await client.request(
+                request.method,
+                client.base_url.copy_with(raw_path=raw_path),
+                headers=[(name, value) for name, value in request.headers.items() if name not in _NOT_SENT_ON],
+                content=content,
+            )
     except httpx.HTTPError as error:
         reason = f"The Auth emulator does not answer ({type(error).__name__}). Is it running?"
         return _error(request, 503, reason)
@@ -232,17 +247,37 @@ def create_app(
 ) -> FastAPI:
     """Return the proxy in front of the Auth emulator at `upstream` (host:port). `make_key` makes its signing keys."""
 
+    def client() -> httpx.AsyncClient:
+        # The Auth emulator is on this machine or beside it, never behind the proxy that the environment may name.
+        return httpx.AsyncClient(
+            base_url=f"http://{upstream}",
+            timeout=UPSTREAM_TIMEOUT_SECONDS,
+            limits=httpx.Limits(max_connections=1, keepalive_expiry=IDLE_SECONDS),
+            transport=transport,
+            verify=verify,
+            trust_env=False,
+        )
+
+    # Read once, for all connections.
+    verify = httpx.create_ssl_context(trust_env=False) if transport is None else True
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # The Auth emulator is on this machine or beside it, never behind the proxy that the environment may name.
-        async with httpx.AsyncClient(
-            base_url=f"http://{upstream}", timeout=UPSTREAM_TIMEOUT_SECONDS, transport=transport, trust_env=False
-        ) as client:
-            app.state.signed_auth = SignedAuth(client, KeyRing(make_key=make_key))
+        clients = ClientPool(
+            client,
+            max_clients=MAX_REQUESTS,
+            max_idle=MAX_IDLE_CONNECTIONS,
+            idle_seconds=IDLE_SECONDS,
+            wait_seconds=UPSTREAM_TIMEOUT_SECONDS,
+        )
+        try:
+            app.state.signed_auth = SignedAuth(clients, KeyRing(make_key=make_key))
             yield
+        finally:
+            await clients.aclose()
 
     app = FastAPI(lifespan=lifespan, openapi_url=None)
-    app.middleware("http")(refuse_web_pages)
+    app.add_middleware(_RefuseWebPages)
     app.include_router(routes)
     return app
 
