@@ -22,9 +22,12 @@ MAX_KEY_ID_CHARACTERS = 128
 OPTIONAL_WHITESPACE = " \t"
 """White space that a server may leave around the value of a header (RFC 9110, section 5.5)."""
 
-_COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)")
+_NOT_A_JWT = "not three parts of base64url separated by dots"
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
-_TO_BASE64 = bytes.maketrans(b"-_", b"+/")
+_TO_BASE64 = bytes.maketrans(b"-_+/=", b"+/!!!")
+"""Characters of base64 that base64url does not have become one that neither of them has."""
+_PADDING = (b"", b"", b"==", b"=")
+"""The padding of base64, by the remainder of the length divided by four. No text has a remainder of one."""
 _CANONICAL_ENDS: tuple[frozenset[str], ...] = (
     frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"),
     frozenset(),
@@ -67,16 +70,16 @@ def split(token: str) -> Parts:
     """Return the parts of `token`, as `unverified` does, but do not read the JSON in them. `part` reads it."""
     if len(token) > MAX_TOKEN_BYTES:
         raise ValueError(f"longer than {MAX_TOKEN_BYTES} bytes")
-    match = _COMPACT.fullmatch(token)
-    if match is None:
-        raise ValueError("not three parts of base64url separated by dots")
-    header, payload, signature = match.groups()
-    return Parts(header, payload, token[: match.end(2)].encode("ascii"), _decoded(signature))
+    parts = token.split(".", 3)
+    if len(parts) != 3 or not parts[0] or not parts[1] or not token.isascii():
+        raise ValueError(_NOT_A_JWT)
+    header, payload, signature = parts
+    return Parts(header, payload, f"{header}.{payload}".encode("ascii"), _decoded(signature, _NOT_A_JWT))
 
 
 def part(text: str) -> dict[str, Any]:
     """Return the JSON object in the header or the payload of `split`. Raises ValueError."""
-    return json_object(_decoded(text))
+    return json_object(_decoded(text, _NOT_A_JWT))
 
 
 def bearer_token(header_lines: Sequence[str]) -> str:
@@ -151,17 +154,19 @@ def base64url_decode(text: str) -> bytes:
 
     Raises ValueError for other text, and if `text` is not the canonical encoding of its bytes.
     """
-    if not _BASE64URL.fullmatch(text):
-        raise ValueError("not base64url")
-    return _decoded(text)
+    return _decoded(text, "not base64url")
 
 
-def _decoded(text: str) -> bytes:
-    """Return the bytes of a text that has only characters of base64url."""
+def _decoded(text: str, problem: str) -> bytes:
+    """Return the bytes of `text`, as `base64url_decode` does. `problem` is for the error if it is not base64url."""
     # The last character has unused bits, which are 0 in the canonical encoding (RFC 4648, section 3.5).
-    if text and text[-1] not in _CANONICAL_ENDS[len(text) % 4]:
-        raise ValueError("not canonical base64url")
-    return binascii.a2b_base64(text.encode("ascii").translate(_TO_BASE64) + b"==")
+    if not text or text[-1] in _CANONICAL_ENDS[len(text) % 4]:
+        try:
+            padded = text.encode("ascii").translate(_TO_BASE64) + _PADDING[len(text) % 4]
+            return binascii.a2b_base64(padded, strict_mode=True)
+        except (UnicodeEncodeError, binascii.Error):
+            pass
+    raise ValueError("not canonical base64url" if _BASE64URL.fullmatch(text) else problem)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import string
 
 import pytest
 from hypothesis import given
@@ -135,6 +136,19 @@ def test_only_canonical_base64url_is_decoded(text: str) -> None:
     """Set bits that are unused, padding, another alphabet, and characters that decoders skip are refused."""
     with pytest.raises(ValueError, match=r"^not (canonical )?base64url$"):
         strict_jwt.base64url_decode(text)
+
+
+def test_no_other_character_is_base64url() -> None:
+    """Not those of base64 (`+`, `/`, `=`), no white space, and none outside of ASCII, at any place of the text."""
+    alphabet = string.ascii_letters + string.digits + "-_"
+    for character in (chr(code) for code in range(0x180) if chr(code) not in alphabet):
+        for text in (character + "AAA", "A" + character + "AA", "AA" + character + "A", "AAA" + character):
+            with pytest.raises(ValueError, match=r"^not base64url$"):
+                strict_jwt.base64url_decode(text)
+            with pytest.raises(ValueError, match=r"^not three parts"):
+                strict_jwt.unverified(f"{text}.e30.")
+            with pytest.raises(ValueError, match=r"^not three parts"):
+                strict_jwt.unverified(f"e30.e30.{text}")
 
 
 @given(st.binary(), st.text())
