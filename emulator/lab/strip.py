@@ -72,7 +72,7 @@ def draw(sales: Sequence[Sale], spans: Sequence[Span], now: float) -> Strip:
         if (span.end or end) > start
     ]
     good = sum(sale.is_good for sale in shown)
-    summary = f"{good} bills and {len(shown) - good} failed purchases in the last {SECONDS:.0f} seconds"
+    summary = f"Bills issued in the last {SECONDS:.0f} seconds: {good}; failed purchases: {len(shown) - good}"
     ticks = [Tick(x(end - ago), f"-{ago} s" if ago else "now") for ago in (90, 60, 30, 0)]
     return Strip(
         WIDTH,

@@ -213,7 +213,7 @@ class Stack:
         process = supervisor.start(
             "local emulators",
             [
-                *(sys.executable, "-m", "mstoken.cli", "emulator", "--project", PROJECT),
+                *(sys.executable, "-m", "mstoken", "emulator", "--project", PROJECT),
                 *("--port", str(self.ports.signed_auth), "--auth", upstream),
                 *(part for name in services for part in ("--service", f"{name}={self._metadata_port(name)}")),
             ],

@@ -1,4 +1,4 @@
-"""The command line: `mstoken`, or `python -m mstoken.cli`."""
+"""The command line: `mstoken`, or `python -m mstoken`."""
 
 import sys
 

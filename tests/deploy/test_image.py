@@ -233,7 +233,7 @@ def test_the_health_check(shop: StackOfImage, image: Image) -> None:
 def test_doctor_runs_in_the_image(image: Image) -> None:
     """An operator checks a service where it runs, with the same packages."""
     done = subprocess.run(
-        image.command(["python", "-m", "mstoken.cli", "doctor", "--help"]),
+        image.command(["python", "-m", "mstoken", "doctor", "--help"]),
         cwd=image.app,
         env=image.environment(),
         capture_output=True,

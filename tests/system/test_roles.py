@@ -41,7 +41,7 @@ def refreshed_at_firebase(stack: Stack, refresh_token: str) -> str:
 def remove_role(stack: Stack, email: str) -> str:
     """Run the command that removes the role of a user, and return what it prints."""
     variables = {"GOOGLE_CLOUD_PROJECT": stack.project, AUTH_EMULATOR_VARIABLE: stack.auth_host}
-    command = [sys.executable, "-m", "mstoken.cli", "users", "role", email, "--remove"]
+    command = [sys.executable, "-m", "mstoken", "users", "role", email, "--remove"]
     done = subprocess.run(command, env=os.environ | variables, cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout
 

@@ -184,3 +184,21 @@ def test_the_query_of_filters() -> None:
     assert Filters().query == ""
     assert Filters(caller="billing", mode="fresh").query == "?caller=billing&mode=fresh"
     assert calls.PAGE.path == "/"
+
+
+def test_the_address_of_a_call_without_its_number(shop: LoggedShop) -> None:
+    """It leads to the list of calls."""
+    answer = shop.client().get("/calls", follow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (307, "/")
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/calls/x/y", "/static/nothing"])
+def test_a_page_that_does_not_exist(shop: LoggedShop, path: str) -> None:
+    """A browser gets a page with the navigation, and a script gets JSON. Both have the status 404."""
+    client = shop.client()
+    page = client.get(path, headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}, follow_redirects=False)
+    assert page.status_code == 404
+    assert "<h1>Page not found</h1>" in page.text
+    assert 'href="/charts"' in page.text
+    answer = client.get(path, headers={"Accept": "*/*"})
+    assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})

@@ -14,7 +14,7 @@ def test_a_purchase_is_a_bar_at_its_time() -> None:
     assert (first.x, first.is_good, first.title) == (WIDTH / 2, True, "bill issued, 100 ms")
     assert (second.is_good, second.height, second.y, second.title) == (False, HEIGHT, 0.0, "503 x, 10000 ms")
     assert first.height < second.height
-    assert strip.summary == "1 bills and 1 failed purchases in the last 90 seconds"
+    assert strip.summary == "Bills issued in the last 90 seconds: 1; failed purchases: 1"
 
 
 def test_a_fault_is_a_band_from_its_beginning_to_its_end() -> None:

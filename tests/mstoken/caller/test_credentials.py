@@ -102,7 +102,7 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of Billing's metadata server in the metadata emulator."""
     supervisor, ports = Supervisor(), Ports.shifted(free_offset())
     port = ports.metadata_billing
-    command = [sys.executable, "-m", "mstoken.cli", "emulator", "--project", "demo-shop"]
+    command = [sys.executable, "-m", "mstoken", "emulator", "--project", "demo-shop"]
     command += ["--port", str(ports.signed_auth), "--service", f"billing={port}"]
     log = tmp_path_factory.mktemp("metadata") / "metadata.log"
     try:

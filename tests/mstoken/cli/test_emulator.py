@@ -154,7 +154,7 @@ def start(supervisor: Supervisor, ports: Ports, tmp_path: Path) -> Start:
     """Starts `mstoken emulator` with arguments, in a folder of its own."""
 
     def start_emulator(*arguments: str) -> Process:
-        command = [sys.executable, "-m", "mstoken.cli", "emulator", "--port", str(ports.signed_auth)]
+        command = [sys.executable, "-m", "mstoken", "emulator", "--port", str(ports.signed_auth)]
         command += ["--auth", f"{HOST}:{ports.auth}", "--env-file", "env"]
         return supervisor.start(
             "emulator", [*command, *arguments], env=dict(os.environ), cwd=tmp_path, log=tmp_path / "emulator.log"

@@ -60,7 +60,7 @@ def test_a_token_from_the_token_service(emulators: Stack) -> None:
     """With the settings of a service, the command gets its token in the same way as the service."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(SHOP_VARIABLES)}
     own = {"GOOGLE_CLOUD_PROJECT": emulators.project, AUTH_EMULATOR_VARIABLE: emulators.auth_host}
-    command = [sys.executable, "-m", "mstoken.cli", "token", "--to", "product", "--as", "billing"]
+    command = [sys.executable, "-m", "mstoken", "token", "--to", "product", "--as", "billing"]
     result = subprocess.run(
         command,
         env={**inherited, **own, **emulators.identity_environment("billing")},

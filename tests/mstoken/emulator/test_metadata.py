@@ -115,7 +115,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     def start_metadata(*arguments: str) -> Supervisor:
         supervisors.append(supervisor := Supervisor())
         port = Ports.shifted(free_offset()).signed_auth
-        command = [sys.executable, "-m", "mstoken.cli", "emulator", "--project", "demo-shop", "--port", str(port)]
+        command = [sys.executable, "-m", "mstoken", "emulator", "--project", "demo-shop", "--port", str(port)]
         log = tmp_path_factory.mktemp("metadata") / "metadata.log"
         supervisor.start("metadata", [*command, *arguments], env=dict(os.environ), cwd=ROOT, log=log)
         return supervisor

@@ -8,8 +8,8 @@ import pytest
 
 @pytest.mark.process
 def test_it_runs_as_a_module() -> None:
-    """`python -m mstoken.cli` is the same as `mstoken`, and its help says `mstoken`."""
-    command = [sys.executable, "-m", "mstoken.cli", "--help"]
+    """`python -m mstoken` is the same as `mstoken`, and its help says `mstoken`."""
+    command = [sys.executable, "-m", "mstoken", "--help"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0
     assert result.stdout.startswith("Usage: mstoken ")
