@@ -97,4 +97,8 @@ def _from_metadata_server(audience: str, sleep: Callable[[float], object]) -> Id
         problem = f"the metadata server answered {answer.status}"
         if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR and answer.status != HTTPStatus.TOO_MANY_REQUESTS:
             break
-    raise IdentityTokenMissing(f"{problem}. Outside Google Cloud, set MSTOKEN_PRIVATE_KEY_FILE")
+    if os.environ.get(METADATA_HOST_VARIABLE):
+        advice = f"Run `mstoken emulator --service`, or correct {METADATA_HOST_VARIABLE}"
+    else:
+        advice = "Outside Google Cloud, set MSTOKEN_PRIVATE_KEY_FILE"
+    raise IdentityTokenMissing(f"{problem}. {advice}")

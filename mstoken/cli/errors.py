@@ -1,5 +1,6 @@
 """Exit statuses, and how a command reports an error: one sentence on stderr and no traceback."""
 
+import os
 from typing import Any
 
 import typer
@@ -8,6 +9,7 @@ from typing_extensions import override
 
 from mstoken.cli.output import note
 from mstoken.errors import IssuerUnavailable, MsTokenError, SignInUnavailable, VerifierUnavailable
+from mstoken.settings import AUTH_EMULATOR_VARIABLE, RUN_EMULATOR
 from mstoken.upstream_errors import Meaning, meaning_of
 
 OK = 0
@@ -59,8 +61,11 @@ def as_command_error(error: Exception) -> CommandError | None:
     """Return an expected error as a `CommandError`, and None for an unexpected one, which is a defect."""
     match meaning_of(error):
         case Meaning.OUTAGE:
+            # firebase-admin reads the address of the emulator from the environment too.
+            emulator = os.environ.get(AUTH_EMULATOR_VARIABLE)
+            where, advice = (f" at {emulator}", RUN_EMULATOR) if emulator else ("", "Try again later")
             return CommandError(
-                f"Firebase could not be reached ({type(error).__name__}). Try again later.", UNREACHABLE
+                f"Firebase could not be reached{where} ({type(error).__name__}). {advice}.", UNREACHABLE
             )
         case Meaning():
             return CommandError(f"The request to Firebase failed: {_first_line(error)}")

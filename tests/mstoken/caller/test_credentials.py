@@ -259,13 +259,13 @@ class TestNoGoogleIdentity:
     """Without an identity token, `SignInUnavailable` is raised: the next attempt may succeed."""
 
     def test_no_metadata_server_and_no_credentials(self, here: Machine, refusing_host: str) -> None:
-        """The error says where the server was looked for, and what to do on another platform."""
+        """The error says where the server was looked for, and what to do."""
         error = here.run(REPORT_ERROR, refusing_host)
         assert (error["kind"], error["identity"]) == ("SignInUnavailable", "svc:billing")
         assert (
             f"the platform provided no identity token (no metadata server answers at {refusing_host}" in error["text"]
         )
-        assert error["text"].endswith("Outside Google Cloud, set MSTOKEN_PRIVATE_KEY_FILE)")
+        assert error["text"].endswith("Run `mstoken emulator --service`, or correct GCE_METADATA_HOST)")
 
     @pytest.mark.parametrize(
         "content",

@@ -18,6 +18,7 @@ from mstoken.errors import (
     TokenExpired,
     VerifierUnavailable,
 )
+from tests.mstoken.test_settings import environment
 
 
 @pytest.mark.parametrize(
@@ -62,8 +63,21 @@ def test_errors_of_firebase_are_cut_to_their_first_line() -> None:
 
 def test_an_outage_of_firebase_is_reported_without_the_details_of_the_connection() -> None:
     """The text of such an error is long, and names objects of the HTTP library."""
-    error = as_command_error(exceptions.UnavailableError("HTTPConnectionPool(host='127.0.0.1', port=1): no answer"))
+    with environment():
+        error = as_command_error(exceptions.UnavailableError("HTTPConnectionPool(host='127.0.0.1', port=1): no answer"))
     assert str(error) == "Firebase could not be reached (UnavailableError). Try again later."
+
+
+def test_an_outage_of_the_emulator_names_its_address() -> None:
+    """It is not over later, unless somebody starts the emulator."""
+    with environment(FIREBASE_AUTH_EMULATOR_HOST="127.0.0.1:9199"):
+        error = as_command_error(exceptions.UnavailableError("HTTPConnectionPool(host='127.0.0.1', port=9199): no"))
+    assert error is not None
+    assert error.status == UNREACHABLE
+    assert str(error) == (
+        "Firebase could not be reached at 127.0.0.1:9199 (UnavailableError). "
+        "Run `mstoken emulator`, and set FIREBASE_AUTH_EMULATOR_HOST to its address."
+    )
 
 
 def failing(error: BaseException) -> Any:

@@ -174,5 +174,5 @@ def test_an_outage_of_firebase_has_exit_status_3(run: Run, shop: Path) -> None:
     env = {"GOOGLE_CLOUD_PROJECT": "demo-nobody", AUTH_EMULATOR_VARIABLE: NO_SERVER}
     result = run("services", "disable", "billing", env=env)
     assert (result.exit_code, result.stdout) == (3, "")
-    assert result.stderr.startswith("mstoken: Firebase could not be reached (")
+    assert result.stderr.startswith(f"mstoken: Firebase could not be reached at {NO_SERVER} (")
     assert result.stderr.count("\n") == 1
