@@ -8,7 +8,6 @@ that cannot bind processes to cores (macOS) decides by itself.
 
 import os
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -17,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import httpx
 import psutil
@@ -25,7 +24,7 @@ from typing_extensions import override
 
 from bench.results import Plan
 from emulator.run import die_with_parent
-from emulator.run.ports import HOST
+from emulator.run.ports import HOST, free_port
 from emulator.run.processes import Process, Supervisor
 from emulator.run.stack import ROOT, clean_environment, uvicorn
 from tests.postgresql import PostgresServer, programs
@@ -171,13 +170,6 @@ class Servers(AbstractContextManager["Servers"]):
 def _environment() -> dict[str, str]:
     """Return the user's environment without what the servers of a shop read, and without telemetry."""
     return {name: value for name, value in clean_environment().items() if not name.startswith("OTEL_")}
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.create_server((HOST, 0)) as probe:
-        port: Any = probe.getsockname()[1]
-        return int(port)
 
 
 def _answers(url: str) -> bool:

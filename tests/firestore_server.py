@@ -5,13 +5,14 @@ It is not Google's. It speaks gRPC as Firestore does, and keeps documents in mem
 
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from emulator.run.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "node_modules/@firestore-emulator/server"
@@ -32,8 +33,7 @@ class FirestoreServer:
     """A server on a free port. `kill` ends it, and `start` begins another one without documents on the same port."""
 
     def __init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.address = f"127.0.0.1:{free_port()}"
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,8 @@ from typing import Any
 import asyncpg
 import psutil
 import pytest
+
+from emulator.run.ports import free_port
 
 START_SECONDS = 30.0
 MISSING = "PostgreSQL is not installed (Debian: apt install postgresql)"
@@ -58,8 +59,7 @@ class PostgresServer:
         version = subprocess.check_output([found / "postgres", "--version"], text=True)
         # Older versions know no other strategy. The default of newer ones writes a log of the copy, which takes longer.
         self._strategy = "STRATEGY FILE_COPY" if int(version.split()[2].split(".")[0]) >= 15 else ""
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="postgresql-", dir=parent))
         self._data = self._folder / "data"
         self._process: subprocess.Popen[bytes] | None = None

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from emulator.run.ports import free_port
 
 START_SECONDS = 30.0
 MISSING = "prometheus is not installed (Debian: apt install prometheus)"
@@ -54,9 +55,7 @@ def running_prometheus(folder: Path, targets: Mapping[str, str], rules: Path) ->
     }
     file = folder / "prometheus.yml"
     file.write_text(json.dumps(configuration))  # YAML contains JSON.
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     command = [
         "prometheus",
         f"--config.file={file}",

@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,8 @@ from typing import Any
 import pytest
 import redis
 
+from emulator.run.ports import free_port
+
 START_SECONDS = 20.0
 MISSING = "redis-server is not installed (Debian: apt install redis-server)"
 
@@ -22,7 +23,7 @@ class RedisServer:
 
     def __init__(self, folder: Path, *options: str) -> None:
         """`options` are those of redis-server with which the server always starts."""
-        self.port = _free_port()
+        self.port = free_port()
         self._folder = folder
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
@@ -89,7 +90,7 @@ class RedisNode(RedisServer):
     """A node of a Redis Cluster. It keeps its place in the cluster when it is killed and started again."""
 
     def __init__(self, folder: Path) -> None:
-        self.bus_port = _free_port()
+        self.bus_port = free_port()
         super().__init__(folder, "--cluster-enabled", "yes", "--cluster-port", str(self.bus_port))
 
     @property
@@ -139,11 +140,6 @@ class RedisClusterServers:
         """Delete all keys."""
         for node in self.nodes:
             node.command("FLUSHALL")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:

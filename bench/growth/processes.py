@@ -17,8 +17,8 @@ from bench.issuer import PROJECT, Issuer
 from bench.load import Load, send
 from bench.results import START, Measurement, Plan
 from bench.route import issuer_environment, replay_url
-from bench.servers import Server, Servers, free_port
-from emulator.run.ports import HOST
+from bench.servers import Server, Servers
+from emulator.run.ports import HOST, free_port
 from emulator.run.stack import ROOT
 from services.billing.app import MIGRATIONS as BILLING
 from services.product.app import MIGRATIONS as PRODUCT

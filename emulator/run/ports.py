@@ -88,3 +88,19 @@ def free_offset() -> int:
             return offset
         reservation.close()
     raise PortTaken("No free ports were found: each of 100 random port offsets has a port that is in use.")
+
+
+_reserved: list[int] = []
+"""Ports that `free_offset` has reserved for this process, and that `free_port` has not returned yet."""
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on, and that stays free until the caller uses it.
+
+    A port that the system chooses, and that is released before a server takes it, may be the port of an outgoing
+    connection by then, and again while the server is down. What `free_offset` says is true for this port. Raises
+    PortTaken if none was found.
+    """
+    if not _reserved:
+        _reserved.extend(asdict(Ports.shifted(free_offset())).values())
+    return _reserved.pop()

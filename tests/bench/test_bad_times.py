@@ -9,7 +9,7 @@ from bench.bad_times import GOOD, RECOVERY, SLOWEST, UNANSWERED, UNAVAILABLE, Ev
 from bench.load import NO_ANSWER, Exchange, Load, LoadClient, Outcome
 from bench.report import write
 from bench.results import TIMELINE, Machine, Measurement, Run, Section, save
-from bench.servers import free_port
+from emulator.run.ports import free_port
 from emulator.run.processes import Supervisor
 
 STORY = "the sun does not shine"

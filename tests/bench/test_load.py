@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bench.load import NO_ANSWER, Load, LoadClient, Outcome, exchange
-from bench.servers import free_port
+from emulator.run.ports import free_port
 
 Answer = Callable[[bytes], Awaitable[bytes | None]]
 """Returns the answer to a request; None to end the connection without one."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.servers import Server, Servers, bound_to, cores, free_port, processor_seconds
+from bench.servers import Server, Servers, bound_to, cores, processor_seconds
 from emulator.run.errors import ProcessDied
-from emulator.run.ports import is_taken
+from emulator.run.ports import free_port, is_taken
 from emulator.run.processes import is_alive
 
 pytestmark = pytest.mark.process

@@ -10,7 +10,7 @@ import pytest
 
 from emulator.attacks.wire import Answer
 from emulator.lab.thefts import TIMES, TheftFailed, Thefts, accepted, steal, summary
-from emulator.run.ports import Ports, free_offset
+from emulator.run.ports import Ports, free_offset, free_port
 from emulator.run.stack import Stack
 from mstoken import Settings
 
@@ -90,10 +90,8 @@ def test_a_till_that_cannot_run_says_why(emulators: Stack, auth_emulator: Settin
 
 def test_a_service_that_is_down_is_no_refusal() -> None:
     """Nothing was refused, so nothing is shown as refused."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     with pytest.raises(TheftFailed, match=r"did not answer \(ConnectionRefusedError\)"):
-        steal(b"GET / HTTP/1.1\r\n\r\n", port)
+        steal(b"GET / HTTP/1.1\r\n\r\n", free_port())
 
 
 def test_answers_are_summed_up() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from emulator.lab.wiretap import KEPT_CALLS, MAX_REQUEST_BYTES, Heard, Listener, Wiretap, one_time_id_of
 from emulator.run.errors import PortTaken
+from emulator.run.ports import free_port
 from mstoken.strict_jwt import base64url
 from tests.clock import FakeClock
 
@@ -64,9 +65,7 @@ class Callee:
 def tapped() -> Iterator[tuple[Wiretap, Callee]]:
     """A wiretap in front of a callee."""
     callee = Callee()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    wiretap = Wiretap(port, callee.port)
+    wiretap = Wiretap(free_port(), callee.port)
     try:
         with wiretap.running():
             yield wiretap, callee
@@ -144,11 +143,8 @@ def test_what_is_not_http_passes_too() -> None:
 
 def test_a_callee_that_is_down_ends_the_connection() -> None:
     """The caller gets no answer, as without the wiretap, and later calls work when the callee is back."""
-    callee = Callee()
-    callee.close()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with Wiretap(port, callee.port).running(), pytest.raises(httpx.TransportError):
+    port = free_port()
+    with Wiretap(port, free_port()).running(), pytest.raises(httpx.TransportError):
         httpx.get(f"http://127.0.0.1:{port}/", trust_env=False)
 
 

@@ -1,11 +1,12 @@
 """Ports: a port that is in use is noticed, and named."""
 
 import socket
+from pathlib import Path
 
 import pytest
 
 from emulator.run.errors import PortTaken
-from emulator.run.ports import HOST, RESERVATION, Ports, free_offset, is_taken
+from emulator.run.ports import HOST, RESERVATION, Ports, free_offset, free_port, is_taken
 
 
 def test_an_offset_moves_every_port() -> None:
@@ -17,8 +18,8 @@ def test_an_offset_moves_every_port() -> None:
 @pytest.mark.parametrize("host", [HOST, "0.0.0.0"])
 def test_a_port_with_a_listener_is_taken(host: str) -> None:
     """A port is taken while a socket listens on it, on this address or on all of them, and free afterwards."""
-    with socket.create_server((host, 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
+    with socket.create_server((host, port)):
         assert is_taken(port)
     assert not is_taken(port)
 
@@ -40,3 +41,13 @@ def test_no_two_processes_get_the_same_free_offset() -> None:
     assert not Ports.shifted(offset).taken()
     with socket.socket() as other, pytest.raises(OSError, match="in use"):
         other.bind((HOST, RESERVATION + offset))
+
+
+def test_free_ports_are_different_and_cannot_be_those_of_outgoing_connections() -> None:
+    """A server that starts slowly, or that is started again on the same port, finds its port free."""
+    found = [free_port() for _ in range(30)]
+    assert len(set(found)) == 30
+    assert not any(is_taken(port) for port in found)
+    range_of_the_system = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    if range_of_the_system.exists():
+        assert max(found) < int(range_of_the_system.read_text().split()[0])

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from emulator.run.errors import ProcessDied
-from emulator.run.ports import HOST, Ports, free_offset
+from emulator.run.ports import HOST, Ports, free_offset, free_port
 from emulator.run.processes import Process, Supervisor
 from mstoken.cli.emulator import ENV_FILE_HEADER
 from mstoken.emulator.metadata import ACCOUNTS_PATH, email_of
@@ -100,19 +100,20 @@ def test_an_address_in_firebase_json(run: Run, tmp_path: Path) -> None:
     assert "The address of the Auth emulator in firebase.json is 'a b:9099'" in result.stderr
 
 
-def test_an_unknown_command(run: Run, free_port: int) -> None:
+def test_an_unknown_command(run: Run) -> None:
     """A command that is not installed is named."""
-    result = run("emulator", "--project", "demo-a", "--port", str(free_port), "--", "no-such-firebase")
+    result = run("emulator", "--project", "demo-a", "--port", str(free_port()), "--", "no-such-firebase")
     assert result.exit_code == 1
     assert "No such command: no-such-firebase" in result.stderr
 
 
-def test_a_port_in_use(run: Run, free_port: int) -> None:
+def test_a_port_in_use(run: Run) -> None:
     """A port that another program uses is named."""
-    with socket.create_server((HOST, free_port)):
-        result = run("emulator", "--project", "demo-a", "--port", str(free_port))
+    port = free_port()
+    with socket.create_server((HOST, port)):
+        result = run("emulator", "--project", "demo-a", "--port", str(port))
     assert result.exit_code == 1
-    assert f"Port {free_port} is in use" in result.stderr
+    assert f"Port {port} is in use" in result.stderr
 
 
 def content(path: Path) -> str:
@@ -121,15 +122,6 @@ def content(path: Path) -> str:
         return path.read_text()
     except FileNotFoundError:
         return ""
-
-
-@pytest.fixture
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as bound:
-        bound.bind((HOST, 0))
-        port: int = bound.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,12 @@
 """Both local emulators in one process. `mstoken emulator` runs them; its own tests are in tests/mstoken/cli."""
 
-import contextlib
 import socket
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from emulator.run.ports import free_port
 from mstoken.emulator.addresses import HOST, LocalEmulators
 from mstoken.emulator.metadata import ACCOUNTS_PATH, email_of
 from mstoken.emulator.server import PortInUse, running
@@ -16,11 +16,7 @@ from mstoken.emulator.signed_auth import CERTIFICATES_PATH
 @pytest.fixture
 def emulators() -> LocalEmulators:
     """The emulators of two services, on free ports. Nothing listens where the Auth emulator should be."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(4)]
-        for bound in sockets:
-            bound.bind((HOST, 0))
-        upstream, port, product, billing = (bound.getsockname()[1] for bound in sockets)
+    upstream, port, product, billing = (free_port() for _ in range(4))
     return LocalEmulators("demo-shop", f"{HOST}:{upstream}", port, {"product": product, "billing": billing})
 
 

@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from functools import partial
@@ -17,6 +16,7 @@ import yaml
 from opentelemetry import metrics
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 
+from emulator.run.ports import free_port
 from mstoken.callee.certificates import CertificateCache, Fetched
 from mstoken.caller.bound import RENEWAL_AGE_SECONDS, BoundToken
 from mstoken.errors import SignInUnavailable
@@ -40,9 +40,7 @@ JOB = "billing"
 @pytest.fixture
 def metrics_port() -> Iterator[int]:
     """The port of /metrics of this process, which is set up as one of Billing."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
+    port = free_port()
     variables = {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": str(port)}
     with pytest.MonkeyPatch.context() as patch, not_set_up():
         use_new_conventions(patch)

@@ -14,6 +14,7 @@ import pytest
 from opentelemetry import trace
 from sqlalchemy import text
 
+from emulator.run.ports import free_port
 from mstoken.errors import SettingsError
 from mstoken.safe_spans import SPAN_ATTRIBUTES
 from services.common import measures, telemetry
@@ -136,12 +137,10 @@ sys.stdin.read()
 
 
 @pytest.mark.process
-def test_each_worker_serves_its_metrics(unused_tcp_port: int) -> None:
+def test_each_worker_serves_its_metrics() -> None:
     """The first worker takes the port, the next one the port after it. Each has its own numbers, and its process's."""
-    environment = os.environ | {
-        "OTEL_METRICS_EXPORTER": "prometheus",
-        "OTEL_EXPORTER_PROMETHEUS_PORT": str(unused_tcp_port),
-    }
+    port = free_port()
+    environment = os.environ | {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": str(port)}
     workers, ports = [], []
     try:
         for _ in range(2):
@@ -151,11 +150,11 @@ def test_each_worker_serves_its_metrics(unused_tcp_port: int) -> None:
             workers.append(worker)
             assert worker.stdout is not None
             ports.append(json.loads(worker.stdout.readline())["port"])
-        pages = [httpx.get(f"http://127.0.0.1:{port}/metrics").text for port in ports]
+        pages = [httpx.get(f"http://127.0.0.1:{port_of_one}/metrics").text for port_of_one in ports]
     finally:
         for worker in workers:
             worker.communicate(timeout=30)
-    assert unused_tcp_port <= ports[0] < ports[1]
+    assert port <= ports[0] < ports[1]
     for page in pages:
         assert 'shop_bills_total{otel_scope_name="shop"' in page
         assert "process_resident_memory_bytes" in page
