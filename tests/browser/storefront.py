@@ -89,6 +89,15 @@ class Storefront:
         self.button("Log in").click()
         expect(self.heading("Shop")).to_be_visible()
 
+    def search(self, words: str) -> None:
+        """Type words that only one product has, and wait until it is the only one: the list is drawn again then."""
+        self.page.get_by_role("searchbox", name="Search products").fill(words)
+        self.expect_one_product()
+
+    def expect_one_product(self) -> None:
+        """Wait until the list of products has one product."""
+        expect(self.page.get_by_role("list", name="Products").get_by_role("listitem")).to_have_count(1)
+
     def put_into_basket(self, product: str = MUG) -> None:
         """Search for a product, and put one of it into the basket."""
         self.open(f"/?q={product}")

@@ -48,7 +48,7 @@ def test_an_administrator_adds_edits_and_deletes_a_product(storefront: Storefron
     expect(storefront.heading("Manage products")).to_be_visible()
     assert named(shop, name) == [(1999, 7)]
 
-    page.get_by_role("searchbox", name="Search products").fill(name)
+    storefront.search(name)
     storefront.link(f"Edit {name}").click()
     expect(storefront.field("Price")).to_have_value("19.99")
     storefront.look("admin-product")
@@ -59,7 +59,7 @@ def test_an_administrator_adds_edits_and_deletes_a_product(storefront: Storefron
     expect(storefront.heading("Manage products")).to_be_visible()
     assert named(shop, name) == [(2450, 3)]
 
-    page.get_by_role("searchbox", name="Search products").fill(name)
+    storefront.search(name)
     storefront.link(f"Edit {name}").click()
     storefront.button("Delete").click()
     dialog = page.get_by_role("dialog", name=f"Delete {name}?")

@@ -13,7 +13,7 @@ from emulator.run.shop_client import TIMEOUT_SECONDS
 from emulator.run.stack import ROOT, Stack
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 
-REVOKED_WITHIN_SECONDS = 15.0
+REVOKED_WITHIN_SECONDS = 30.0
 OFFER = {"name": "Tea pot", "description": "", "price": {"amount": 1999, "currency": "USD"}, "stock": 1}
 
 

@@ -25,6 +25,7 @@ from tests.mstoken.test_settings import environment
 from tests.postgresql import PostgresServer
 from tests.redis_server import RedisServer
 from tests.system.round_robin import RoundRobin
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
@@ -39,9 +40,12 @@ class Several:
         self.stack = stack
         self.behind = behind
 
-    def log_lines(self, service: str, event: str) -> list[dict[str, Any]]:
-        """Return the log lines of both processes of a service that have this event."""
-        return [line for stack in self.behind for line in log_lines(stack, service) if line.get("event") == event]
+    def handed_over(self) -> Counter[str]:
+        """Return how often each delivery was put into the queue, by the logs of both processes of Billing."""
+        lines = [line for stack in self.behind for line in log_lines(stack, "billing")]
+        return Counter(
+            line["delivery_id"] for line in lines if line.get("event") == "hand_over" and "reason" not in line
+        )
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +171,7 @@ def test_a_delivery_is_handed_over_by_one_process(
         bills.append(bill["id"])
     for bill_id in bills:
         wait_for_delivery(customer, bill_id)
-    handed_over = Counter(
-        line["delivery_id"] for line in several.log_lines("billing", "hand_over") if "reason" not in line
-    )
+    # A process writes its line when the queue has answered, and the delivery may arrive before that.
+    wait_until(lambda: deliveries <= several.handed_over().keys())
+    handed_over = several.handed_over()
     assert {name: handed_over[name] for name in deliveries} == dict.fromkeys(deliveries, 1)

@@ -3,8 +3,7 @@
 import os
 import re
 import secrets
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,8 +18,7 @@ from emulator.run.stack import SERVICES, Stack
 from tests.otlp import OtlpReceiver, otlp_receiver
 from tests.system.conftest import begin_memory_of_spent_ids
 from tests.trace_tree import Node, picture, tree
-
-WAIT_SECONDS = 60.0
+from tests.waiting import wait_until
 
 CALLS = """
 billing: POST /bills
@@ -110,11 +108,3 @@ def calls_in(nodes: list[Node]) -> list[str]:
     """Return the lines of the picture that are requests, and the hand-over, in their order."""
     lines = picture(tree(nodes), with_times=False).splitlines()
     return [line for line in lines if re.match(rf"\s*({'|'.join(SERVICES)}|functions): ((\w+ /)|send|deliver)", line)]
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait until something has arrived."""
-    ends_at = time.monotonic() + WAIT_SECONDS
-    while not holds():
-        assert time.monotonic() < ends_at, "It has not arrived."
-        time.sleep(0.05)

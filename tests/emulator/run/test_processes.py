@@ -1,6 +1,7 @@
 """Processes: the end of one is noticed, and stopping them leaves no process behind."""
 
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -21,16 +22,17 @@ from emulator.run.processes import Process, Supervisor, is_alive
 
 pytestmark = pytest.mark.process
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 PARENT_OF_STUBBORN = """
 import subprocess, sys, time
-stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGINT,"
-stubborn += " signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
-child = subprocess.Popen([sys.executable, "-c", stubborn], {options})
-print(child.pid, flush=True)
+stubborn = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGINT,"
+stubborn += " signal.SIG_IGN); print('up as', os.getpid(), 'now', flush=True); time.sleep(600)"
+subprocess.Popen([sys.executable, "-c", stubborn], {options})
 {then}
 """
+UP = re.compile(r"up as (\d+) now")
+"""What the child prints, with its id."""
 
 
 @pytest.fixture
@@ -54,6 +56,15 @@ def start(supervisor: Supervisor, tmp_path: Path) -> Callable[[str], Process]:
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def wait_for_child(log: Path) -> int:
+    """Wait until a stubborn child is up, and return its id."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while (up := UP.search(log.read_text())) is None:
+        assert time.monotonic() < deadline, "the child is not up"
+        time.sleep(0.02)
+    return int(up[1])
 
 
 def gone(pid: int) -> bool:
@@ -131,8 +142,7 @@ def test_stop_does_not_wait_where_interrupts_are_ignored(
 def test_stop_ends_grandchildren(supervisor: Supervisor, start: Callable[[str], Process], options: str) -> None:
     """Stopping a process kills its children too, even if they ignore signals or have a session of their own."""
     process = start(PARENT_OF_STUBBORN.format(options=options, then="time.sleep(600)"))
-    supervisor.wait_until(partial(process.has_logged, "up"), "it", WAIT_SECONDS)
-    child = int(process.log.read_text().split()[0])
+    child = wait_for_child(process.log)
     supervisor.stop()
     assert gone(process.popen.pid)
     assert gone(child)
@@ -142,8 +152,8 @@ def test_stop_ends_orphans(supervisor: Supervisor, start: Callable[[str], Proces
     """Stopping also kills what a process that has ended left behind in its session."""
     # The child has a process group of its own: die_with_parent kills what is left in its parent's group.
     process = start(PARENT_OF_STUBBORN.format(options="process_group=0", then="raise SystemExit(0)"))
-    process.exited.wait(WAIT_SECONDS)
-    orphan = int(process.log.read_text().split()[0])
+    assert process.exited.wait(WAIT_SECONDS)
+    orphan = wait_for_child(process.log)
     assert not gone(orphan)
     supervisor.stop()
     assert gone(orphan)
@@ -161,11 +171,9 @@ def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     )
     log = tmp_path / "log"
     with log.open("wb") as output, subprocess.Popen([sys.executable, "-c", code], stdout=output) as parent:
-        deadline = time.monotonic() + WAIT_SECONDS
-        while "up" not in log.read_text() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        child = wait_for_child(log)
         family = psutil.Process(parent.pid).children(recursive=True)
-        assert int(log.read_text().split()[0]) in {member.pid for member in family}
+        assert child in {member.pid for member in family}
         parent.kill()
     deadline = time.monotonic() + WAIT_SECONDS
     while any(is_alive(member) for member in family):
@@ -192,8 +200,7 @@ def test_a_process_can_be_ended_and_started_again(supervisor: Supervisor, start:
 def test_a_process_can_be_killed(supervisor: Supervisor, start: Callable[[str], Process]) -> None:
     """`end` with `kill` ends a process at once, without asking it, and what it started too."""
     process = start(PARENT_OF_STUBBORN.format(options="", then="time.sleep(600)"))
-    supervisor.wait_until(partial(process.has_logged, "up"), "it", WAIT_SECONDS)
-    child = int(process.log.read_text().split()[0])
+    child = wait_for_child(process.log)
     supervisor.end("it", kill=True)
     assert process.exited.wait(WAIT_SECONDS)
     assert process.popen.returncode == -signal.SIGKILL
