@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from emulator.run.ports import free_port
+from tests.waiting import WAIT_SECONDS
 
 START_SECONDS = 30.0
 MISSING = "prometheus is not installed (Debian: apt install prometheus)"
@@ -27,14 +28,14 @@ class PrometheusServer:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Return the result of an expression as it is now. Fail if Prometheus does not accept the expression."""
-        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}).json()
+        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=WAIT_SECONDS).json()
         assert answer["status"] == "success", f"{expression}: {answer}"
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
 
     def rules(self) -> list[dict[str, Any]]:
         """Return the alert rules that it has loaded."""
-        groups = httpx.get(f"{self.url}/api/v1/rules").json()["data"]["groups"]
+        groups = httpx.get(f"{self.url}/api/v1/rules", timeout=WAIT_SECONDS).json()["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
 
@@ -76,7 +77,7 @@ def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
     ends_at = time.monotonic() + START_SECONDS
     while time.monotonic() < ends_at:
         try:
-            if httpx.get(f"{url}/-/ready").is_success:
+            if httpx.get(f"{url}/-/ready", timeout=WAIT_SECONDS).is_success:
                 return
         except httpx.TransportError:
             assert process.poll() is None, "Prometheus has ended."

@@ -9,6 +9,7 @@ import pytest
 
 from emulator.attacks import wire
 from emulator.run.stack import Stack
+from tests.waiting import WAIT_SECONDS
 
 MIB = 2**20
 PIECE_BYTES = 16 * 1024
@@ -47,7 +48,10 @@ def attack(port: int) -> None:
 def longest_wait_seconds(target: Stack) -> float:
     """Return the longest time that a call of /healthz waits for its answer while several attacks go on."""
     waits = []
-    with ThreadPoolExecutor(ATTACKERS) as pool, httpx.Client(base_url=target.url("product")) as client:
+    with (
+        ThreadPoolExecutor(ATTACKERS) as pool,
+        httpx.Client(base_url=target.url("product"), timeout=WAIT_SECONDS) as client,
+    ):
         attacks = [pool.submit(attack, target.ports.product) for _ in range(ATTACKERS)]
         while not all(future.done() for future in attacks):
             started_at = time.perf_counter()

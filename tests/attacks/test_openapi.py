@@ -16,6 +16,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
 from mstoken.testing.forge import Forge
+from tests.waiting import WAIT_SECONDS
 
 EXAMPLES = 25
 RUN_SECONDS = 240
@@ -33,7 +34,7 @@ FOR_SERVICES = {
 def administrator(forge: Forge, auth_emulator: Settings) -> str:
     """The ID token of an administrator with an account."""
     sign_up = f"{auth_emulator.identity_toolkit_url}/accounts:signUp?key=any"
-    answer = httpx.post(sign_up, json={"returnSecureToken": True}).raise_for_status()
+    answer = httpx.post(sign_up, json={"returnSecureToken": True}, timeout=WAIT_SECONDS).raise_for_status()
     return forge.signed(forge.user_claims(answer.json()["localId"]) | {"role": "admin"})
 
 

@@ -14,6 +14,7 @@ from bench.route import OFF, POSTGRESQL, PROOF
 from emulator.run.ports import Ports, free_offset
 from emulator.run.processes import Supervisor
 from emulator.run.stack import Stack
+from tests.waiting import WAIT_SECONDS
 
 
 def test_a_case_is_named_by_what_it_has_beside_the_usual() -> None:
@@ -73,8 +74,8 @@ def test_a_shop_without_authentication_still_asks_users_for_their_tokens(emulato
     try:
         shop.start_service(supervisor, "product")
         products = f"{shop.url('product')}/products"
-        assert httpx.get(products).status_code == 401
-        assert httpx.get(products, headers={"Authorization": "Bearer a.b.c"}).status_code == 401
-        assert httpx.get(products, headers={"X-MS-TOKEN": "none"}).status_code == 200
+        assert httpx.get(products, timeout=WAIT_SECONDS).status_code == 401
+        assert httpx.get(products, headers={"Authorization": "Bearer a.b.c"}, timeout=WAIT_SECONDS).status_code == 401
+        assert httpx.get(products, headers={"X-MS-TOKEN": "none"}, timeout=WAIT_SECONDS).status_code == 200
     finally:
         supervisor.stop()

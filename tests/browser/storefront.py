@@ -11,6 +11,7 @@ from emulator.run.logins import Login
 from emulator.run.shop_client import logged_in
 from emulator.run.stack import Stack
 from tests.browser.checks import axe, screenshot
+from tests.waiting import WAIT_SECONDS
 
 ADDRESS = {
     "Full name": "Wanda Okoro",
@@ -29,7 +30,9 @@ def sign_up(shop: Stack, name: str = "Wanda Okoro") -> Login:
     login = Login("customer", name, f"{secrets.token_hex(8)}@example.com", secrets.token_urlsafe(12))
     body = {"email": login.email, "password": login.password, "displayName": name}
     # At Firebase itself, because /signup allows 30 new accounts an hour for one address.
-    httpx.post(f"{shop.settings.identity_toolkit_url}/accounts:signUp?key=any", json=body).raise_for_status()
+    httpx.post(
+        f"{shop.settings.identity_toolkit_url}/accounts:signUp?key=any", json=body, timeout=WAIT_SECONDS
+    ).raise_for_status()
     return login
 
 

@@ -10,6 +10,7 @@ from emulator.attacks.table import ATTACKS, GROUPS
 from emulator.lab.board import EVERYTHING
 from emulator.run.stack import Stack
 from tests.browser.checks import axe, screenshot
+from tests.waiting import WAIT_SECONDS
 
 REFUSED = sum(attack.must_be_refused for attack in EVERYTHING)
 HARMLESS = len(EVERYTHING) - REFUSED
@@ -97,7 +98,15 @@ def test_attacks_are_found_by_their_words(attacks: Page) -> None:
 def test_an_unknown_attack_is_not_found(shop: Stack) -> None:
     """And no page outside of the lab can send one."""
     url = f"{shop.url('lab')}/attacks/try"
-    assert httpx.post(f"{url}/nothing", headers={"Origin": shop.url("lab")}).status_code == 404
-    assert httpx.post(f"{url}/calls-1").status_code == 403
-    assert httpx.post(f"{url}/calls-1", headers={"Origin": "https://evil.example"}).status_code == 403
-    assert httpx.post(f"{shop.url('lab')}/attacks/run", headers={"Origin": "http://127.0.0.1:1"}).status_code == 403
+    assert httpx.post(f"{url}/nothing", headers={"Origin": shop.url("lab")}, timeout=WAIT_SECONDS).status_code == 404
+    assert httpx.post(f"{url}/calls-1", timeout=WAIT_SECONDS).status_code == 403
+    assert (
+        httpx.post(f"{url}/calls-1", headers={"Origin": "https://evil.example"}, timeout=WAIT_SECONDS).status_code
+        == 403
+    )
+    assert (
+        httpx.post(
+            f"{shop.url('lab')}/attacks/run", headers={"Origin": "http://127.0.0.1:1"}, timeout=WAIT_SECONDS
+        ).status_code
+        == 403
+    )

@@ -8,6 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from emulator.run.stack import Stack
 from tests.browser.checks import axe, screenshot
+from tests.waiting import WAIT_SECONDS
 
 HEAL_MS = 45_000
 """How long a shop may take to heal, in milliseconds, on a busy machine."""
@@ -113,7 +114,9 @@ def test_a_fault_that_is_on_cannot_begin_again(faults: Page, shop: Stack) -> Non
     assert (answer.status_code, answer.json()) == (409, {"error": "Firebase Auth is slow: this fault is on now."})
     for headers in {}, {"Origin": "https://evil.example"}:
         for path in "product-stop/begin", "load/start":
-            assert httpx.post(f"{shop.url('lab')}/faults/{path}", headers=headers).status_code == 403
+            assert (
+                httpx.post(f"{shop.url('lab')}/faults/{path}", headers=headers, timeout=WAIT_SECONDS).status_code == 403
+            )
     for path in "nothing/begin", "auth-slow/nothing", "load/nothing":
         assert post(shop, path).status_code == 404
     end(faults, "auth-slow")

@@ -14,6 +14,7 @@ from emulator.run.logins import MAYA
 from emulator.run.shop_client import logged_in
 from emulator.run.stack import Stack
 from tests.browser.checks import axe, screenshot
+from tests.waiting import WAIT_SECONDS
 
 ATTEMPTS = 3
 
@@ -137,17 +138,17 @@ def test_no_web_page_reaches_the_till(shop: Stack) -> None:
     """It answers neither a page nor another name, and each weak way refuses what is plainly wrong."""
     till = shop.url("till")
     for headers in {"Origin": shop.url("lab")}, {"Sec-Fetch-Site": "cross-site"}, {"Host": "evil.example"}:
-        assert httpx.post(f"{till}/secret/bills", headers=headers).status_code == 403
+        assert httpx.post(f"{till}/secret/bills", headers=headers, timeout=WAIT_SECONDS).status_code == 403
     wrong = {"X-Internal-Secret": "guess", "Authorization": "Bearer e30.e30.x", "X-MS-TOKEN": "e30.e30.x"}
     for one in WAYS:
-        assert httpx.post(f"{till}/{one.id}/bills", headers=wrong).status_code == 401
-        assert httpx.post(f"{till}/{one.id}/bills").status_code == 401
+        assert httpx.post(f"{till}/{one.id}/bills", headers=wrong, timeout=WAIT_SECONDS).status_code == 401
+        assert httpx.post(f"{till}/{one.id}/bills", timeout=WAIT_SECONDS).status_code == 401
 
 
 def test_only_pages_of_the_lab_may_steal(shop: Stack) -> None:
     """A foreign page, and a program without an origin, are refused."""
     for path in "ways/secret/steal", "ways/fresh/buy", "wire/1/steal":
-        assert httpx.post(f"{shop.url('lab')}/leaks/{path}").status_code == 403
+        assert httpx.post(f"{shop.url('lab')}/leaks/{path}", timeout=WAIT_SECONDS).status_code == 403
     origin = {"Origin": shop.url("lab")}
     for path in "ways/nothing/buy", "ways/secret/nothing", "wire/0/steal":
-        assert httpx.post(f"{shop.url('lab')}/leaks/{path}", headers=origin).status_code == 404
+        assert httpx.post(f"{shop.url('lab')}/leaks/{path}", headers=origin, timeout=WAIT_SECONDS).status_code == 404

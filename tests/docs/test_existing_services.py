@@ -28,6 +28,7 @@ from packaging.utils import canonicalize_name
 from emulator.run.ports import HOST, Ports, free_offset
 from emulator.run.processes import Supervisor
 from emulator.run.stack import ROOT, SHOP_VARIABLES
+from tests.waiting import WAIT_SECONDS
 
 BEFORE = Path(__file__).with_name("existing")
 PAGE = (ROOT / "docs/guide/existing-services.md").read_text()
@@ -215,7 +216,7 @@ def start(
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url).is_success
+        return httpx.get(url, timeout=WAIT_SECONDS).is_success
     except httpx.TransportError:
         return False
 
@@ -233,7 +234,7 @@ def test_the_services_call_each_other(urls: dict[str, str]) -> None:
         "password": secrets.token_urlsafe(),
         "returnSecureToken": True,
     }
-    user = httpx.post(accounts, params={"key": "any"}, json=new).raise_for_status().json()
+    user = httpx.post(accounts, params={"key": "any"}, json=new, timeout=WAIT_SECONDS).raise_for_status().json()
     customer = {"Authorization": f"Bearer {user['idToken']}"}
 
     with httpx.Client(base_url=urls["billing"], headers=customer, timeout=30) as client:

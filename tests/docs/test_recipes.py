@@ -31,6 +31,7 @@ from mstoken.fastapi import protect
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
 from mstoken.testing import FakeFirebase
 from tests.mstoken.test_settings import environment
+from tests.waiting import WAIT_SECONDS
 
 PAGE = (ROOT / "docs/guide/recipes.md").read_text()
 SAMPLES = dict(re.findall(r"^```python\n# (\w+)\.py\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
@@ -232,15 +233,23 @@ def test_gunicorn(command: str, folder: Path, emulators: Stack, monkeypatch: pyt
         log = folder / "gunicorn.log"
         env = os.environ | variables
         supervisor.start("gunicorn", [sys.executable, "-m", *words], env=env, cwd=folder, log=log)
-        supervisor.wait_until(lambda: _answers(url), "gunicorn", 30)
-        with ServiceIdentity("billing", emulators.settings) as identity, httpx.Client(base_url=url) as client:
+        supervisor.wait_until(lambda: _answers(url), "gunicorn", WAIT_SECONDS)
+        with (
+            ServiceIdentity("billing", emulators.settings) as identity,
+            httpx.Client(base_url=url, timeout=WAIT_SECONDS) as client,
+        ):
             auth = identity.to("product")
             # The store of spent ids is new, so it refuses calls for a moment.
-            supervisor.wait_until(lambda: client.get("/products", auth=auth).is_success, "the store", 30)
+            supervisor.wait_until(lambda: client.get("/products", auth=auth).is_success, "the store", WAIT_SECONDS)
             assert [client.get("/products", auth=auth).json() for _ in range(8)] == ["a teapot, for svc:billing"] * 8
             headers = {"X-MS-TOKEN": identity.token_sync("product")}
             with ThreadPoolExecutor(12) as pool:
-                answers = list(pool.map(lambda _: httpx.get(f"{url}/products", headers=headers).status_code, range(12)))
+                answers = list(
+                    pool.map(
+                        lambda _: httpx.get(f"{url}/products", headers=headers, timeout=WAIT_SECONDS).status_code,
+                        range(12),
+                    )
+                )
         assert sorted(answers) == [200] + [401] * 11
     finally:
         supervisor.stop()
@@ -248,7 +257,7 @@ def test_gunicorn(command: str, folder: Path, emulators: Stack, monkeypatch: pyt
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/openapi.json").is_success
+        return httpx.get(f"{url}/openapi.json", timeout=WAIT_SECONDS).is_success
     except httpx.TransportError:
         return False
 

@@ -17,6 +17,7 @@ from emulator.run.shop_client import logged_in
 from emulator.run.stack import SERVICES, Stack
 from mstoken.callee.replay.sqlite_file import SpentIdFile
 from mstoken.wire import Mode
+from tests.waiting import WAIT_SECONDS
 
 
 def _running(emulators: Stack, data: Path, workers: int, mode: Mode) -> Iterator[Stack]:
@@ -64,7 +65,9 @@ def sign_up(stack: Stack) -> Callable[[str], Login]:
         login = Login("customer", name, f"{secrets.token_hex(8)}@example.com", secrets.token_urlsafe(12))
         body = {"email": login.email, "password": login.password, "displayName": name}
         # At Firebase itself, because /signup allows 30 new accounts an hour for one address.
-        httpx.post(f"{stack.settings.identity_toolkit_url}/accounts:signUp?key=any", json=body).raise_for_status()
+        httpx.post(
+            f"{stack.settings.identity_toolkit_url}/accounts:signUp?key=any", json=body, timeout=WAIT_SECONDS
+        ).raise_for_status()
         return login
 
     return sign_up_as
@@ -88,9 +91,9 @@ def admin(stack: Stack, sign_up: Callable[[str], Login]) -> Login:
     login = sign_up("Ines Carvalho")
     accounts = f"http://{stack.auth_host}/identitytoolkit.googleapis.com/v1/projects/{stack.project}/accounts"
     owner = {"Authorization": "Bearer owner"}
-    found = httpx.post(f"{accounts}:lookup", json={"email": [login.email]}, headers=owner).json()
+    found = httpx.post(f"{accounts}:lookup", json={"email": [login.email]}, headers=owner, timeout=WAIT_SECONDS).json()
     change = {"localId": found["users"][0]["localId"], "customAttributes": '{"role":"admin"}'}
-    httpx.post(f"{accounts}:update", json=change, headers=owner).raise_for_status()
+    httpx.post(f"{accounts}:update", json=change, headers=owner, timeout=WAIT_SECONDS).raise_for_status()
     return replace(login, role="administrator")
 
 

@@ -12,12 +12,13 @@ from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
 from mstoken.aiohttp import AiohttpAuth
 from mstoken.requests import RequestsAuth
+from tests.waiting import WAIT_SECONDS
 
 Statuses = Callable[[ServiceIdentity, str], Awaitable[list[int]]]
 
 
 async def with_httpx(billing: ServiceIdentity, url: str) -> list[int]:
-    with httpx.Client(auth=billing.to("product")) as client:
+    with httpx.Client(auth=billing.to("product"), timeout=WAIT_SECONDS) as client:
         return [client.get(url).status_code for _ in range(2)]  # noqa: ASYNC212 - nothing else runs meanwhile
 
 

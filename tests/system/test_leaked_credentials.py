@@ -36,6 +36,7 @@ from mstoken.wire import (
     PROOF_MAX_AGE_SECONDS,
 )
 from tests.system.token_server import TokenServer
+from tests.waiting import WAIT_SECONDS
 
 MARGIN_SECONDS = 10
 """How far a test stays away from a limit, in seconds: more than a request takes."""
@@ -73,14 +74,18 @@ class Thief:
     def sign_in(self, custom_token: str) -> SignedIn:
         """Sign in now, as anybody can who has a custom token."""
         url = f"{self.settings.identity_toolkit_url}/accounts:signInWithCustomToken?key=any"
-        answer = httpx.post(url, json={"token": custom_token, "returnSecureToken": True}).raise_for_status().json()
+        answer = (
+            httpx.post(url, json={"token": custom_token, "returnSecureToken": True}, timeout=WAIT_SECONDS)
+            .raise_for_status()
+            .json()
+        )
         return SignedIn(answer["idToken"], answer["refreshToken"])
 
     def refreshed(self, session: SignedIn) -> str:
         """Return a new ID token of the session."""
         url = f"{self.settings.secure_token_url}/token?key=any"
         form = {"grant_type": "refresh_token", "refresh_token": session.refresh_token}
-        return str(httpx.post(url, data=form).raise_for_status().json()["id_token"])
+        return str(httpx.post(url, data=form, timeout=WAIT_SECONDS).raise_for_status().json()["id_token"])
 
     def proof(self, token: str, *, path: str = "/products", age_seconds: float = 0, key: ProofKey | None = None) -> str:
         """Return a proof for a GET of Product, by default a new one of the thief's key."""
@@ -255,7 +260,9 @@ def identity_token(emulators: Stack, thief: Thief, service: str, tmp_path: Path)
     )
     server = TokenServer(tmp_path, thief.settings, policy, metadata_host=host)
     params = {"audience": server.url, "format": "full"}
-    answer = httpx.get(f"http://{host}{IDENTITY_PATH}", params=params, headers={"Metadata-Flavor": "Google"})
+    answer = httpx.get(
+        f"http://{host}{IDENTITY_PATH}", params=params, headers={"Metadata-Flavor": "Google"}, timeout=WAIT_SECONDS
+    )
     token = answer.raise_for_status().text
     yield TokenClient(server, thief, lambda: token)
     server.stop()

@@ -25,6 +25,7 @@ from mstoken.cli.key_files import write_private_key
 from mstoken.jwk import public_jwk
 from mstoken.wire import MODES, Mode
 from tests.system.token_server import TokenServer
+from tests.waiting import WAIT_SECONDS
 
 EXAMPLES = ROOT / "examples"
 CALLEE = "warehouse"
@@ -36,7 +37,7 @@ StartCallee: TypeAlias = Callable[..., AbstractContextManager[str]]
 def is_ready(url: str) -> bool:
     """Return whether a callee accepts calls."""
     try:
-        return httpx.get(f"{url}/readyz").is_success
+        return httpx.get(f"{url}/readyz", timeout=WAIT_SECONDS).is_success
     except httpx.TransportError:
         return False
 
@@ -123,14 +124,16 @@ def test_python_calls_node(node_callee: StartCallee, auth_emulator: Settings) ->
     """The callee accepts both modes. It refuses used tokens, tokens for other services, and other callers."""
     with node_callee() as url, ServiceIdentity("billing", auth_emulator) as billing:
         for mode in MODES:
-            with httpx.Client(auth=billing.to(CALLEE, mode=mode)) as client:
+            with httpx.Client(auth=billing.to(CALLEE, mode=mode), timeout=WAIT_SECONDS) as client:
                 answers = [client.get(f"{url}/stock?limit=1") for _ in range(2)]
             assert [answer.json() for answer in answers] == [{"stock": 7, "caller": "svc:billing", "mode": mode}] * 2
         sent = {name: answers[-1].request.headers[name] for name in ("X-MS-TOKEN", "DPoP")}
         assert refusal(url, sent) == (401, "proof_replayed")
         assert refusal(url, {"X-MS-TOKEN": sent["X-MS-TOKEN"]}) == (401, "proof_missing")
         token = billing.token_sync(CALLEE, "fresh")
-        assert httpx.get(f"{url}/stock", headers={"X-MS-TOKEN": token}).status_code == httpx.codes.OK
+        assert (
+            httpx.get(f"{url}/stock", headers={"X-MS-TOKEN": token}, timeout=WAIT_SECONDS).status_code == httpx.codes.OK
+        )
         assert refusal(url, {"X-MS-TOKEN": token}) == (401, "token_replayed")
         assert refusal(url, {"X-MS-TOKEN": billing.token_sync("product", "fresh")}) == (401, "token_wrong_audience")
         with ServiceIdentity("user", auth_emulator) as user:
@@ -139,7 +142,7 @@ def test_python_calls_node(node_callee: StartCallee, auth_emulator: Settings) ->
 
 def refusal(url: str, headers: dict[str, str]) -> tuple[int, str]:
     """Return the status and the code of the answer to a call with these headers."""
-    answer = httpx.get(f"{url}/stock", headers=headers)
+    answer = httpx.get(f"{url}/stock", headers=headers, timeout=WAIT_SECONDS)
     return answer.status_code, answer.json()["code"]
 
 
@@ -150,7 +153,7 @@ def test_python_calls_a_node_callee_that_requires_nonces(node_callee: StartCalle
         node_callee(NONCE_SECRET=secret, REQUIRE_PROOF="true") as url,
         ServiceIdentity("billing", auth_emulator) as billing,
     ):
-        with httpx.Client(auth=billing.to(CALLEE, mode="proof")) as client:
+        with httpx.Client(auth=billing.to(CALLEE, mode="proof"), timeout=WAIT_SECONDS) as client:
             assert [client.get(f"{url}/stock").status_code for _ in range(2)] == [200, 200]
         assert refusal(url, {"X-MS-TOKEN": billing.token_sync(CALLEE, "fresh")}) == (401, "proof_missing")
 

@@ -20,7 +20,7 @@ from emulator.run.stack import Stack
 from mstoken import ServiceIdentity, Settings
 from mstoken.emulator.keys import Key
 from mstoken.testing.forge import Forge
-from tests.waiting import wait_until
+from tests.waiting import WAIT_SECONDS, wait_until
 
 LOG_OUT_SECONDS = 30.0
 RACERS = 50
@@ -156,7 +156,7 @@ def test_only_an_administrator_adds_products(
     with logged_in(stack, customer) as client:
         refused = client.call("POST", "product", "/products", 403, json=product)
     assert refused["code"] == "caller_not_allowed"
-    response = httpx.post(f"{stack.url('product')}/products", json=product, headers=service)
+    response = httpx.post(f"{stack.url('product')}/products", json=product, headers=service, timeout=WAIT_SECONDS)
     assert (response.status_code, response.json()["code"]) == (403, "caller_not_allowed")
 
 

@@ -15,6 +15,7 @@ from mstoken.cli.app import app as command_line
 from mstoken.errors import SignInRefused
 from mstoken.strict_jwt import unverified
 from tests.system.token_server import TokenServer
+from tests.waiting import WAIT_SECONDS
 
 POLICY = """\
 # Which service may call which.
@@ -99,7 +100,7 @@ async def test_an_assertion_can_be_used_once(deployment: Deployment, key: Path) 
     url = deployment.url
     assertion = await PrivateKeyCredential("warehouse", url, key).assertion("svc:warehouse")
     headers, content = {"Authorization": f"Bearer {assertion}"}, {"audience": "product", "mode": "fresh"}
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=WAIT_SECONDS) as client:
         first = await client.post(url, json=content, headers=headers)
         second = await client.post(url, json=content, headers=headers)
         deployment.deploy()

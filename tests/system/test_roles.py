@@ -12,6 +12,7 @@ from emulator.run.logins import Login
 from emulator.run.shop_client import TIMEOUT_SECONDS
 from emulator.run.stack import ROOT, Stack
 from mstoken.settings import AUTH_EMULATOR_VARIABLE
+from tests.waiting import WAIT_SECONDS
 
 REVOKED_WITHIN_SECONDS = 30.0
 OFFER = {"name": "Tea pot", "description": "", "price": {"amount": 1999, "currency": "USD"}, "stock": 1}
@@ -34,7 +35,9 @@ def add_product(stack: Stack, id_token: str) -> str:
 def refreshed_at_firebase(stack: Stack, refresh_token: str) -> str:
     """Return a new ID token for a session from Firebase itself, without User."""
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
-    answer = httpx.post(f"{stack.settings.secure_token_url}/token", params={"key": "any"}, data=form)
+    answer = httpx.post(
+        f"{stack.settings.secure_token_url}/token", params={"key": "any"}, data=form, timeout=WAIT_SECONDS
+    )
     return str(answer.raise_for_status().json()["id_token"])
 
 

@@ -89,8 +89,10 @@ def test_run_stays_up_until_it_is_interrupted(start: Callable[..., RunningRunner
     assert add_catalogue(runner.stack) == 0
     lab = runner.stack.url("lab")
     assert lab in runner.output
-    assert "user:seed-maya" in httpx.get(lab).text
-    with httpx.stream("GET", f"{lab}/calls/events"):  # A page that is open does not hold up the end.
+    assert "user:seed-maya" in httpx.get(lab, timeout=WAIT_SECONDS).text
+    with httpx.stream(
+        "GET", f"{lab}/calls/events", timeout=WAIT_SECONDS
+    ):  # A page that is open does not hold up the end.
         runner.interrupt()
     assert runner.end() == 0, runner.output
     assert runner.output.endswith("Everything is stopped.\n")

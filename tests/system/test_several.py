@@ -75,7 +75,8 @@ def several(
 def _started(front: Stack, variables: dict[str, dict[str, str]], folder: Path, supervisor: Supervisor) -> BackedStack:
     """Start services that call the load balancers, and that use the emulators of `front`. Return their stack."""
     neighbours = {"USER_URL": front.url("user"), "PRODUCT_URL": front.url("product")}
-    queue = {"CLOUD_TASKS_EMULATOR_HOST": f"127.0.0.1:{front.ports.tasks}"}
+    # In 20 s, the time of a laptop, twenty deliveries may not arrive on a busy machine, and each is handed over again.
+    queue = {"CLOUD_TASKS_EMULATOR_HOST": f"127.0.0.1:{front.ports.tasks}", "DELIVERY_PATIENCE_SECONDS": "600"}
     stack = BackedStack(
         Ports.shifted(free_offset()),
         folder,

@@ -67,7 +67,7 @@ def test_no_page_and_no_event_has_a_token(served: LoggedShop) -> None:
     served.read()
     base = served.stack.url("lab")
     texts = [
-        httpx.get(base + path).text
+        httpx.get(base + path, timeout=WAIT_SECONDS).text
         for path in ("/", f"/?verdict={TOKEN}", "/charts", *(f"/calls/{n}" for n in range(9)))
     ]
     texts += first_events(served, "/calls/events", {"calls", "picture"}).values()

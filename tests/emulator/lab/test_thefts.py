@@ -13,6 +13,7 @@ from emulator.lab.thefts import TIMES, TheftFailed, Thefts, accepted, steal, sum
 from emulator.run.ports import Ports, free_offset, free_port
 from emulator.run.stack import Stack
 from mstoken import Settings
+from tests.waiting import WAIT_SECONDS
 
 WEAK = ("secret", "plain")
 STRONG = {"fresh": "token_replayed", "proof": "proof_replayed"}
@@ -71,7 +72,8 @@ def test_the_till_refuses_wrong_credentials_and_web_pages(thefts: Thefts) -> Non
     for way in "secret", "user", "plain", "fresh", "proof":
         url = f"{till}/{way}/bills"
         answers = [
-            httpx.post(url, headers=headers).status_code for headers in ({}, wrong, page, {"Host": "evil.example"})
+            httpx.post(url, headers=headers, timeout=WAIT_SECONDS).status_code
+            for headers in ({}, wrong, page, {"Host": "evil.example"})
         ]
         assert answers == [401, 401, 403, 403]
 

@@ -14,6 +14,7 @@ from emulator.run.logins import MAYA
 from emulator.run.ports import Ports
 from emulator.run.stack import ROOT, SERVICES, Stack
 from emulator.run.storefront import POLICY_HEADER, copy_storefront, local_hosting
+from tests.waiting import WAIT_SECONDS
 
 LOCAL = ["http://127.0.0.1:8001", "http://127.0.0.1:9100"]
 
@@ -105,7 +106,7 @@ def test_the_local_config_has_the_keys_of_production(emulators: Stack) -> None:
 @pytest.mark.parametrize("path", ["/", "/index.html", "/basket", "/bills/a.b", "/.hidden", "/config.json", "/x/../y"])
 def test_every_page_has_the_policy_and_is_asked_for_again(emulators: Stack, path: str) -> None:
     """A page of the storefront, whatever its path, has the policy, and browsers ask whether there is a newer one."""
-    answer = httpx.get(f"{emulators.url('hosting')}{path}")
+    answer = httpx.get(f"{emulators.url('hosting')}{path}", timeout=WAIT_SECONDS)
     assert answer.status_code == 200
     assert answer.headers["Cache-Control"] == "no-cache"
     sent = {name: sources for name, *sources in (part.split() for part in answer.headers[POLICY_HEADER].split(";"))}
@@ -137,7 +138,7 @@ def test_no_file_is_kept_longer_than_a_missing_one_may_be() -> None:
 def test_assets_are_loaded_once(emulators: Stack) -> None:
     """A browser uses a built file at once for a year, and asks behind the page, after an hour, whether it is there."""
     [script, *_] = (emulators.data / "storefront" / "assets").glob("*.js")
-    answer = httpx.get(f"{emulators.url('hosting')}/assets/{script.name}")
+    answer = httpx.get(f"{emulators.url('hosting')}/assets/{script.name}", timeout=WAIT_SECONDS)
     assert answer.headers["Cache-Control"] == "public, max-age=3600, stale-while-revalidate=31536000"
     assert "javascript" in answer.headers["Content-Type"]
     assert answer.headers["ETag"]
@@ -145,11 +146,11 @@ def test_assets_are_loaded_once(emulators: Stack) -> None:
 
 def test_a_missing_asset_is_looked_for_again(emulators: Stack) -> None:
     """It is a 404, not the page, and a browser keeps it for an hour at most: the file may be there then."""
-    answer = httpx.get(f"{emulators.url('hosting')}/assets/missing.js")
+    answer = httpx.get(f"{emulators.url('hosting')}/assets/missing.js", timeout=WAIT_SECONDS)
     assert answer.status_code == 404
     assert "immutable" not in answer.headers["Cache-Control"]
     assert seconds_kept(answer.headers["Cache-Control"]) <= 3_600
-    assert httpx.get(f"{emulators.url('hosting')}/api/user/profile").status_code == 404
+    assert httpx.get(f"{emulators.url('hosting')}/api/user/profile", timeout=WAIT_SECONDS).status_code == 404
 
 
 def test_the_services_allow_the_origin_of_the_storefront() -> None:

@@ -184,9 +184,11 @@ def test_it_starts_the_emulators_and_ends_with_them(
     supervisor.wait_until(partial(process.has_logged, "Wrote env.billing"), "the log", WAIT_SECONDS)
     exported = [line.removeprefix("export ") for line in process.log.read_text().splitlines() if "export " in line]
     assert [line for line in exported if "=" in line] == common + metadata
-    assert httpx.get(f"http://{HOST}:{ports.signed_auth}{CERTIFICATES_PATH}").is_success
+    assert httpx.get(f"http://{HOST}:{ports.signed_auth}{CERTIFICATES_PATH}", timeout=WAIT_SECONDS).is_success
     email = httpx.get(
-        f"http://{HOST}:{ports.billing}{ACCOUNTS_PATH}/default/email", headers={"Metadata-Flavor": "Google"}
+        f"http://{HOST}:{ports.billing}{ACCOUNTS_PATH}/default/email",
+        headers={"Metadata-Flavor": "Google"},
+        timeout=WAIT_SECONDS,
     )
     assert email.text == email_of("billing", "demo-shop")
     process.popen.send_signal(signal.SIGTERM)

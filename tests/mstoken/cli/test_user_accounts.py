@@ -10,6 +10,7 @@ from firebase_admin import auth
 from mstoken import Settings
 from mstoken.admin import AdminApp
 from mstoken.cli.user_accounts import AdminUserAccounts
+from tests.waiting import WAIT_SECONDS
 
 
 @pytest.fixture
@@ -17,7 +18,9 @@ def email(auth_emulator: Settings) -> str:
     """The e-mail address of a user who has signed up, and so has signed in once."""
     address = f"{secrets.token_hex(8)}@example.com"
     body = {"email": address, "password": secrets.token_urlsafe(12), "returnSecureToken": True}
-    httpx.post(f"{auth_emulator.identity_toolkit_url}/accounts:signUp?key=any", json=body).raise_for_status()
+    httpx.post(
+        f"{auth_emulator.identity_toolkit_url}/accounts:signUp?key=any", json=body, timeout=WAIT_SECONDS
+    ).raise_for_status()
     return address
 
 

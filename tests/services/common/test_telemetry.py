@@ -22,6 +22,7 @@ from services.common.database import Database
 from services.common.telemetry import METRIC_ATTRIBUTES
 from tests.otlp import otlp_receiver
 from tests.recorded import recording
+from tests.waiting import WAIT_SECONDS
 
 ROOT = Path(__file__).parents[3]
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
@@ -150,7 +151,9 @@ def test_each_worker_serves_its_metrics() -> None:
             workers.append(worker)
             assert worker.stdout is not None
             ports.append(json.loads(worker.stdout.readline())["port"])
-        pages = [httpx.get(f"http://127.0.0.1:{port_of_one}/metrics").text for port_of_one in ports]
+        pages = [
+            httpx.get(f"http://127.0.0.1:{port_of_one}/metrics", timeout=WAIT_SECONDS).text for port_of_one in ports
+        ]
     finally:
         for worker in workers:
             worker.communicate(timeout=30)
