@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -162,20 +162,35 @@ async def test_if_the_commit_fails_it_fails_for_all(database: Database, writer: 
     assert await names(database) == ["d"]
 
 
+async def write_one_statement(database: Database, *, is_update: bool) -> None:
+    """Change or add a person without a transaction of several statements."""
+    people = table("people", column("name"))
+    if is_update:
+        await database.update_then_insert(update(people).values(name="b"), {}, {})
+    else:
+        await database.execute(insert_into(people).values(name="b"))
+
+
 @pytest.mark.parametrize("is_update", [False, True])
 async def test_if_the_commit_of_one_statement_fails(database: Database, writer: Engine, is_update: bool) -> None:
     """It is not known whether the statement was written, as at the end of a transaction with several."""
     await add(database, "a")
     fail_next_commit(writer)
-    people = table("people", column("name"))
-    if is_update:
-        writing: Coroutine[Any, Any, object] = database.update_then_insert(update(people).values(name="b"), {}, {})
-    else:
-        writing = database.execute(insert_into(people).values(name="b"))
     with pytest.raises(DatabaseUnavailable) as raised:
-        await writing
+        await write_one_statement(database, is_update=is_update)
     assert raised.value.maybe_written
     assert await names(database) == ["a"]
+
+
+@pytest.mark.parametrize("is_update", [False, True])
+async def test_a_file_that_is_lost_when_one_statement_is_committed(
+    database: Database, writer: Engine, path: Path, is_update: bool
+) -> None:
+    """What was written to a deleted file does not count as written."""
+    event.listen(writer, "commit", lambda _connection: path.unlink())
+    with pytest.raises(DatabaseUnavailable) as raised:
+        await write_one_statement(database, is_update=is_update)
+    assert raised.value.maybe_written
 
 
 async def test_if_sqlite_undoes_everything_it_fails_for_all(database: Database) -> None:
