@@ -421,6 +421,11 @@ class TestSilence:
                 waiting.result(DEADLINE_SECONDS)
         network.release()
         assert tokens.sign_in("product", mode).result(DEADLINE_SECONDS)
+        network.hold()
+        waiting = tokens.sign_in("user", mode)
+        clock.advance_from_outside(SHORTER_SECONDS)
+        network.release()
+        assert waiting.result(DEADLINE_SECONDS)
 
     def test_a_sign_in_that_hangs_does_not_block_the_others(
         self, tokens: ProcessTokens, network: SignInTransport
