@@ -124,7 +124,9 @@ class ProofVerifier:
         if _text(claims, "htm") != method:
             raise ProofInvalid("The proof is for another method: htm is not the method of this request.")
         if not _is_same_url(_text(claims, "htu"), url):
-            raise ProofInvalid("The proof is for another URL: htu is not the URL of this request.")
+            raise ProofInvalid(
+                "The proof is for another URL: htu is not MSTOKEN_BASE_URL of this service with this path."
+            )
         age_seconds = now - proof.issued_at
         if age_seconds > PROOF_MAX_AGE_SECONDS:
             raise ProofInvalid(
