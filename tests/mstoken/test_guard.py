@@ -17,6 +17,7 @@ from fastapi import APIRouter, Depends, FastAPI, File, Form, Header, Query, Requ
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Host, Match, Mount
@@ -50,13 +51,13 @@ def firebase() -> FakeFirebase:
     return FakeFirebase(base_url="http://product")
 
 
-async def send(app: FastAPI, path: str, method: str = "GET", **request: Any) -> httpx.Response:
+async def send(app: Starlette, path: str, method: str = "GET", **request: Any) -> httpx.Response:
     """Return the answer of the app to one request. Errors of the app are raised."""
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://product") as client:
         return await client.request(method, path, **request)
 
 
-async def verdict(app: FastAPI, path: str, headers: Any = None, method: str = "GET", **request: Any) -> str:
+async def verdict(app: Starlette, path: str, headers: Any = None, method: str = "GET", **request: Any) -> str:
     """Return the code of a refusal, or the text that a route returns."""
     answer = (await send(app, path, method, headers=headers, **request)).json()
     return str(answer.get("code", answer) if isinstance(answer, dict) else answer)
@@ -272,13 +273,13 @@ WRONG_REQUESTS: list[dict[str, Any]] = [
 """Requests that are wrong in body, content type, length or query."""
 
 
-PLACES = ["app", "router", "nested", "mounted", "route class"]
+PLACES = ["app", "router", "nested", "mounted", "mounted in Starlette", "route class"]
 LIMIT: dict[str, Any] = {"max_body_size": 1000} if "max_body_size" in signature(APIRouter.post).parameters else {}
 """The limit of a route for its bodies. FastAPI has such limits, but the oldest supported version does not."""
 
 
 @cache
-def app_with_bodies(place: str) -> tuple[FastAPI, str]:
+def app_with_bodies(place: str) -> tuple[Starlette, str]:
     """Return an app whose routes take bodies, and stand in one of the `PLACES`, and their prefix."""
     routes = APIRouter(route_class=CountingRoute if place == "route class" else APIRoute)
 
@@ -309,6 +310,9 @@ def app_with_bodies(place: str) -> tuple[FastAPI, str]:
             inner = FastAPI()
             inner.include_router(routes)
             app.mount("/v1/in", inner)
+        case "mounted in Starlette":
+            app.include_router(routes)
+            return Starlette(routes=[Mount("/v1/in", app)]), "/v1/in"
         case _:
             app.include_router(routes, prefix="/v1/in")
     return app, "/v1/in"
@@ -318,13 +322,13 @@ class TestBeforeTheBody:
     """Without a valid token, a wrong request is a 401 with its challenge, and the body is not read."""
 
     @pytest.fixture(params=PLACES)
-    def place(self, firebase: FakeFirebase, request: pytest.FixtureRequest) -> tuple[FastAPI, str]:
+    def place(self, firebase: FakeFirebase, request: pytest.FixtureRequest) -> tuple[Starlette, str]:
         """An app with the same routes in one of the places in which routes can stand, and their prefix."""
         app, prefix = app_with_bodies(request.param)
         protect(app, firebase.verifier("product"))
         return app, prefix
 
-    async def test_a_wrong_request_without_a_token_is_a_401(self, place: tuple[FastAPI, str]) -> None:
+    async def test_a_wrong_request_without_a_token_is_a_401(self, place: tuple[Starlette, str]) -> None:
         """A stranger does not learn what is wrong with it."""
         app, prefix = place
         for path, wrong in product(("/json/7", "/json/seven", "/form/7", "/form/seven"), WRONG_REQUESTS):
@@ -333,7 +337,7 @@ class TestBeforeTheBody:
             assert response.headers["www-authenticate"] == 'MsToken realm="product"'
 
     async def test_a_wrong_request_of_another_service_is_a_403(
-        self, place: tuple[FastAPI, str], firebase: FakeFirebase
+        self, place: tuple[Starlette, str], firebase: FakeFirebase
     ) -> None:
         """Nor does a caller that the route does not admit."""
         app, prefix = place
@@ -343,7 +347,7 @@ class TestBeforeTheBody:
             assert (response.status_code, response.json()["code"]) == (403, "caller_not_allowed")
 
     async def test_an_admitted_caller_learns_what_is_wrong(
-        self, place: tuple[FastAPI, str], firebase: FakeFirebase
+        self, place: tuple[Starlette, str], firebase: FakeFirebase
     ) -> None:
         """The app answers as it does without this library, and right requests reach the route."""
         app, prefix = place

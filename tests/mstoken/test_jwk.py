@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm
 
-from mstoken.jwk import coordinate, public_jwk, public_key, thumbprint, verifies_es256
+from mstoken.jwk import coordinate, is_es256_signature, public_jwk, public_key, thumbprint, verifies_es256
 from mstoken.strict_jwt import base64url
 
 RFC_9449 = json.loads((Path(__file__).parent / "vectors/rfc9449.json").read_text())
@@ -118,3 +118,12 @@ def test_a_key_may_say_that_it_is_for_es256(more: dict[str, Any]) -> None:
 def test_a_key_for_something_else_does_not_verify_es256(more: dict[str, Any]) -> None:
     """A key whose alg, use or key_ops says otherwise must not be used (RFC 7517, sections 4.2 to 4.4)."""
     assert not verifies_es256(JWK | more)
+
+
+def test_a_signature_has_64_bytes() -> None:
+    """A signature with more or fewer bytes is refused, also if its numbers are the same (RFC 7518, section 3.4)."""
+    signature = ECAlgorithm(ECAlgorithm.SHA256).sign(b"signed", KEY)
+    assert is_es256_signature(signature, b"signed", KEY.public_key())
+    r, s = signature[:32], signature[32:]
+    for other in (r + b"\0" + s, signature[:-1], r, b"", b"\0" + signature):
+        assert not is_es256_signature(other, b"signed", KEY.public_key())
