@@ -413,18 +413,24 @@ class TestSilence:
     async def test_an_old_status_does_not_count_because_firebase_is_slow(
         self, firebase: SilentFirebase, clock: FakeClock
     ) -> None:
-        """An identity that has not called for minutes may have been disabled. Its call waits for the look-up."""
+        """An identity that has not called for minutes may have been disabled. Its calls wait for the look-up."""
         cache = StatusCache(firebase, clock=clock)
         assert await cache.is_alive("svc:rare", 0)
         firebase.silent = True
         clock.advance(300)
         rare = asyncio.create_task(cache.is_alive("svc:rare", 0))
-        await asyncio.sleep(0)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert firebase.hung == 1
         clock.advance(1)
-        await asyncio.sleep(0)
+        again = asyncio.create_task(cache.is_alive("svc:rare", 0))
+        for _ in range(3):
+            await asyncio.sleep(0)
         assert not rare.done()
+        assert not again.done()
         firebase.time_out()
         assert await rare
+        assert await again
         await cache.aclose()
 
     async def test_a_call_starts_a_late_refresh_and_does_not_wait(
