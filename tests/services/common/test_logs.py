@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 
 from mstoken.log_events import log_event
 from services.common import logs
@@ -66,6 +67,17 @@ def test_a_fact_of_any_kind_is_logged(stream: io.StringIO, fact: object, logged:
     [line] = lines(stream)
     assert line["fact"] == logged
     assert stream.getvalue().isascii()
+
+
+def test_a_record_in_a_trace_names_it(stream: io.StringIO) -> None:
+    """So the records of a request are found from its trace. Without a trace, a record names none."""
+    context = trace.SpanContext(trace_id=0xA, span_id=0xB, is_remote=False)
+    with trace.use_span(trace.NonRecordingSpan(context)):
+        log_event(logging.getLogger("x"), logging.INFO, "found", "found it")
+    log_event(logging.getLogger("x"), logging.INFO, "found", "found it")
+    inside, outside = lines(stream)
+    assert (inside["trace_id"], inside["span_id"]) == (f"{0xA:032x}", f"{0xB:016x}")
+    assert not {"trace_id", "span_id"} & outside.keys()
 
 
 def test_a_traceback_is_in_one_line_without_variables(stream: io.StringIO) -> None:
