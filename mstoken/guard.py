@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, 
 
 from mstoken.asgi import call_of
 from mstoken.callee.callers import Admission, Caller
-from mstoken.callee.verification import Verification
+from mstoken.callee.verification import Verification, checked_verifier
 from mstoken.callee.verifier import TokenVerifier
 from mstoken.errors import NotProtected
 from mstoken.problem import Problem
@@ -154,8 +154,8 @@ class Guard:
         return app.middleware_stack
 
     def replace(self, verifier: TokenVerifier) -> None:
-        """Use `verifier` from now on."""
-        self.verifier = verifier
+        """Use `verifier` from now on. Raise TypeError if it is not a `TokenVerifier`."""
+        self.verifier = checked_verifier(verifier)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection (ASGI, "Applications")."""

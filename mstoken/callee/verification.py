@@ -60,6 +60,13 @@ class Verification:
             return refusal
 
 
+def checked_verifier(verifier: object) -> TokenVerifier:
+    """Return `verifier`. Raise TypeError if it is not a `TokenVerifier`, such as the name of the service."""
+    if isinstance(verifier, TokenVerifier):
+        return verifier
+    raise TypeError(f"the verifier must be a TokenVerifier, such as TokenVerifier('product'), not {verifier!r}")
+
+
 class RequestVerifier:
     """A verifier with what web applications need beside it: one verification for each request, and the answers.
 
@@ -67,12 +74,12 @@ class RequestVerifier:
     """
 
     def __init__(self, verifier: TokenVerifier) -> None:
-        """`verifier` may be made by a module: making it reads nothing."""
-        self.verifier = verifier
+        """`verifier` may be made by a module: making it reads nothing. Raises TypeError if it is something else."""
+        self.verifier = checked_verifier(verifier)
 
     def replace(self, verifier: TokenVerifier) -> None:
         """Use another verifier from now on, for tests."""
-        self.verifier = verifier
+        self.verifier = checked_verifier(verifier)
 
     def verification(self, request: MutableMapping[str, Any], call: Call) -> Verification:
         """Return the verification of this request, the same one for all who ask.

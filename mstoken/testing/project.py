@@ -9,6 +9,7 @@ from mstoken.callee.verification import RequestVerifier
 from mstoken.callee.verifier import TokenVerifier
 from mstoken.callee.views import CALLEE, EXTENSION
 from mstoken.caller.identity import ServiceIdentity
+from mstoken.claims import service_name, token_mode
 from mstoken.testing.credentials import ServiceCredentials, UserCredentials
 from mstoken.testing.fake_firebase import FakeFirebase
 from mstoken.wire import Mode
@@ -79,6 +80,8 @@ class FirebaseProject(FakeFirebase):
         The program under test calls as it always does, with tokens of this project. Neither the network nor the
         environment is used. `settings` are settings of a caller, by field name, such as `mode="proof"`.
         """
+        if not isinstance(identity, ServiceIdentity):
+            raise TypeError(f"sign_in takes the ServiceIdentity of the program under test, not {identity!r}")
         former = identity.replace_parts(self.identity_parts(identity.service, **settings))
         self._undo.append(partial(identity.replace_parts, former))
         return identity
@@ -106,14 +109,15 @@ class FirebaseProject(FakeFirebase):
         the project. With `flaw`, each call has that flaw: the name of an attack, or the code of the refusal, such as
         `expired`. With `reuse`, each request gets the credentials of the first one, so the second one is a replay.
 
-        Raises `UnknownFlaw`, and ValueError if it is not clear which service is called.
+        Raises `UnknownFlaw`, and ValueError for a name that no service can have, for another mode, and if it is not
+        clear which service is called.
         """
-        audience = to or self._only_audience()
+        audience = service_name(to) if to else self._only_audience()
         return ServiceCredentials(
             self,
-            service,
+            service_name(service),
             audience,
-            mode or self.settings().mode,
+            token_mode(mode) if mode else self.settings().mode,
             url=self._urls.get(audience, BASE_URL),
             flaw=flaw,
             reuse=reuse,

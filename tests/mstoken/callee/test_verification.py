@@ -2,14 +2,25 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from flask import Flask
+from starlette.applications import Starlette
 
 from mstoken import ServiceCaller
+from mstoken.asgi import AsgiVerifier
 from mstoken.callee.callers import Admission, Call
 from mstoken.callee.replay.memory import MemoryReplayStore
 from mstoken.callee.verification import Verification
 from mstoken.errors import CallerNotAllowed, ProofMissing, TokenReplayed
+from mstoken.fastapi import protect
+from mstoken.flask import protect as protect_flask
+from mstoken.functions import Callee
+from mstoken.starlette import protect as protect_starlette
+from mstoken.wsgi import WsgiVerifier
 from tests.mstoken.callee.harness import ADMINS, BILLING, BILLING_FOR_A_USER, USERS_AND_BILLING, Product
 
 
@@ -115,3 +126,21 @@ async def test_what_is_known(product: Product) -> None:
     with pytest.raises(CallerNotAllowed):
         await verification.caller(ADMINS)
     assert verification.known_caller(ADMINS) is None
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda name: protect(FastAPI(), name),
+        lambda name: protect_starlette(Starlette(), name),
+        lambda name: protect_flask(Flask(__name__), name),
+        lambda name: Callee(name),
+        lambda name: WsgiVerifier(name),
+        lambda name: AsgiVerifier(name),
+    ],
+    ids=["FastAPI", "Starlette", "Flask", "functions", "WSGI", "ASGI"],
+)
+def test_the_name_of_a_service_is_not_a_verifier(use: Callable[[Any], object]) -> None:
+    """Every adapter says so when the app is made, and not at the first call."""
+    with pytest.raises(TypeError, match=r"^the verifier must be a TokenVerifier, .* not 'product'$"):
+        use("product")

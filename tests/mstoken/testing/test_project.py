@@ -1,5 +1,7 @@
 """A Firebase project in memory takes the place of the Firebase of an app under test."""
 
+from typing import Any
+
 import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI
@@ -113,3 +115,25 @@ def test_an_identity_gets_its_parts_back() -> None:
     project.release()
     with environment(), pytest.raises(SettingsError):
         billing.token_sync("product")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"service": "Billing X", "to": "product"}, "'Billing X' is not a service name"),
+        ({"service": "billing", "to": "Product"}, "'Product' is not a service name"),
+        ({"service": "billing", "to": "product", "mode": "prof"}, "'prof' is not a mode: expected fresh or proof"),
+    ],
+    ids=["service", "audience", "mode"],
+)
+def test_credentials_of_no_service(as_service: AsService, arguments: dict[str, Any], text: str) -> None:
+    """A typing error in a test is an error, not a call that is refused for a reason that the test did not mean."""
+    with pytest.raises(ValueError, match=text):
+        as_service(**arguments)
+
+
+def test_only_an_identity_signs_in(firebase: FirebaseProject) -> None:
+    """The name of a service is not enough: it is the object of the program under test that signs in."""
+    name: Any = "billing"
+    with pytest.raises(TypeError, match="ServiceIdentity of the program under test, not 'billing'"):
+        firebase.sign_in(name)
