@@ -220,6 +220,16 @@ class TestFresh:
         for _ in range(stocked):
             assert claims_of(await project.identity.token("product")).minted_at <= int(project.clock()) - 10
 
+    @pytest.mark.parametrize(("audience", "is_revoked"), [("product", False), ("user", True)])
+    def test_which_refusals_leave_the_stock_as_it_is(self, project: Project, audience: str, is_revoked: bool) -> None:
+        """Those of a single token, and those of another callee: a hostile one costs tokens for itself only."""
+        stocked = project.fill_stock()
+        project.clock.advance(1)
+        token = project.identity.token_sync(audience, new=True)
+        assert project.identity.refused(audience, "fresh", token, is_revoked=is_revoked)
+        project.transport.error = UNREACHABLE
+        assert len(ids_of([project.identity.token_sync("product") for _ in range(stocked)])) == stocked
+
     async def test_in_proof_mode_a_new_token_is_the_bound_one(self, project: Project) -> None:
         """There is one sign-in an hour. An unknown mode is reported."""
         token = await project.identity.token("product", "proof")
