@@ -125,6 +125,17 @@ class ReplayStoreContract:
         assert await new_store.spend("one", issued_at=issued_at, expires_at=began + 60) is True
         assert await new_store.spend("one", issued_at=issued_at, expires_at=began + 60) is False
 
+    async def test_a_new_store_refuses_what_was_issued_in_the_second_in_which_it_began(
+        self, new_store: ReplayStore, clock: FakeClock
+    ) -> None:
+        """Times of issue are in whole seconds, so the id may have been used a moment before."""
+        began = clock()
+        await begin(new_store)
+        newest = began + CLOCK_SKEW_SECONDS
+        with pytest.raises(StoreIsNew):
+            await new_store.spend("one", issued_at=newest, expires_at=began + 60)
+        assert await new_store.spend("one", issued_at=newest + 1, expires_at=began + 60) is True
+
     async def test_a_new_store_is_ready_as_soon_as_it_accepts_what_is_issued_now(
         self, new_store: ReplayStore, clock: FakeClock
     ) -> None:
