@@ -546,6 +546,18 @@ class SoldOut(Problem):
     title = "The product is sold out"
 
 
+async def test_a_handler_of_the_app_for_every_problem_is_kept(firebase: FakeFirebase) -> None:
+    """An app that answers problems in a form of its own answers refusals so too."""
+    app = FastAPI()
+    app.add_exception_handler(Problem, lambda _request, problem: JSONResponse(f"its own {type(problem).__name__}"))
+    protect(app, firebase.verifier("product"))
+
+    @app.get("/items")
+    async def items(caller: ForBilling) -> None: ...
+
+    assert await verdict(app, "/items") == "its own TokenMissing"
+
+
 async def test_an_app_without_protect_says_what_to_do() -> None:
     """The error names the call that is missing. No route with `allow` answers anyone."""
     app = FastAPI()

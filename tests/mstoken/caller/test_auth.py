@@ -21,6 +21,7 @@ from mstoken.caller.auth import (
     HttpxSignInRefused,
     HttpxSignInUnavailable,
     ServiceAuth,
+    is_repeatable,
 )
 from mstoken.caller.calls import TokenSource
 from mstoken.errors import (
@@ -509,6 +510,19 @@ def poster(library: str, auth: ServiceAuth, callee: OnceStale) -> Post:
                     return (await async_client2.post(URL, **body)).text
 
     return post
+
+
+class UnknownStream(httpx.SyncByteStream):
+    """A body that httpx has not made."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"once"
+
+
+def test_a_stream_of_an_unknown_kind_is_not_sent_twice() -> None:
+    """Nothing tells whether it can be read again. In doubt a body is sent once."""
+    assert is_repeatable(httpx.Request("POST", URL, content=b"bill"))
+    assert not is_repeatable(httpx.Request("POST", URL, stream=UnknownStream()))
 
 
 @pytest.mark.parametrize("library", ["httpx", "httpx async", "httpx2", "httpx2 async"])
