@@ -70,7 +70,7 @@ def answered(response: httpx.Response, status: int = 200) -> Any:
     return response.json()
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], *, within_seconds: float = 8.0) -> None:
+async def eventually(holds: Callable[[], Awaitable[bool]], *, within_seconds: float = 60.0) -> None:
     """Wait until `holds` returns True, for what a service does by itself. Raise TimeoutError."""
     async with asyncio.timeout(within_seconds):
         while True:

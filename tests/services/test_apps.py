@@ -47,7 +47,7 @@ def _logging_as_before() -> Iterator[None]:
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_process_starts_and_is_ready(service: str) -> None:
     """Each service starts from its environment alone, and is ready as soon as its new store of spent ids is."""
-    async with serving(factory(service)()) as client, asyncio.timeout(10):
+    async with serving(factory(service)()) as client, asyncio.timeout(60):
         while (response := await client.get("/readyz")).status_code == httpx.codes.SERVICE_UNAVAILABLE:  # noqa: ASYNC110 - a probe
             await asyncio.sleep(0.1)
         assert answered(response) == {"status": "ready", "warnings": []}

@@ -11,6 +11,7 @@ from emulator.attacks.attacker import CONTROLS, AttackNotSent, Outcome
 from emulator.attacks.table import ATTACKS, Attack
 from emulator.attacks.wire import Answer, RawRequest
 from emulator.lab.board import EVERYTHING, MAX_FAILURES, Board
+from tests.waiting import WAIT_SECONDS
 
 
 class FakeAttacker:
@@ -31,7 +32,7 @@ class FakeAttacker:
         self.is_closed = True
 
     def try_one(self, attack: Attack) -> Outcome:
-        self.may_go_on.wait(10)
+        self.may_go_on.wait(WAIT_SECONDS)
         self.sent.append(attack.id)
         self.on_send()
         answer = self.others.get(attack.id) or self._right(attack)
@@ -60,7 +61,7 @@ def attacker() -> FakeAttacker:
 def finish(board: Board) -> None:
     """Wait for the end of a run."""
     assert board._thread is not None
-    board._thread.join(10)
+    board._thread.join(WAIT_SECONDS)
     assert not board.is_running
 
 
@@ -128,8 +129,15 @@ def test_only_one_run_at_a_time(attacker: FakeAttacker) -> None:
 def test_a_run_ends_with_the_lab(attacker: FakeAttacker) -> None:
     """The runner does not wait for it."""
     with running(attacker) as board:
-        attacker.on_send = board.stop
+        sent = threading.Event()
+
+        def stop() -> None:
+            board.stop()
+            sent.set()
+
+        attacker.on_send = stop
         board.run_all()
+        assert sent.wait(WAIT_SECONDS)
     assert len(attacker.sent) == 1
     board.run_all()
     assert not board.is_running

@@ -12,6 +12,7 @@ from emulator.lab import journal as journal_module
 from emulator.lab.journal import KEPT_EVENTS, MAX_LINE_BYTES, MAX_READ_BYTES, FollowedFile, Journal
 from emulator.run.events import CallEvent, Event, SignInEvent
 from tests.emulator.lab.logged_shop import TOKEN, LoggedShop
+from tests.waiting import WAIT_SECONDS
 
 
 class TestFollowedFile:
@@ -157,7 +158,7 @@ async def test_a_subscriber_gets_new_events(shop: LoggedShop) -> None:
         assert await subscription.next(0) == []
         shop.call(request_id="after")
         await asyncio.to_thread(shop.read)
-        batch = await subscription.next(5)
+        batch = await subscription.next(WAIT_SECONDS)
     assert batch is not None
     assert [event.request_id for event in batch if isinstance(event, CallEvent)] == ["after"]
 
@@ -170,7 +171,7 @@ async def test_a_slow_subscriber_loses_the_oldest_events(shop: LoggedShop) -> No
             shop.call(request_id=str(number))
             shop.read()
         await asyncio.sleep(0)
-        batch = await subscription.next(5)
+        batch = await subscription.next(WAIT_SECONDS)
     assert batch is not None
     assert [event.request_id for event in batch if isinstance(event, CallEvent)] == ["10"]
 
@@ -195,7 +196,7 @@ async def test_an_open_journal_follows_the_logs(shop: LoggedShop) -> None:
         shop.call()
         batch: list[Event] = []
         while not batch:
-            batch = list(await subscription.next(5) or ())
+            batch = list(await subscription.next(WAIT_SECONDS) or ())
     assert isinstance(batch[0], CallEvent)
 
 
@@ -215,7 +216,7 @@ def test_a_journal_that_is_closed_while_it_is_opened(monkeypatch: pytest.MonkeyP
             other.submit(int).result()  # Its own thread has started.
             patch.setattr(threading, "Thread", ClosedBeforeItsStart)
             journal.__enter__()
-        closing[0].result(5)
+        closing[0].result(WAIT_SECONDS)
     assert not any(thread.name == "lab journal" for thread in threading.enumerate())
 
 

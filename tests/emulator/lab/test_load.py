@@ -8,6 +8,7 @@ from typing_extensions import override
 from emulator.lab.load import Customer, Load, LoadFailed, Sale, notices
 from emulator.lab.outages import Span
 from emulator.run.errors import Unexpected
+from tests.waiting import WAIT_SECONDS
 
 
 class FakeCustomer(Customer):
@@ -45,7 +46,7 @@ def test_the_customer_buys_again_and_again_until_it_is_stopped() -> None:
     load = Load(lambda: customer, every_seconds=0.001)
     load.start()
     assert load.is_running
-    assert customer.bought.wait(10)
+    assert customer.bought.wait(WAIT_SECONDS)
     load.stop()
     assert (load.is_running, load.waiting, customer.is_closed) == (False, 0, True)
     assert [sale.words for sale in load.sales()[:3]] == [
@@ -61,7 +62,7 @@ def test_it_ends_by_itself() -> None:
     load = Load(lambda: customer, every_seconds=0.001, limit_seconds=0.02)
     load.start()
     assert load._thread is not None
-    load._thread.join(10)
+    load._thread.join(WAIT_SECONDS)
     assert (load.is_running, customer.is_closed) == (False, True)
 
 

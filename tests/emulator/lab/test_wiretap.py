@@ -14,6 +14,7 @@ from emulator.run.errors import PortTaken
 from emulator.run.ports import free_port
 from mstoken.strict_jwt import base64url
 from tests.clock import FakeClock
+from tests.waiting import WAIT_SECONDS
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -75,7 +76,7 @@ def tapped() -> Iterator[tuple[Wiretap, Callee]]:
 
 def request(wiretap: Wiretap, *pieces: bytes) -> bytes:
     """Send the pieces of one request over a connection of its own. Return the answer."""
-    with socket.create_connection(("127.0.0.1", wiretap.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", wiretap.port), timeout=WAIT_SECONDS) as connection:
         for piece in pieces:
             connection.sendall(piece)
         connection.shutdown(socket.SHUT_WR)
@@ -150,7 +151,10 @@ def test_a_callee_that_is_down_ends_the_connection() -> None:
 
 def test_the_end_of_the_callees_connection_reaches_the_caller() -> None:
     """Otherwise the caller would send its next call into a connection that nobody reads."""
-    with tapped() as (wiretap, callee), socket.create_connection(("127.0.0.1", wiretap.port), timeout=10) as connection:
+    with (
+        tapped() as (wiretap, callee),
+        socket.create_connection(("127.0.0.1", wiretap.port), timeout=WAIT_SECONDS) as connection,
+    ):
         connection.sendall(b"GET / HTTP/1.1\r\nHost: p\r\n\r\n")
         assert connection.recv(65536) == ANSWER
         callee.connections[0].shutdown(socket.SHUT_RDWR)

@@ -202,7 +202,7 @@ async def test_a_cancelled_transaction_leaves_its_connection_clean(database: Dat
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writing
-    async with asyncio.timeout(5), database.write() as connection:
+    async with asyncio.timeout(30), database.write() as connection:
         await connection.execute(text("UPDATE counter SET value = value + 1"))
     assert await value(database) == 1
 

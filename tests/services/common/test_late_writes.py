@@ -45,7 +45,7 @@ async def test_a_write_is_made_when_the_database_is_back() -> None:
     """A write that fails raises nothing, and is tried again until the database is back."""
     row = Row()
     row.outage = DatabaseUnavailable()
-    async with asyncio.timeout(5), LateWrites(backoff=QUICK) as writes:
+    async with asyncio.timeout(30), LateWrites(backoff=QUICK) as writes:
         await writes.make(row.write, useful_seconds=30)
         while row.tried < 5:  # noqa: ASYNC110 - the writes go on by themselves
             await asyncio.sleep(0.001)
@@ -58,7 +58,7 @@ async def test_a_write_is_made_when_the_database_is_back() -> None:
 async def test_the_write_of_a_cancelled_caller_is_made() -> None:
     """If the caller is cancelled during its write, the write is made without it."""
     row = Row()
-    async with asyncio.timeout(5), LateWrites(backoff=QUICK) as writes:
+    async with asyncio.timeout(30), LateWrites(backoff=QUICK) as writes:
         caller = asyncio.create_task(writes.make(row.write, useful_seconds=30))
         await asyncio.sleep(0)
         caller.cancel()
@@ -71,7 +71,7 @@ async def test_a_write_whose_row_comes_later() -> None:
     """A write that is owed is repeated until it has changed something: the row may not be there yet."""
     row = Row()
     row.found = False
-    async with asyncio.timeout(5), LateWrites(backoff=QUICK) as writes:
+    async with asyncio.timeout(30), LateWrites(backoff=QUICK) as writes:
         writes.owe(row.write, useful_seconds=30)
         while row.tried < 3:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
@@ -110,7 +110,7 @@ async def test_the_end_of_an_app_makes_what_it_owes() -> None:
     """A write that is still owed when the app stops is tried once more."""
     row = Row()
     row.outage = DatabaseUnavailable()
-    async with asyncio.timeout(5), LateWrites(backoff=Backoff(60, 60)) as writes:
+    async with asyncio.timeout(30), LateWrites(backoff=Backoff(60, 60)) as writes:
         await writes.make(row.write, useful_seconds=300)
         while row.tried < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
@@ -123,7 +123,7 @@ async def test_a_write_with_a_defect_is_dropped(caplog: pytest.LogCaptureFixture
     broken, row = Row(), Row()
     broken.outage = LookupError("never seen before")
     with caplog.at_level(logging.ERROR):
-        async with asyncio.timeout(5), LateWrites(backoff=QUICK) as writes:
+        async with asyncio.timeout(30), LateWrites(backoff=QUICK) as writes:
             writes.owe(broken.write, useful_seconds=30)
             writes.owe(row.write, useful_seconds=30)
             await row.written.wait()

@@ -134,7 +134,7 @@ async def test_a_writer_that_is_cancelled_is_undone_alone(database: Database) ->
     adding = [asyncio.create_task(task) for task in (add(database, "a"), add_and_wait(), add(database, "c"))]
     await begun.wait()
     adding[1].cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         ends = await asyncio.gather(*adding, return_exceptions=True)
     assert [type(end) for end in ends] == [type(None), asyncio.CancelledError, type(None)]
     assert await names(database) == ["a", "c"]
@@ -248,7 +248,7 @@ async def test_the_loop_goes_on_while_another_process_writes(database: Database,
         await asyncio.sleep(2 * module.RETRY_SECONDS)
     assert not adding.done()
     another.execute("COMMIT")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await adding
     assert await names(database) == ["a"]
 
@@ -278,7 +278,7 @@ async def test_a_writer_that_is_cancelled_while_it_waits(database: Database, ano
         task.cancel()
     await asyncio.wait(adding)
     another.execute("COMMIT")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await add(database, "c")
     assert await names(database) == ["c"]
 
