@@ -37,6 +37,8 @@ To look for the file takes 3 µs, a third of a spend. So a worker that saw it le
 again. An id that it spends in a lost file was then issued less than this long after a new file was made. The new file
 refuses the ids that were issued that early, so no id is accepted in both files.
 """
+_MAGIC = b"SQLite format 3\0"
+"""What each database begins with (SQLite, "Database File Format", section 1.3.1)."""
 _ATTEMPTS = 3
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -163,10 +165,14 @@ class SpentIdFile:
             except sqlite3.Error as error:
                 if _code(error) not in _DAMAGE:
                     raise
+                if _code(error) == sqlite3.SQLITE_NOTADB:
+                    self._check_was_database()
                 self._set_aside()
             return self._connect()
 
     def _connect(self) -> Connection:
+        if self._path.exists() and not self._path.is_file():
+            raise self._not_ours("not a file")
         is_new = self._is_missing_or_empty()
         if is_new:
             # If there is a log of a lost database, SQLite deletes it, because this database is empty.
@@ -191,6 +197,17 @@ class SpentIdFile:
         inode, log_inode = self._inodes()
         return inode is None or (log_inode is None and self._path.stat().st_size == 0)
 
+    def _check_was_database(self) -> None:
+        """Raise `VerifierUnavailable` if the file, which is not a database, does not look like a damaged one either.
+
+        A crash of the machine leaves zeros. Only a file that SQLite does not take is read here: to close a file takes
+        away the locks that SQLite has on it (SQLite, "How To Corrupt An SQLite Database File", section 2.2).
+        """
+        with self._path.open("rb") as file:
+            beginning = file.read(len(_MAGIC))
+        if beginning != _MAGIC and any(beginning):
+            raise self._not_ours("not a database")
+
     def _check_tables(self, sql: sqlite3.Connection) -> None:
         """Raise sqlite3.DatabaseError if the tables are not those of this module: also if there are none.
 
@@ -198,10 +215,7 @@ class SpentIdFile:
         """
         tables = dict(sql.execute("SELECT name, sql FROM sqlite_schema"))
         if others := tables.keys() - _TABLES.keys():
-            raise VerifierUnavailable(
-                f"MSTOKEN_REPLAY_URL names {self._path}, which is another database: it contains {min(others)}. Set it "
-                "to a file of its own."
-            )
+            raise self._not_ours(f"another database: it contains {min(others)}")
         if tables != _TABLES:
             raise sqlite3.DatabaseError("The file of spent ids has other tables than expected.")
 
@@ -247,6 +261,11 @@ class SpentIdFile:
         for file in self._files.values():
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(file)
+
+    def _not_ours(self, what: str) -> VerifierUnavailable:
+        return VerifierUnavailable(
+            f"MSTOKEN_REPLAY_URL names {self._path}, which is {what}. Set it to a file of its own."
+        )
 
     def _unavailable(self, error: Exception) -> VerifierUnavailable:
         return VerifierUnavailable(

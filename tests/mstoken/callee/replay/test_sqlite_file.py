@@ -96,8 +96,11 @@ def replace_by_a_copy_without_ids(path: Path) -> None:
     copy.replace(path)
 
 
+MAGIC = b"SQLite format 3\0"
+
+
 def overwrite(path: Path) -> None:
-    path.write_bytes(b"this is not a database" * 1000)
+    path.write_bytes(MAGIC + b"this is not a database" * 1000)
 
 
 def truncate(path: Path) -> None:
@@ -339,7 +342,7 @@ async def test_a_clock_that_was_ahead_costs_one_pause_only(path: Path, clock: Fa
 
 async def test_a_damaged_file_is_kept_for_inspection(path: Path, clock: FakeClock) -> None:
     """It gets another name. Only the latest is kept."""
-    for content in (b"first" * 1000, b"second" * 1000):
+    for content in (MAGIC + b"first" * 1000, bytes(4096) + b"second" * 1000):
         write(path, content)
         store = SQLiteReplayStore(path, clock=clock)
         with pytest.raises(StoreIsNew):
@@ -347,6 +350,33 @@ async def test_a_damaged_file_is_kept_for_inspection(path: Path, clock: FakeCloc
         await store.aclose()
         assert read(path.with_name("spent.db.damaged")) == content
     assert [file.name for file in files(path)] == ["spent.db", "spent.db.damaged"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"root:x:0:0:root:/root:/bin/bash\n", b"\0 almost nothing", b"SQLite format 2\0" * 99]
+)
+async def test_a_file_of_something_else_is_not_touched(path: Path, clock: FakeClock, content: bytes) -> None:
+    """A mistake in the URL does not rename a file that cannot have held spent ids."""
+    write(path, content)
+    store = SQLiteReplayStore(path, clock=clock)
+    for use in (lambda: spend(store, "one", clock), store.ready):
+        with pytest.raises(VerifierUnavailable, match="which is not a database"):
+            await use()
+    await store.aclose()
+    assert read(path) == content
+    assert [file.name for file in files(path)] == ["spent.db"]
+
+
+async def test_what_is_not_a_file_is_not_used(tmp_path: Path, clock: FakeClock) -> None:
+    """A folder or a device as the path is a wrong setting, and nothing is made beside it."""
+    device = tmp_path / "device"
+    device.symlink_to(os.devnull)
+    for path in (tmp_path, device):
+        store = SQLiteReplayStore(path, clock=clock)
+        with pytest.raises(VerifierUnavailable, match="which is not a file"):
+            await store.ready()
+        await store.aclose()
+    assert [file.name for file in files(device)] == ["device"]
 
 
 async def test_the_database_of_something_else_is_not_touched(path: Path, clock: FakeClock) -> None:
