@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -42,6 +43,14 @@ class RunningRunner:
                 self.family = set(psutil.Process(self._process.pid).children(recursive=True))
                 return
         raise AssertionError(f"{text!r} was never printed:\n{self.output}")
+
+    def commands(self) -> dict[psutil.Process, list[str]]:
+        """Return the command lines of the recorded processes. One that has ended by now has none, and is left out."""
+        found = {}
+        for process in self.family:
+            with suppress(psutil.NoSuchProcess):
+                found[process] = process.cmdline()
+        return found
 
     def interrupt(self) -> None:
         """Send SIGINT, as Ctrl-C does."""

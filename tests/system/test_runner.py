@@ -108,7 +108,7 @@ def test_spent_ids_in_redis_and_the_fault_that_stops_it(
     runner = start("run", "--redis")
     runner.read_until("Everything is up.")
     stack = runner.stack
-    assert any(process.cmdline()[0].startswith(redis_program) for process in runner.family)
+    assert any(" ".join(command).startswith(redis_program) for command in runner.commands().values())
     with redis.Redis(port=stack.ports.redis) as store:
         assert [key for key in store.scan_iter("mstoken:*") if b":id:" in key]
     assert not [path.name for path in stack.data.glob("*-spent.db") if path.name != "functions-spent.db"]
@@ -134,7 +134,7 @@ def test_nothing_outlives_a_runner_that_is_killed(start: Callable[..., RunningRu
     """If the runner is ended by SIGKILL, everything that it started ends, including the functions."""
     runner = start("run")
     runner.read_until("Everything is up.")
-    assert any("functions-framework" in " ".join(process.cmdline()) for process in runner.family)
+    assert any("functions-framework" in " ".join(command) for command in runner.commands().values())
     runner.kill()
     runner.wait_until_gone()
 
@@ -144,7 +144,7 @@ def test_run_ends_when_a_service_dies(start: Callable[..., RunningRunner]) -> No
     runner = start("run")
     runner.read_until("Everything is up.")
     uvicorn = ["uvicorn", "--factory", "services.product.app:create_app"]
-    (product,) = (process for process in runner.family if process.cmdline()[2:5] == uvicorn)
+    (product,) = (process for process, command in runner.commands().items() if command[2:5] == uvicorn)
     product.kill()
     assert runner.end() == 1
     assert "Failed: product was ended by signal 9" in runner.output
