@@ -372,6 +372,26 @@ def test_few_answers_in_calm_say_that_another_service_is_slow(documentation: Map
     assert any("in calm are ['user_unavailable']" in fault for fault in audit(record, books, documentation))
 
 
+@pytest.mark.parametrize(
+    ("failed_at", "key", "is_expected"),
+    [(5, "k3", True), (-23, "k3", True), (-24, "k3", False), (8, "k3", False), (5, "k2", False), (None, "k3", False)],
+)
+def test_an_order_that_failed_is_perhaps_in_progress(
+    documentation: Mapping[str, Any], failed_at: float | None, key: str, *, is_expected: bool
+) -> None:
+    """In calm, too: another worker may go on with it before it is asked for again, until that worker's lease ends."""
+    record, books = a_run()
+    record.exchanges.append(
+        exchange(7, "POST /bills", 409, problem(409, "bill_in_progress"), sent=MIXED, key="k3"),
+    )
+    if failed_at is not None:
+        record.exchanges.append(
+            exchange(failed_at, "POST /bills", 503, problem(503, "product_unavailable"), sent=MIXED, key=key),
+        )
+    faults = audit(record, books, documentation)
+    assert any("not expected in calm" in fault and "bill_in_progress" in fault for fault in faults) != is_expected
+
+
 def test_prices_of_the_time_are_possible() -> None:
     """While a price is changed, the old and the new one are possible; before and after it, one of them."""
     changes = [Revision("Old", 1, 0, 0), Revision("New", 2, sent_at=10, answered_at=12)]
