@@ -212,13 +212,14 @@ class CertificateCache(transport.Request):
             if self._fetches.is_running:
                 await self._fetches.join()
             elif self._may_fetch_for_unknown_key():
+                fetching = self._start_fetch()
                 self._fetched_for_unknown_key_at = self._clock()
-                await self._fetches.join()
+                await asyncio.shield(fetching)
             else:
                 await self._wait_for_another_loop()
         elif self._clock() >= self._refresh_at:
             # Nothing refreshes them in the background: the event loop that did has ended, or is in the parent process.
-            self._fetches.start()
+            self._start_fetch()
         self.ready()
 
     def ready(self) -> None:
@@ -232,7 +233,7 @@ class CertificateCache(transport.Request):
         A failed fetch is not an error here: it is repeated in the background until it succeeds.
         """
         self._refresher.start()
-        await self._fetches.join()
+        await asyncio.shield(self._start_fetch())
 
     async def aclose(self) -> None:
         """End the background work."""
@@ -249,7 +250,7 @@ class CertificateCache(transport.Request):
     async def _refresh(self) -> float:
         """Fetch the certificates if that is due. Return the seconds until the next fetch is due."""
         if self._clock() >= self._refresh_at:
-            await self._fetches.join()
+            await asyncio.shield(self._start_fetch())
         return max(0.0, self._refresh_at - self._clock())
 
     async def _wait_for_another_loop(self) -> None:
@@ -258,15 +259,18 @@ class CertificateCache(transport.Request):
         if not ended.done() and remaining_seconds > 0:
             await asyncio.wait([asyncio.wrap_future(ended)], timeout=remaining_seconds)
 
-    async def _fetch(self) -> None:
-        self._fetched_at = self._clock()
+    def _start_fetch(self) -> "asyncio.Task[None]":
+        """Start a fetch, unless one is under way in this event loop. Return its task."""
+        if self._fetches.is_running:
+            return self._fetches.start()
+        # Before the time: other event loops that see by the time that a fetch has begun must find what ends with it.
         ended = self._ended = Future()
-        try:
-            await self._fetch_now()
-        finally:
-            ended.set_result(None)
+        self._fetched_at = self._clock()
+        fetching = self._fetches.start()
+        fetching.add_done_callback(lambda _fetching: ended.set_result(None))
+        return fetching
 
-    async def _fetch_now(self) -> None:
+    async def _fetch(self) -> None:
         try:
             async with asyncio.timeout(self._fetch_timeout_seconds):
                 fetched = await self._source.fetch()

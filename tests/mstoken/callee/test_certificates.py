@@ -3,8 +3,10 @@
 import asyncio
 import datetime
 import json
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -316,6 +318,49 @@ async def test_calls_start_the_refreshes_that_no_background_work_makes(keys: lis
     await asyncio.sleep(0)
     assert source.fetches == 2
     assert certificates(cache).keys() == {keys[0].key_id}
+    await cache.aclose()
+
+
+class NoticedClock(FakeClock):
+    """Sets `is_waiting` when another thread asks for the time to find out how long it may wait for a fetch."""
+
+    def __init__(self) -> None:
+        super().__init__(time.time())
+        self.is_waiting = threading.Event()
+        self._thread = threading.get_ident()
+        self._asked = 0
+
+    def __call__(self) -> float:
+        if threading.get_ident() != self._thread:
+            self._asked += 1  # What is still valid? May it fetch? How long may it wait?
+            if self._asked == 3:
+                self.is_waiting.set()
+        return super().__call__()
+
+
+@pytest.mark.parametrize("is_loaded", [False, True])
+async def test_another_loop_waits_for_a_fetch_that_is_about_to_begin(keys: list[Key], *, is_loaded: bool) -> None:
+    """A call must not be refused because another event loop has begun to fetch the key at this very moment."""
+    source, clock = FakeSource(keys[0]), NoticedClock()
+    cache = CertificateCache(source, clock=clock)
+    if is_loaded:
+        await cache.ensure_key(keys[0].key_id)
+        clock.advance(10)
+    source.keys.append(keys[1])
+    fetches = source.fetches
+
+    async def ask() -> bool:
+        await cache.ensure_key(keys[1].key_id)
+        return keys[1].key_id in cache.public_keys()
+
+    with ThreadPoolExecutor(1) as other_thread:
+        asking = asyncio.create_task(ask())
+        await asyncio.sleep(0)  # It has decided to fetch. This event loop stands still before the fetch begins.
+        assert source.fetches == fetches
+        asking_too = other_thread.submit(lambda: asyncio.run(ask()))
+        assert clock.is_waiting.wait(60)
+        assert [await asking, await asyncio.wrap_future(asking_too)] == [True, True]
+    assert source.fetches == fetches + 1
     await cache.aclose()
 
 
