@@ -96,7 +96,8 @@ setup:
 # Make the four files of exact versions from pyproject.toml and functions/requirements.in. uv must be on the PATH.
 lock:
 	@$(COMPILE) --all-extras --group shop --group dev pyproject.toml -o requirements.txt
-	@$(COMPILE) -c requirements.txt functions/requirements.in -o functions/requirements.txt
+	@$(COMPILE) -c requirements.txt --extra admin --extra redis pyproject.toml functions/requirements.in \
+		-o functions/requirements.txt
 	@$(COMPILE) --group docs -o docs/site/requirements.txt
 	@$(COMPILE) -c requirements.txt --extra cli --extra fastapi --extra opentelemetry --extra postgresql \
 		--extra redis --group shop pyproject.toml -o deploy/docker/requirements.txt

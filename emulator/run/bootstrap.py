@@ -92,7 +92,7 @@ def parts(root: Path) -> list[Part]:
                 # firebase-tools starts the functions with the command that firebase.json's runtime names (python311:
                 # python3.11) inside this environment. An environment of a newer Python has no command of that name.
                 "bin/python3.11": "python3",
-                # The checkout's own mstoken. Its dependencies are in functions/requirements.in. An editable install
+                # The checkout's own mstoken. Its dependencies are in functions/requirements.txt. An editable install
                 # would need hatchling in this environment, and so in what is deployed.
                 f"{site_packages}/mstoken": "../../../../../mstoken",
             },
