@@ -21,7 +21,7 @@ from services.common.errors import DatabaseUnavailable
 from services.common.postgresql import PostgreSQL
 from services.common.revisions import is_newest
 from services.common.sqlite import FileLost, SQLite
-from services.common.transactions import NewRows, Parameters, Rows, Transaction
+from services.common.transactions import NewRows, Rows, Transaction, Values
 
 Ts = TypeVarTuple("Ts")
 
@@ -66,7 +66,7 @@ class Database:
         """Check that the database answers. Raises `DatabaseUnavailable` if not."""
         await self.fetch(_ANYTHING)
 
-    async def fetch(self, query: Select[*Ts], parameters: Mapping[str, Any] | None = None) -> Sequence[Row[*Ts]]:
+    async def fetch(self, query: Select[*Ts], parameters: Values = None) -> Sequence[Row[*Ts]]:
         """Return the rows of one query. This takes less time than a transaction with one query.
 
         Raises `DatabaseUnavailable`.
@@ -104,10 +104,11 @@ class Database:
                 outages.note_commit()
             self._kind.check_in_place()
 
-    async def execute(self, statement: Executable, parameters: Parameters = None) -> Rows:
+    async def execute(self, statement: Executable, parameters: Values = None) -> Rows:
         """Execute one statement that writes, and return the rows of its RETURNING, if it has one.
 
-        It takes less time than a transaction of `write` with one statement, and promises and raises the same.
+        It takes less time than a transaction of `write` with one statement, and promises and raises the same. It is for
+        one set of parameters, because several would be committed one by one.
         """
         with _Outages(self._kind) as outages:
             self._kind.check_in_place()
@@ -150,11 +151,11 @@ class _Kind(Protocol):
         """Close all connections."""
         ...
 
-    async def fetch(self, query: Select[*Ts], parameters: Mapping[str, Any] | None) -> Sequence[Row[*Ts]]:
+    async def fetch(self, query: Select[*Ts], parameters: Values) -> Sequence[Row[*Ts]]:
         """Return the rows of one query."""
         ...
 
-    async def execute(self, statement: Executable, parameters: Parameters, committing: Callable[[], None]) -> Rows:
+    async def execute(self, statement: Executable, parameters: Values, committing: Callable[[], None]) -> Rows:
         """Execute one statement that writes. Call `committing` when it may be committed from then on."""
         ...
 

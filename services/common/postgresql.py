@@ -45,7 +45,7 @@ from sqlalchemy.util import greenlet_spawn
 from typing_extensions import TypeVarTuple
 
 from services.common import telemetry
-from services.common.transactions import NewRows, Parameters, Rows, Transaction, rows_of, to_the_end
+from services.common.transactions import NewRows, Rows, Transaction, Values, rows_of, to_the_end
 
 Ts = TypeVarTuple("Ts")
 
@@ -105,22 +105,22 @@ class PostgreSQL:
         """Close all connections."""
         await greenlet_spawn(self._engine.dispose)
 
-    async def fetch(self, query: Select[*Ts], parameters: Mapping[str, Any] | None) -> Sequence[Row[*Ts]]:
+    async def fetch(self, query: Select[*Ts], parameters: Values) -> Sequence[Row[*Ts]]:
         """Return the rows of one query. It sees one state of the data without a transaction."""
         return await greenlet_spawn(self._fetch, query, parameters)
 
-    def _fetch(self, query: Select[*Ts], parameters: Mapping[str, Any] | None) -> Sequence[Row[*Ts]]:
+    def _fetch(self, query: Select[*Ts], parameters: Values) -> Sequence[Row[*Ts]]:
         with self._engine.connect() as connection:
             return connection.execute(query, parameters).all()
 
-    async def execute(self, statement: Executable, parameters: Parameters, committing: Callable[[], None]) -> Rows:
+    async def execute(self, statement: Executable, parameters: Values, committing: Callable[[], None]) -> Rows:
         """Execute one statement, which the server commits before it answers: one message in place of three.
 
         Call `committing` before it is sent.
         """
         return await greenlet_spawn(self._execute, statement, parameters, committing)
 
-    def _execute(self, statement: Executable, parameters: Parameters, committing: Callable[[], None]) -> Rows:
+    def _execute(self, statement: Executable, parameters: Values, committing: Callable[[], None]) -> Rows:
         with self._engine.connect() as connection:
             committing()
             return rows_of(connection.execute(statement, parameters))

@@ -34,7 +34,7 @@ from mstoken.blocking import DaemonThreads
 from mstoken.per_process import PerProcess
 from mstoken.private_files import make_private_file
 from services.common import telemetry
-from services.common.transactions import NewRows, Parameters, Rows, Transaction, rows_of
+from services.common.transactions import NewRows, Rows, Transaction, Values, rows_of
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -107,12 +107,12 @@ class SQLite:
             for engine in self._readers, self._writer:
                 await greenlet_spawn(engine.dispose)
 
-    async def fetch(self, query: Select[*Ts], parameters: Mapping[str, Any] | None) -> Sequence[Row[*Ts]]:
+    async def fetch(self, query: Select[*Ts], parameters: Values) -> Sequence[Row[*Ts]]:
         """Return the rows of a query. A single query needs no transaction."""
         async with self._places:
             return await greenlet_spawn(self._fetch, query, parameters)
 
-    def _fetch(self, query: Select[*Ts], parameters: Parameters) -> Sequence[Row[*Ts]]:
+    def _fetch(self, query: Select[*Ts], parameters: Values) -> Sequence[Row[*Ts]]:
         with self._readers.connect() as connection:
             return connection.execute(query, parameters).all()
 
@@ -154,7 +154,7 @@ class SQLite:
             raise
         await asyncio.shield(group.committing)
 
-    async def execute(self, statement: Executable, parameters: Parameters, committing: Callable[[], None]) -> Rows:
+    async def execute(self, statement: Executable, parameters: Values, committing: Callable[[], None]) -> Rows:
         """Execute one statement in a transaction of `write`. Call `committing` before the commit."""
         async with self.write() as transaction:
             rows = rows_of(await transaction.execute(statement, parameters))

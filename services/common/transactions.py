@@ -12,7 +12,8 @@ from sqlalchemy import Connection, CursorResult, Executable, Row, Table
 from sqlalchemy.util import greenlet_spawn
 
 T = TypeVar("T")
-Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+Values: TypeAlias = Mapping[str, Any] | None
+"""The values of a statement's parameters, by their names."""
 Rows: TypeAlias = Sequence[Row[*tuple[Any, ...]]]
 NewRows: TypeAlias = Mapping[Table, Sequence[Mapping[str, Any]]]
 """Rows to insert, by their table. Those of one table have the same columns."""
@@ -24,7 +25,9 @@ class Transaction:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def execute(self, statement: Executable, parameters: Parameters = None, /) -> CursorResult[*tuple[Any, ...]]:
+    async def execute(
+        self, statement: Executable, parameters: Values | Sequence[Mapping[str, Any]] = None, /
+    ) -> CursorResult[*tuple[Any, ...]]:
         """Execute a statement, or the same one with several parameters. Return its result."""
         return await greenlet_spawn(self._connection.execute, statement, parameters)
 
