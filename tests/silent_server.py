@@ -1,5 +1,6 @@
 """A server that accepts connections and never answers, as during some outages."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -55,8 +56,9 @@ class SilentServer:
             threading.Thread(target=self._read, args=[connection], name="silent connection", daemon=True).start()
 
     def _read(self, connection: socket.socket) -> None:
-        if connection.recv(65_536):
-            self._requests.release()
+        with contextlib.suppress(OSError):  # the connection was closed, here or by the client
+            if connection.recv(65_536):
+                self._requests.release()
 
     def __enter__(self) -> Self:
         self._accepting.start()

@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mstoken.caller.fresh import MAX_SIGN_INS, MAX_STOCK, USABLE_SECONDS, FreshTokens
+from mstoken.caller.fresh import MAX_SIGN_INS, MAX_STOCK, RECENT_CALLS, USABLE_SECONDS, FreshTokens
 from tests.clock import FakeClock
 
 WHOLE_SECONDS = 1_800_000_000.0
@@ -531,7 +531,7 @@ class StockMachine(RuleBasedStateMachine):
         if self.failures:
             assert number == 0 or len(self.under_way) == 1
         young = sum(now - signed_in_at < USABLE_SECONDS for signed_in_at in self.in_stock.values())
-        recent = [at for at in self.calls if now - at <= USABLE_SECONDS][-128:]
+        recent = [at for at in self.calls if now - at <= USABLE_SECONDS][-RECENT_CALLS:]
         rate = (len(recent) - 1) / max(now - recent[0], 1.0)
         if number:
             assert young + len(self.under_way) <= rate * USABLE_SECONDS + 1e-6
