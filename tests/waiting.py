@@ -1,4 +1,4 @@
-"""Waiting for what another process does, where there is no event for it."""
+"""Waiting for what another process does, when no event tells of it."""
 
 import time
 from collections.abc import Callable

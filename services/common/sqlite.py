@@ -34,7 +34,7 @@ from mstoken.blocking import DaemonThreads
 from mstoken.per_process import PerProcess
 from mstoken.private_files import make_private_file
 from services.common import telemetry
-from services.common.transactions import NewRows, Rows, Transaction, Values, rows_of
+from services.common.transactions import NewRows, Rows, Transaction, Values, rows_of, to_the_end
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -399,19 +399,7 @@ async def _in_thread(call: Callable[..., T], *arguments: Any, stop: Callable[[],
 
     If the task is cancelled, this calls `stop`, and waits until the call has ended: the connection is free then.
     """
-    future = asyncio.wrap_future(_threads.get().submit(call, *arguments))
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait({future})
-        except asyncio.CancelledError as error:
-            cancelled = error
-            if stop is not None:
-                stop()
-    if cancelled is not None:
-        future.exception()
-        raise cancelled
-    return future.result()
+    return await to_the_end(asyncio.wrap_future(_threads.get().submit(call, *arguments)), stop=stop)
 
 
 def _engine(open_connection: Callable[[], sqlite3.Connection], size: int) -> Engine:

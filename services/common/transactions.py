@@ -5,7 +5,7 @@ does the same with more objects and greenlets: on PostgreSQL, a transaction take
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Executable, Row, Table
@@ -37,16 +37,21 @@ def rows_of(result: CursorResult[*tuple[Any, ...]]) -> Rows:
     return result.all() if result.returns_rows else ()
 
 
-async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of `work`, which goes on if the caller is cancelled. The caller is cancelled after it."""
-    task = asyncio.ensure_future(work)
+async def to_the_end(work: Awaitable[T], *, stop: Callable[[], None] | None = None) -> T:
+    """Return the result of `work`, which goes on if the caller is cancelled. The caller is cancelled after it.
+
+    If the caller is cancelled, this calls `stop`, which may make the work end sooner.
+    """
+    future = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
-    while not task.done():
+    while not future.done():
         try:
-            await asyncio.wait({task})
+            await asyncio.wait({future})
         except asyncio.CancelledError as error:
             cancelled = error
+            if stop is not None:
+                stop()
     if cancelled is not None:
-        task.exception()
+        future.exception()
         raise cancelled
-    return task.result()
+    return future.result()
