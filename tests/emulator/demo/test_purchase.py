@@ -10,6 +10,7 @@ from emulator.run.errors import Unexpected
 from emulator.run.ports import Ports
 from emulator.run.shop_client import ShopClient
 from emulator.run.stack import Stack
+from tests.waiting import WAIT_SECONDS
 
 
 def test_a_correct_total_is_accepted() -> None:
@@ -38,8 +39,10 @@ def test_waiting_for_a_delivery() -> None:
     assert wait_for_delivery(shop_client("requested", "dispatched", "delivered"), "b1") == {"status": "delivered"}
 
 
-@pytest.mark.parametrize("status", ["failed", "dispatched"])
-def test_a_delivery_that_does_not_arrive(status: str) -> None:
+@pytest.mark.parametrize(
+    ("statuses", "seconds"), [(["requested", "failed"], WAIT_SECONDS), (["dispatched"], 0)], ids=["failed", "too long"]
+)
+def test_a_delivery_that_does_not_arrive(statuses: list[str], seconds: float) -> None:
     """If a delivery fails or takes too long, the error names it and its status."""
-    with pytest.raises(Unexpected, match=f"delivery of bill b1 is {status}; it should be delivered by now"):
-        wait_for_delivery(shop_client("requested", status), "b1", seconds=0.3)
+    with pytest.raises(Unexpected, match=f"delivery of bill b1 is {statuses[-1]}; it should be delivered by now"):
+        wait_for_delivery(shop_client(*statuses), "b1", seconds)
