@@ -1,9 +1,11 @@
 """A customer buys, and gets one bill whatever happens on the way"""
 
+import re
 import secrets
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -165,9 +167,10 @@ def test_a_reload_while_an_order_is_sent_makes_one_bill(
     watch.allow(FAILED_LOAD)
     storefront.go_to_checkout(customer)
     keys: list[str] = []
+    is_reloading = False
 
     def hold(route: Route) -> None:
-        if route.request.method == "POST":
+        if route.request.method == "POST" and not is_reloading:
             route.fetch()
             keys.append(key_of(route.request.headers))
         else:
@@ -180,11 +183,43 @@ def test_a_reload_while_an_order_is_sent_makes_one_bill(
         storefront.page.wait_for_timeout(20)
     assert len(keys) == 1
     storefront.look("placing-the-order")
-    storefront.page.unroute(BILLS)
+    is_reloading = True
     storefront.page.reload()
     expect(storefront.page.get_by_text("Thank you! Your order is placed.")).to_be_visible()
     # The page sends the order again after 20 s without an answer, and the pictures may take longer on a busy machine.
     assert len(set(keys)) == 1
+    assert len(bills_of(shop, customer)) == 1
+
+
+def test_a_reload_while_the_answer_arrives_shows_the_order(
+    storefront: Storefront, shop: Stack, customer: Login
+) -> None:
+    """The page that is reloaded still gets the answer. The new page shows the order too, not just an empty basket."""
+    storefront.go_to_checkout(customer)
+    held: dict[str, Route] = {}
+    loaded: list[str] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method == "POST" or route.request.resource_type == "document":
+            held[route.request.resource_type] = route
+        else:
+            route.fallback()
+
+    storefront.page.route(BILLS, hold)
+    storefront.page.route("**/checkout", hold)
+    storefront.button("Buy now").click()
+    expect(storefront.heading("Placing your order")).to_be_visible()
+    # From here on, Playwright waits for the new page, so only the requests tell what the old one does.
+    storefront.page.on("requestfinished", lambda request: loaded.append(request.method + urlsplit(request.url).path))
+    storefront.page.evaluate("setTimeout(() => location.reload())")
+    while len(held) < 2:
+        storefront.page.wait_for_timeout(20)
+    held["fetch"].continue_()
+    while not any(re.fullmatch(r"GET/bills/\w+", each) for each in loaded):
+        storefront.page.wait_for_timeout(20)
+    with storefront.page.expect_event("domcontentloaded"):
+        held["document"].continue_()
+    expect(storefront.page.get_by_text("Thank you! Your order is placed.")).to_be_visible()
     assert len(bills_of(shop, customer)) == 1
 
 

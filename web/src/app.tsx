@@ -1,6 +1,6 @@
 import type { FunctionComponent } from 'preact';
-import { useEffect } from 'preact/hooks';
 
+import { Go } from './components/go';
 import { Layout } from './components/layout';
 import { Lines, LoadingText } from './components/parts';
 import { AdminProduct } from './pages/admin-product';
@@ -17,7 +17,7 @@ import { ProfilePage } from './pages/profile';
 import { Shop, ShopSkeleton } from './pages/shop';
 import { SignUp } from './pages/sign-up';
 import { Welcome } from './pages/welcome';
-import { match, navigate, pathTo, place, safeNext, type RouteName } from './router';
+import { match, pathTo, place, safeNext, type RouteName } from './router';
 import { session } from './session';
 
 type PageOf = FunctionComponent<{ params: Readonly<Record<string, string>> }>;
@@ -75,14 +75,6 @@ function CurrentPage() {
   if (FOR_ADMINS.includes(name) && !state.isAdmin) return <Forbidden />;
   // Another user starts with new pages, and so does another path.
   return <Shown key={`${state.uid} ${path}`} params={params} />;
-}
-
-/** Leads to another page. */
-function Go({ to }: { to: string }) {
-  useEffect(() => {
-    navigate(to, { replace: true });
-  }, [to]);
-  return null;
 }
 
 /** The place of a page until it is known who is logged in. */

@@ -4,6 +4,7 @@ import type { Address } from './address';
 import type { Bill, Delivery } from './api';
 import type { Attempt, Attempts, Order } from './attempt';
 import type { Basket, BasketItem } from './basket';
+import type { LastPlaced } from './placed';
 import { ApiError } from './problems';
 
 /** What became of an order. */
@@ -67,14 +68,16 @@ export class OrderDesk {
   readonly #state = signal<DeskState>({ phase: 'idle' });
   readonly #attempts: Attempts;
   readonly #basket: Basket;
+  readonly #lastPlaced: LastPlaced;
   readonly #calls: Calls;
   /** Whose orders `state` is about. */
   #uid: string | null = null;
   #running: { uid: string; outcome: Promise<Outcome> } | null = null;
 
-  constructor(attempts: Attempts, basket: Basket, calls: Calls) {
+  constructor(attempts: Attempts, basket: Basket, lastPlaced: LastPlaced, calls: Calls) {
     this.#attempts = attempts;
     this.#basket = basket;
+    this.#lastPlaced = lastPlaced;
     this.#calls = calls;
     this.state = this.#state;
   }
@@ -109,6 +112,8 @@ export class OrderDesk {
       this.#show(uid, { phase: 'unknown', attempt, error: outcome.error });
       return outcome;
     }
+    // First, so that whoever finds the attempt ended also finds what became of it.
+    if (outcome.kind === 'bought') this.#lastPlaced.note(uid, { billId: outcome.bill.id, shown: outcome.shown });
     // Another tab may have sent the same order, and then it has taken the items out of the basket.
     if (this.#attempts.end(uid, attempt.key) && outcome.kind === 'bought') this.#basket.take(attempt.items);
     this.#show(uid, { phase: 'idle' });

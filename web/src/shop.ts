@@ -7,11 +7,13 @@ import { Attempts } from './attempt';
 import { Basket } from './basket';
 import { forgetLists } from './list';
 import { OrderDesk } from './order';
+import { LastPlaced } from './placed';
 import { session } from './session';
-import { browserStore } from './storage';
+import { browserStore, tabStore } from './storage';
 
 export const basket = new Basket(browserStore);
 export const attempts = new Attempts(browserStore);
+export const lastPlaced = new LastPlaced(tabStore);
 
 export function requestDelivery(billId: string, address: Address): Promise<Delivery> {
   return ask('billing', (client) =>
@@ -19,7 +21,7 @@ export function requestDelivery(billId: string, address: Address): Promise<Deliv
   );
 }
 
-export const desk = new OrderDesk(attempts, basket, {
+export const desk = new OrderDesk(attempts, basket, lastPlaced, {
   makeBill: (items, key): Promise<Bill> =>
     ask('billing', (client) =>
       client.POST('/bills', {

@@ -4,6 +4,7 @@ import type { Address } from '../src/address';
 import { Attempts, type Order } from '../src/attempt';
 import { Basket, type BasketItem } from '../src/basket';
 import { isDecided, OrderDesk } from '../src/order';
+import { LastPlaced, type Placed } from '../src/placed';
 import { ApiError } from '../src/problems';
 import { FakeStore } from './fakes';
 
@@ -61,7 +62,7 @@ let billing: FakeBilling;
 /** A desk as a page has it after it was loaded. */
 function openDesk() {
   const basket = new Basket(store);
-  const desk = new OrderDesk(new Attempts(store), basket, billing);
+  const desk = new OrderDesk(new Attempts(store), basket, new LastPlaced(store), billing);
   desk.serve('ada');
   return { basket, desk };
 }
@@ -80,6 +81,25 @@ describe('OrderDesk', () => {
     expect(billing.deliveries).toEqual(['bill-1']);
     expect(basket.items.value).toEqual([]);
     expect(desk.state.value.phase).toBe('idle');
+  });
+
+  test('a page that finds the order ended, because it was reloaded meanwhile, finds its bill', async () => {
+    const found: (Placed | null)[] = [];
+    const write = store.write.bind(store);
+    store.write = (key, text) => {
+      write(key, text);
+      if (new Attempts(store).current('ada') === null) found.push(new LastPlaced(store).just('ada'));
+    };
+    const { desk } = openDesk();
+    await desk.buy('ada', order);
+    expect(found.length).toBeGreaterThan(0);
+    expect(found).toEqual(found.map(() => ({ billId: 'bill-1', shown: '$25.80' })));
+  });
+
+  test('a refused order is not placed', async () => {
+    billing.failures = [refused('out_of_stock')];
+    await openDesk().desk.buy('ada', order);
+    expect(new LastPlaced(store).just('ada')).toBeNull();
   });
 
   test('a double click makes one bill', async () => {

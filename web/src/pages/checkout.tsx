@@ -5,6 +5,7 @@ import { announce } from '../announce';
 import type { Order } from '../attempt';
 import { AddressFields } from '../components/address-fields';
 import { Form } from '../components/fields';
+import { Go } from '../components/go';
 import { Page } from '../components/page';
 import { Action, Lines, LoadingText, Notice, Price, Trouble } from '../components/parts';
 import { forgetDraft, useDraft, useKept, useLoad } from '../hooks';
@@ -12,11 +13,12 @@ import { linesOf, pricedLines, productsOf, type BasketLine } from '../lines';
 import { forgetLists } from '../list';
 import { formatMoney, totals } from '../money';
 import type { DeskState, Outcome } from '../order';
+import type { Placed } from '../placed';
 import { ApiError, describe, type FieldMessages } from '../problems';
 import { changeProfile, loadProfile } from '../profile';
 import { match, navigate, pathTo, place } from '../router';
 import { session } from '../session';
-import { basket, desk } from '../shop';
+import { basket, desk, lastPlaced } from '../shop';
 import { basketProblem, Totals } from './basket';
 
 export function Checkout() {
@@ -39,7 +41,10 @@ export function Checkout() {
     const { attempt } = state;
     return <OpenOrder state={state} again={() => void buy(attempt)} />;
   }
-  if (basket.items.value.length === 0) return <NothingToBuy />;
+  if (basket.items.value.length === 0) {
+    const placed = lastPlaced.just(uid);
+    return placed ? <Go to={pathToPlaced(placed)} /> : <NothingToBuy />;
+  }
   return <OrderForm key={uid} uid={uid} refusal={refusal} buy={buy} />;
 }
 
@@ -48,7 +53,11 @@ function showBill({ bill, shown }: Extract<Outcome, { kind: 'bought' }>): void {
   forgetLists();
   announce('Thank you. Your order is placed.');
   if (match(place.value.path).name === 'checkout')
-    navigate(`${pathTo('order', bill)}?new&shown=${encodeURIComponent(shown)}`, { replace: true });
+    navigate(pathToPlaced({ billId: bill.id, shown }), { replace: true });
+}
+
+function pathToPlaced({ billId, shown }: Placed): string {
+  return `${pathTo('order', { id: billId })}?new&shown=${encodeURIComponent(shown)}`;
 }
 
 function NothingToBuy() {
