@@ -74,6 +74,7 @@ class LoopClock:
         self._loop = loop
         self._time = loop.time
         self._passed_seconds = 0.0
+        # The loop reads its time with this method, and nothing else can be given to it.
         loop.time = self._now  # type: ignore[method-assign]
 
     def _now(self) -> float:
