@@ -168,6 +168,7 @@ def test_each_worker_serves_its_metrics() -> None:
 EXPORT = """
 import asyncio, json
 from services.common import telemetry
+telemetry.FLUSH_SECONDS = 60.0  # On a busy machine, 2 s may be too short.
 telemetry.configure("billing")
 from opentelemetry import trace
 from services.common.measures import BILLS

@@ -110,8 +110,8 @@ async def test_clocks_differ_in_production_only(
 
     Tokens are issued at whole seconds, and the first one that is accepted comes up to a second after that.
     """
-    store = replay_store(settings(replay_url=url.format(folder=tmp_path, redis=redis_url)), "test-skew")
     before = time.time()
+    store = replay_store(settings(replay_url=url.format(folder=tmp_path, redis=redis_url)), "test-skew")
     with pytest.raises(StoreIsNew) as caught:
         await store.spend("one", issued_at=0, expires_at=4_000_000_000)
     after = time.time()
