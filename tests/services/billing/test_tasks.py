@@ -82,7 +82,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[TasksServer]:
 def queue(server: TasksServer) -> Iterator[FirebaseQueue]:
     """The queue of the function `deliver` in that emulator."""
     with an_app() as app:
-        yield FirebaseQueue("deliver", app, deadline_seconds=DEADLINE_SECONDS)
+        yield FirebaseQueue("deliver", app)
 
 
 async def test_the_task_that_arrives(queue: FirebaseQueue, server: TasksServer) -> None:
@@ -117,9 +117,15 @@ async def test_a_queue_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -
         await FirebaseQueue("deliver", app).hand_over("d1", "t1")
 
 
-async def test_a_queue_that_hangs(queue: FirebaseQueue, server: TasksServer) -> None:
+async def test_a_queue_that_hangs(server: TasksServer) -> None:
     """A hand-over ends at its deadline. While too many hang, others do not begin. When they end, others succeed."""
     server.may_answer.clear()
+    with an_app() as app:
+        await hang_and_go_on(FirebaseQueue("deliver", app, deadline_seconds=DEADLINE_SECONDS), server)
+
+
+async def hang_and_go_on(queue: FirebaseQueue, server: TasksServer) -> None:
+    """Hand over to a server that does not answer, until it does."""
     hanging = [queue.hand_over(f"d{number}", "t") for number in range(BATCH + 1)]
     async with asyncio.timeout(FIREBASE_ADMIN_SECONDS / 2):
         ends = await asyncio.gather(*hanging, return_exceptions=True)
