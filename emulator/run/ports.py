@@ -9,6 +9,9 @@ from emulator.run.errors import PortTaken
 HOST = "127.0.0.1"
 RESERVATION = 9110
 """A port that nothing listens on. With an offset it is bound by the process that `free_offset` gave that offset to."""
+OFFSETS = range(6_000, 23_200, 35)
+"""What `free_offset` chooses from. No two of them have a port in common: no two ports are alike modulo 35. All ports are
+below the range that the system uses for outgoing connections."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,10 @@ def is_taken(port: int) -> bool:
 def free_offset() -> int:
     """Return an offset at which all ports are free. Raises PortTaken if none was found.
 
-    No other process gets the same offset from this function until this process ends. The ports are below the range that
-    the system uses for outgoing connections, because such a connection could take a port between this check and its
-    use.
+    No other process gets the same offset from this function, or another one with a port of this one, until this process
+    ends. An outgoing connection does not take one of the ports either, between this check and their use.
     """
-    for offset in random.sample(range(10_000, 22_000, 20), 100):
+    for offset in random.sample(OFFSETS, 100):
         reservation = socket.socket()
         try:
             reservation.bind((HOST, RESERVATION + offset))

@@ -1,12 +1,13 @@
 """Ports: a port that is in use is noticed, and named."""
 
 import socket
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from emulator.run.errors import PortTaken
-from emulator.run.ports import HOST, RESERVATION, Ports, free_offset, free_port, is_taken
+from emulator.run.ports import HOST, OFFSETS, RESERVATION, Ports, free_offset, free_port, is_taken
 
 
 def test_an_offset_moves_every_port() -> None:
@@ -43,11 +44,21 @@ def test_no_two_processes_get_the_same_free_offset() -> None:
         other.bind((HOST, RESERVATION + offset))
 
 
-def test_free_ports_are_different_and_cannot_be_those_of_outgoing_connections() -> None:
-    """A server that starts slowly, or that is started again on the same port, finds its port free."""
+def test_no_two_offsets_have_a_port_in_common() -> None:
+    """A port that is reserved, and that nothing uses yet or any more, is none of another offset's."""
+    ports = [port for offset in OFFSETS for port in (RESERVATION + offset, *asdict(Ports.shifted(offset)).values())]
+    assert len(set(ports)) == len(ports)
+
+
+def test_no_port_is_one_of_an_outgoing_connection() -> None:
+    """Such a connection would take the port of a server that starts slowly, or that is started again."""
+    range_of_the_system = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first = int(range_of_the_system.read_text().split()[0]) if range_of_the_system.exists() else 32_768
+    assert max(asdict(Ports.shifted(OFFSETS[-1])).values()) < first
+
+
+def test_free_ports_are_different() -> None:
+    """Each call returns another port, which nothing listens on."""
     found = [free_port() for _ in range(30)]
     assert len(set(found)) == 30
     assert not any(is_taken(port) for port in found)
-    range_of_the_system = Path("/proc/sys/net/ipv4/ip_local_port_range")
-    if range_of_the_system.exists():
-        assert max(found) < int(range_of_the_system.read_text().split()[0])
