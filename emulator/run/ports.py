@@ -10,8 +10,8 @@ HOST = "127.0.0.1"
 RESERVATION = 9110
 """A port that nothing listens on. With an offset it is bound by the process that `free_offset` gave that offset to."""
 OFFSETS = range(6_000, 23_200, 35)
-"""What `free_offset` chooses from. No two of them have a port in common: no two ports are alike modulo 35. All ports are
-below the range that the system uses for outgoing connections."""
+"""What `free_offset` chooses from. No two of them have a port in common, because no two ports are alike modulo 35. All
+ports are below the range that the system uses for outgoing connections."""
 
 
 @dataclass(frozen=True)
