@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class RedisServer:
 
     def start(self, *options: str, configuration: Path | None = None) -> None:
         """Start the server with these options of redis-server, and return when it answers."""
+        log = self._folder / "redis-server.log"
         self._process = subprocess.Popen(
             [
                 "redis-server",
@@ -47,10 +48,11 @@ class RedisServer:
                 "",
                 "--dir",
                 self._folder,
+                "--logfile",
+                str(log),
                 *self._options,
                 *options,
-            ],
-            stdout=subprocess.DEVNULL,
+            ]
         )
         with redis.Redis(port=self.port) as client:
             for _ in range(int(START_SECONDS / 0.05)):
@@ -58,9 +60,10 @@ class RedisServer:
                     client.ping()
                     return
                 except redis.ConnectionError:
-                    with pytest.raises(subprocess.TimeoutExpired):
-                        self._process.wait(0.05)
-        raise AssertionError("redis-server did not answer in time")
+                    with suppress(subprocess.TimeoutExpired):
+                        status = self._process.wait(0.05)
+                        raise AssertionError(f"redis-server ended with {status}:\n{log.read_text()}") from None
+        raise AssertionError(f"redis-server did not answer in time:\n{log.read_text()}")
 
     def command(self, *words: str) -> Any:
         """Execute a command, such as FLUSHALL, and return the answer."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from emulator.run.ports import free_port
 from mstoken.callee.replay.redis import RedisReplayStore, id_key, memory_key
 from mstoken.callee.replay.redis_client import CLUSTER_GROUPS, cluster_tags, group_of
 from mstoken.errors import StoreIsNew, VerifierUnavailable
@@ -321,7 +322,7 @@ async def test_a_server_that_becomes_a_cluster(own_redis: RedisServer, clock: Fa
     clock.advance(60)
     assert await spend(known_before, "one", clock) is True
     own_redis.kill()
-    own_redis.start("--cluster-enabled", "yes")
+    own_redis.start("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     own_redis.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
     new = RedisReplayStore(own_redis.url, clock=clock)
     async with asyncio.timeout(20):
