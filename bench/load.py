@@ -166,28 +166,32 @@ class _Run:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(load.connections, len(load.requests))):
                 group.create_task(self._send_all(plan))
-        return Outcome(began, time.perf_counter() - self._began, self._exchanges)
+        return Outcome(began, self._seconds(), self._exchanges)
 
     async def _send_all(self, plan: Iterator[tuple[int, bytes]]) -> None:
         """Send requests over one connection at a time, as long as there are any."""
         load, connection = self._load, _Connection(self._load.port)
         try:
             for number, request in plan:
-                since = time.perf_counter()
+                since = self._seconds()
                 if load.rate is not None:
-                    due = self._began + number / load.rate
+                    due = number / load.rate
                     if due > since:
                         await asyncio.sleep(due - since)
                     since = due
-                if load.seconds is not None and since - self._began >= load.seconds:
+                if load.seconds is not None and since >= load.seconds:
                     break
                 status = await connection.exchange(request)
-                now = time.perf_counter()
-                self._exchanges.append(Exchange(status, now - since, now - self._began))
+                now = self._seconds()
+                self._exchanges.append(Exchange(status, now - since, now))
                 if status == NO_ANSWER:
                     await asyncio.sleep(RETRY_SECONDS)
         finally:
             connection.close()
+
+    def _seconds(self) -> float:
+        """Return how long the load has been going on. What is due is counted from there too, so it is exact."""
+        return time.perf_counter() - self._began
 
 
 class _Connection:
