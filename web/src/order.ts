@@ -112,7 +112,7 @@ export class OrderDesk {
       this.#show(uid, { phase: 'unknown', attempt, error: outcome.error });
       return outcome;
     }
-    // First, so that whoever finds the attempt ended also finds what became of it.
+    // First, so that a page that finds the attempt ended also finds its bill.
     if (outcome.kind === 'bought') this.#lastPlaced.note(uid, { billId: outcome.bill.id, shown: outcome.shown });
     // Another tab may have sent the same order, and then it has taken the items out of the basket.
     if (this.#attempts.end(uid, attempt.key) && outcome.kind === 'bought') this.#basket.take(attempt.items);

@@ -37,7 +37,7 @@ describe('LastPlaced', () => {
   });
 
   test.each(['', 'x', 'null', '7', '{}', '{"billId":"b1","shown":1,"at":1000000}', '{"billId":"b1","shown":"$1"}'])(
-    'a stored text that is not valid is no order: %s',
+    'a stored text that is not valid does not count: %s',
     (text) => {
       const { lastPlaced, store } = lastPlacedOf();
       store.write('shop.placed.ada', text);
